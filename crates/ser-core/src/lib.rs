@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod generation;
+mod observe;
+mod pair;
+mod preference;
+mod score;
+mod seams;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
+pub use observe::{Control, Event, Silent};
+pub use pair::{Message, Pair, PairId, RawText, Role, Side};
+pub use preference::{Origin, Preference, PseudoLabel};
+pub use score::{PairProbabilities, PairScores, Probability, RawScore};
+pub use seams::{
+    BoxError, FitSummary, Generator, Judge, Learner, LossOutput, Observer, PairLoss, PairSource, PairTarget, Policy,
+    Scorer, Screening, StatusRule, Verdict,
+};
+pub use status::LearningStatus;

@@ -1,0 +1,69 @@
+//! A pair with a label, and where the label comes from.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LearningStatus, Pair, PairScores, Side};
+
+/// The lineage of a pseudo-label: enough to say later why a pair was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PseudoLabel {
+    /// The loop that made it, from 1.
+    pub round: u32,
+    /// The raw scores it was made from.
+    pub scores: PairScores,
+    /// The status that let it through.
+    pub status: LearningStatus,
+    /// Whether it contradicts the label this pair had in the loop before; false for a first label.
+    pub flipped: bool,
+}
+
+/// Where a label comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A person.
+    Human,
+    /// The reward model itself.
+    Pseudo(PseudoLabel),
+}
+
+/// A pair with the side that is better.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preference {
+    /// The pair.
+    pub pair: Arc<Pair>,
+    /// The better answer.
+    pub preferred: Side,
+    /// Who says so.
+    pub origin: Origin,
+    /// Weight in the loss, 1 by default; at least 0.
+    pub weight: f64,
+    /// How much better, in raw score units, where the data says (Llama 2's margin).
+    pub margin: Option<f64>,
+    /// Soft label: how probable it is that `preferred` is the better answer; 1 for a hard label.
+    pub probability: f64,
+}
+
+impl Preference {
+    /// A hard label with weight 1 from a person.
+    pub fn human(pair: Arc<Pair>, preferred: Side) -> Self {
+        Preference { pair, preferred, origin: Origin::Human, weight: 1.0, margin: None, probability: 1.0 }
+    }
+
+    /// A hard label with weight 1 from the reward model itself.
+    pub fn pseudo(pair: Arc<Pair>, preferred: Side, label: PseudoLabel) -> Self {
+        Preference { origin: Origin::Pseudo(label), ..Preference::human(pair, preferred) }
+    }
+
+    /// The better answer's text.
+    pub fn chosen(&self) -> &str {
+        self.pair.response(self.preferred)
+    }
+
+    /// The worse answer's text.
+    pub fn rejected(&self) -> &str {
+        self.pair.response(self.preferred.other())
+    }
+}

@@ -1,0 +1,66 @@
+//! Mocks for the tests of whoever implements or uses the seams.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::{Control, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, Preference, Scorer, Side};
+
+/// A learner whose scores are given by a function and who notes what it was fitted on.
+pub struct MockLearner {
+    score: Box<dyn FnMut(&Pair, Side) -> f64 + Send>,
+    /// How many preferences each call of `fit` got.
+    pub fits: Vec<usize>,
+}
+
+impl MockLearner {
+    /// Scores every answer with `score`.
+    pub fn new(score: impl FnMut(&Pair, Side) -> f64 + Send + 'static) -> Self {
+        MockLearner { score: Box::new(score), fits: Vec::new() }
+    }
+}
+
+impl Scorer for MockLearner {
+    type Error = Infallible;
+
+    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Infallible> {
+        Ok(pairs.iter().map(|p| PairScores::new((self.score)(p, Side::A), (self.score)(p, Side::B))).collect())
+    }
+}
+
+impl Learner for MockLearner {
+    fn fit(
+        &mut self,
+        preferences: &[Preference],
+        _loss: &dyn PairLoss,
+        _seed: u64,
+        _stage: &str,
+        _observer: &mut dyn Observer,
+    ) -> Result<FitSummary, Infallible> {
+        self.fits.push(preferences.len());
+        Ok(FitSummary { steps: 1, loss: 0.0, accuracy: 1.0 })
+    }
+
+    fn snapshot(&mut self, _folder: &Path) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _folder: &Path) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// An observer that stops after a number of events.
+pub struct StopAfter(pub usize);
+
+impl Observer for StopAfter {
+    fn observe(&mut self, _event: &crate::Event<'_>) -> Control {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                Control::Continue
+            }
+            None => Control::Stop,
+        }
+    }
+}
