@@ -1,0 +1,131 @@
+//! Whether sigmoid(r_chosen - r_rejected) means what it says.
+
+use ser_core::RawScore;
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+/// How confidences are put into bins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binning {
+    /// Bins of equal width over [0.5, 1].
+    EqualWidth,
+    /// Bins of (as nearly as possible) equally many pairs; equal confidences may fall into neighbouring bins.
+    EqualMass,
+}
+
+/// One row of a reliability table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReliabilityBin {
+    /// Least confidence of the bin (equal mass: found in it).
+    pub low: f64,
+    /// Greatest confidence of the bin.
+    pub high: f64,
+    /// Pairs in it.
+    pub pairs: u64,
+    /// Their mean confidence; none without pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// The share of them that is right; none without pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// The reliability of a model's pairwise probability.
+///
+/// A pair's confidence is the probability of the answer that the model prefers, sigmoid(|r_chosen - r_rejected|), so it
+/// lies in [0.5, 1]; the pair is right if that answer is the chosen one. (The probability of the chosen answer itself
+/// would have one and the same outcome for every pair.) A tie prefers neither and counts as half right.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// How the bins were made.
+    pub binning: Binning,
+    /// Expected calibration error: the mean over pairs of |accuracy - confidence| of their bin; none without a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ece: Option<f64>,
+    /// The reliability table, by rising confidence.
+    pub bins: Vec<ReliabilityBin>,
+    /// Pairs left out because their scores' difference is NaN.
+    pub left_out: u64,
+}
+
+impl Calibration {
+    /// Measures scores ([r_chosen, r_rejected] per pair).
+    pub fn measure(scores: &[[f64; 2]], bins: usize, binning: Binning) -> Result<Self, EvalError> {
+        if bins == 0 {
+            return Err(EvalError::NoBins);
+        }
+        let mut pairs: Vec<(f64, f64)> = scores
+            .iter()
+            .map(|[chosen, rejected]| chosen - rejected)
+            .filter(|margin| !margin.is_nan())
+            .map(|margin| (RawScore(margin.abs()).sigmoid().get(), right(margin)))
+            .collect();
+        // By outcome too, so that the order of the input does not matter.
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let rows = match binning {
+            Binning::EqualWidth => equal_width(&pairs, bins),
+            Binning::EqualMass => equal_mass(&pairs, bins),
+        };
+        let error: f64 =
+            rows.iter().filter_map(|row| Some(row.pairs as f64 * (row.accuracy? - row.confidence?).abs())).sum();
+        Ok(Calibration {
+            binning,
+            ece: (!pairs.is_empty()).then(|| error / pairs.len() as f64),
+            bins: rows,
+            left_out: (scores.len() - pairs.len()) as u64,
+        })
+    }
+}
+
+fn right(margin: f64) -> f64 {
+    if margin > 0.0 {
+        1.0
+    } else if margin < 0.0 {
+        0.0
+    } else {
+        0.5
+    }
+}
+
+fn row(low: f64, high: f64, pairs: &[(f64, f64)]) -> ReliabilityBin {
+    let n = pairs.len();
+    let mean = |values: f64| (n > 0).then(|| values / n as f64);
+    ReliabilityBin {
+        low,
+        high,
+        pairs: n as u64,
+        confidence: mean(pairs.iter().map(|p| p.0).sum()),
+        accuracy: mean(pairs.iter().map(|p| p.1).sum()),
+    }
+}
+
+/// `pairs` sorted by confidence; bins are [low, high), the last one [low, high].
+fn equal_width(pairs: &[(f64, f64)], bins: usize) -> Vec<ReliabilityBin> {
+    let edge = |i: usize| 0.5 + 0.5 * i as f64 / bins as f64;
+    let mut rest = pairs;
+    (0..bins)
+        .map(|i| {
+            let end = if i + 1 == bins { rest.len() } else { rest.partition_point(|p| p.0 < edge(i + 1)) };
+            let (inside, after) = rest.split_at(end);
+            rest = after;
+            row(edge(i), edge(i + 1), inside)
+        })
+        .collect()
+}
+
+/// `pairs` sorted by confidence; fewer pairs than bins make fewer bins.
+fn equal_mass(pairs: &[(f64, f64)], bins: usize) -> Vec<ReliabilityBin> {
+    let n = pairs.len();
+    let bins = bins.min(n);
+    let mut rest = pairs;
+    (0..bins)
+        .filter_map(|i| {
+            let size = (i + 1) * n / bins - i * n / bins;
+            let (inside, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            Some(row(inside.first()?.0, inside.last()?.0, inside))
+        })
+        .collect()
+}

@@ -1,0 +1,228 @@
+//! What a run found out, as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
+
+use std::collections::BTreeMap;
+
+use ser_core::{FitSummary, LearningStatus};
+use serde::{Deserialize, Serialize};
+
+use crate::{Calibration, Estimate, Evaluation, SubsetAccuracy};
+
+/// Everything a run reports.
+///
+/// Two runs that did the same have reports that differ in [`timing`](Report::timing) only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The report's heading.
+    pub title: String,
+    /// Version of the library that ran.
+    pub library_version: String,
+    /// The run's settings, whole.
+    pub settings: serde_json::Value,
+    /// Every seed by its name.
+    pub seeds: BTreeMap<String, u64>,
+    /// What was read, left out, and split.
+    pub data: DataCounts,
+    /// Loop 0 and the loops after it, in order.
+    pub rounds: Vec<Round>,
+    /// Why the loop ended, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// SER and what it is compared with, each on the same test pairs.
+    pub baselines: Vec<Baseline>,
+    /// Reliability of SER's model on the test pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Accuracy of SER's model on the named parts of the test set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subsets: Vec<SubsetAccuracy>,
+    /// What the reader should know before trusting the rest, a sentence each.
+    pub warnings: Vec<String>,
+    /// All that depends on the clock.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// What became of the input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataCounts {
+    /// Where the rows came from.
+    pub source: String,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows left out, by reason.
+    pub left_out: Vec<Count>,
+    /// Pairs in each part of the data.
+    pub splits: Vec<Count>,
+}
+
+/// A number of pairs under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What is counted, as a person reads it.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl Count {
+    /// `count` of `name`.
+    pub fn new(name: impl Into<String>, count: u64) -> Self {
+        Count { name: name.into(), count }
+    }
+}
+
+/// One loop: what it selected, and the model trained on that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// 0 for the seed model.
+    pub number: u32,
+    /// As a person reads it: `Loop 0`.
+    pub name: String,
+    /// State of the model that labelled this round's pairs; none for Loop 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<LearningStatus>,
+    /// The rule that selected, as a person reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The pairs it labelled itself; none for Loop 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
+    /// Pairs trained on, the human-labelled ones included.
+    pub trained_on: u64,
+    /// How the fit went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitSummary>,
+    /// Accuracy on the pairs by which the best round is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy: Option<f64>,
+    /// The model on the test pairs.
+    pub evaluation: Evaluation,
+    /// Whether this round's model is the run's result.
+    pub chosen: bool,
+}
+
+/// What a round selected from the pool, and (by the audit, which alone reads gold labels) how good its labels were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Pairs in the pool when the round began.
+    pub pool: u64,
+    /// Pairs kept.
+    pub kept: u64,
+    /// Share of the pool kept, in [0, 1].
+    pub coverage: f64,
+    /// Share of the kept pairs whose pseudo-label agrees with the gold label; none without gold, or with nothing kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Estimate>,
+    /// Share of the kept pairs labelled before whose label changed; none where no pair had a label before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip_rate: Option<f64>,
+    /// The pool by Delta (Eq. 2), from 0 to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delta_histogram: Vec<DeltaBin>,
+}
+
+/// Pool pairs whose Delta lies in [low, high), or in [low, high] for the last bin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeltaBin {
+    /// Least Delta.
+    pub low: f64,
+    /// Greatest Delta.
+    pub high: f64,
+    /// Pairs of the pool.
+    pub pairs: u64,
+    /// Those of them that were kept.
+    pub kept: u64,
+    /// Those of `pairs` whose higher-scored answer is the gold one; none without gold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correct: Option<u64>,
+}
+
+/// Who a row of the comparison is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaselineKind {
+    /// The seed model alone.
+    Loop0,
+    /// The run's result: the chosen round's model.
+    Ser,
+    /// Trained on every human label: the ceiling.
+    Full,
+    /// Trained on the seed and as many pool pairs as SER kept, drawn at random, with the model's own labels.
+    Random,
+    /// Trained on the seed and the very pairs SER kept, with human labels.
+    Oracle,
+}
+
+impl BaselineKind {
+    /// The row's name, as a person reads it.
+    pub fn label(self) -> &'static str {
+        match self {
+            BaselineKind::Loop0 => "Loop 0",
+            BaselineKind::Ser => "SER",
+            BaselineKind::Full => "Full",
+            BaselineKind::Random => "Random",
+            BaselineKind::Oracle => "Oracle",
+        }
+    }
+}
+
+/// SER or a baseline, on the same test pairs as Loop 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Who.
+    pub kind: BaselineKind,
+    /// The model on the test pairs.
+    pub evaluation: Evaluation,
+    /// Pairs trained on.
+    pub trained_on: u64,
+    /// Those of them with a human label.
+    pub human_labels: u64,
+    /// Its accuracy minus Loop 0's, from the same resamples of pairs; none for Loop 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Estimate>,
+    /// (accuracy - Loop 0) / (Full - Loop 0); none where Full is not over Loop 0. See [`Report::close_gaps`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_closed: Option<f64>,
+}
+
+/// Everything that depends on the clock, apart from the rest so that reports can be compared without it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// When the run started, as a person reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// Seconds from start to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<f64>,
+    /// Seconds of each stage, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
+}
+
+/// How long a stage took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// The stage's name.
+    pub stage: String,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// The baseline of a kind, if the run has it.
+    pub fn baseline(&self, kind: BaselineKind) -> Option<&Baseline> {
+        self.baselines.iter().find(|b| b.kind == kind)
+    }
+
+    /// Sets every baseline's [`gap_closed`](Baseline::gap_closed) from the accuracies of Loop 0 and Full.
+    pub fn close_gaps(&mut self) {
+        let accuracy = |kind| self.baseline(kind).map(|b| b.evaluation.accuracy.value);
+        let bounds = accuracy(BaselineKind::Loop0).zip(accuracy(BaselineKind::Full)).filter(|(floor, top)| top > floor);
+        for baseline in &mut self.baselines {
+            baseline.gap_closed = match (baseline.kind, bounds) {
+                (BaselineKind::Loop0, _) | (_, None) => None,
+                (_, Some((floor, top))) => Some((baseline.evaluation.accuracy.value - floor) / (top - floor)),
+            };
+        }
+    }
+}
