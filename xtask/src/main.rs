@@ -1,2 +1,60 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask help` lists them.
+#![allow(clippy::print_stdout)]
+
+mod ci;
+mod demo;
+mod libtorch;
+mod peers;
+mod pip;
+mod publish;
+mod setup;
+mod wheel;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of this workspace", disable_version_flag = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetches libtorch into .libtorch, unless LIBTORCH or LIBTORCH_USE_PYTORCH is set
+    Setup(setup::Options),
+    /// Runs every test: the crates without libtorch first, then those with it
+    Test,
+    /// Runs every check, cheapest first: format, lints, docs, tests, packaging
+    Ci,
+    /// Runs the whole method on the built-in corpus and ends with its table and report
+    Demo(demo::Options),
+    /// Measures training and scoring speed side by side with TRL and transformers
+    Peers(peers::Options),
+    /// Packages the crates that need no libtorch as for publishing, without publishing
+    PublishCheck,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.task {
+        Task::Setup(options) => setup::run(&workspace, &options),
+        Task::Test => ci::test(&workspace),
+        Task::Ci => ci::ci(&workspace),
+        Task::Demo(options) => demo::run(&workspace, &options),
+        Task::Peers(options) => peers::run(&workspace, &options),
+        Task::PublishCheck => publish::check(&workspace),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Reward-model training speed of TRL's RewardTrainer with PEFT's LoRA.
+
+Prints one JSON line: pairs per second over the steps after the warm-up, model and data loading excluded.
+"""
+import argparse
+import json
+import resource
+import tempfile
+import time
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, TaskType
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from trl import RewardConfig, RewardTrainer
+
+import preferences
+
+
+class Clock(TrainerCallback):
+    """Notes when the warm-up's last step and the last step of all end."""
+
+    def __init__(self, warmup):
+        self.warmup, self.start, self.end, self.steps = warmup, None, None, 0
+
+    def on_step_end(self, args, state, control, **_):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if state.global_step == self.warmup:
+            self.start = time.perf_counter()
+        self.end, self.steps = time.perf_counter(), state.global_step
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--pairs", type=int, default=240)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--warmup-steps", type=int, default=4)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+
+    rows = [{key: row[key] for key in ("chosen", "rejected")} for row in preferences.read(args.data, args.pairs)]
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        args.model, num_labels=1, dtype=getattr(torch, args.dtype))
+    clock = Clock(args.warmup_steps)
+    trainer = RewardTrainer(
+        model=model, processing_class=tokenizer, callbacks=[clock], train_dataset=Dataset.from_list(rows),
+        args=RewardConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=args.batch, num_train_epochs=1,
+                          learning_rate=2e-5, max_length=args.max_length, lr_scheduler_type="linear", report_to=[],
+                          logging_steps=10, save_strategy="no", gradient_checkpointing=False,
+                          bf16=args.dtype == "bfloat16" and torch.cuda.is_available(), dataloader_num_workers=0,
+                          disable_tqdm=True),
+        peft_config=LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=32, lora_dropout=0.1,
+                               target_modules=["q_proj", "v_proj"], modules_to_save=["score"]))
+    out = trainer.train()
+    timed = clock.steps - args.warmup_steps
+    print(json.dumps({"peer": "TRL RewardTrainer", "pairs_per_s": timed * args.batch / (clock.end - clock.start),
+                      "train_loss": out.training_loss,
+                      "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main()

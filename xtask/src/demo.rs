@@ -1,0 +1,45 @@
+//! `cargo xtask demo`: the whole method on the built-in corpus.
+
+use std::path::{self, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::libtorch::Origin;
+use crate::setup;
+use crate::workspace::{Workspace, run as run_command};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Seed of every random choice
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder of the run
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The larger setting: more pairs, longer training
+    #[arg(long)]
+    full: bool,
+    /// Further options for the example ser_loop, after `--`
+    #[arg(last = true)]
+    further: Vec<String>,
+}
+
+/// Fetches libtorch, builds, and runs the example `ser_loop`, which prints its table and where its report is.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    setup::run(workspace, &setup::Options::default())?;
+    let mut command = workspace.cargo(&["run", "--release", "--features", "libtorch", "--example", "ser_loop", "--"]);
+    if let Some(seed) = options.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    if let Some(out) = &options.out {
+        // The example runs in the workspace's root; the path was meant from here.
+        command.arg("--out").arg(path::absolute(out).with_context(|| format!("{} is no path", out.display()))?);
+    }
+    if options.full {
+        command.arg("--full");
+    }
+    command.args(&options.further);
+    Origin::find(workspace).apply(&mut command)?;
+    run_command(command)
+}
