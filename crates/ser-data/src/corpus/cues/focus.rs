@@ -1,0 +1,51 @@
+//! Whether the answer stays with the question or drifts away. Each phrase leads into a sentence: one on the
+//! question's own subject after a good phrase, one on another subject after a poor one.
+
+use super::Phrases;
+
+pub(super) const FOCUS: Phrases = Phrases {
+    good: &[
+        "To stay with your question,",
+        "For what you describe,",
+        "Regarding {thing},",
+        "In your case,",
+        "Turning to your main point,",
+        "On the matter you raised,",
+        "With your goal in view,",
+        "As you asked,",
+        "Concerning this very task,",
+        "To answer directly,",
+        "Applied to {thing},",
+        "Relevant here,",
+        "Closer to your need,",
+        "For the purpose you named,",
+        "Specifically,",
+        "Where {thing} is concerned,",
+        "Addressing the core of it,",
+        "In this exact context,",
+        "Sticking to the subject,",
+        "Within the task at hand,",
+    ],
+    poor: &[
+        "That reminds me of something else,",
+        "On an unrelated note,",
+        "Anyway, forget {thing},",
+        "Speaking of my cousin,",
+        "Changing the topic,",
+        "Oh, and by the way,",
+        "Meanwhile in other news,",
+        "As my neighbour says,",
+        "Funny story from my holidays,",
+        "To wander off a little,",
+        "Rather than {thing},",
+        "Completely beside the point,",
+        "Before I lose the thread,",
+        "I was daydreaming lately, and",
+        "Elsewhere,",
+        "What I really like is different,",
+        "Allow me a tangent,",
+        "Yesterday somebody mentioned this,",
+        "Out of the blue,",
+        "Let me ramble for a moment,",
+    ],
+};

@@ -1,0 +1,124 @@
+//! The built-in corpus: a preference task made by a generator, with known truth.
+//!
+//! A question on one of fourteen topics has two answers. Each answer has a latent quality q in [0, 1] and shows a few
+//! of ten cues (tone, detail, reasons, ...); each cue is phrased well with probability q, poorly otherwise, by one
+//! of dozens of phrases. The gold label prefers the answer of higher quality, save for a known share of noise. So no
+//! cue decides by itself, cues of one answer agree more often than not, and a model that knows some phrases can
+//! learn the others from the company they keep. `docs/corpus.md` has the whole story, with figures.
+
+mod answer;
+mod cues;
+mod prompt;
+mod settings;
+mod topics;
+
+use std::sync::Arc;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use ser_core::{Pair, PairId, Preference, Side};
+use serde::{Deserialize, Serialize};
+
+pub use answer::{AnswerTruth, ShownCue};
+pub use cues::Cue;
+pub use settings::{CorpusError, CorpusSettings};
+
+use answer::Lexicon;
+use topics::Topic;
+
+/// What is true of one pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairTruth {
+    /// The prompt's topic.
+    pub topic: String,
+    /// Of answer A (the one that gold prefers) and answer B.
+    pub answers: [AnswerTruth; 2],
+    /// Whether the gold label is noise: it prefers the answer of lower quality.
+    pub noisy: bool,
+}
+
+/// Labelled pairs and, in the same order, what is true of them.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct CorpusPart {
+    /// Gold labels. As in a file of chosen and rejected answers, the preferred answer is always A.
+    pub preferences: Vec<Preference>,
+    /// The truth behind each; for analysis, never for training.
+    pub truths: Vec<PairTruth>,
+}
+
+/// The whole corpus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Corpus {
+    /// Pairs to split and train on.
+    pub train: CorpusPart,
+    /// Pairs to measure accuracy on. No prompt is in both parts.
+    pub test: CorpusPart,
+}
+
+impl Corpus {
+    /// The texts of the training part, prompts and both answers, to train a tokenizer on.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.train.preferences.iter().flat_map(|preference| {
+            let prompt = preference.pair.prompt.iter().map(|message| message.content.as_str());
+            prompt.chain(preference.pair.responses.iter().map(String::as_str))
+        })
+    }
+}
+
+/// Makes a corpus. The same settings give the same corpus, on any machine.
+///
+/// # Errors
+/// A setting out of its range; see [`CorpusSettings::check`].
+pub fn generate(settings: &CorpusSettings) -> Result<Corpus, CorpusError> {
+    settings.check()?;
+    // Stream 0 draws what the pairs share; pair i draws from stream i + 1.
+    let mut shared = ChaCha8Rng::seed_from_u64(settings.seed);
+    let lexicon = Lexicon::new(settings.phrase_skew, &mut shared);
+    let total = settings.pairs + settings.test_pairs;
+    let prompts = rand::seq::index::sample(&mut shared, prompt::distinct_prompts(), total);
+
+    let mut corpus = Corpus { train: CorpusPart::default(), test: CorpusPart::default() };
+    let numbered = prompts.into_iter().filter_map(prompt::prompt).enumerate();
+    for (index, (topic, question)) in numbered {
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        rng.set_stream(index as u64 + 1);
+        let (preference, truth) = labelled_pair(index as u64, topic, question, &lexicon, settings, &mut rng);
+        let part = if index < settings.pairs { &mut corpus.train } else { &mut corpus.test };
+        part.preferences.push(preference);
+        part.truths.push(truth);
+    }
+    Ok(corpus)
+}
+
+fn labelled_pair(
+    id: u64,
+    topic: &Topic,
+    question: String,
+    lexicon: &Lexicon,
+    settings: &CorpusSettings,
+    rng: &mut impl Rng,
+) -> (Preference, PairTruth) {
+    let (better, worse) = qualities(settings.min_gap, rng);
+    let good = answer::answer(topic, better, lexicon, settings, rng);
+    let poor = loop {
+        let poor = answer::answer(topic, worse, lexicon, settings, rng);
+        if poor.0 != good.0 {
+            break poor;
+        }
+    };
+    let noisy = rng.random::<f64>() < settings.label_noise;
+    let ((a, truth_a), (b, truth_b)) = if noisy { (poor, good) } else { (good, poor) };
+    let pair = Pair::from_text(PairId(id), question, a, b);
+    let truth = PairTruth { topic: topic.name.to_owned(), answers: [truth_a, truth_b], noisy };
+    (Preference::human(Arc::new(pair), Side::A), truth)
+}
+
+/// Two qualities, uniform over those that differ by at least `gap`, the higher one first.
+fn qualities(gap: f64, rng: &mut impl Rng) -> (f64, f64) {
+    loop {
+        let (a, b): (f64, f64) = (rng.random(), rng.random());
+        if (a - b).abs() >= gap {
+            return (a.max(b), a.min(b));
+        }
+    }
+}

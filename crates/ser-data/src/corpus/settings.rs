@@ -1,0 +1,97 @@
+//! What one may ask of the generator.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::cues::Cue;
+use super::prompt::distinct_prompts;
+
+/// How the corpus is made. The defaults are those of the demo.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorpusSettings {
+    /// Pairs to split and train on.
+    pub pairs: usize,
+    /// Further pairs, with prompts of their own, to measure accuracy on.
+    pub test_pairs: usize,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Cues that each answer shows, of [`Cue::ALL`]; at least 1.
+    pub cues_per_answer: usize,
+    /// An answer has 0 to this many plain statements, whatever its quality.
+    pub max_statements: usize,
+    /// The least difference of quality between the two answers of a pair, in [0, 0.9]. Quality lies in [0, 1].
+    pub min_gap: f64,
+    /// Share of pairs whose gold label prefers the answer of lower quality, in [0, 0.5).
+    pub label_noise: f64,
+    /// Zipf exponent of the phrases' frequencies, in [0, 3]: the phrase of rank k is drawn in proportion to
+    /// k^-skew; 0 makes all equally frequent.
+    pub phrase_skew: f64,
+}
+
+impl Default for CorpusSettings {
+    fn default() -> Self {
+        CorpusSettings {
+            pairs: 4000,
+            test_pairs: 1000,
+            seed: 0,
+            cues_per_answer: 4,
+            max_statements: 2,
+            min_gap: 0.5,
+            label_noise: 0.05,
+            phrase_skew: 0.5,
+        }
+    }
+}
+
+/// Settings that no corpus can be made from.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum CorpusError {
+    /// More pairs than there are prompts.
+    #[error("the built-in corpus has {available} distinct prompts, but pairs + test_pairs asks for {wanted}")]
+    TooManyPairs {
+        /// Pairs asked for.
+        wanted: usize,
+        /// Prompts there are.
+        available: usize,
+    },
+    /// No cue, or more than there are.
+    #[error("cues_per_answer is {value}, but must be 1 to {}", Cue::ALL.len())]
+    CuesPerAnswer {
+        /// What was asked for.
+        value: usize,
+    },
+    /// A number outside its range.
+    #[error("{name} is {value}, but must lie in {range}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What was asked for.
+        value: f64,
+        /// What is allowed.
+        range: &'static str,
+    },
+}
+
+impl CorpusSettings {
+    /// Whether a corpus can be made from these.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range.
+    pub fn check(&self) -> Result<(), CorpusError> {
+        let wanted = self.pairs.saturating_add(self.test_pairs);
+        if wanted > distinct_prompts() {
+            return Err(CorpusError::TooManyPairs { wanted, available: distinct_prompts() });
+        }
+        if !(1..=Cue::ALL.len()).contains(&self.cues_per_answer) {
+            return Err(CorpusError::CuesPerAnswer { value: self.cues_per_answer });
+        }
+        let in_range = |name, value: f64, ok: bool, range| {
+            if ok { Ok(()) } else { Err(CorpusError::OutOfRange { name, value, range }) }
+        };
+        in_range("min_gap", self.min_gap, (0.0..=0.9).contains(&self.min_gap), "[0, 0.9]")?;
+        in_range("label_noise", self.label_noise, (0.0..0.5).contains(&self.label_noise), "[0, 0.5)")?;
+        in_range("phrase_skew", self.phrase_skew, (0.0..=3.0).contains(&self.phrase_skew), "[0, 3]")
+    }
+}
