@@ -1,0 +1,95 @@
+//! Which pairs go together in a batch.
+
+/// Packs items into batches of at most `token_budget` tokens, in the order given.
+///
+/// `lengths` holds an item's tokens ([`TokenizedPair::packed_len`](crate::TokenizedPair::packed_len)). Every index
+/// stands in exactly one batch; an item over the budget is alone in its own. No batch is empty.
+///
+/// ```
+/// assert_eq!(ser_data::plan_batches(&[3, 4, 9, 2, 2], 8), [vec![0, 1], vec![2], vec![3, 4]]);
+/// ```
+pub fn plan_batches(lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
+    pack(lengths.iter().copied().enumerate(), token_budget)
+}
+
+/// [`plan_batches`] for scoring, where order does not matter: longest first, equal lengths in the order given.
+///
+/// The first batch is then about the dearest, so memory that does not suffice is noticed at once, and items of a
+/// batch are of like length.
+///
+/// ```
+/// assert_eq!(ser_data::plan_batches_by_length(&[3, 4, 9, 2, 2], 8), [vec![2], vec![1, 0], vec![3, 4]]);
+/// ```
+pub fn plan_batches_by_length(lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<(usize, usize)> = lengths.iter().copied().enumerate().collect();
+    order.sort_by_key(|&(index, length)| (std::cmp::Reverse(length), index));
+    pack(order.into_iter(), token_budget)
+}
+
+fn pack(items: impl Iterator<Item = (usize, usize)>, token_budget: usize) -> Vec<Vec<usize>> {
+    let mut batches = Vec::new();
+    let mut batch = Vec::new();
+    let mut tokens = 0usize;
+    for (index, length) in items {
+        if !batch.is_empty() && tokens.saturating_add(length) > token_budget {
+            batches.push(std::mem::take(&mut batch));
+            tokens = 0;
+        }
+        batch.push(index);
+        tokens = tokens.saturating_add(length);
+    }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nothing_gives_no_batch() {
+        assert!(plan_batches(&[], 8).is_empty());
+        assert_eq!(plan_batches(&[5, 6], 0), [[0], [1]]);
+        assert_eq!(plan_batches(&[usize::MAX, usize::MAX, 1], usize::MAX).len(), 1, "no overflow");
+    }
+
+    fn check(batches: &[Vec<usize>], lengths: &[usize], budget: usize) -> Result<(), TestCaseError> {
+        let mut seen: Vec<usize> = batches.concat();
+        seen.sort_unstable();
+        prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+        for batch in batches {
+            prop_assert!(!batch.is_empty());
+            prop_assert!(batch.len() == 1 || batch.iter().map(|&i| lengths[i]).sum::<usize>() <= budget);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn every_index_once_and_under_the_budget(
+            lengths in prop::collection::vec(0usize..40, 0..60), budget in 0usize..100,
+        ) {
+            let batches = plan_batches(&lengths, budget);
+            check(&batches, &lengths, budget)?;
+            prop_assert!(batches.concat().windows(2).all(|w| w[0] < w[1]), "the order given");
+            // Greedy: the first item of the next batch did not fit any more.
+            for pair in batches.windows(2) {
+                let tokens: usize = pair[0].iter().map(|&i| lengths[i]).sum();
+                prop_assert!(tokens + lengths[pair[1][0]] > budget);
+            }
+        }
+
+        #[test]
+        fn by_length_is_a_plan_with_the_longest_first(
+            lengths in prop::collection::vec(0usize..40, 0..60), budget in 0usize..100,
+        ) {
+            let batches = plan_batches_by_length(&lengths, budget);
+            check(&batches, &lengths, budget)?;
+            prop_assert!(batches.concat().windows(2).all(|w| lengths[w[0]] >= lengths[w[1]]));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Texts to tokens with the tokenizer and chat template of a Hugging Face folder.
+
+mod chat_template;
+mod folder;
+mod pair_tokenizer;
+mod python_json;
+
+pub use pair_tokenizer::{PairTokenizer, TokenizedResponse};
