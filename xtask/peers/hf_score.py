@@ -19,7 +19,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--dtype", default="float32")
@@ -27,7 +26,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    rows = preferences.read(args.data, args.pairs)
+    rows = preferences.read(args.data)
     texts = [row[key] for row in rows for key in ("chosen", "rejected")]
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     device = "cuda" if torch.cuda.is_available() else "cpu"

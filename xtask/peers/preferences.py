@@ -1,4 +1,5 @@
 """Preference files in the layout of HH-RLHF: a JSON object per line with `chosen` and `rejected`, whole texts."""
+import argparse
 import gzip
 import json
 
@@ -13,3 +14,22 @@ def read(path, limit=None):
                 break
             rows.append(json.loads(line))
     return rows
+
+
+def main():
+    """Writes the first pairs of a file, with nothing but their two texts."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--out", required=True)
+    args = parser.parse_args()
+    rows = read(args.data, args.pairs)
+    if len(rows) < args.pairs:
+        raise SystemExit(f"{args.data} holds {len(rows)} pairs, fewer than the {args.pairs} asked for")
+    with open(args.out, "w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps({key: row[key] for key in ("chosen", "rejected")}, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--pairs", type=int, default=240)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--warmup-steps", type=int, default=4)
@@ -46,7 +45,7 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    rows = [{key: row[key] for key in ("chosen", "rejected")} for row in preferences.read(args.data, args.pairs)]
+    rows = [{key: row[key] for key in ("chosen", "rejected")} for row in preferences.read(args.data)]
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForSequenceClassification.from_pretrained(
         args.model, num_labels=1, dtype=getattr(torch, args.dtype))

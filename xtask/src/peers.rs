@@ -1,13 +1,182 @@
-//! `cargo xtask peers`.
+//! `cargo xtask peers`: speed side by side with the field's tools.
+//!
+//! Peer and ours alternate on one machine, with the same model, pairs, dtype and number of threads; what counts is
+//! the ratio of each round.
 
-use anyhow::Result;
-use clap::Args;
+mod environment;
+mod table;
 
-use crate::workspace::Workspace;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::libtorch::Origin;
+use crate::setup;
+use crate::workspace::{Workspace, run as run_command, shown};
+use environment::Environment;
+use table::Comparison;
 
 #[derive(Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// Only this job; may be given several times
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<Job>,
+    /// How often each job is measured on both sides
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Preference file in HH-RLHF's layout, .jsonl or .jsonl.gz; without it the built-in corpus serves
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How many pairs of it; by default as many as take a minute or two
+    #[arg(long, value_parser = clap::value_parser!(u32).range(32..))]
+    pairs: Option<u32>,
+    /// Threads on either side
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: u32,
+}
 
-pub(crate) fn run(_: &Workspace, _: &Options) -> Result<()> {
-    anyhow::bail!("not yet")
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Job {
+    /// Reward training, 256 wide, 4 layers: TRL's RewardTrainer
+    RewardTiny,
+    /// Reward training, 512 wide, 8 layers
+    RewardSmall,
+    /// Scoring (self-labelling), 256 wide, 4 layers: transformers
+    ScoreTiny,
+    /// Scoring, 512 wide, 8 layers
+    ScoreSmall,
+}
+
+/// What a job is made of.
+struct Plan {
+    name: &'static str,
+    size: &'static str,
+    script: &'static str,
+    example: &'static str,
+    pairs: u32,
+}
+
+impl Job {
+    fn plan(self) -> Plan {
+        let (name, size, script, example, pairs) = match self {
+            Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train_reward", 240),
+            Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train_reward", 120),
+            Job::ScoreTiny => ("score-tiny", "tiny", "hf_score.py", "score_pairs", 1000),
+            Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score_pairs", 400),
+        };
+        Plan { name, size, script, example, pairs }
+    }
+}
+
+/// Measures the jobs asked for and prints the table.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    setup::run(workspace, &setup::Options::default())?;
+    let environment = Environment::prepare(workspace)?;
+    let data = match &options.data {
+        Some(file) => std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?,
+        None => environment.corpus(workspace)?,
+    };
+    let mut build = workspace.cargo(&["build", "--release", "--features", "libtorch"]);
+    build.args(["--example", "train_reward", "--example", "score_pairs"]);
+    Origin::find(workspace).apply(&mut build)?;
+    run_command(build)?;
+
+    let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };
+    let mut comparisons = Vec::new();
+    for job in jobs {
+        let plan = job.plan();
+        let pairs = environment.pairs(&data, options.pairs.unwrap_or(plan.pairs))?;
+        let model = environment.model(&data, plan.size)?;
+        let found = compare(workspace, &environment, &plan, &model, &pairs, options)?;
+        comparisons.extend(found);
+        environment.save(&table::to_json(&comparisons))?;
+    }
+    println!("{}", table::to_markdown(&comparisons));
+    Ok(())
+}
+
+/// One job, peer and ours in turn; one comparison for each way the peer does it.
+fn compare(
+    workspace: &Workspace,
+    environment: &Environment,
+    plan: &Plan,
+    model: &Path,
+    pairs: &Path,
+    options: &Options,
+) -> Result<Vec<Comparison>> {
+    let threads = options.threads.to_string();
+    let mut comparisons: Vec<Comparison> = Vec::new();
+    for round in 1..=options.rounds {
+        let mut peer = environment.python(plan.script);
+        peer.arg("--model").arg(model).arg("--data").arg(pairs).args(["--threads", &threads]);
+        peer.env("OMP_NUM_THREADS", &threads);
+        let said = output(peer)?;
+        let peers = figures(&said.0);
+        if peers.is_empty() {
+            bail!("{} printed no figure; it said:\n{}", plan.script, said.1);
+        }
+
+        // The defaults of the examples are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
+        // pairs, at most 512 tokens.
+        let mut ours = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
+        ours.args([plan.example, "--", "--timing", "--template", "raw"]);
+        ours.arg("--model").arg(model).arg("--data").arg(pairs);
+        let out = environment.fresh_folder("adapter")?;
+        if plan.example == "train_reward" {
+            ours.arg("--out").arg(&out);
+        }
+        ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
+        Origin::find(workspace).apply(&mut ours)?;
+        let said = output(ours)?;
+        let Some((_, our_figure)) = figures(&said.1).pop() else {
+            bail!("{} --timing printed no figure; it said:\n{}", plan.example, said.1);
+        };
+
+        for (name, figure) in peers {
+            eprintln!("{} round {round}: {name} {figure:.1} pairs/s, ours {our_figure:.1}", plan.name);
+            match comparisons.iter_mut().find(|comparison| comparison.peer == name) {
+                Some(comparison) => comparison.rounds.push((figure, our_figure)),
+                None => comparisons.push(Comparison { job: plan.name, peer: name, rounds: vec![(figure, our_figure)] }),
+            }
+        }
+    }
+    Ok(comparisons)
+}
+
+/// Runs a command and returns what it printed on stdout and on stderr.
+fn output(mut command: Command) -> Result<(String, String)> {
+    let line = shown(&command);
+    eprintln!("\n==> {line}");
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` could not be started"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        bail!("`{line}` failed ({}); it said:\n{stderr}", output.status);
+    }
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), stderr))
+}
+
+/// The JSON lines with a `pairs_per_s`: who, and how many.
+fn figures(text: &str) -> Vec<(String, f64)> {
+    text.lines()
+        .filter_map(|line| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            let name = value.get("peer").and_then(Value::as_str).unwrap_or("ours").to_owned();
+            Some((name, value.get("pairs_per_s")?.as_f64()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_found_among_other_lines() {
+        let text = "loading\n{\"peer\": \"a\", \"pairs_per_s\": 2.5}\n{\"other\": 1}\n{\"pairs_per_s\": 7}\n";
+        assert_eq!(figures(text), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
+    }
 }

@@ -12,7 +12,7 @@ use crate::{pip, wheel};
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// The full set with CUDA (4.7 GB) in place of the small CPU set (0.5 GB)
+    /// The full set with CUDA (3.6 GB on disk) in place of the small CPU set (0.5 GB)
     #[arg(long)]
     cuda: bool,
 }

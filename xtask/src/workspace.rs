@@ -22,11 +22,6 @@ impl Workspace {
         Ok(Workspace { root: root.to_owned() })
     }
 
-    /// The folder of the workspace's Cargo.toml.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// A path inside the workspace.
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)

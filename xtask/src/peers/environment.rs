@@ -1,0 +1,107 @@
+//! What a measurement needs besides the programs: Python packages, models, pairs. All of it lies in `.peers`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::pip;
+use crate::workspace::{Workspace, run};
+
+/// The folder `.peers`, with its virtual environment made.
+pub(super) struct Environment {
+    folder: PathBuf,
+    scripts: PathBuf,
+}
+
+impl Environment {
+    /// Makes the virtual environment if it is missing or its pins have changed.
+    pub(super) fn prepare(workspace: &Workspace) -> Result<Self> {
+        let environment = Environment { folder: workspace.path(".peers"), scripts: workspace.path("xtask/peers") };
+        let pins_path = environment.scripts.join("requirements.txt");
+        let pins = fs::read_to_string(&pins_path).with_context(|| format!("reading {}", pins_path.display()))?;
+        let (venv, scratch) = (environment.folder.join("venv"), environment.folder.join("tmp"));
+        // Written last, so it tells that the environment is whole.
+        let installed = venv.join("installed.txt");
+        if fs::read_to_string(&installed).is_ok_and(|text| text == pins) {
+            return Ok(environment);
+        }
+        pip::check("run the peers")?;
+        fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv", "--clear"]).arg(&venv);
+        run(make)?;
+        eprintln!("peers: installing PyTorch, transformers, TRL and PEFT into {} (about 6 GB)", venv.display());
+        let arguments = ["install".as_ref(), "--requirement".as_ref(), pins_path.as_os_str()];
+        pip::run(&venv.join("bin/python"), &arguments, &scratch).context("the peers could not be installed")?;
+        fs::write(&installed, pins).with_context(|| format!("writing {}", installed.display()))?;
+        Ok(environment)
+    }
+
+    /// One of the scripts of `xtask/peers`, ready for its arguments.
+    pub(super) fn python(&self, script: &str) -> Command {
+        let mut command = Command::new(self.folder.join("venv/bin/python"));
+        command.arg(self.scripts.join(script));
+        // No lookup of models elsewhere, and no metrics sent anywhere.
+        command.env("HF_HUB_OFFLINE", "1").env("WANDB_DISABLED", "true").env("TOKENIZERS_PARALLELISM", "true");
+        command
+    }
+
+    /// The built-in corpus as a file in HH-RLHF's layout.
+    pub(super) fn corpus(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let file = self.folder.join("corpus.jsonl");
+        let mut dump = workspace.cargo(&["run", "--release", "--example", "dump_corpus", "--", "--out"]);
+        dump.arg(&file);
+        run(dump)?;
+        Ok(file)
+    }
+
+    /// A file of the first `count` pairs of `data`, so that both sides read the same.
+    pub(super) fn pairs(&self, data: &Path, count: u32) -> Result<PathBuf> {
+        let file = self.place(data)?.join(format!("{count}.jsonl"));
+        let mut cut = self.python("preferences.py");
+        cut.arg("--data").arg(data).args(["--pairs", &count.to_string(), "--out"]).arg(&file);
+        run(cut)?;
+        Ok(file)
+    }
+
+    /// A random-weight model whose tokenizer was trained on `data`.
+    pub(super) fn model(&self, data: &Path, size: &str) -> Result<PathBuf> {
+        let folder = self.place(data)?.join(size);
+        if !folder.join("complete").is_file() {
+            let mut make = self.python("make_model.py");
+            make.arg("--data").arg(data).args(["--size", size, "--out"]).arg(&folder);
+            run(make)?;
+            fs::write(folder.join("complete"), "").with_context(|| format!("writing into {}", folder.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// An empty folder of this name.
+    pub(super) fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// Keeps the figures of this measurement.
+    pub(super) fn save(&self, figures: &Value) -> Result<()> {
+        let file = self.folder.join("results.json");
+        fs::write(&file, format!("{figures:#}\n")).with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// The folder for what is made from one data file: its name and size tell files apart.
+    fn place(&self, data: &Path) -> Result<PathBuf> {
+        let Ok(metadata) = fs::metadata(data) else {
+            bail!("{} does not exist: --data names a preference file in HH-RLHF's layout", data.display());
+        };
+        let name = data.file_name().unwrap_or_default().to_string_lossy().replace('.', "-");
+        let folder = self.folder.join(format!("{name}-{}", metadata.len()));
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(folder)
+    }
+}
