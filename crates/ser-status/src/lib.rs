@@ -1,1 +1,28 @@
 #![doc = include_str!("../README.md")]
+
+mod anchor;
+mod audit;
+mod balance;
+mod binomial;
+mod certify;
+mod error;
+mod pool;
+mod rule;
+mod schedule;
+mod selection;
+mod sum;
+mod sweep;
+mod thresholds;
+
+pub use anchor::{Anchor, FittedAnchor};
+pub use audit::{Audit, AuditSettings, DeltaBin, Flips};
+pub use balance::{Balance, Composition};
+pub use binomial::{Interval, Proportion};
+pub use certify::{Candidates, Certification, Certified, Correction, PrecisionTarget, Trial};
+pub use error::StatusError;
+pub use pool::PoolCounts;
+pub use rule::{And, LoopRule, LoopState, Or, PaperRule, ScriptRule, Status1Rule, Status2Rule};
+pub use schedule::{Automatic, Decision, Plan, Reason, RoundFacts, Schedule, ScheduleSettings, Script, Validation};
+pub use selection::{Selected, select};
+pub use sweep::{SweepPoint, sweep};
+pub use thresholds::{CheckedThresholds, Thresholds};

@@ -1,0 +1,244 @@
+//! How good a round's pseudo-labels are, against gold labels that nothing else may read.
+
+use rayon::prelude::*;
+use ser_core::{PairProbabilities, Side};
+use serde::{Deserialize, Serialize};
+
+use crate::{Interval, Proportion, Selected, StatusError};
+
+/// How an audit reports.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSettings {
+    /// Bins of the histogram of Delta over [0, 1], from 1 to 10,000. Default 20.
+    pub bins: usize,
+    /// Confidence of intervals. Default 0.95.
+    pub confidence: f64,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        AuditSettings { bins: 20, confidence: 0.95 }
+    }
+}
+
+/// Pairs labelled in two rounds, and those whose label changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flips {
+    /// Labelled in this round and in the one before.
+    pub both: usize,
+    /// Of these, labelled otherwise now.
+    pub flipped: usize,
+}
+
+impl Flips {
+    /// flipped / both; `None` if no pair was labelled twice.
+    pub fn rate(&self) -> Option<f64> {
+        Proportion { count: self.flipped, of: self.both }.share()
+    }
+}
+
+/// The pool's pairs whose Delta lies in [low, high); the last bin holds 1 too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeltaBin {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Pairs of the pool.
+    pub pairs: usize,
+    /// Of the pairs with gold: those whose higher-scored answer is the gold one. A tie is wrong.
+    pub correct: Proportion,
+    /// Pairs selected.
+    pub selected: usize,
+    /// Precision: of the selected pairs with gold, those whose label is gold.
+    pub selected_correct: Proportion,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Selected out of the pool.
+    pub coverage: Proportion,
+    /// Precision: of the selected pairs with gold, those whose label is gold.
+    pub precision: Proportion,
+    /// Wilson interval of the precision; `None` without gold.
+    pub precision_interval: Option<Interval>,
+    /// Accuracy of the unfiltered scores: of the pool's pairs with gold, those whose higher-scored answer is the
+    /// gold one. A tie or a NaN is wrong.
+    pub unfiltered: Proportion,
+    /// Labels that changed since the round before.
+    pub flips: Flips,
+    /// Histogram of Delta over the pool.
+    pub histogram: Vec<DeltaBin>,
+    /// Pairs of the pool whose Delta is no number in [0, 1], and so in no bin.
+    pub no_delta: usize,
+}
+
+impl AuditSettings {
+    /// Audits a selection from the pool whose scores are `probabilities`.
+    ///
+    /// `gold` and `previous` have one entry per pair of the pool: the label a person gave, the label this pair had in
+    /// the round before; `None` where there is none. A slice that is empty stands for no labels at all.
+    ///
+    /// # Errors
+    /// [`StatusError::LengthMismatch`], [`StatusError::IndexOutOfPool`], [`StatusError::SettingOutOfRange`].
+    pub fn audit(
+        &self,
+        probabilities: &[PairProbabilities],
+        selected: &[Selected],
+        gold: &[Option<Side>],
+        previous: &[Option<Side>],
+    ) -> Result<Audit, StatusError> {
+        let pool = probabilities.len();
+        for (what, labels) in [("gold", gold), ("previous", previous)] {
+            if !labels.is_empty() && labels.len() != pool {
+                return Err(StatusError::LengthMismatch { what, got: labels.len(), expected: pool });
+            }
+        }
+        if !(1..=10_000).contains(&self.bins) {
+            let value = self.bins as f64;
+            return Err(StatusError::SettingOutOfRange { name: "bins", value, range: "from 1 to 10000" });
+        }
+        let (unfiltered, mut bins, no_delta) = self.histogram(probabilities, gold);
+        let mut precision = Proportion::default();
+        let mut flips = Flips::default();
+        for pair in selected {
+            if pair.index >= pool {
+                return Err(StatusError::IndexOutOfPool { index: pair.index, pool });
+            }
+            let bin = self.bin(pair.delta).and_then(|bin| bins.get_mut(bin));
+            let truth = label(gold, pair.index);
+            precision.judge(truth, Some(pair.preferred));
+            if let Some(bin) = bin {
+                bin.selected += 1;
+                bin.selected_correct.judge(truth, Some(pair.preferred));
+            }
+            if let Some(before) = label(previous, pair.index) {
+                flips.both += 1;
+                flips.flipped += usize::from(before != pair.preferred);
+            }
+        }
+        Ok(Audit {
+            coverage: Proportion { count: selected.len(), of: pool },
+            precision,
+            precision_interval: precision.wilson(self.confidence)?,
+            unfiltered,
+            flips,
+            histogram: bins,
+            no_delta,
+        })
+    }
+
+    /// Which bin a Delta belongs to; `None` for NaN and whatever lies outside [0, 1].
+    fn bin(&self, delta: f64) -> Option<usize> {
+        (0.0..=1.0).contains(&delta).then(|| ((delta * self.bins as f64) as usize).min(self.bins - 1))
+    }
+
+    fn empty_bins(&self) -> Vec<DeltaBin> {
+        let edge = |i: usize| i as f64 / self.bins as f64;
+        (0..self.bins).map(|i| DeltaBin { low: edge(i), high: edge(i + 1), ..DeltaBin::default() }).collect()
+    }
+
+    /// Unfiltered accuracy, bins with the pool's counts, pairs in no bin.
+    fn histogram(&self, pool: &[PairProbabilities], gold: &[Option<Side>]) -> (Proportion, Vec<DeltaBin>, usize) {
+        const CHUNK: usize = 64 * 1024;
+        let of_chunk = |(chunk, pairs): (usize, &[PairProbabilities])| {
+            let (mut all, mut bins, mut no_delta) = (Proportion::default(), self.empty_bins(), 0);
+            for (place, pair) in pairs.iter().enumerate() {
+                let truth = label(gold, chunk * CHUNK + place);
+                all.judge(truth, pair.higher());
+                match self.bin(pair.delta()).and_then(|bin| bins.get_mut(bin)) {
+                    Some(bin) => {
+                        bin.pairs += 1;
+                        bin.correct.judge(truth, pair.higher());
+                    }
+                    None => no_delta += 1,
+                }
+            }
+            (all, bins, no_delta)
+        };
+        // Integers: the order of the sum does not matter.
+        pool.par_chunks(CHUNK).enumerate().map(of_chunk).reduce(
+            || (Proportion::default(), self.empty_bins(), 0),
+            |(mut all, mut bins, no_delta), (other_all, other_bins, other_no_delta)| {
+                all.add(other_all);
+                for (bin, other) in bins.iter_mut().zip(other_bins) {
+                    bin.pairs += other.pairs;
+                    bin.correct.add(other.correct);
+                }
+                (all, bins, no_delta + other_no_delta)
+            },
+        )
+    }
+}
+
+impl Proportion {
+    /// Counts a label against gold, where there is gold.
+    pub(crate) fn judge(&mut self, gold: Option<Side>, label: Option<Side>) {
+        if gold.is_some() {
+            self.of += 1;
+            self.count += usize::from(gold == label);
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Proportion) {
+        self.count += other.count;
+        self.of += other.of;
+    }
+}
+
+pub(crate) fn label(labels: &[Option<Side>], index: usize) -> Option<Side> {
+    labels.get(index).copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PaperRule, Thresholds, select};
+
+    #[test]
+    fn every_figure_by_hand() {
+        let pool = [(0.9, 0.1), (0.1, 0.8), (0.6, 0.4), (0.5, 0.5), (f64::NAN, 0.1), (0.3, 0.9)]
+            .map(|(a, b)| PairProbabilities::unchecked(a, b));
+        let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
+        assert_eq!(selected.iter().map(|s| s.index).collect::<Vec<_>>(), [0, 1, 2, 5]);
+        let gold = [Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), None];
+        let previous = [Some(Side::A), Some(Side::A), None, Some(Side::B), None, Some(Side::B)];
+        let settings = AuditSettings { bins: 4, confidence: 0.95 };
+        let audit = settings.audit(&pool, &selected, &gold, &previous).unwrap();
+        assert_eq!(audit.coverage, Proportion { count: 4, of: 6 });
+        assert_eq!(audit.precision, Proportion { count: 2, of: 3 });
+        assert_eq!(audit.precision_interval, audit.precision.wilson(0.95).unwrap());
+        assert_eq!(audit.unfiltered, Proportion { count: 2, of: 5 }, "the tie and the NaN are wrong");
+        assert_eq!(audit.flips, Flips { both: 3, flipped: 1 });
+        assert_eq!(audit.no_delta, 1);
+        let pairs: Vec<_> = audit.histogram.iter().map(|b| b.pairs).collect();
+        assert_eq!(pairs, [2, 0, 2, 1], "Delta 0 and 0.2; 0.7 and 0.6; 0.8");
+        assert_eq!(audit.histogram[0].correct, Proportion { count: 1, of: 2 });
+        assert_eq!(audit.histogram[0].selected_correct, Proportion { count: 1, of: 1 });
+        assert_eq!(audit.histogram[2].selected, 2);
+        assert_eq!(audit.histogram[2].selected_correct, Proportion { count: 0, of: 1 });
+        assert_eq!((audit.histogram[3].low, audit.histogram[3].high), (0.75, 1.0));
+    }
+
+    #[test]
+    fn without_labels_only_coverage_is_known() {
+        let pool = [PairProbabilities::unchecked(1.0, 0.0)];
+        let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
+        let audit = AuditSettings::default().audit(&pool, &selected, &[], &[]).unwrap();
+        assert_eq!(audit.coverage.share(), Some(1.0));
+        assert_eq!((audit.precision.share(), audit.precision_interval, audit.flips.rate()), (None, None, None));
+        assert_eq!(audit.histogram[19].pairs, 1, "Delta 1 is in the last bin");
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_the_pool_are_errors() {
+        let pool = [PairProbabilities::unchecked(0.9, 0.1)];
+        let settings = AuditSettings::default();
+        let error = settings.audit(&pool, &[], &[None, None], &[]).unwrap_err().to_string();
+        assert_eq!(error, "gold has 2 entries for 1 pairs: give one for each pair, in the same order");
+        let bad = AuditSettings { bins: 0, ..settings }.audit(&pool, &[], &[], &[]);
+        assert!(matches!(bad, Err(StatusError::SettingOutOfRange { name: "bins", .. })));
+    }
+}

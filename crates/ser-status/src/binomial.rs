@@ -1,0 +1,133 @@
+//! Shares with their uncertainty.
+
+use serde::{Deserialize, Serialize};
+
+use crate::StatusError;
+
+/// Both ends of a confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// So many out of so many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proportion {
+    /// How many have the property.
+    pub count: usize,
+    /// Out of how many.
+    pub of: usize,
+}
+
+impl Proportion {
+    /// The share; `None` of nothing.
+    pub fn share(&self) -> Option<f64> {
+        (self.of > 0).then(|| self.count as f64 / self.of as f64)
+    }
+
+    /// Wilson's score interval at `confidence` (0.95, say), for independent draws; `None` of nothing.
+    ///
+    /// # Errors
+    /// [`StatusError::SettingOutOfRange`] unless `confidence` lies strictly between 0 and 1.
+    pub fn wilson(&self, confidence: f64) -> Result<Option<Interval>, StatusError> {
+        let z = normal_two_sided(confidence)?;
+        let (n, z2) = (self.of as f64, z * z);
+        Ok(self.share().map(|p| {
+            let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+            let half = z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+            Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+        }))
+    }
+}
+
+/// The z with P(|N(0, 1)| <= z) = confidence.
+fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
+    if !(confidence > 0.0 && confidence < 1.0) {
+        let range = "strictly between 0 and 1";
+        return Err(StatusError::SettingOutOfRange { name: "confidence", value: confidence, range });
+    }
+    let (mut low, mut high) = (0.0, 40.0);
+    for _ in 0..100 {
+        let z = (low + high) / 2.0;
+        if libm::erfc(z / std::f64::consts::SQRT_2) > 1.0 - confidence { low = z } else { high = z }
+    }
+    Ok((low + high) / 2.0)
+}
+
+/// P(X <= k) for X ~ Binomial(n, p), 0 < p < 1.
+pub(crate) fn cumulative(k: usize, n: usize, p: f64) -> f64 {
+    if k >= n {
+        return 1.0;
+    }
+    // The tail that does not hold the mode falls off from its first term on; the other is one minus it.
+    if (k as f64) < (n as f64) * p {
+        tail(k, n, p)
+    } else {
+        // P(X >= k + 1) is P(n - X <= n - k - 1), with n - X ~ Binomial(n, 1 - p).
+        1.0 - tail(n - k - 1, n, 1.0 - p)
+    }
+}
+
+/// P(X <= k) summed from k downwards; for k below the mean.
+fn tail(k: usize, n: usize, p: f64) -> f64 {
+    let (nf, kf) = (n as f64, k as f64);
+    let log_choose = libm::lgamma(nf + 1.0) - libm::lgamma(kf + 1.0) - libm::lgamma(nf - kf + 1.0);
+    let first = (log_choose + kf * p.ln() + (nf - kf) * (-p).ln_1p()).exp();
+    let (mut term, mut sum) = (1.0, 1.0);
+    for i in (1..=k).rev() {
+        let i = i as f64;
+        term *= i / (nf - i + 1.0) * ((1.0 - p) / p);
+        sum += term;
+        if term < sum * 1e-17 {
+            break;
+        }
+    }
+    (first * sum).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cumulative_equals_the_sum_by_hand() {
+        for n in 1..=30usize {
+            for p in [0.05, 0.3, 0.5, 0.9] {
+                let mut choose = 1.0;
+                let mut sum = 0.0;
+                for k in 0..=n {
+                    sum += choose * f64::powi(p, k as i32) * f64::powi(1.0 - p, (n - k) as i32);
+                    choose = choose * (n - k) as f64 / (k + 1) as f64;
+                    assert!((cumulative(k, n, p) - sum).abs() < 1e-13, "{k} of {n} at {p}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cumulative_equals_scipy() {
+        // Printed by tests/golden/binomial.py.
+        for line in include_str!("../tests/golden/binomial.csv").lines().skip(1) {
+            let v: Vec<f64> = line.split(',').map(|x| x.parse().unwrap()).collect();
+            let ours = cumulative(v[0] as usize, v[1] as usize, v[2]);
+            assert!((ours - v[3]).abs() <= 1e-8 * v[3] + 1e-300, "{line}: {ours}");
+        }
+    }
+
+    #[test]
+    fn wilson_by_hand() {
+        // 8 of 10 at 95 %: the textbook (0.4901625, 0.9433178).
+        let i = Proportion { count: 8, of: 10 }.wilson(0.95).unwrap().unwrap();
+        assert!((i.low - 0.490_162_5).abs() < 1e-6 && (i.high - 0.943_317_8).abs() < 1e-6, "{i:?}");
+        let all = Proportion { count: 10, of: 10 }.wilson(0.95).unwrap().unwrap();
+        assert!(all.high == 1.0 && (all.low - 0.722_467_2).abs() < 1e-6, "{all:?}");
+        assert_eq!(Proportion::default().wilson(0.95).unwrap(), None);
+        assert!((normal_two_sided(0.95).unwrap() - 1.959_963_984_540_054).abs() < 1e-12);
+        for bad in [0.0, 1.0, f64::NAN] {
+            assert!(Proportion::default().wilson(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The three thresholds of Eq. 3.
+
+use ser_core::PairProbabilities;
+use serde::{Deserialize, Serialize};
+
+use crate::StatusError;
+
+/// Thresholds as set, not yet checked. The default is what the authors' script uses: 0.55, 0.45, 0.3.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Thresholds {
+    /// An answer is surely good if its p is over this.
+    pub tau_high: f64,
+    /// An answer is surely bad if its p is under this.
+    pub tau_low: f64,
+    /// Two answers surely differ if |p_1 - p_2| is over this.
+    pub tau_delta: f64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Thresholds { tau_high: 0.55, tau_low: 0.45, tau_delta: 0.3 }
+    }
+}
+
+impl Thresholds {
+    /// Checks that each threshold lies in [0, 1] and that tau_low <= tau_high.
+    ///
+    /// # Errors
+    /// [`StatusError::ThresholdOutOfRange`] (NaN too) and [`StatusError::ThresholdsCross`].
+    pub fn check(self) -> Result<CheckedThresholds, StatusError> {
+        let Thresholds { tau_high, tau_low, tau_delta } = self;
+        for (name, value) in [("tau_high", tau_high), ("tau_low", tau_low), ("tau_delta", tau_delta)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(StatusError::ThresholdOutOfRange { name, value });
+            }
+        }
+        if tau_low > tau_high {
+            return Err(StatusError::ThresholdsCross { tau_high, tau_low });
+        }
+        Ok(CheckedThresholds(self))
+    }
+}
+
+/// Thresholds that do not contradict each other; from [`Thresholds::check`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Thresholds", try_from = "Thresholds")]
+pub struct CheckedThresholds(Thresholds);
+
+impl CheckedThresholds {
+    /// The numbers.
+    pub fn get(&self) -> Thresholds {
+        self.0
+    }
+
+    /// The first line of Eq. 3: one answer over tau_high, the other under tau_low. False for NaN.
+    ///
+    /// A comparison and nothing more: the rules also see to numbers that are no probabilities.
+    pub fn status1(&self, pair: PairProbabilities) -> bool {
+        let (a, b) = (pair.a.get(), pair.b.get());
+        let Thresholds { tau_high, tau_low, .. } = self.0;
+        (a > tau_high && b < tau_low) || (b > tau_high && a < tau_low)
+    }
+
+    /// The second line of Eq. 3: Delta over tau_delta. False for NaN. A comparison, as [`status1`](Self::status1) is.
+    pub fn status2(&self, pair: PairProbabilities) -> bool {
+        pair.delta() > self.0.tau_delta
+    }
+}
+
+impl From<CheckedThresholds> for Thresholds {
+    fn from(checked: CheckedThresholds) -> Self {
+        checked.0
+    }
+}
+
+impl TryFrom<Thresholds> for CheckedThresholds {
+    type Error = StatusError;
+
+    fn try_from(thresholds: Thresholds) -> Result<Self, StatusError> {
+        thresholds.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(thresholds: Thresholds) -> String {
+        thresholds.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn bad_thresholds_are_named_with_their_value() {
+        let good = Thresholds::default();
+        assert!(good.check().is_ok());
+        let crossed = message(Thresholds { tau_low: 0.6, ..good });
+        assert_eq!(crossed, "tau_low is 0.6, over tau_high, which is 0.55: lower tau_low or raise tau_high");
+        assert!(message(Thresholds { tau_high: f64::NAN, ..good }).starts_with("tau_high is NaN: "));
+        assert!(message(Thresholds { tau_low: -0.1, ..good }).starts_with("tau_low is -0.1: "));
+        assert!(message(Thresholds { tau_delta: 30.0, ..good }).starts_with("tau_delta is 30: "));
+        assert!(message(Thresholds { tau_delta: f64::INFINITY, ..good }).starts_with("tau_delta is inf: "));
+    }
+
+    #[test]
+    fn the_ends_are_allowed() {
+        assert!(Thresholds { tau_high: 1.0, tau_low: 0.0, tau_delta: 0.0 }.check().is_ok());
+        assert!(Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 1.0 }.check().is_ok());
+    }
+
+    #[test]
+    fn settings_refuse_unknown_names_and_crossed_thresholds() {
+        let t: Thresholds = toml::from_str("tau_delta = 0.5").unwrap();
+        assert_eq!(t, Thresholds { tau_delta: 0.5, ..Thresholds::default() });
+        assert!(toml::from_str::<Thresholds>("tau_detla = 0.5").is_err());
+        assert!(toml::from_str::<CheckedThresholds>("tau_low = 0.9").is_err());
+    }
+}
