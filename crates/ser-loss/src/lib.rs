@@ -1,1 +1,14 @@
 #![doc = include_str!("../README.md")]
+
+mod batch;
+mod dpo;
+mod error;
+mod kernel;
+mod pairwise;
+mod settings;
+
+pub use dpo::{DpoKind, DpoLoss, DpoOutput, DpoPair, DpoSettings};
+pub use error::LossError;
+pub use kernel::{Kernel, hinge, log_sigmoid_loss};
+pub use pairwise::PairwiseLoss;
+pub use settings::{LossKind, LossSettings};

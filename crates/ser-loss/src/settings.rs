@@ -1,0 +1,62 @@
+//! Which loss, and its coefficients.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LossError, PairwiseLoss};
+
+/// The shape of a pairwise loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// max(0, m - (r_preferred - r_other)) (Eq. 5), the paper's.
+    #[default]
+    Hinge,
+    /// -log sigmoid(r_preferred - r_other - m), the authors' script's (without margin) and Llama 2's (with).
+    BradleyTerry,
+    /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that pays no heed to the data's margins.
+    LogExp,
+}
+
+/// Unchecked settings of a [`PairwiseLoss`]; the default is the paper's.
+///
+/// ```
+/// # use ser_loss::{LossKind, LossSettings};
+/// let scripts = LossSettings { kind: LossKind::BradleyTerry, ..Default::default() };
+/// assert!(scripts.build().is_ok());
+/// assert!(LossSettings { label_smoothing: 0.5, ..Default::default() }.build().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossSettings {
+    /// The loss's shape.
+    pub kind: LossKind,
+    /// m in raw score units, for pairs whose data names none. Left out: 1 for the hinge (the paper gives no number)
+    /// and 0 for Bradley-Terry.
+    pub margin: Option<f64>,
+    /// Probability that a label is wrong, in [0, 0.5).
+    pub label_smoothing: f64,
+    /// Coefficient of the penalty (r_preferred + r_other)²; TRL suggests 0.01.
+    pub centering: f64,
+}
+
+impl LossSettings {
+    /// Checks the settings and makes the loss.
+    pub fn build(self) -> Result<PairwiseLoss, LossError> {
+        let margin = match (self.kind, self.margin) {
+            (LossKind::LogExp, Some(value)) => return Err(LossError::UnusedMargin { value }),
+            (_, Some(value)) if !(value.is_finite() && value >= 0.0) => return Err(LossError::BadMargin { value }),
+            (_, Some(value)) => value,
+            (LossKind::Hinge, None) => 1.0,
+            (LossKind::BradleyTerry | LossKind::LogExp, None) => 0.0,
+        };
+        check_smoothing("loss.label_smoothing", self.label_smoothing)?;
+        if !(self.centering.is_finite() && self.centering >= 0.0) {
+            return Err(LossError::BadCentering { value: self.centering });
+        }
+        Ok(PairwiseLoss { kind: self.kind, margin, label_smoothing: self.label_smoothing, centering: self.centering })
+    }
+}
+
+pub(crate) fn check_smoothing(setting: &'static str, value: f64) -> Result<(), LossError> {
+    if (0.0..0.5).contains(&value) { Ok(()) } else { Err(LossError::BadSmoothing { setting, value }) }
+}
