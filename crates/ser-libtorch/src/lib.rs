@@ -1,1 +1,16 @@
 #![doc = include_str!("../README.md")]
+
+mod adamw;
+mod attention;
+mod cuda;
+mod error;
+mod ffi;
+mod mapped;
+mod rng;
+
+pub use adamw::{AdamWStep, fused_adamw};
+pub use attention::{Segment, packed_attention};
+pub use cuda::load_cuda;
+pub use error::Error;
+pub use mapped::MappedFile;
+pub use rng::{rng_state, set_rng_state};

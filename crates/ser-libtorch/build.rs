@@ -1,0 +1,51 @@
+//! Compiles the shim against the libtorch that torch-sys found.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo:rerun-if-changed=cpp");
+    let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
+        // torch-sys was built for its docs alone.
+        return;
+    };
+    let lib = PathBuf::from(lib);
+    // For the build scripts of those who link binaries.
+    println!("cargo:libtorch_lib={}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+
+    let mut shim = cc::Build::new();
+    shim.cpp(true)
+        .std("c++17")
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .warnings(false)
+        .include(lib.join("../include"))
+        .include(lib.join("../include/torch/csrc/api/include"))
+        .file("cpp/shim.cpp")
+        .file("cpp/attention.cpp");
+    shim.compile("ser_shim");
+
+    // The kernel, once per instruction set; the shim picks one at run time.
+    let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    let variants: &[(&str, &[&str])] = if x86 {
+        &[
+            ("baseline", &[]),
+            ("avx2", &["-mavx2", "-mfma"]),
+            ("avx512", &["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma"]),
+        ]
+    } else {
+        &[("baseline", &[])]
+    };
+    for (name, flags) in variants {
+        let mut kernel = cc::Build::new();
+        kernel.cpp(true).std("c++17").opt_level(3).flag("-fno-math-errno").define("SER_ISA", *name);
+        for flag in *flags {
+            kernel.flag(flag);
+        }
+        kernel.file("cpp/kernel.cpp").compile(&format!("ser_kernel_{name}"));
+    }
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
+    println!("cargo:rustc-link-lib=stdc++");
+}

@@ -1,0 +1,104 @@
+// The packed attention as an autograd function over the kernel.
+#include "attention.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+
+#include "kernel.h"
+
+namespace ser {
+namespace {
+
+struct Kernel {
+  decltype(&baseline::forward) forward;
+  decltype(&baseline::backward) backward;
+};
+
+Kernel pick() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return {avx512::forward, avx512::backward};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::forward, avx2::backward};
+#endif
+  return {baseline::forward, baseline::backward};
+}
+
+const Kernel& kernel() {
+  static const Kernel chosen = pick();
+  return chosen;
+}
+
+std::vector<Segment> read(const at::Tensor& table) {
+  std::vector<Segment> segments(table.size(0));
+  static_assert(sizeof(Segment) == 8 * sizeof(int64_t));
+  if (!segments.empty()) std::memcpy(segments.data(), table.data_ptr<int64_t>(), segments.size() * sizeof(Segment));
+  return segments;
+}
+
+// Runs `work(segment, kv_head)` for all, the longest segments first, so that no thread is left with a long one.
+// Every task writes rows and heads of its own: the result does not depend on who ran it.
+template <typename Work>
+void for_each_task(const std::vector<Segment>& segments, int64_t kv_heads, const Work& work) {
+  std::vector<int64_t> order(segments.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+    auto size = [](const Segment& s) { return s.prompt + s.a + s.b; };
+    return size(segments[x]) > size(segments[y]);
+  });
+  const int64_t tasks = static_cast<int64_t>(order.size()) * kv_heads;
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    for (int64_t i; (i = next.fetch_add(1)) < tasks;) work(segments[order[i / kv_heads]], i % kv_heads);
+  });
+}
+
+Shape shape_of(const at::Tensor& q, const at::Tensor& k, double scale, int64_t window) {
+  return {q.size(1), k.size(1), q.size(2), static_cast<float>(scale), window};
+}
+
+class PackedAttention : public torch::autograd::Function<PackedAttention> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q_, const at::Tensor& k_,
+                            const at::Tensor& v_, const at::Tensor& table, double scale, int64_t window) {
+    const auto q = q_.contiguous(), k = k_.contiguous(), v = v_.contiguous();
+    auto out = at::empty_like(q);
+    auto lse = at::empty({q.size(0), q.size(1)}, q.options());
+    const auto shape = shape_of(q, k, scale, window);
+    for_each_task(read(table), shape.kv_heads, [&](const Segment& s, int64_t head) {
+      kernel().forward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
+                       out.data_ptr<float>(), lse.data_ptr<float>());
+    });
+    ctx->save_for_backward({q, k, v, table, out, lse});
+    ctx->saved_data["scale"] = scale;
+    ctx->saved_data["window"] = window;
+    return out;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[4], &lse = saved[5];
+    const auto grad_out = grads[0].contiguous();
+    auto grad_q = at::empty_like(q), grad_k = at::zeros_like(k), grad_v = at::zeros_like(v);
+    const auto shape = shape_of(q, k, ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt());
+    for_each_task(read(saved[3]), shape.kv_heads, [&](const Segment& s, int64_t head) {
+      kernel().backward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
+                        out.data_ptr<float>(), lse.data_ptr<float>(), grad_out.data_ptr<float>(),
+                        grad_q.data_ptr<float>(), grad_k.data_ptr<float>(), grad_v.data_ptr<float>());
+    });
+    return {grad_q, grad_k, grad_v, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& table,
+                            double scale, int64_t window) {
+  return PackedAttention::apply(q, k, v, table, scale, window);
+}
+
+}  // namespace ser

@@ -1,0 +1,297 @@
+// Attention over packed pairs on the CPU, compiled once per instruction set (SER_ISA).
+//
+// A chain's keys are gathered once into scratch (rows, and transposed), then blocks of 32 queries run
+// S = Q K^T, softmax over the keys each row may see, O = P V, all by one small matrix product. Masked blocks are
+// never computed. Backward recomputes P from the saved log-sum-exp (Dao et al., FlashAttention, 2022, appendix B).
+#include "kernel.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+namespace ser {
+namespace SER_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int MR = 4;           // rows of a register tile
+constexpr int NR = 2 * LANES;   // columns of a register tile
+constexpr int64_t BLOCK = 32;   // queries handled together
+
+typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+inline vec splat(float x) { return x - vec{}; }
+inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
+inline void store(float* p, vec x) { *reinterpret_cast<vec*>(p) = x; }
+
+// e^x for x <= 0 or a little above; under -87 it is 0. Cephes' polynomial, about 1 ulp.
+inline vec exponential(vec x) {
+  const vec low = splat(-87.0f);
+  const ivec tiny = x < low;
+  x = tiny ? low : x;
+  vec y = x * splat(1.44269504088896341f);
+  y = y + (y < splat(0.0f) ? splat(-0.5f) : splat(0.5f));
+  const ivec n = __builtin_convertvector(y, ivec);
+  const vec fn = __builtin_convertvector(n, vec);
+  vec r = x - fn * splat(0.693359375f);
+  r = r + fn * splat(2.12194440e-4f);
+  vec p = splat(1.9875691500e-4f);
+  p = p * r + splat(1.3981999507e-3f);
+  p = p * r + splat(8.3334519073e-3f);
+  p = p * r + splat(4.1665795894e-2f);
+  p = p * r + splat(1.6666665459e-1f);
+  p = p * r + splat(5.0000001201e-1f);
+  p = p * r * r + r + splat(1.0f);
+  const ivec exponent = (n + 127) << 23;
+  vec power;
+  std::memcpy(&power, &exponent, sizeof power);
+  p = p * power;
+  return tiny ? splat(0.0f) : p;
+}
+
+// C[m, n] = (add ? C : 0) + A B, A's entry (i, k) at a[i * row + k * col], B [depth, n] and C rows of ldb and ldc.
+// m is a multiple of MR, n of NR: scratch is padded so.
+void product(int64_t m, int64_t n, int64_t depth, const float* a, int64_t row, int64_t col, const float* b,
+             int64_t ldb, float* c, int64_t ldc, bool add) {
+  for (int64_t j = 0; j < n; j += NR) {
+    for (int64_t i = 0; i < m; i += MR) {
+      vec acc[MR][2];
+#pragma GCC unroll 4
+      for (int r = 0; r < MR; r++) {
+        float* at = c + (i + r) * ldc + j;
+        acc[r][0] = add ? load(at) : vec{};
+        acc[r][1] = add ? load(at + LANES) : vec{};
+      }
+      const float* ai = a + i * row;
+      const float* bj = b + j;
+      for (int64_t k = 0; k < depth; k++) {
+        const vec b0 = load(bj), b1 = load(bj + LANES);
+        bj += ldb;
+#pragma GCC unroll 4
+        for (int r = 0; r < MR; r++) {
+          const vec x = splat(ai[r * row]);
+          acc[r][0] += x * b0;
+          acc[r][1] += x * b1;
+        }
+        ai += col;
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < MR; r++) {
+        float* at = c + (i + r) * ldc + j;
+        store(at, acc[r][0]);
+        store(at + LANES, acc[r][1]);
+      }
+    }
+  }
+}
+
+// Memory a thread keeps from call to call.
+struct Scratch {
+  std::vector<float> held[10];
+  float* take(int which, int64_t size) {
+    auto& memory = held[which];
+    if (static_cast<int64_t>(memory.size()) < size) memory.resize(size);
+    return memory.data();
+  }
+};
+thread_local Scratch scratch;
+
+// One causal chain: its keys lie in two runs of rows, the prompt's and its own.
+struct Chain {
+  int64_t keys, prompt, first, own;  // number of keys; the prompt's length; rows where the two runs begin
+  int64_t query, row;                // first query's place in the chain; its row in q
+};
+
+int chains_of(const Segment& s, Chain out[2]) {
+  int n = 0;
+  const int64_t a = s.prompt + s.a;
+  if (a > s.query_a) out[n++] = {a, s.prompt, s.start, s.start + s.prompt, s.query_a, s.row_a};
+  if (s.b > s.query_b)
+    out[n++] = {s.prompt + s.b, s.prompt, s.start, s.start + a, s.prompt + s.query_b, s.row_b};
+  return n;
+}
+
+inline int64_t key_row(const Chain& c, int64_t i) { return i < c.prompt ? c.first + i : c.own + i - c.prompt; }
+
+// Copies one head of a chain's keys or values to rows of `width`, padded with zeros to `rows`.
+void gather(const Chain& c, const float* x, int64_t stride, int64_t dim, float* to, int64_t width, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++) {
+    float* row = to + i * width;
+    int64_t d = 0;
+    if (i < c.keys) {
+      std::memcpy(row, x + key_row(c, i) * stride, dim * sizeof(float));
+      d = dim;
+    }
+    std::memset(row + d, 0, (width - d) * sizeof(float));
+  }
+}
+
+// to[d, i] = x[i, d]
+void transpose(const float* x, int64_t rows, int64_t dim, int64_t width, float* to, int64_t ld) {
+  for (int64_t i0 = 0; i0 < rows; i0 += 16)
+    for (int64_t d = 0; d < dim; d++)
+      for (int64_t i = i0; i < std::min(i0 + 16, rows); i++) to[d * ld + i] = x[i * width + d];
+}
+
+void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t dim, float* to, int64_t width, int64_t padded) {
+  for (int64_t i = 0; i < padded; i++) {
+    const int64_t d = i < rows ? dim : 0;
+    if (d) std::memcpy(to + i * width, x + i * stride, d * sizeof(float));
+    std::memset(to + i * width + d, 0, (width - d) * sizeof(float));
+  }
+}
+
+// The keys that row `place` sees: [low, place].
+inline int64_t lowest(const Shape& s, int64_t place) {
+  return s.window > 0 && place >= s.window ? place - s.window + 1 : 0;
+}
+
+}  // namespace
+
+void forward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
+             const float* v, float* out, float* lse) {
+  const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
+  const int64_t width = round_up(D, NR);
+  Chain chains[2];
+  const int n = chains_of(segment, chains);
+  for (int ci = 0; ci < n; ci++) {
+    const Chain& c = chains[ci];
+    const int64_t padded = round_up(c.keys, NR);
+    float* keys = scratch.take(0, padded * width);
+    float* keys_t = scratch.take(1, D * padded);
+    float* values = scratch.take(2, padded * width);
+    float* queries = scratch.take(3, BLOCK * width);
+    float* scores = scratch.take(4, BLOCK * padded);
+    float* result = scratch.take(5, BLOCK * width);
+    gather(c, k + kv_head * D, kv_stride, D, keys, width, padded);
+    gather(c, v + kv_head * D, kv_stride, D, values, width, padded);
+    transpose(keys, padded, D, width, keys_t, padded);
+    for (int64_t at = c.query; at < c.keys; at += BLOCK) {
+      const int64_t rows = std::min(BLOCK, c.keys - at), tile = round_up(rows, MR);
+      const int64_t from = lowest(shape, at) / NR * NR, to = round_up(at + rows, NR);
+      for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
+        const int64_t first = c.row + at - c.query;
+        copy_rows(q + (first * H + h) * D, H * D, rows, D, queries, width, tile);
+        product(tile, to - from, D, queries, width, 1, keys_t + from, padded, scores + from, padded, false);
+        for (int64_t i = 0; i < tile; i++) {
+          float* s = scores + i * padded;
+          const int64_t place = at + i;
+          if (i >= rows) {
+            std::memset(s + from, 0, (to - from) * sizeof(float));
+            continue;
+          }
+          const int64_t low = lowest(shape, place), high = place + 1;
+          float top = -std::numeric_limits<float>::infinity();
+          for (int64_t j = low; j < high; j++) top = std::max(top, s[j]);
+          top *= shape.scale;
+          // What the row must not see becomes e^-inf = 0 below.
+          for (int64_t j = from; j < low; j++) s[j] = -std::numeric_limits<float>::infinity();
+          for (int64_t j = high; j < to; j++) s[j] = -std::numeric_limits<float>::infinity();
+          vec total{};
+          for (int64_t j = from; j < to; j += LANES) {
+            const vec p = exponential(load(s + j) * splat(shape.scale) - splat(top));
+            store(s + j, p);
+            total += p;
+          }
+          float sum = 0;
+          for (int l = 0; l < LANES; l++) sum += total[l];
+          const float inverse = 1.0f / sum;
+          for (int64_t j = from; j < to; j += LANES) store(s + j, load(s + j) * splat(inverse));
+          lse[(first + i) * H + h] = top + std::log(sum);
+        }
+        product(tile, width, to - from, scores + from, padded, 1, values + from * width, width, result, width, false);
+        for (int64_t i = 0; i < rows; i++)
+          std::memcpy(out + ((first + i) * H + h) * D, result + i * width, D * sizeof(float));
+      }
+    }
+  }
+}
+
+void backward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
+              const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q, float* grad_k,
+              float* grad_v) {
+  const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
+  const int64_t width = round_up(D, NR);
+  Chain chains[2];
+  const int n = chains_of(segment, chains);
+  for (int ci = 0; ci < n; ci++) {
+    const Chain& c = chains[ci];
+    const int64_t padded = round_up(c.keys, NR);
+    float* keys = scratch.take(0, padded * width);
+    float* keys_t = scratch.take(1, D * padded);
+    float* values_t = scratch.take(2, D * padded);
+    float* queries = scratch.take(3, BLOCK * width);
+    float* probability = scratch.take(4, BLOCK * padded);
+    float* result = scratch.take(5, BLOCK * width);
+    float* grads = scratch.take(6, BLOCK * width);
+    float* delta = scratch.take(7, BLOCK * padded);
+    float* key_sum = scratch.take(8, padded * width);
+    float* value_sum = scratch.take(9, padded * width);
+    // The transposed values are made from rows, for which key_sum's memory serves before it is needed.
+    gather(c, v + kv_head * D, kv_stride, D, key_sum, width, padded);
+    transpose(key_sum, padded, D, width, values_t, padded);
+    gather(c, k + kv_head * D, kv_stride, D, keys, width, padded);
+    transpose(keys, padded, D, width, keys_t, padded);
+    std::memset(key_sum, 0, padded * width * sizeof(float));
+    std::memset(value_sum, 0, padded * width * sizeof(float));
+    for (int64_t at = c.query; at < c.keys; at += BLOCK) {
+      const int64_t rows = std::min(BLOCK, c.keys - at), tile = round_up(rows, MR);
+      const int64_t from = lowest(shape, at) / NR * NR, to = round_up(at + rows, NR);
+      for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
+        const int64_t first = c.row + at - c.query;
+        copy_rows(q + (first * H + h) * D, H * D, rows, D, queries, width, tile);
+        copy_rows(grad_out + (first * H + h) * D, H * D, rows, D, grads, width, tile);
+        product(tile, to - from, D, queries, width, 1, keys_t + from, padded, probability + from, padded, false);
+        product(tile, to - from, D, grads, width, 1, values_t + from, padded, delta + from, padded, false);
+        for (int64_t i = 0; i < tile; i++) {
+          float* p = probability + i * padded;
+          float* ds = delta + i * padded;
+          if (i >= rows) {
+            std::memset(p + from, 0, (to - from) * sizeof(float));
+            std::memset(ds + from, 0, (to - from) * sizeof(float));
+            continue;
+          }
+          const int64_t place = at + i, low = lowest(shape, place), high = place + 1;
+          const float* o = out + ((first + i) * H + h) * D;
+          const float* g = grads + i * width;
+          float dot = 0;
+          for (int64_t d = 0; d < D; d++) dot += o[d] * g[d];
+          const vec shift = splat(lse[(first + i) * H + h]), mean = splat(dot), scale = splat(shape.scale);
+          for (int64_t j = from; j < low; j++) p[j] = -std::numeric_limits<float>::infinity();
+          for (int64_t j = high; j < to; j++) p[j] = -std::numeric_limits<float>::infinity();
+          for (int64_t j = from; j < to; j += LANES) {
+            const vec e = exponential(load(p + j) * scale - shift);
+            store(p + j, e);
+            store(ds + j, e * (load(ds + j) - mean) * scale);
+          }
+        }
+        product(tile, width, to - from, delta + from, padded, 1, keys + from * width, width, result, width, false);
+        for (int64_t i = 0; i < rows; i++)
+          std::memcpy(grad_q + ((first + i) * H + h) * D, result + i * width, D * sizeof(float));
+        product(to - from, width, rows, delta + from, 1, padded, queries, width, key_sum + from * width, width, true);
+        product(to - from, width, rows, probability + from, 1, padded, grads, width, value_sum + from * width, width,
+                true);
+      }
+    }
+    for (int64_t i = 0; i < c.keys; i++) {
+      const int64_t at = key_row(c, i) * kv_stride + kv_head * D;
+      for (int64_t d = 0; d < D; d++) {
+        grad_k[at + d] += key_sum[i * width + d];
+        grad_v[at + d] += value_sum[i * width + d];
+      }
+    }
+  }
+}
+
+}  // namespace SER_ISA
+}  // namespace ser

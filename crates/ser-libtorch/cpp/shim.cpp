@@ -1,0 +1,82 @@
+// C entry points. Each returns null, or a message on the heap that the caller frees with ser_free.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "attention.h"
+
+namespace {
+
+template <typename Work>
+char* guarded(const Work& work) {
+  try {
+    work();
+    return nullptr;
+  } catch (const c10::Error& error) {
+    return strdup(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  }
+}
+
+std::vector<at::Tensor> list(at::Tensor** tensors, int64_t count) {
+  std::vector<at::Tensor> out;
+  out.reserve(count);
+  for (int64_t i = 0; i < count; i++) out.push_back(*tensors[i]);
+  return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+void ser_free(char* message) { free(message); }
+
+// 1 if CUDA's half of libtorch was loaded, 0 if it is not beside libtorch_cpu.
+int ser_load_cuda() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void*>(&at::init_num_threads), &info) || !info.dli_fname) return 0;
+  std::string folder(info.dli_fname);
+  folder.resize(folder.find_last_of('/') + 1);
+  return dlopen((folder + "libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
+}
+
+char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor* table, double scale,
+                           int64_t window, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
+}
+
+char* ser_rng_state(at::Tensor** out) {
+  return guarded([&] {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *out = new at::Tensor(generator.get_state());
+  });
+}
+
+char* ser_set_rng_state(at::Tensor* state) {
+  return guarded([&] {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(*state);
+  });
+}
+
+char* ser_fused_adamw(at::Tensor** params, at::Tensor** grads, at::Tensor** first, at::Tensor** second,
+                      at::Tensor** steps, int64_t count, double learning_rate, double beta1, double beta2,
+                      double weight_decay, double epsilon) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    at::_fused_adamw_(list(params, count), list(grads, count), list(first, count), list(second, count), {},
+                      list(steps, count), learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  });
+}
+}

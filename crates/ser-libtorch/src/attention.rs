@@ -1,0 +1,182 @@
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, ffi};
+
+/// Where a pair `[prompt | a | b]` lies in the packed rows, and which of its places ask.
+///
+/// Prompt and a are one causal chain, prompt and b the other; b does not see a. Queries are given from place
+/// `query_a` of the first chain on, at rows `row_a..` of q, and from place `query_b` of b on, at rows `row_b..`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Segment {
+    /// The segment's first row in k and v.
+    pub start: i64,
+    /// Tokens of the prompt.
+    pub prompt: i64,
+    /// Tokens of a.
+    pub a: i64,
+    /// Tokens of b; 0 for a single text.
+    pub b: i64,
+    /// First place of the chain prompt + a that asks.
+    pub query_a: i64,
+    /// First place of b that asks.
+    pub query_b: i64,
+    /// Row of q where the first chain's queries begin.
+    pub row_a: i64,
+    /// Row of q where b's queries begin.
+    pub row_b: i64,
+}
+
+impl Segment {
+    /// A pair at rows `start..` of k and v whose every row asks, q having the same rows.
+    pub fn pair(start: i64, prompt: i64, a: i64, b: i64) -> Self {
+        Segment { start, prompt, a, b, query_a: 0, query_b: 0, row_a: start, row_b: start + prompt + a }
+    }
+
+    /// A single text.
+    pub fn single(start: i64, length: i64) -> Self {
+        Segment::pair(start, 0, length, 0)
+    }
+
+    /// The rows of k and v it takes up.
+    pub fn rows(&self) -> i64 {
+        self.prompt + self.a + self.b
+    }
+
+    /// How many of its rows ask: in the first chain, in b.
+    pub fn queries(&self) -> (i64, i64) {
+        (self.prompt + self.a - self.query_a, self.b - self.query_b)
+    }
+}
+
+/// Attention of packed pairs on the CPU in f32, with gradients by q, k and v.
+///
+/// q: [rows, heads, dim]; k, v: [rows, kv_heads, dim], heads a multiple of kv_heads; result as q, scaled by
+/// 1/sqrt(dim) before the softmax. With `window`, a place sees itself and the window - 1 places before it (Mistral's
+/// sliding window). Rows of q that no segment names are left unset.
+pub fn packed_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    segments: &[Segment],
+    window: Option<i64>,
+) -> Result<Tensor, Error> {
+    let bad = |problem: String| Err(Error::Argument { function: "packed_attention", problem });
+    let (Ok((rows, heads, dim)), Ok((keys, kv_heads, key_dim))) = (q.size3(), k.size3()) else {
+        return bad(format!("q and k have three dimensions, not {:?} and {:?}", q.size(), k.size()));
+    };
+    if v.size() != k.size() || dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 {
+        return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
+    }
+    for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
+        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
+            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
+        }
+    }
+    if window.is_some_and(|w| w <= 0) {
+        return bad("the window is at least 1".into());
+    }
+    for (i, s) in segments.iter().enumerate() {
+        let (a, b) = s.queries();
+        let sound = [s.start, s.prompt, s.a, s.b, s.query_a, s.query_b, s.row_a, s.row_b].iter().all(|&n| n >= 0)
+            && s.start + s.rows() <= keys
+            && a >= 0
+            && b >= 0
+            && (a == 0 || s.row_a + a <= rows)
+            && (b == 0 || s.row_b + b <= rows);
+        if !sound {
+            return bad(format!("segment {i} {s:?} does not fit {rows} rows of q and {keys} of k"));
+        }
+    }
+    let table: Vec<i64> =
+        segments.iter().flat_map(|s| [s.start, s.prompt, s.a, s.b, s.query_a, s.query_b, s.row_a, s.row_b]).collect();
+    let table = Tensor::f_from_slice(&table)
+        .and_then(|t| t.f_view([segments.len() as i64, 8]))
+        .map_err(|e| Error::Torch(e.to_string()))?;
+    let scale = 1.0 / (dim as f64).sqrt();
+    // SAFETY: live tensors of the kind, device and shapes that the kernel takes, and segments inside them: checked above.
+    ffi::produced(|out| unsafe {
+        ffi::ser_packed_attention(q.as_ptr(), k.as_ptr(), v.as_ptr(), table.as_ptr(), scale, window.unwrap_or(0), out)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attention the plain way: one masked softmax over all keys, by libtorch and autograd.
+    fn reference(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], window: Option<i64>) -> Tensor {
+        let (rows, heads, dim) = q.size3().unwrap();
+        let (keys, kv_heads, _) = k.size3().unwrap();
+        let mut mask = vec![f32::NEG_INFINITY; (rows * keys) as usize];
+        for s in segments {
+            let place = |key: i64| if key < s.prompt + s.a { key } else { key - s.a };
+            let mut see = |row: i64, at: i64, b: bool| {
+                for key in 0..s.rows() {
+                    let other = if b { key >= s.prompt && key < s.prompt + s.a } else { key >= s.prompt + s.a };
+                    if !other && place(key) <= at && window.is_none_or(|w| place(key) > at - w) {
+                        mask[(row * keys + s.start + key) as usize] = 0.0;
+                    }
+                }
+            };
+            let (a, b) = s.queries();
+            (0..a).for_each(|i| see(s.row_a + i, s.query_a + i, false));
+            (0..b).for_each(|i| see(s.row_b + i, s.prompt + s.query_b + i, true));
+        }
+        let mask = Tensor::from_slice(&mask).view([rows, keys]);
+        let wide = |x: &Tensor| x.repeat_interleave_self_int(heads / kv_heads, 1, None).transpose(0, 1);
+        let scores = q.transpose(0, 1).matmul(&wide(k).transpose(1, 2)) / (dim as f64).sqrt() + mask;
+        scores.softmax(-1, Kind::Float).matmul(&wide(v)).transpose(0, 1)
+    }
+
+    fn check(segments: &[Segment], rows: i64, keys: i64, heads: i64, kv_heads: i64, dim: i64, window: Option<i64>) {
+        tch::manual_seed(7);
+        let leaf = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let (q, k, v) = (leaf([rows, heads, dim]), leaf([keys, kv_heads, dim]), leaf([keys, kv_heads, dim]));
+        let weight = Tensor::randn([rows, heads, dim], (Kind::Float, Device::Cpu));
+        let ours = packed_attention(&q, &k, &v, segments, window).unwrap();
+        let want = reference(&q, &k, &v, segments, window);
+        let near = |x: &Tensor, y: &Tensor, what: &str| {
+            let gap = (x - y).abs().max().double_value(&[]);
+            assert!(gap < 2e-5, "{what} differs by {gap} at heads {heads} dim {dim} window {window:?}");
+        };
+        near(&ours, &want, "output");
+        let ours = Tensor::run_backward(&[(&ours * &weight).sum(Kind::Float)], &[&q, &k, &v], false, false);
+        let want = Tensor::run_backward(&[(&want * &weight).sum(Kind::Float)], &[&q, &k, &v], false, false);
+        for ((x, y), what) in ours.iter().zip(&want).zip(["grad q", "grad k", "grad v"]) {
+            near(x, y, what);
+        }
+    }
+
+    #[test]
+    fn equals_a_masked_softmax() {
+        let pairs = [Segment::pair(0, 5, 3, 4), Segment::pair(12, 0, 1, 1), Segment::pair(14, 70, 40, 9)];
+        for (heads, kv_heads, dim) in [(4, 2, 32), (3, 3, 8), (8, 1, 20), (2, 1, 64)] {
+            check(&pairs, 133, 133, heads, kv_heads, dim, None);
+            check(&pairs, 133, 133, heads, kv_heads, dim, Some(7));
+            check(&[Segment::single(0, 133)], 133, 133, heads, kv_heads, dim, None);
+            check(&[Segment::single(0, 133)], 133, 133, heads, kv_heads, dim, Some(50));
+        }
+    }
+
+    #[test]
+    fn last_tokens_alone_may_ask() {
+        let last = |start: i64, prompt: i64, a: i64, b: i64, row: i64| Segment {
+            query_a: prompt + a - 1,
+            query_b: b - 1,
+            row_a: row,
+            row_b: row + 1,
+            ..Segment::pair(start, prompt, a, b)
+        };
+        let segments = [last(0, 40, 3, 14, 0), last(57, 2, 1, 1, 2)];
+        check(&segments, 4, 61, 4, 2, 16, None);
+        check(&segments, 4, 61, 4, 2, 16, Some(6));
+    }
+
+    #[test]
+    fn segments_outside_the_rows_are_refused() {
+        let q = Tensor::ones([4, 1, 8], (Kind::Float, Device::Cpu));
+        let error = packed_attention(&q, &q, &q, &[Segment::single(1, 4)], None).unwrap_err();
+        assert!(error.to_string().contains("segment 0"), "{error}");
+    }
+}

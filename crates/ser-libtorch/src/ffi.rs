@@ -1,0 +1,59 @@
+//! The C entry points of `cpp/shim.cpp`.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::Error;
+
+unsafe extern "C" {
+    pub(crate) fn ser_free(message: *mut c_char);
+    pub(crate) fn ser_load_cuda() -> c_int;
+    pub(crate) fn ser_packed_attention(
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        table: *const C_tensor,
+        scale: f64,
+        window: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_rng_state(out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn ser_set_rng_state(state: *const C_tensor) -> *mut c_char;
+    pub(crate) fn ser_fused_adamw(
+        params: *const *const C_tensor,
+        grads: *const *const C_tensor,
+        first: *const *const C_tensor,
+        second: *const *const C_tensor,
+        steps: *const *const C_tensor,
+        count: i64,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+    ) -> *mut c_char;
+}
+
+/// Turns a returned message into an error, and frees it.
+pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns null or a null-terminated string on the heap, ours to free once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        ser_free(message);
+        text
+    };
+    Err(Error::Torch(text))
+}
+
+/// Runs a call that makes a tensor.
+pub(crate) fn produced(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, Error> {
+    let mut out = std::ptr::null_mut();
+    check(call(&mut out))?;
+    // SAFETY: with no message, the shim has put a tensor of its own making there, ours from now on.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
