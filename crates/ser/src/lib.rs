@@ -1,1 +1,42 @@
 #![doc = include_str!("../../../README.md")]
+
+mod baselines;
+
+mod durable;
+mod error;
+mod evaluation;
+mod evolution;
+mod filter;
+mod guards;
+mod manifest;
+pub mod metrics_log;
+mod observers;
+mod pool;
+#[cfg(feature = "progress")]
+pub mod progress;
+mod report;
+mod rounds;
+mod run_data;
+mod run_folder;
+mod scores_file;
+mod seeds;
+mod settings;
+mod shim;
+mod stages;
+
+pub use error::Error;
+pub use evolution::{Outcome, SelfEvolution};
+pub use observers::Observers;
+pub use run_data::SerData;
+pub use run_folder::RunFolder;
+pub use seeds::seed_for;
+pub use settings::{Baselines, Carry, Choice, Guards, LoopSettings, WarmStart};
+
+pub use ser_core as core;
+pub mod data { pub use ser_data::*; pub use crate::shim::GoldLabels; }
+pub use ser_eval as eval;
+pub use ser_loss as loss;
+#[cfg(feature = "libtorch")]
+pub use ser_model as model;
+pub use ser_ppo as ppo;
+pub use ser_status as status;

@@ -1,0 +1,199 @@
+//! Files and folders that are either wholly there or not at all, whenever the process dies.
+//!
+//! Everything is made under a temporary name beside its place, flushed to the disk, and renamed.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// What temporary names begin with.
+const TEMPORARY: &str = ".tmp-";
+
+/// The temporary name beside `target`.
+fn temporary(target: &Path) -> PathBuf {
+    let mut name = OsString::from(TEMPORARY);
+    name.push(target.file_name().unwrap_or_default());
+    target.with_file_name(name)
+}
+
+/// Writes a file under its temporary name, then puts it in its place, over one that is there.
+pub(crate) fn write_file<T, E: From<Error>>(
+    target: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
+    let making = temporary(target);
+    make_parent(target)?;
+    let file = File::create(&making).map_err(Error::io("create", &making))?;
+    let mut out = BufWriter::new(file);
+    let result = write(&mut out)?;
+    let file = out.into_inner().map_err(|e| Error::io("write", &making)(e.into_error()))?;
+    file.sync_all().map_err(Error::io("flush", &making))?;
+    put_in_place(&making, target)?;
+    Ok(result)
+}
+
+/// Fills a folder under its temporary name, then puts it in its place.
+///
+/// A folder that stands there, left by a process that died before it could note the stage, is removed first.
+pub(crate) fn write_folder<T, E: From<Error>>(target: &Path, fill: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
+    let making = temporary(target);
+    make_parent(target)?;
+    remove(&making)?;
+    fs::create_dir(&making).map_err(Error::io("create", &making))?;
+    let result = fill(&making)?;
+    sync_tree(&making)?;
+    remove(target)?;
+    put_in_place(&making, target)?;
+    Ok(result)
+}
+
+/// Removes what dead processes left half made under `root`.
+pub(crate) fn sweep(root: &Path) -> Result<(), Error> {
+    for path in entries(root)? {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) {
+            remove(&path)?;
+        } else if path.is_dir() {
+            sweep(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256, in hex, of a file, or of a folder's relative names and contents in the order of names.
+pub(crate) fn digest(path: &Path) -> Result<String, Error> {
+    let mut hasher = Sha256::new();
+    digest_into(path, &mut hasher)?;
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn digest_into(path: &Path, hasher: &mut Sha256) -> Result<(), Error> {
+    if path.is_dir() {
+        for entry in entries(path)? {
+            hasher.update(entry.file_name().unwrap_or_default().as_encoded_bytes());
+            hasher.update([0]);
+            digest_into(&entry, hasher)?;
+        }
+        hasher.update([1]);
+    } else {
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let mut buffer = vec![0; 1 << 16];
+        let mut length = 0u64;
+        loop {
+            let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
+            if n == 0 {
+                break;
+            }
+            length += n as u64;
+            hasher.update(buffer.get(..n).unwrap_or_default());
+        }
+        hasher.update(length.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// The paths in a folder, in the order of names.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>())
+        .map_err(Error::io("list", folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Makes the folder that `target` stands in, and the ones that it stands in, each to last.
+fn make_parent(target: &Path) -> Result<(), Error> {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            make_parent(parent)?;
+            fs::create_dir(parent).map_err(Error::io("create", parent))?;
+            parent.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn put_in_place(making: &Path, target: &Path) -> Result<(), Error> {
+    fs::rename(making, target).map_err(Error::io("rename", making))?;
+    match target.parent() {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync_tree(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        for entry in entries(path)? {
+            sync_tree(&entry)?;
+        }
+        sync_folder(path)
+    } else {
+        File::open(path).and_then(|f| f.sync_all()).map_err(Error::io("flush", path))
+    }
+}
+
+/// Makes a rename inside the folder last. Only Unix can open a folder for that.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    if cfg!(unix) { File::open(path).and_then(|f| f.sync_all()).map_err(Error::io("flush", path)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("a.txt");
+        write_file(&target, |out| out.write_all(b"old").map_err(Error::io("write", &target))).unwrap();
+        let failed: Result<(), Error> = write_file(&target, |out| {
+            out.write_all(b"half").unwrap();
+            Err(Error::NotARun { path: target.clone() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        sweep(root.path()).unwrap();
+        assert_eq!(entries(root.path()).unwrap(), [target]);
+    }
+
+    #[test]
+    fn a_folders_digest_sees_names_contents_and_nesting() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |name: &str, files: &[(&str, &str)]| {
+            let target = root.path().join(name);
+            write_folder(&target, |dir| {
+                for (path, text) in files {
+                    let path = dir.join(path);
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, text).unwrap();
+                }
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+            digest(&target).unwrap()
+        };
+        let one = make("one", &[("a", "1"), ("b/c", "2")]);
+        assert_eq!(one, make("two", &[("b/c", "2"), ("a", "1")]));
+        assert_eq!(one, make("one", &[("a", "1"), ("b/c", "2")]), "replaced by itself");
+        assert_ne!(one, make("three", &[("a", "1"), ("b/c", "3")]));
+        assert_ne!(one, make("four", &[("a", "1"), ("c", "2")]));
+        assert_ne!(make("five", &[("a", "12"), ("b", "")]), make("six", &[("a", "1"), ("b", "2")]));
+    }
+}

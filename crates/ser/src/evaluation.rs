@@ -1,0 +1,61 @@
+//! A model on held-out labelled pairs.
+
+use std::sync::Arc;
+
+use ser_core::{Learner, Pair, PairScores, Preference, Side};
+use ser_eval::{chosen_first, correct};
+
+use crate::Error;
+use crate::stages::Stages;
+
+/// Labelled pairs as a scorer and as a judge of scores see them.
+pub(crate) struct HeldOut {
+    pairs: Vec<Arc<Pair>>,
+    gold: Vec<Side>,
+}
+
+/// What a model says of held-out pairs.
+#[derive(Clone, Debug)]
+pub(crate) struct Scored {
+    /// Raw scores with the side that is preferred.
+    pub(crate) scores: Vec<(PairScores, Side)>,
+    /// Raw scores, the preferred answer's first.
+    pub(crate) chosen_first: Vec<[f64; 2]>,
+    /// Whether the preferred answer scores strictly higher.
+    pub(crate) correct: Vec<bool>,
+}
+
+impl HeldOut {
+    pub(crate) fn new(preferences: &[Preference]) -> Self {
+        HeldOut {
+            pairs: preferences.iter().map(|p| Arc::clone(&p.pair)).collect(),
+            gold: preferences.iter().map(|p| p.preferred).collect(),
+        }
+    }
+
+    /// Scores them with the weights of `model`; the scores become the stage `file`.
+    pub(crate) fn score<L: Learner>(
+        &self,
+        stages: &mut Stages<'_, '_, L>,
+        name: &str,
+        file: &str,
+        model: &str,
+    ) -> Result<Scored, Error> {
+        let scores = stages.score(name, file, model, &self.pairs)?;
+        let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
+        let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
+        Ok(Scored { correct: correct(&chosen_first), scores, chosen_first })
+    }
+}
+
+impl Scored {
+    /// How many pairs are right.
+    pub(crate) fn right(&self) -> usize {
+        self.correct.iter().filter(|right| **right).count()
+    }
+
+    /// The share of pairs that are right; none without pairs.
+    pub(crate) fn accuracy(&self) -> Option<f64> {
+        (!self.correct.is_empty()).then(|| self.right() as f64 / self.correct.len() as f64)
+    }
+}

@@ -1,0 +1,90 @@
+//! What decides which pairs of the scored pool are kept (Eq. 4): the status, a certified threshold, or somebody's rule.
+
+use ser_core::{LearningStatus, PairProbabilities, Side, StatusRule};
+use ser_status::{
+    Certification, CheckedThresholds, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule, StatusError,
+    Thresholds, select,
+};
+
+/// A rule of anybody's whose error is hidden.
+pub(crate) type AnyRule<'a> = Box<dyn StatusRule<Error = StatusError> + 'a>;
+
+/// One loop's filter.
+pub(crate) enum Filter<'a> {
+    /// By the state of the loop.
+    ByState(CheckedThresholds),
+    /// By a Delta over a certified threshold; none could be certified if there is none.
+    Certified(Option<Status2Rule>),
+    /// By a rule that came from outside.
+    Custom(&'a AnyRule<'a>),
+}
+
+impl Filter<'_> {
+    /// Certifies a threshold.
+    pub(crate) fn certify(
+        target: &PrecisionTarget,
+        pool: &[PairProbabilities],
+        held_out: &[(PairProbabilities, Side)],
+    ) -> Result<(Self, Certification), StatusError> {
+        // A pool with no finite score offers no candidates, and nothing to keep either.
+        if !pool.iter().any(|pair| pair.delta().is_finite()) {
+            return Ok((Filter::Certified(None), Certification { chosen: None, trials: Vec::new() }));
+        }
+        let certification = target.certify(pool, held_out)?;
+        let rule = certification
+            .chosen
+            .map(|chosen| Thresholds { tau_delta: chosen.tau_delta, ..Thresholds::default() }.check().map(Status2Rule));
+        Ok((Filter::Certified(rule.transpose()?), certification))
+    }
+
+    /// How many pairs each state would keep. A filter that does not ask for the state keeps the same in all.
+    pub(crate) fn counts(&self, pool: &[PairProbabilities]) -> Result<PoolCounts, StatusError> {
+        if let Filter::ByState(thresholds) = self {
+            return Ok(PoolCounts::new(pool, *thresholds));
+        }
+        let kept = self.select(pool, LoopState::Either)?.len();
+        Ok(PoolCounts { pairs: pool.len(), status1: kept, status2: kept, either: kept })
+    }
+
+    /// The pairs kept in a state, in the pool's order.
+    pub(crate) fn select(&self, pool: &[PairProbabilities], state: LoopState) -> Result<Vec<Selected>, StatusError> {
+        match (state, self) {
+            (LoopState::Stop, _) | (_, Filter::Certified(None)) => Ok(Vec::new()),
+            (_, Filter::ByState(thresholds)) => select(pool, &state.rule(*thresholds)),
+            (_, Filter::Certified(Some(rule))) => select(pool, rule),
+            (_, Filter::Custom(rule)) => select(pool, &***rule),
+        }
+    }
+
+    /// The rule as people read it.
+    pub(crate) fn describe(&self, state: LoopState) -> String {
+        match self {
+            Filter::ByState(thresholds) => {
+                let Thresholds { tau_high, tau_low, tau_delta } = thresholds.get();
+                let one = format!("one answer over {tau_high} and the other under {tau_low}");
+                let two = format!("Delta over {tau_delta}");
+                match state {
+                    LoopState::Status1 => format!("Status 1: {one}"),
+                    LoopState::Status2 => format!("Status 2: {two}"),
+                    LoopState::Either => format!("either status: {one}, or {two}"),
+                    LoopState::Stop => "stop".to_owned(),
+                }
+            }
+            Filter::Certified(Some(Status2Rule(thresholds))) => {
+                format!("certified: Delta over {:.4}", thresholds.get().tau_delta)
+            }
+            Filter::Certified(None) => "certified: no threshold has the wanted precision".to_owned(),
+            Filter::Custom(_) => "custom rule".to_owned(),
+        }
+    }
+}
+
+/// The status of the whole model that a loop's state stands for; none where the filter has no such notion.
+pub(crate) fn status_of(state: LoopState) -> Option<LearningStatus> {
+    match state {
+        LoopState::Status1 => Some(LearningStatus::Status1),
+        LoopState::Status2 => Some(LearningStatus::Status2),
+        LoopState::Stop => Some(LearningStatus::Stop),
+        LoopState::Either => None,
+    }
+}

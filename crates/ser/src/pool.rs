@@ -1,0 +1,187 @@
+//! The pool as the loops go through it: what may still be labelled, and which labels there are.
+
+use std::sync::Arc;
+
+use ser_core::{Pair, PairProbabilities, PairScores, Preference, PseudoLabel, Side};
+use ser_status::Selected;
+
+use crate::scores_file::{SelectionLine, both};
+use crate::settings::Carry;
+
+/// What earlier loops did to the pool; entries in the pool's order.
+pub(crate) struct PoolState<'d> {
+    pairs: &'d [Arc<Pair>],
+    carry: Carry,
+    /// Selected by some loop.
+    selected: Vec<bool>,
+    /// The label of the loop before.
+    labels: Vec<Option<Side>>,
+    /// Labels that stay in every later loop's training.
+    kept: Vec<Preference>,
+}
+
+/// The pairs that one loop may label; entries run side by side.
+pub(crate) struct Candidates {
+    /// Places in the pool.
+    pub(crate) places: Vec<usize>,
+    pub(crate) pairs: Vec<Arc<Pair>>,
+    /// The label of the loop before.
+    pub(crate) labels: Vec<Option<Side>>,
+    /// Whether no loop has selected it.
+    pub(crate) fresh: Vec<bool>,
+}
+
+impl<'d> PoolState<'d> {
+    pub(crate) fn new(pairs: &'d [Arc<Pair>], carry: Carry) -> Self {
+        let n = pairs.len();
+        PoolState { pairs, carry, selected: vec![false; n], labels: vec![None; n], kept: Vec::new() }
+    }
+
+    /// What the next loop may label.
+    pub(crate) fn candidates(&self) -> Candidates {
+        let mut candidates =
+            Candidates { places: Vec::new(), pairs: Vec::new(), labels: Vec::new(), fresh: Vec::new() };
+        let entries = self.pairs.iter().zip(&self.selected).zip(&self.labels).enumerate();
+        for (place, ((pair, &selected), &label)) in entries {
+            if self.carry == Carry::Whole || !selected {
+                candidates.places.push(place);
+                candidates.pairs.push(Arc::clone(pair));
+                candidates.labels.push(label);
+                candidates.fresh.push(!selected);
+            }
+        }
+        candidates
+    }
+
+    /// Takes note of a loop's labels.
+    pub(crate) fn note(&mut self, candidates: &Candidates, selected: &[Selected], labels: &[Preference]) {
+        self.labels.fill(None);
+        for pair in selected {
+            if let Some(&place) = candidates.places.get(pair.index)
+                && let (Some(selected), Some(label)) = (self.selected.get_mut(place), self.labels.get_mut(place))
+            {
+                *selected = true;
+                *label = Some(pair.preferred);
+            }
+        }
+        if self.carry == Carry::RestKeepingLabels {
+            self.kept.extend_from_slice(labels);
+        }
+    }
+
+    /// Labels of earlier loops that are trained on again.
+    pub(crate) fn kept(&self) -> &[Preference] {
+        &self.kept
+    }
+}
+
+impl Candidates {
+    /// Selected pairs as labels with lineage, and as lines of `selection.jsonl`.
+    pub(crate) fn label(
+        &self,
+        round: u32,
+        scores: &[PairScores],
+        probabilities: &[PairProbabilities],
+        selected: &[Selected],
+    ) -> (Vec<Preference>, Vec<SelectionLine>) {
+        let labelled = selected.iter().filter_map(|chosen| {
+            let Selected { index, preferred, status, delta } = *chosen;
+            let (pair, scores) = (self.pairs.get(index)?, *scores.get(index)?);
+            let flipped = self.labels.get(index)?.is_some_and(|before| before != preferred);
+            let line = SelectionLine {
+                id: pair.id,
+                round,
+                raw: [scores.a.0, scores.b.0],
+                probability: both(*probabilities.get(index)?),
+                delta,
+                status,
+                preferred,
+                flipped,
+            };
+            let label = PseudoLabel { round, scores, status, flipped };
+            Some((Preference::pseudo(Arc::clone(pair), preferred, label), line))
+        });
+        labelled.unzip()
+    }
+
+    /// Both answers' lengths in characters.
+    pub(crate) fn lengths(&self) -> Vec<[usize; 2]> {
+        self.pairs.iter().map(|pair| lengths(pair)).collect()
+    }
+
+    /// The gold labels of these pairs out of the whole pool's.
+    pub(crate) fn gold(&self, pool: &[Option<Side>]) -> Vec<Option<Side>> {
+        self.places.iter().map(|&place| pool.get(place).copied().flatten()).collect()
+    }
+}
+
+/// Both answers' lengths in characters.
+pub(crate) fn lengths(pair: &Pair) -> [usize; 2] {
+    [Side::A, Side::B].map(|side| pair.response(side).chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ser_core::{LearningStatus, PairId};
+
+    fn pool() -> Vec<Arc<Pair>> {
+        (10..14).map(|id| Arc::new(Pair::from_text(PairId(id), "q", "aa", "b"))).collect()
+    }
+
+    fn select(index: usize, preferred: Side) -> Selected {
+        Selected { index, preferred, status: LearningStatus::Status1, delta: 0.5 }
+    }
+
+    /// Lets a loop select places of its candidates; returns the labels.
+    fn round(state: &mut PoolState<'_>, number: u32, selected: &[Selected]) -> (Vec<Preference>, Vec<SelectionLine>) {
+        let candidates = state.candidates();
+        let scores = vec![PairScores::new(1.0, -1.0); candidates.pairs.len()];
+        let probabilities: Vec<_> = scores.iter().map(|s| s.sigmoid()).collect();
+        let labelled = candidates.label(number, &scores, &probabilities, selected);
+        state.note(&candidates, selected, &labelled.0);
+        labelled
+    }
+
+    #[test]
+    fn the_whole_pool_comes_again_and_changed_labels_are_flips() {
+        let pool = pool();
+        let mut state = PoolState::new(&pool, Carry::Whole);
+        let (_, lines) = round(&mut state, 1, &[select(0, Side::A), select(3, Side::A)]);
+        assert!(lines.iter().all(|line| !line.flipped));
+        let candidates = state.candidates();
+        assert_eq!(candidates.fresh, [false, true, true, false]);
+        let (labels, lines) = round(&mut state, 2, &[select(0, Side::B), select(1, Side::B), select(3, Side::A)]);
+        assert_eq!(lines.iter().map(|line| line.flipped).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(labels[0].preferred, Side::B);
+        // A pair that falls out has no label to contradict any more.
+        round(&mut state, 3, &[]);
+        let (_, lines) = round(&mut state, 4, &[select(0, Side::A)]);
+        assert!(!lines[0].flipped);
+        assert!(state.kept().is_empty());
+    }
+
+    #[test]
+    fn the_rest_shrinks_and_may_keep_its_labels() {
+        let pool = pool();
+        for carry in [Carry::Rest, Carry::RestKeepingLabels] {
+            let mut state = PoolState::new(&pool, carry);
+            round(&mut state, 1, &[select(1, Side::A)]);
+            assert_eq!(state.candidates().places, [0, 2, 3]);
+            let (labels, _) = round(&mut state, 2, &[select(1, Side::B)]);
+            assert_eq!(labels[0].pair.id, PairId(12), "places are those of the candidates");
+            assert_eq!(state.candidates().places, [0, 3]);
+            assert_eq!(state.kept().len(), if carry == Carry::Rest { 0 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn lineage_is_written_for_people() {
+        let pool = pool();
+        let mut state = PoolState::new(&pool, Carry::Whole);
+        let (_, lines) = round(&mut state, 1, &[select(2, Side::A)]);
+        let text = serde_json::to_string(&lines[0]).unwrap();
+        assert!(text.starts_with("{\"id\":12,\"round\":1,\"raw\":[1.0,-1.0],\"probability\":[0.731"), "{text}");
+        assert!(text.ends_with("\"status\":\"status1\",\"preferred\":\"a\",\"flipped\":false}"), "{text}");
+    }
+}

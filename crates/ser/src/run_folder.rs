@@ -1,0 +1,329 @@
+//! A run is a folder, and a run that was killed goes on where it was.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::Error;
+use crate::durable::{digest, entries, sweep, write_file, write_folder};
+use crate::manifest::{Manifest, StageRecord, first_difference};
+
+const LOCK: &str = ".lock";
+const MANIFEST: &str = "manifest.json";
+const SETTINGS: &str = "settings.json";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A run folder, held by this process until the value is dropped.
+///
+/// Work is done in *stages*. A stage makes one file or folder, under a temporary name that is renamed when it is
+/// whole and on the disk; then the manifest, which is replaced in the same way, notes it with its checksum. A
+/// process that dies at any instant therefore leaves every noted stage whole, and whoever resumes the run does the
+/// others. A stage must be a function of the settings, the data and earlier stages: then a resumed run ends as one
+/// that was never stopped.
+///
+/// The loop adds its own stages to a folder that may hold others (the training of a base model, say), so a program
+/// with more to do than the loop opens the folder itself.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    manifest: Manifest,
+    settings: BTreeMap<String, Value>,
+    resumed: bool,
+    /// Held for its lock alone, which the system drops with the process.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Opens a run folder, which is made where there is none.
+    ///
+    /// `resume` goes on with a run that is there, and starts one where there is none: a program can always ask for it.
+    ///
+    /// # Errors
+    /// If the folder is held by another process, holds something else than a run, holds a run and `resume` is
+    /// false, or was made by another version.
+    pub fn open(path: impl Into<PathBuf>, resume: bool) -> Result<Self, Error> {
+        let path = path.into();
+        fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        let lock_path = path.join(LOCK);
+        if !lock_path.exists() && !entries(&path)?.is_empty() {
+            return Err(Error::NotARun { path });
+        }
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(Error::io("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Held { path }),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
+        }
+        sweep(&path)?;
+        // The manifest is written first and noted stages later, so without one nothing is lost by starting anew.
+        let (manifest, resumed) = match read_json::<Manifest>(&path.join(MANIFEST))? {
+            Some(_) if !resume => return Err(Error::Exists { path }),
+            Some(manifest) if manifest.version != VERSION => {
+                return Err(Error::Version { path, theirs: manifest.version, ours: VERSION });
+            }
+            Some(manifest) => (manifest, true),
+            None => (Manifest { version: VERSION.to_owned(), facts: BTreeMap::new(), stages: Vec::new() }, false),
+        };
+        let settings = read_json(&path.join(SETTINGS))?.unwrap_or_default();
+        let folder = RunFolder { path, manifest, settings, resumed, _lock: lock };
+        if !resumed {
+            folder.write_manifest()?;
+        }
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it held a run when it was opened.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Where a stage's file or folder is.
+    pub fn stage_path(&self, stage: &str) -> PathBuf {
+        stage.split('/').fold(self.path.clone(), |path, part| path.join(part))
+    }
+
+    /// Notes a section of the settings, or, in a resumed run, holds it against the one noted.
+    ///
+    /// # Errors
+    /// [`Error::OtherSettings`] names the first field that differs.
+    pub fn agree_on_settings<T: Serialize + ?Sized>(&mut self, section: &str, settings: &T) -> Result<(), Error> {
+        let is = self.to_value(SETTINGS, settings)?;
+        match self.settings.get(section) {
+            Some(was) => match first_difference(section, was, &is) {
+                Some((field, was, is)) => Err(Error::OtherSettings { field, was, is }),
+                None => Ok(()),
+            },
+            None => {
+                self.settings.insert(section.to_owned(), is);
+                write_json(&self.path.join(SETTINGS), &self.settings)
+            }
+        }
+    }
+
+    /// Notes a fact about the data, or, in a resumed run, holds it against the one noted.
+    ///
+    /// # Errors
+    /// [`Error::OtherData`] names the first fact that differs.
+    pub fn agree_on_data<T: Serialize + ?Sized>(&mut self, name: &str, fact: &T) -> Result<(), Error> {
+        let is = self.to_value(MANIFEST, fact)?;
+        match self.manifest.facts.get(name) {
+            Some(was) => match first_difference(name, was, &is) {
+                Some((field, was, is)) => Err(Error::OtherData { field, was, is }),
+                None => Ok(()),
+            },
+            None => {
+                self.manifest.facts.insert(name.to_owned(), is);
+                self.write_manifest()
+            }
+        }
+    }
+
+    /// Does a stage that makes a folder, unless it is done. `work` gets the folder, empty, under its temporary name.
+    ///
+    /// What `work` returns is kept in the manifest, as JSON (so no NaN), and returned again when the run is resumed.
+    pub fn folder_stage<T, E>(&mut self, stage: &str, work: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        self.stage(stage, |target| write_folder(target, work))
+    }
+
+    /// Does a stage that makes a file, unless it is done; like [`folder_stage`](RunFolder::folder_stage).
+    pub fn file_stage<T, E>(&mut self, stage: &str, work: impl FnOnce(&mut dyn Write) -> Result<T, E>) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        self.stage(stage, |target| write_file(target, work))
+    }
+
+    /// Whether a stage is done.
+    pub fn is_done(&self, stage: &str) -> bool {
+        self.manifest.stages.iter().any(|record| record.stage == stage)
+    }
+
+    /// All sections of the settings noted.
+    pub fn settings(&self) -> &BTreeMap<String, Value> {
+        &self.settings
+    }
+
+    /// Puts a file in its place that follows from the stages and may be written again and again.
+    pub fn write<E: From<Error>>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write_file(&self.stage_path(name), work)
+    }
+
+    /// Like [`write`](RunFolder::write), a text.
+    pub(crate) fn write_text(&self, name: &str, text: &str) -> Result<(), Error> {
+        self.write(name, |out| out.write_all(text.as_bytes()).map_err(Error::io("write", &self.stage_path(name))))
+    }
+
+    /// Like [`write`](RunFolder::write), anything as JSON.
+    pub(crate) fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
+        write_json(&self.stage_path(name), value)
+    }
+
+    /// The stages done with the seconds each took, in the order they were done.
+    pub fn timing(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.manifest.stages.iter().map(|record| (record.stage.as_str(), record.seconds))
+    }
+
+    fn stage<T, E>(&mut self, stage: &str, work: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        debug_assert!(Path::new(stage).components().all(|c| matches!(c, Component::Normal(_))));
+        let target = self.stage_path(stage);
+        if let Some(record) = self.manifest.stages.iter().find(|record| record.stage == stage) {
+            if !target.exists() || digest(&target)? != record.sha256 {
+                return Err(Error::Damaged { path: target }.into());
+            }
+            return Ok(self.to_summary(record.summary.clone())?);
+        }
+        let started = Instant::now();
+        let summary = self.to_value(MANIFEST, &work(&target)?)?;
+        // What comes back is what a resumed run reads, whether this run is one or not.
+        let result = self.to_summary(summary.clone())?;
+        let sha256 = digest(&target)?;
+        let seconds = started.elapsed().as_secs_f64();
+        self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary });
+        self.write_manifest()?;
+        Ok(result)
+    }
+
+    fn write_manifest(&self) -> Result<(), Error> {
+        write_json(&self.path.join(MANIFEST), &self.manifest)
+    }
+
+    fn to_value<T: Serialize + ?Sized>(&self, file: &str, value: &T) -> Result<Value, Error> {
+        serde_json::to_value(value).map_err(|e| Error::Format { path: self.path.join(file), message: e.to_string() })
+    }
+
+    fn to_summary<T: DeserializeOwned>(&self, value: Value) -> Result<T, Error> {
+        serde_json::from_value(value)
+            .map_err(|e| Error::Format { path: self.path.join(MANIFEST), message: e.to_string() })
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path)(e)),
+    };
+    let value =
+        serde_json::from_str(&text).map_err(|e| Error::Format { path: path.to_owned(), message: e.to_string() })?;
+    Ok(Some(value))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    write_file(path, |mut out| {
+        serde_json::to_writer_pretty(&mut out, value).map_err(|e| Error::io("write", path)(e.into()))?;
+        out.write_all(b"\n").map_err(Error::io("write", path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &'static str) -> impl FnOnce(&mut dyn Write) -> Result<u32, Error> {
+        move |out| out.write_all(text.as_bytes()).map(|()| 7).map_err(Error::io("write", Path::new("-")))
+    }
+
+    fn must_not_run(_: &mut dyn Write) -> Result<u32, Error> {
+        panic!("done stages are not done again")
+    }
+
+    #[test]
+    fn a_stage_is_done_once_and_its_summary_comes_back() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("run");
+        let mut run = RunFolder::open(&path, false).unwrap();
+        assert_eq!(run.file_stage("rounds/01/a.txt", write("x")).unwrap(), 7);
+        assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+        drop(run);
+        let mut run = RunFolder::open(&path, true).unwrap();
+        assert!(run.resumed());
+        assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+        assert_eq!(fs::read_to_string(path.join("rounds/01/a.txt")).unwrap(), "x");
+        fs::write(path.join("rounds/01/a.txt"), "y").unwrap();
+        assert!(matches!(run.file_stage("rounds/01/a.txt", must_not_run), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_is_held_taken_or_strange_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("run");
+        let run = RunFolder::open(&path, false).unwrap();
+        assert!(matches!(RunFolder::open(&path, true), Err(Error::Held { .. })));
+        drop(run);
+        assert!(matches!(RunFolder::open(&path, false), Err(Error::Exists { .. })));
+        let other = root.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("thesis.tex"), "").unwrap();
+        assert!(matches!(RunFolder::open(&other, true), Err(Error::NotARun { .. })));
+        assert_eq!(entries(&other).unwrap().len(), 1, "nothing is left in a folder that is not ours");
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        drop(RunFolder::open(root.path(), false).unwrap());
+        let path = root.path().join(MANIFEST);
+        let text = fs::read_to_string(&path).unwrap().replace(VERSION, "99.0.0");
+        fs::write(&path, text).unwrap();
+        assert!(matches!(RunFolder::open(root.path(), true), Err(Error::Version { theirs, .. }) if theirs == "99.0.0"));
+    }
+
+    #[test]
+    fn a_stage_that_died_is_done_again() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::open(root.path(), false).unwrap();
+        // Died before the rename, and died between the rename and the manifest.
+        fs::create_dir_all(root.path().join("rounds/00/.tmp-model/deep")).unwrap();
+        fs::create_dir_all(root.path().join("rounds/00/model/old")).unwrap();
+        drop(run);
+        run = RunFolder::open(root.path(), true).unwrap();
+        run.folder_stage("rounds/00/model", |dir| fs::write(dir.join("w"), "1").map_err(Error::io("write", dir)))
+            .unwrap();
+        assert_eq!(entries(&root.path().join("rounds/00")).unwrap(), [root.path().join("rounds/00/model")]);
+        assert!(!root.path().join("rounds/00/model/old").exists());
+    }
+
+    #[test]
+    fn settings_and_data_must_agree() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::open(root.path(), false).unwrap();
+        run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+        run.agree_on_data("pool", &5).unwrap();
+        drop(run);
+        let mut run = RunFolder::open(root.path(), true).unwrap();
+        run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+        let error = run.agree_on_settings("loop", &serde_json::json!({"tau": 0.2, "seed": 3})).unwrap_err();
+        assert_eq!(error.to_string(), "cannot resume with other settings: `loop.tau` was 0.1 and is now 0.2");
+        let error = run.agree_on_data("pool", &6).unwrap_err();
+        assert_eq!(error.to_string(), "cannot resume on other data: `pool` was 5 and is now 6");
+    }
+}

@@ -1,0 +1,145 @@
+//! A small world with known truth, and a linear reward model that learns it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use ser::SerData;
+use ser::core::{
+    BoxError, Control, Event, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget, Preference,
+    Scorer, Screening, Side,
+};
+use ser::data::GoldLabels;
+
+/// Cues per answer.
+pub const CUES: usize = 40;
+
+/// An answer is its cues, written out: good answers have each cue a little more often than bad ones, so that no cue
+/// decides alone and all of them occur together.
+fn answer(good: bool, rng: &mut ChaCha8Rng) -> String {
+    let cue = |rng: &mut ChaCha8Rng| if rng.random_bool(if good { 0.56 } else { 0.44 }) { '1' } else { '0' };
+    (0..CUES).map(|_| cue(rng)).collect()
+}
+
+/// `n` pairs with their better side, ids from `first`.
+pub fn pairs(n: usize, first: u64, seed: u64) -> Vec<(Arc<Pair>, Side)> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ first);
+    (0..n as u64)
+        .map(|i| {
+            let side = if rng.random_bool(0.5) { Side::A } else { Side::B };
+            let a = answer(side == Side::A, &mut rng);
+            let b = answer(side == Side::B, &mut rng);
+            (Arc::new(Pair::from_text(PairId(first + i), format!("question {i}"), a, b)), side)
+        })
+        .collect()
+}
+
+/// Few labels, a pool, and enough test pairs to measure by.
+pub fn data(seed: u64) -> SerData {
+    let human = |pairs: Vec<(Arc<Pair>, Side)>| pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect();
+    let pool = pairs(2000, 10_000, seed);
+    SerData {
+        seed: human(pairs(30, 0, seed)),
+        validation: human(pairs(200, 5_000, seed)),
+        gold: pool.iter().map(|(pair, side)| (pair.id, *side)).collect::<GoldLabels>(),
+        pool: pool.into_iter().map(|(pair, _)| pair).collect(),
+        test: human(pairs(2000, 100_000, seed)),
+        ..SerData::default()
+    }
+}
+
+/// r(answer) = w · cues, fitted by gradient descent on whatever loss it is given.
+pub struct Linear {
+    pub weights: Vec<f64>,
+    pub epochs: usize,
+    /// Gives these pairs scores that are no numbers.
+    pub broken: fn(&Pair) -> bool,
+}
+
+impl Default for Linear {
+    fn default() -> Self {
+        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false }
+    }
+}
+
+impl Linear {
+    fn reward(&self, answer: &str) -> f64 {
+        answer.bytes().zip(&self.weights).map(|(cue, w)| if cue == b'1' { *w } else { -*w }).sum()
+    }
+}
+
+impl Scorer for Linear {
+    type Error = std::io::Error;
+
+    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
+        Ok(pairs
+            .iter()
+            .map(|pair| match (self.broken)(pair) {
+                true => PairScores::new(f64::INFINITY, f64::NAN),
+                false => {
+                    PairScores::new(self.reward(pair.response(Side::A)), self.reward(pair.response(Side::B)))
+                }
+            })
+            .collect())
+    }
+
+    fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Self::Error> {
+        let one = |pair: &Arc<Pair>| match pair.response(Side::A) == pair.response(Side::B) {
+            true => Screening::Identical,
+            false => Screening::Fit,
+        };
+        Ok(pairs.iter().map(one).collect())
+    }
+}
+
+impl Learner for Linear {
+    fn fit(
+        &mut self,
+        preferences: &[Preference],
+        loss: &dyn PairLoss,
+        _seed: u64,
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<FitSummary, Self::Error> {
+        let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
+        let mut value = 0.0;
+        for step in 0..self.epochs {
+            let scores: Vec<_> =
+                preferences.iter().map(|p| [self.reward(p.chosen()), self.reward(p.rejected())]).collect();
+            let out = loss.evaluate(&scores, &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
+            value = out.value;
+            for (preference, gradient) in preferences.iter().zip(&out.gradient) {
+                for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
+                    for (cue, w) in answer.bytes().zip(&mut self.weights) {
+                        *w -= 0.05 * if cue == b'1' { g } else { -g };
+                    }
+                }
+            }
+            if observer.observe(&Event::Advanced { stage, done: step as u64 + 1 }) == Control::Stop {
+                return Err(std::io::Error::other("told to stop"));
+            }
+        }
+        let right = preferences.iter().filter(|p| self.reward(p.chosen()) > self.reward(p.rejected())).count();
+        let accuracy = right as f64 / preferences.len().max(1) as f64;
+        Ok(FitSummary { steps: self.epochs as u64, loss: value, accuracy })
+    }
+
+    fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        std::fs::write(folder.join("weights.json"), serde_json::to_string(&self.weights)?)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.weights = serde_json::from_str(&std::fs::read_to_string(folder.join("weights.json"))?)?;
+        Ok(())
+    }
+}
+
+/// A run's `report.json` without what depends on the clock.
+pub fn report_without_timing(run: &Path) -> String {
+    let text = std::fs::read_to_string(run.join("report.json")).unwrap();
+    let mut report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(report.as_object_mut().unwrap().remove("timing").is_some());
+    serde_json::to_string_pretty(&report).unwrap()
+}
