@@ -1,4 +1,7 @@
-"""Preference files in the layout of HH-RLHF: a JSON object per line with `chosen` and `rejected`, whole texts."""
+"""Preference files: a JSON object per line with `chosen` and `rejected`.
+
+As in HH-RLHF these are whole dialogues; where a row has a `prompt` besides, they are answers, and are made whole.
+"""
 import argparse
 import gzip
 import json
@@ -12,12 +15,18 @@ def read(path, limit=None):
         for line in lines:
             if limit is not None and len(rows) == limit:
                 break
-            rows.append(json.loads(line))
+            rows.append(whole(json.loads(line)))
     return rows
 
 
+def whole(row):
+    """The two texts of a row as HH-RLHF writes them."""
+    start = f"\n\nHuman: {row['prompt']}\n\nAssistant: " if "prompt" in row else ""
+    return {key: start + row[key] for key in ("chosen", "rejected")}
+
+
 def main():
-    """Writes the first pairs of a file, with nothing but their two texts."""
+    """Writes the first pairs of a file as whole texts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--pairs", type=int, required=True)
@@ -28,7 +37,7 @@ def main():
         raise SystemExit(f"{args.data} holds {len(rows)} pairs, fewer than the {args.pairs} asked for")
     with open(args.out, "w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps({key: row[key] for key in ("chosen", "rejected")}, ensure_ascii=False) + "\n")
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

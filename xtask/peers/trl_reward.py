@@ -45,7 +45,7 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    rows = [{key: row[key] for key in ("chosen", "rejected")} for row in preferences.read(args.data)]
+    rows = preferences.read(args.data)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForSequenceClassification.from_pretrained(
         args.model, num_labels=1, dtype=getattr(torch, args.dtype))

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// How often each job is measured on both sides
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Preference file in HH-RLHF's layout, .jsonl or .jsonl.gz; without it the built-in corpus serves
+    /// Preference file of texts, .jsonl or .jsonl.gz (HH-RLHF's layout, or with `prompt`); else the built-in corpus
     #[arg(long)]
     data: Option<PathBuf>,
     /// How many pairs of it; by default as many as take a minute or two

@@ -1,6 +1,6 @@
 //! What a measurement needs besides the programs: Python packages, models, pairs. All of it lies in `.peers`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,11 +49,12 @@ impl Environment {
         command
     }
 
-    /// The built-in corpus as a file in HH-RLHF's layout.
+    /// The built-in corpus as a file.
     pub(super) fn corpus(&self, workspace: &Workspace) -> Result<PathBuf> {
         let file = self.folder.join("corpus.jsonl");
-        let mut dump = workspace.cargo(&["run", "--release", "--example", "dump_corpus", "--", "--out"]);
-        dump.arg(&file);
+        let out = File::create(&file).with_context(|| format!("making {}", file.display()))?;
+        let mut dump = workspace.cargo(&["run", "--release", "--package", "ser-data", "--example", "dump_corpus"]);
+        dump.stdout(out);
         run(dump)?;
         Ok(file)
     }
