@@ -4,6 +4,7 @@ mod accuracy;
 mod bootstrap;
 mod calibration;
 mod error;
+mod html;
 mod report;
 
 pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first, correct};

@@ -1,9 +1,15 @@
 //! What a run found out, as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
 
+mod file;
+mod headline;
+mod text;
+
 use std::collections::BTreeMap;
 
 use ser_core::{FitSummary, LearningStatus};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
 
 use crate::{Calibration, Estimate, Evaluation, SubsetAccuracy};
 
@@ -17,6 +23,7 @@ pub struct Report {
     /// Version of the library that ran.
     pub library_version: String,
     /// The run's settings, whole.
+    #[serde(serialize_with = "file::sorted")]
     pub settings: serde_json::Value,
     /// Every seed by its name.
     pub seeds: BTreeMap<String, u64>,
@@ -132,7 +139,7 @@ pub struct DeltaBin {
     pub pairs: u64,
     /// Those of them that were kept.
     pub kept: u64,
-    /// Those of `pairs` whose higher-scored answer is the gold one; none without gold.
+    /// Those of `pairs` whose higher-scored answer is the gold one; none unless all of them have gold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<u64>,
 }

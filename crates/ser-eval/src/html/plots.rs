@@ -1,0 +1,217 @@
+//! The report's plots.
+
+use ser_core::LearningStatus;
+
+use super::chart::{Anchor, Drawing, Scale, nice_domain, ticks};
+use super::markup::Markup;
+use crate::report::{BaselineKind, DeltaBin, Report, Round, percent, thousands, whole_percent};
+use crate::{Calibration, Estimate};
+
+const WIDTH: f64 = 400.0;
+const LEFT: f64 = 46.0;
+
+fn percent_label(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+/// A count that fits beside an axis: `1,500`, `12k`, `1.5M`.
+fn compact(count: f64) -> String {
+    let shorter = |value: f64, unit: char| format!("{}{unit}", (value * 10.0).round() / 10.0);
+    if count >= 1e6 {
+        shorter(count / 1e6, 'M')
+    } else if count >= 1e4 {
+        shorter(count / 1e3, 'k')
+    } else {
+        thousands(count as u64)
+    }
+}
+
+/// The middle of the `i`th of `n` equal parts of a range.
+fn middle(range: (f64, f64), i: usize, n: usize) -> f64 {
+    range.0 + (range.1 - range.0) * (i as f64 + 0.5) / n.max(1) as f64
+}
+
+/// The status as a person reads it.
+pub(crate) fn status_name(status: LearningStatus) -> &'static str {
+    match status {
+        LearningStatus::Status1 => "Status 1",
+        LearningStatus::Status2 => "Status 2",
+        LearningStatus::Stop => "Stop",
+    }
+}
+
+/// Test accuracy of every loop with its interval, and Full as a dashed line (the paper's Figure 2).
+pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
+    let full = report.baseline(BaselineKind::Full).map(|b| b.evaluation.accuracy.value);
+    let estimates: Vec<Estimate> = report.rounds.iter().map(|r| r.evaluation.accuracy).collect();
+    let low = estimates.iter().map(|e| e.low).chain(full).fold(f64::INFINITY, f64::min);
+    let high = estimates.iter().map(|e| e.high).chain(full).fold(f64::NEG_INFINITY, f64::max);
+    let mut label = "Test accuracy per loop:".to_owned();
+    for round in &report.rounds {
+        label.push_str(&format!(" {} {} %;", round.name, percent(round.evaluation.accuracy.value)));
+    }
+    if let Some(full) = full {
+        label.push_str(&format!(" Full {} %.", percent(full)));
+    }
+    let (height, top, bottom) = (260.0, 18.0, 226.0);
+    let right = if full.is_some() { WIDTH - 52.0 } else { WIDTH - 10.0 };
+    let mut drawing = Drawing::new(WIDTH, height, label);
+    let (bounds_low, bounds_high) = nice_domain((low, high), 4.0);
+    let domain = (bounds_low.max(0.0), bounds_high.min(1.0));
+    let y = Scale { domain, range: (bottom, top) };
+    drawing.grid(y, (LEFT, right), &ticks(domain, 4.0), percent_label);
+    if let Some(full) = full {
+        let at = y.at(full);
+        drawing.line("full", (LEFT, at), (right, at));
+        drawing.text("label", (right + 6.0, at - 2.0), Anchor::Start, "Full");
+        drawing.text("value", (right + 6.0, at + 12.0), Anchor::Start, &percent(full));
+    }
+    let x = |i| middle((LEFT, right), i, report.rounds.len());
+    let points: Vec<(f64, f64)> = estimates.iter().enumerate().map(|(i, e)| (x(i), y.at(e.value))).collect();
+    drawing.path("line", &points);
+    for (i, (round, estimate)) in report.rounds.iter().zip(&estimates).enumerate() {
+        let (at, low, high) = (x(i), y.at(estimate.low), y.at(estimate.high));
+        drawing.line("whisker", (at, low), (at, high));
+        drawing.line("whisker", (at - 4.0, low), (at + 4.0, low));
+        drawing.line("whisker", (at - 4.0, high), (at + 4.0, high));
+        let hint = format!(
+            "{}: {} % ({} to {})",
+            round.name,
+            percent(estimate.value),
+            percent(estimate.low),
+            percent(estimate.high)
+        );
+        let class = if round.chosen { "dot chosen" } else { "dot" };
+        drawing.dot(class, (at, y.at(estimate.value)), if round.chosen { 6.0 } else { 4.5 }, &hint);
+        drawing.text("value halo", (at + 9.0, y.at(estimate.value) + 14.0), Anchor::Start, &percent(estimate.value));
+        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &round.name);
+    }
+    drawing.finish()
+}
+
+/// Pool pairs kept in every loop, those whose label is right below those whose label is wrong (the paper's Figure 3).
+pub(crate) fn kept_per_loop(report: &Report) -> Markup {
+    let loops: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref().map(|s| (r, s))).collect();
+    let highest = loops.iter().map(|(_, s)| s.pool).max().unwrap_or(0) as f64;
+    let mut label = "Pool pairs kept per loop:".to_owned();
+    for (round, selection) in &loops {
+        label.push_str(&format!(" {} {} of {};", round.name, selection.kept, selection.pool));
+    }
+    let (height, top, bottom) = (260.0, 18.0, 226.0);
+    let right = WIDTH - 10.0;
+    let mut drawing = Drawing::new(WIDTH, height, label);
+    let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top) };
+    drawing.grid(y, (LEFT, right), &ticks(y.domain, 4.0), compact);
+    let half = (0.32 * (right - LEFT) / loops.len().max(1) as f64).min(34.0);
+    for (i, (round, selection)) in loops.iter().enumerate() {
+        let at = middle((LEFT, right), i, loops.len());
+        let x = (at - half, at + half);
+        let kept = selection.kept as f64;
+        let correct = selection.precision.map_or(kept, |p| kept * p.value);
+        let hint = |what: &str, count: f64| format!("{}: {} {what}", round.name, thousands(count.round() as u64));
+        let pool = selection.pool as f64;
+        drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
+        let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
+        drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
+        drawing.bar("wrong", x, (y.at(correct), y.at(kept)), &hint("kept with a wrong label", kept - correct));
+        let text = match selection.precision {
+            Some(precision) => format!("{} · {}", thousands(selection.kept), whole_percent(precision.value)),
+            None => thousands(selection.kept),
+        };
+        drawing.text("value halo", (at, y.at(kept) - 6.0), Anchor::Middle, &text);
+        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &round.name);
+    }
+    drawing.finish()
+}
+
+/// The pool of one round by Delta, what was kept of it, and above it how often the higher-scored answer is right.
+pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
+    let judged: Vec<(&DeltaBin, f64)> =
+        bins.iter().filter_map(|b| Some((b, b.correct? as f64 / (b.pairs > 0).then_some(b.pairs as f64)?))).collect();
+    let (height, bottom) = (if judged.is_empty() { 190.0 } else { 280.0 }, 36.0);
+    let right = WIDTH - 10.0;
+    let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", round.name);
+    let mut drawing = Drawing::new(WIDTH, height, label);
+    let x = Scale { domain: (0.0, 1.0), range: (LEFT, right) };
+    if !judged.is_empty() {
+        let y = Scale { domain: (0.0, 1.0), range: (94.0, 14.0) };
+        drawing.grid(y, (LEFT, right), &[0.0, 0.5, 1.0], percent_label);
+        let points: Vec<_> =
+            judged.iter().map(|(b, share)| (x.at(f64::midpoint(b.low, b.high)), y.at(*share))).collect();
+        drawing.path("line", &points);
+        for ((bin, share), at) in judged.iter().zip(points) {
+            let hint = format!(
+                "Delta {:.2} to {:.2}: {} of {} pairs labelled right",
+                bin.low,
+                bin.high,
+                whole_percent(*share),
+                thousands(bin.pairs)
+            );
+            drawing.dot("dot", at, 3.0, &hint);
+        }
+    }
+    let highest = bins.iter().map(|b| b.pairs).max().unwrap_or(0).max(1) as f64;
+    let y = Scale { domain: (0.0, highest), range: (height - bottom, height - bottom - 130.0) };
+    drawing.grid(y, (LEFT, right), &ticks(y.domain, 3.0), compact);
+    for bin in bins {
+        let ends = (x.at(bin.low) + 0.6, x.at(bin.high) - 0.6);
+        let hint = format!(
+            "Delta {:.2} to {:.2}: {} pairs, {} kept",
+            bin.low,
+            bin.high,
+            thousands(bin.pairs),
+            thousands(bin.kept)
+        );
+        drawing.bar("pool", ends, (y.at(0.0), y.at(bin.pairs as f64)), &hint);
+        drawing.bar("right", ends, (y.at(0.0), y.at(bin.kept as f64)), &hint);
+    }
+    for value in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        drawing.text("tick", (x.at(value), height - bottom + 16.0), Anchor::Middle, &format!("{value}"));
+    }
+    drawing.text("label", (f64::midpoint(LEFT, right), height - 4.0), Anchor::Middle, "Delta = |p_A \u{2212} p_B|");
+    drawing.finish()
+}
+
+/// Accuracy against confidence: on the diagonal, sigmoid(r_chosen - r_rejected) is a probability.
+pub(crate) fn reliability(calibration: &Calibration) -> Markup {
+    let (height, top, bottom) = (300.0, 14.0, 256.0);
+    let right = WIDTH - 10.0;
+    let rows: Vec<_> = calibration.bins.iter().filter_map(|bin| Some((bin, bin.confidence?, bin.accuracy?))).collect();
+    let lowest = rows.iter().map(|(_, _, accuracy)| *accuracy).fold(0.5, f64::min);
+    let mut drawing = Drawing::new(WIDTH, height, "Accuracy against confidence of SER's model".to_owned());
+    let x = Scale { domain: (0.5, 1.0), range: (LEFT, right) };
+    let y = Scale { domain: nice_domain((lowest, 1.0), 5.0), range: (bottom, top) };
+    drawing.grid(y, (LEFT, right), &ticks(y.domain, 5.0), percent_label);
+    drawing.line("full", (x.at(0.5), y.at(0.5)), (x.at(1.0), y.at(1.0)));
+    drawing.path("line", &rows.iter().map(|(_, c, a)| (x.at(*c), y.at(*a))).collect::<Vec<_>>());
+    let most = rows.iter().map(|(bin, ..)| bin.pairs).max().unwrap_or(1) as f64;
+    for (bin, confidence, accuracy) in rows {
+        let hint = format!(
+            "{} pairs: confidence {} %, accuracy {} %",
+            thousands(bin.pairs),
+            percent(confidence),
+            percent(accuracy)
+        );
+        // Area by the number of pairs.
+        let radius = 3.0 + 5.0 * (bin.pairs as f64 / most).sqrt();
+        drawing.dot("dot", (x.at(confidence), y.at(accuracy)), radius, &hint);
+    }
+    for value in [0.5, 0.6, 0.7, 0.8, 0.9, 1.0] {
+        drawing.text("tick", (x.at(value), bottom + 16.0), Anchor::Middle, &percent_label(value));
+    }
+    drawing.text("label", (f64::midpoint(LEFT, right), height - 6.0), Anchor::Middle, "confidence");
+    drawing.finish()
+}
+
+/// An estimate as a dot on its interval, for a table's cell; `mark` is a thin line at a value to compare with.
+pub(crate) fn interval(estimate: Estimate, domain: (f64, f64), mark: Option<f64>, strong: bool) -> Markup {
+    let label = format!("{} to {} %", percent(estimate.low), percent(estimate.high));
+    let mut drawing = Drawing::new(130.0, 18.0, label.clone());
+    let x = Scale { domain, range: (6.0, 124.0) };
+    if let Some(mark) = mark {
+        drawing.line("mark", (x.at(mark), 0.0), (x.at(mark), 18.0));
+    }
+    drawing.line("whisker", (x.at(estimate.low), 9.0), (x.at(estimate.high), 9.0));
+    drawing.dot(if strong { "dot chosen" } else { "dot" }, (x.at(estimate.value), 9.0), 4.0, &label);
+    drawing.finish()
+}

@@ -1,0 +1,66 @@
+//! The headline table for a terminal.
+
+use super::Report;
+use super::headline::{Row, percent, points, rows, thousands, whole_percent};
+
+const HEADINGS: [&str; 9] =
+    ["", "accuracy", "interval", "vs Loop 0", "gap closed", "kept", "precision", "trained on", "human labels"];
+
+impl Report {
+    /// The headline table as plain text: Loop 0, the loops, SER and the baselines. Ends with a line break.
+    pub fn to_text(&self) -> String {
+        let rows = rows(self);
+        let mut lines: Vec<[String; 9]> = vec![HEADINGS.map(str::to_owned)];
+        lines.extend(rows.iter().map(cells));
+        // A column that no row fills is left out.
+        let filled = |column: usize| lines.iter().skip(1).filter_map(|l| l.get(column)).any(|cell| !cell.is_empty());
+        let widths: Vec<Option<usize>> = (0..HEADINGS.len())
+            .map(|column| {
+                let cells = lines.iter().filter_map(|l| l.get(column));
+                filled(column).then(|| cells.map(|cell| cell.chars().count()).max().unwrap_or(0))
+            })
+            .collect();
+        let total: usize = widths.iter().flatten().map(|w| w + 2).sum::<usize>().saturating_sub(2);
+        let rule = "\u{2500}".repeat(total);
+        let mut text = String::new();
+        for (place, line) in lines.iter().enumerate() {
+            let after = place.checked_sub(1).and_then(|i| rows.get(i));
+            let before = place.checked_sub(2).and_then(|i| rows.get(i));
+            if place == 1 || after.is_some_and(|r| r.compared) && before.is_some_and(|r| !r.compared) {
+                text.push_str(&rule);
+                text.push('\n');
+            }
+            text.push_str(aligned(line, &widths).trim_end());
+            text.push('\n');
+        }
+        if rows.iter().any(|row| row.chosen) {
+            text.push_str("* chosen as the run's result\n");
+        }
+        text
+    }
+}
+
+fn cells(row: &Row<'_>) -> [String; 9] {
+    let or_empty = |value: Option<String>| value.unwrap_or_default();
+    [
+        format!("{}{}", row.name, if row.chosen { " *" } else { "" }),
+        format!("{} %", percent(row.accuracy.value)),
+        format!("{} \u{2013} {}", percent(row.accuracy.low), percent(row.accuracy.high)),
+        or_empty(row.gain.map(points)),
+        or_empty(row.gap_closed.map(whole_percent)),
+        or_empty(row.kept.map(thousands)),
+        or_empty(row.precision.map(|p| format!("{} %", percent(p)))),
+        thousands(row.trained_on),
+        or_empty(row.human_labels.map(thousands)),
+    ]
+}
+
+/// The first column to the left, numbers to the right.
+fn aligned(line: &[String; 9], widths: &[Option<usize>]) -> String {
+    let columns = line.iter().zip(widths).enumerate();
+    let cells = columns.filter_map(|(column, (cell, width))| {
+        let width = (*width)?;
+        Some(if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+    });
+    cells.collect::<Vec<_>>().join("  ")
+}
