@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::RowProblem;
+
 /// Why data could not be used. Each message is one sentence with the place, the value and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -23,6 +25,85 @@ pub enum DataError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// A file of a format that nobody reads here.
+    #[error("{} is a {format} file, which cannot be read; convert it to JSON lines (.jsonl or .jsonl.gz)", .path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+    },
+    /// A gzip file that ends early.
+    #[error("{} is cut short: its gzip stream ends in line {line}; fetch or write the file again", .path.display())]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// The line being read, from 1.
+        line: u64,
+    },
+    /// A gzip file that cannot be unpacked.
+    #[error("{} is damaged at line {line} ({problem}); fetch or write the file again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line being read, from 1.
+        line: u64,
+        /// What the decoder says.
+        problem: String,
+    },
+    /// A JSON array whose elements cannot be told apart.
+    #[error("{}, line {line}: {problem}; mend the JSON array, or write one object a line", .path.display())]
+    BrokenArray {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A row that cannot be used.
+    #[error("{}, line {line}: {problem}; mend the row, or leave such rows out with --on-bad-row skip", .path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: RowProblem,
+    },
+    /// A file with nothing in it.
+    #[error("{} holds no rows; give a file with one pair a line", .path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of which every row was left out.
+    #[error("{} holds no usable pair: all its {rows} rows were left out, the first of them (line {line}) because {problem}",
+        .path.display())]
+    NoUsableRow {
+        /// The file.
+        path: PathBuf,
+        /// Rows in the file.
+        rows: u64,
+        /// The first bad row's line.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two pairs of one id.
+    #[error("two pairs have the id {id}; give every pair of a run an id of its own")]
+    DuplicateId {
+        /// The id.
+        id: u64,
+    },
+    /// A split that leaves a part without which nothing works.
+    #[error("{pairs} pairs are too few: the split leaves none for {part}; give more pairs or a larger share")]
+    TooFewPairs {
+        /// The part.
+        part: &'static str,
+        /// How many pairs there are in all.
+        pairs: usize,
     },
     /// A setting that makes no sense.
     #[error("{name} = {value} {problem}")]

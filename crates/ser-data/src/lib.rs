@@ -1,16 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+mod blind;
 pub mod corpus;
 mod error;
 mod plan;
+mod prompt_key;
+mod read;
+mod split;
 mod text;
 mod tokenized;
 #[cfg(feature = "tokenizers")]
 mod tokenizer;
+mod write;
 
+pub use blind::{GoldLabels, blind};
 pub use error::DataError;
 pub use plan::{plan_batches, plan_batches_by_length};
+pub use prompt_key::PromptKey;
+pub use read::{Layout, OnBadRow, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow};
+pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::{PairTokenizer, TokenizedResponse};
+pub use write::PreferenceWriter;

@@ -1,0 +1,98 @@
+//! What can be wrong with one row.
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// Why a row cannot be used: a clause that follows the row's place.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RowProblem {
+    /// The row is no JSON.
+    #[error("no valid JSON: {problem}")]
+    Json {
+        /// What the parser says, with the column.
+        problem: String,
+    },
+    /// The row is JSON, but no object.
+    #[error("an object with columns is expected, but the row is {found}")]
+    NotAnObject {
+        /// What it is.
+        found: String,
+    },
+    /// A column that every row needs is not there.
+    #[error("the row has no `{column}` (its columns: {found})")]
+    MissingColumn {
+        /// The column.
+        column: &'static str,
+        /// The columns there are.
+        found: String,
+    },
+    /// A column holds something else than it should.
+    #[error("`{column}` is {found}, but {expected} is expected")]
+    WrongType {
+        /// The column.
+        column: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A speaker nobody knows.
+    #[error("`{column}` has a turn of role {found}, but only system, user and assistant are known")]
+    UnknownRole {
+        /// The column.
+        column: &'static str,
+        /// The role's value.
+        found: String,
+    },
+    /// An answer without a character.
+    #[error("the answer in `{column}` is empty")]
+    EmptyAnswer {
+        /// The column.
+        column: &'static str,
+    },
+    /// A text that should be a dialogue, as the first row's was.
+    #[error("`{column}` begins with {start:?} and not with \"\\n\\nHuman:\", as in the first row")]
+    NotADialogue {
+        /// The column.
+        column: &'static str,
+        /// The text's first characters.
+        start: String,
+    },
+    /// A conversation in which the model says nothing.
+    #[error("the conversation in `{column}` has no assistant turn, so it holds no answer")]
+    NoAnswer {
+        /// The column.
+        column: &'static str,
+    },
+    /// Two conversations with nothing in common.
+    #[error("`chosen` and `rejected` share no first turn, so they are not answers to one prompt")]
+    NoSharedPrompt,
+    /// A row over the size limit.
+    #[error("the row is longer than {limit} bytes (setting max_row_bytes)")]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// A JSON value in a few words.
+pub(crate) fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) if text.is_empty() => "an empty text".to_string(),
+        Value::String(text) => format!("the text {:?}", beginning(text)),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_string(),
+    }
+}
+
+/// A text's first characters.
+pub(crate) fn beginning(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_string(),
+    }
+}

@@ -1,0 +1,282 @@
+//! Who gets which pairs (step 0 of the method).
+
+use ser_core::Pair;
+use serde::{Deserialize, Serialize};
+
+use crate::{DataError, PromptKey};
+
+/// Shares of a split. The paper's: SFT : RM : PPO = 0.30 : 0.65 : 0.05, of the RM part 15 % labelled.
+///
+/// Two shares stand beyond the paper: a held-out test part is taken off before everything else, for sets without a
+/// test file of their own; and a part of the *labelled* pairs is kept for validation (choosing the best round,
+/// fitting anchors and thresholds), so that no label is read that the method does not own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitSettings {
+    /// Share of all pairs held out for the test.
+    pub test: f64,
+    /// Share of the rest for supervised fine-tuning.
+    pub sft: f64,
+    /// Share of the rest for the reward model.
+    pub rm: f64,
+    /// Share of the rest for PPO.
+    pub ppo: f64,
+    /// Share of the reward model's pairs whose labels are read.
+    pub labelled: f64,
+    /// Share of those that is kept for validation.
+    pub validation: f64,
+    /// Seed of the draw.
+    pub seed: u64,
+}
+
+impl Default for SplitSettings {
+    fn default() -> Self {
+        SplitSettings { test: 0.10, sft: 0.30, rm: 0.65, ppo: 0.05, labelled: 0.15, validation: 0.20, seed: 0 }
+    }
+}
+
+impl SplitSettings {
+    /// Refuses shares that make no split.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] names the first share that is no number from 0 to 1, that leaves nothing to learn from
+    /// (`rm` or `labelled` at 0, `test` or `validation` at 1), or sft, rm and ppo if they do not add up to 1.
+    pub fn check(&self) -> Result<(), DataError> {
+        let refuse = |name, value: f64, problem| Err(DataError::Setting { name, value: value.to_string(), problem });
+        for (name, value) in [("test", self.test), ("sft", self.sft), ("rm", self.rm), ("ppo", self.ppo)]
+            .into_iter()
+            .chain([("labelled", self.labelled), ("validation", self.validation)])
+        {
+            if !(0.0..=1.0).contains(&value) {
+                return refuse(name, value, "is no share; give a number from 0 to 1");
+            }
+        }
+        for (name, value) in [("rm", self.rm), ("labelled", self.labelled)] {
+            if value == 0.0 {
+                return refuse(name, value, "leaves the reward model without labels; give a share over 0");
+            }
+        }
+        for (name, value) in [("test", self.test), ("validation", self.validation)] {
+            if value == 1.0 {
+                return refuse(name, value, "leaves nothing to train on; give a share under 1");
+            }
+        }
+        let sum = self.sft + self.rm + self.ppo;
+        if (sum - 1.0).abs() > 1e-6 {
+            return refuse("sft + rm + ppo", sum, "is not 1; give shares that add up to 1");
+        }
+        Ok(())
+    }
+
+    /// The parts in the order they are dealt, each with the share of all pairs at which it ends. The pool comes last:
+    /// with a larger `labelled` the pairs that were labelled before stay labelled.
+    fn ends(&self) -> [(SplitPart, f64); 6] {
+        let rest = 1.0 - self.test;
+        let labelled = rest * self.rm * self.labelled;
+        let mut end = 0.0;
+        [
+            (SplitPart::Test, self.test),
+            (SplitPart::Sft, rest * self.sft),
+            (SplitPart::Ppo, rest * self.ppo),
+            (SplitPart::Validation, labelled * self.validation),
+            (SplitPart::Labelled, labelled * (1.0 - self.validation)),
+            (SplitPart::Pool, 1.0),
+        ]
+        .map(|(part, share)| {
+            end += share;
+            (part, end)
+        })
+    }
+}
+
+/// What a pair is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitPart {
+    /// Supervised fine-tuning on the chosen answers.
+    Sft,
+    /// The labelled seed that trains the first reward model.
+    Labelled,
+    /// Labelled pairs kept back for choices during the run.
+    Validation,
+    /// Unlabelled pairs: blind them.
+    Pool,
+    /// Prompts for PPO.
+    Ppo,
+    /// Held out until the end.
+    Test,
+}
+
+impl SplitPart {
+    /// Every part.
+    pub const ALL: [SplitPart; 6] =
+        [SplitPart::Sft, SplitPart::Labelled, SplitPart::Validation, SplitPart::Pool, SplitPart::Ppo, SplitPart::Test];
+}
+
+/// A split: what each pair of a set is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    parts: Vec<SplitPart>,
+    prompts: usize,
+}
+
+impl Split {
+    /// The part of each pair, in the order of the pairs.
+    pub fn parts(&self) -> &[SplitPart] {
+        &self.parts
+    }
+
+    /// How many different prompts there are.
+    pub fn prompts(&self) -> usize {
+        self.prompts
+    }
+
+    /// How many pairs a part has.
+    pub fn size(&self, part: SplitPart) -> usize {
+        self.parts.iter().filter(|other| **other == part).count()
+    }
+
+    /// The members of a part, in order: `rows` are what was split, or stand in the same order.
+    pub fn select<'a, T>(&'a self, rows: &'a [T], part: SplitPart) -> impl Iterator<Item = &'a T> + 'a {
+        rows.iter().zip(&self.parts).filter(move |(_, other)| **other == part).map(|(row, _)| row)
+    }
+}
+
+/// Splits pairs by their prompts.
+///
+/// The same prompt never stands on both sides. A hash of prompt and seed decides, so neither the order of the pairs nor
+/// the number of threads matters; prompts are dealt in the order of their hashes until a part has its share, so even
+/// small sets keep to the shares, to within the pairs of one prompt.
+///
+/// # Errors
+/// Settings that [`SplitSettings::check`] refuses; so few pairs that none would be labelled.
+///
+/// ```
+/// use ser_core::{Pair, PairId};
+/// use ser_data::{SplitPart, SplitSettings, split};
+///
+/// let pairs: Vec<Pair> = (0..1000).map(|i| Pair::from_text(PairId(i), format!("question {i}"), "a", "b")).collect();
+/// let split = split(&pairs, &SplitSettings { test: 0.0, ..SplitSettings::default() })?;
+/// assert_eq!(split.size(SplitPart::Sft), 300);
+/// assert_eq!(split.select(&pairs, SplitPart::Ppo).count(), 50);
+/// # Ok::<(), ser_data::DataError>(())
+/// ```
+pub fn split<'a>(pairs: impl IntoIterator<Item = &'a Pair>, settings: &SplitSettings) -> Result<Split, DataError> {
+    settings.check()?;
+    let mut order: Vec<(u128, usize)> = pairs
+        .into_iter()
+        .enumerate()
+        .map(|(index, pair)| (PromptKey::of(pair).shuffled(settings.seed), index))
+        .collect();
+    order.sort_unstable();
+    let total = order.len();
+    let ends = settings.ends();
+    let mut parts = vec![SplitPart::Pool; total];
+    let (mut dealt, mut prompts) = (0usize, 0usize);
+    for group in order.chunk_by(|(a, _), (b, _)| a == b) {
+        // A prompt's pairs go where their middle falls.
+        let middle = (dealt as f64 + group.len() as f64 / 2.0) / total as f64;
+        let part = ends.iter().find(|(_, end)| middle < *end).map_or(SplitPart::Pool, |(part, _)| *part);
+        for (_, index) in group {
+            if let Some(place) = parts.get_mut(*index) {
+                *place = part;
+            }
+        }
+        dealt += group.len();
+        prompts += 1;
+    }
+    let split = Split { parts, prompts };
+    if split.size(SplitPart::Labelled) == 0 {
+        return Err(DataError::TooFewPairs { part: "the labelled seed", pairs: total });
+    }
+    Ok(split)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+    use ser_core::PairId;
+
+    use super::*;
+
+    fn pairs(prompts: impl IntoIterator<Item = u32>) -> Vec<Pair> {
+        let text = |(i, prompt)| Pair::from_text(PairId(i), format!("prompt {prompt}"), format!("a{i}"), "b");
+        (0..).zip(prompts).map(text).collect()
+    }
+
+    #[test]
+    fn shares_are_the_papers() {
+        let settings = SplitSettings::default();
+        let split = split(&pairs(0..10_000), &settings).unwrap();
+        // 1,000 for the test; of 9,000: 0.30, 0.05 and 0.65, of which 15 % (877.5) are labelled, 20 % of them for validation.
+        let sizes = SplitPart::ALL.map(|part| split.size(part));
+        for (size, expected) in sizes.into_iter().zip([2700.0, 702.0, 175.5, 4972.5, 450.0, 1000.0]) {
+            assert!((size as f64 - expected).abs() <= 1.0, "{sizes:?}");
+        }
+        assert_eq!((sizes.iter().sum::<usize>(), split.prompts()), (10_000, 10_000));
+    }
+
+    #[test]
+    fn a_larger_labelled_share_keeps_what_was_labelled() {
+        let pairs = pairs(0..1000);
+        let labelled = |labelled| {
+            let split = split(&pairs, &SplitSettings { labelled, ..SplitSettings::default() }).unwrap();
+            let of = |part| split.select(&pairs, part).map(|pair| pair.id).collect::<Vec<_>>();
+            [of(SplitPart::Labelled), of(SplitPart::Validation)].concat().into_iter().collect::<HashSet<_>>()
+        };
+        assert!(labelled(0.15).is_subset(&labelled(0.5)));
+        let other = split(&pairs, &SplitSettings { seed: 1, ..SplitSettings::default() }).unwrap();
+        assert_ne!(other, split(&pairs, &SplitSettings::default()).unwrap());
+    }
+
+    #[test]
+    fn bad_shares_are_named() {
+        let d = SplitSettings::default;
+        for (settings, words) in [
+            (SplitSettings { test: -0.1, ..d() }, "test = -0.1"),
+            (SplitSettings { validation: f64::NAN, ..d() }, "validation = NaN"),
+            (SplitSettings { labelled: 0.0, ..d() }, "labelled = 0"),
+            (SplitSettings { test: 1.0, ..d() }, "test = 1"),
+            (SplitSettings { sft: 0.5, ..d() }, "sft + rm + ppo = 1.2"),
+        ] {
+            let error = split(&pairs(0..10), &settings).unwrap_err().to_string();
+            assert!(error.starts_with(words), "{error}");
+        }
+        assert!(matches!(split(&pairs(0..2), &d()), Err(DataError::TooFewPairs { pairs: 2, .. })));
+        assert!(split(&[], &d()).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn order_does_not_matter_and_prompts_stay_together(
+            prompts in prop::collection::vec(0u32..60, 40..300), turn in 0usize..40, seed: u64,
+        ) {
+            let mut pairs = pairs(prompts);
+            let settings = SplitSettings { labelled: 0.5, rm: 0.9, sft: 0.1, ppo: 0.0, seed, ..SplitSettings::default() };
+            let by_id = |pairs: &[Pair], split: &Split| -> HashMap<PairId, SplitPart> {
+                pairs.iter().map(|pair| pair.id).zip(split.parts().iter().copied()).collect()
+            };
+            let Ok(one) = split(&pairs, &settings) else { return Ok(()); };
+            let first = by_id(&pairs, &one);
+            let mut of_prompt = HashMap::new();
+            for pair in &pairs {
+                let part = *of_prompt.entry(pair.prompt.clone()).or_insert(first[&pair.id]);
+                prop_assert_eq!(part, first[&pair.id]);
+            }
+            prop_assert_eq!(one.prompts(), of_prompt.len());
+            // No part is further from its share than one prompt's pairs.
+            let mut groups: HashMap<_, usize> = HashMap::new();
+            pairs.iter().for_each(|pair| *groups.entry(&pair.prompt).or_default() += 1);
+            let largest = *groups.values().max().unwrap() as f64;
+            let test = one.size(SplitPart::Test) as f64;
+            prop_assert!((test - 0.1 * pairs.len() as f64).abs() <= largest);
+            pairs.rotate_left(turn);
+            pairs.reverse();
+            let second = split(&pairs, &settings).unwrap();
+            prop_assert_eq!(first, by_id(&pairs, &second));
+        }
+    }
+}
