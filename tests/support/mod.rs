@@ -8,18 +8,21 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser::SerData;
 use ser::core::{
-    BoxError, Control, Event, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget, Preference,
-    Scorer, Screening, Side,
+    BoxError, Control, Event, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
+    Preference, Scorer, Screening, Side,
 };
 use ser::data::GoldLabels;
 
+/// Length of a step of gradient descent.
+const STEP: f64 = 0.004;
+
 /// Cues per answer.
-pub const CUES: usize = 40;
+pub const CUES: usize = 400;
 
 /// An answer is its cues, written out: good answers have each cue a little more often than bad ones, so that no cue
 /// decides alone and all of them occur together.
 fn answer(good: bool, rng: &mut ChaCha8Rng) -> String {
-    let cue = |rng: &mut ChaCha8Rng| if rng.random_bool(if good { 0.56 } else { 0.44 }) { '1' } else { '0' };
+    let cue = |rng: &mut ChaCha8Rng| if rng.random_bool(if good { 0.535 } else { 0.465 }) { '1' } else { '0' };
     (0..CUES).map(|_| cue(rng)).collect()
 }
 
@@ -41,7 +44,7 @@ pub fn data(seed: u64) -> SerData {
     let human = |pairs: Vec<(Arc<Pair>, Side)>| pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect();
     let pool = pairs(2000, 10_000, seed);
     SerData {
-        seed: human(pairs(30, 0, seed)),
+        seed: human(pairs(16, 0, seed)),
         validation: human(pairs(200, 5_000, seed)),
         gold: pool.iter().map(|(pair, side)| (pair.id, *side)).collect::<GoldLabels>(),
         pool: pool.into_iter().map(|(pair, _)| pair).collect(),
@@ -60,7 +63,7 @@ pub struct Linear {
 
 impl Default for Linear {
     fn default() -> Self {
-        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false }
+        Linear { weights: vec![0.0; CUES], epochs: 40, broken: |_| false }
     }
 }
 
@@ -78,9 +81,7 @@ impl Scorer for Linear {
             .iter()
             .map(|pair| match (self.broken)(pair) {
                 true => PairScores::new(f64::INFINITY, f64::NAN),
-                false => {
-                    PairScores::new(self.reward(pair.response(Side::A)), self.reward(pair.response(Side::B)))
-                }
+                false => PairScores::new(self.reward(pair.response(Side::A)), self.reward(pair.response(Side::B))),
             })
             .collect())
     }
@@ -113,7 +114,7 @@ impl Learner for Linear {
             for (preference, gradient) in preferences.iter().zip(&out.gradient) {
                 for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
                     for (cue, w) in answer.bytes().zip(&mut self.weights) {
-                        *w -= 0.05 * if cue == b'1' { g } else { -g };
+                        *w -= STEP * if cue == b'1' { g } else { -g };
                     }
                 }
             }

@@ -1,12 +1,10 @@
 //! What SER is held against: Full, random and oracle.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use ser_core::LearningStatus;
-use ser_core::{Learner, PairId, Preference, PseudoLabel, Side};
+use ser_core::{Learner, LearningStatus, Origin, Preference, PseudoLabel};
 use ser_eval::BaselineKind;
 
 use crate::Error;
@@ -33,8 +31,8 @@ impl Loop<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Comparison>, Error> {
         let asked = self.settings.baselines;
-        let no_gold = self.gold.iter().all(Option::is_none);
-        if no_gold && (asked.full || asked.oracle) {
+        let gold = self.data.gold.as_ref().filter(|gold| !gold.is_empty());
+        if gold.is_none() && (asked.full || asked.oracle) {
             warnings.push("The pool has no gold labels, so Full and oracle are left out.".to_owned());
         }
         let lesson = result.and_then(|round| round.lesson.as_ref());
@@ -42,10 +40,9 @@ impl Loop<'_> {
             warnings.push("No loop selected any pair, so random and oracle are left out.".to_owned());
         }
         let mut done = Vec::new();
-        if asked.full && !no_gold {
-            let pool = self.data.pool.iter().zip(self.gold);
-            let gold = pool.filter_map(|(pair, gold)| Some(Preference::human(Arc::clone(pair), (*gold)?)));
-            let preferences: Vec<_> = self.data.seed.iter().cloned().chain(gold).collect();
+        if let Some(gold) = gold.filter(|_| asked.full) {
+            let pool = self.data.pool.iter().filter_map(|pair| gold.preference_for_audit(pair));
+            let preferences: Vec<_> = self.data.seed.iter().cloned().chain(pool).collect();
             let n = preferences.len();
             done.push(self.compare(stages, BaselineKind::Full, "full", BASE, &preferences, [n, n])?);
         }
@@ -66,12 +63,9 @@ impl Loop<'_> {
                 [seen, seed],
             )?);
         }
-        if asked.oracle && !no_gold {
-            let gold: HashMap<PairId, Side> =
-                self.data.pool.iter().zip(self.gold).filter_map(|(pair, gold)| Some((pair.id, (*gold)?))).collect();
+        if let Some(gold) = gold.filter(|_| asked.oracle) {
             let with_gold = |labels: &[Preference]| -> Vec<Preference> {
-                let known = |p: &Preference| Some(Preference::human(Arc::clone(&p.pair), *gold.get(&p.pair.id)?));
-                labels.iter().filter_map(known).collect()
+                labels.iter().filter_map(|label| gold.preference_for_audit(&label.pair)).collect()
             };
             let (labels, kept) = (with_gold(&lesson.labels), with_gold(&lesson.kept));
             let preferences = self.training_set(&labels, &kept);
@@ -97,8 +91,8 @@ impl Loop<'_> {
     fn at_random(&self, lesson: &Lesson) -> Vec<Preference> {
         let Lesson { candidates, scores, labels, facts, .. } = lesson;
         let round = labels.first().map_or(0, |p| match &p.origin {
-            ser_core::Origin::Pseudo(label) => label.round,
-            ser_core::Origin::Human => 0,
+            Origin::Pseudo(label) => label.round,
+            Origin::Human => 0,
         });
         // A tie or a NaN has no label.
         let labelled: Vec<_> = candidates

@@ -99,6 +99,9 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The data could not be read or split.
+    #[error(transparent)]
+    Data(#[from] ser_data::DataError),
     /// Two pairs of a run have the same number.
     #[error("two pairs have the id {id}: ids must be unique among all pairs of a run")]
     DuplicateId {

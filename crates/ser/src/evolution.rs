@@ -152,8 +152,8 @@ impl<'a> SelfEvolution<'a> {
 
         let findings = Findings { title: self.title, rounds: &rounds, chosen, stopped, comparisons, warnings };
         let report = report(&work, stages.run, findings).map_err(Error::stage("writing the report"))?;
-        let json = serde_json::to_string_pretty(&report).map_err(Error::stage("writing the report"))?;
-        let html = serde_json::to_string_pretty(&report).map_err(Error::stage("writing the report"))?;
+        let json = report.to_json().map_err(Error::stage("writing the report"))?;
+        let html = report.to_html();
         stages.run.write_text("report.html", &html)?;
         stages.run.write_text("report.json", &json)?;
         Ok(Outcome {

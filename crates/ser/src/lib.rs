@@ -1,7 +1,6 @@
 #![doc = include_str!("../../../README.md")]
 
 mod baselines;
-
 mod durable;
 mod error;
 mod evaluation;
@@ -9,11 +8,12 @@ mod evolution;
 mod filter;
 mod guards;
 mod manifest;
-pub mod metrics_log;
+mod metrics_log;
 mod observers;
 mod pool;
+mod prepare;
 #[cfg(feature = "progress")]
-pub mod progress;
+mod progress;
 mod report;
 mod rounds;
 mod run_data;
@@ -21,19 +21,22 @@ mod run_folder;
 mod scores_file;
 mod seeds;
 mod settings;
-mod shim;
 mod stages;
 
 pub use error::Error;
 pub use evolution::{Outcome, SelfEvolution};
+pub use metrics_log::MetricsLog;
 pub use observers::Observers;
+pub use prepare::{Prepared, prepare, prepare_files};
+#[cfg(feature = "progress")]
+pub use progress::Progress;
 pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use seeds::seed_for;
 pub use settings::{Baselines, Carry, Choice, Guards, LoopSettings, WarmStart};
 
 pub use ser_core as core;
-pub mod data { pub use ser_data::*; pub use crate::shim::GoldLabels; }
+pub use ser_data as data;
 pub use ser_eval as eval;
 pub use ser_loss as loss;
 #[cfg(feature = "libtorch")]

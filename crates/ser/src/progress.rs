@@ -147,10 +147,8 @@ impl Observer for Progress {
                     }
                 }
             }
-            Event::Finished { stage: name } => {
-                if self.stage.as_ref().is_some_and(|stage| stage.name == *name) {
-                    self.end();
-                }
+            Event::Finished { stage: name } if self.stage.as_ref().is_some_and(|stage| stage.name == *name) => {
+                self.end();
             }
             Event::Note { text } => self.say(text),
             _ => {}

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::shim::GoldLabels;
 use ser_core::{Learner, Pair, PairId, Preference, RawText, Screening, Side};
+use ser_data::GoldLabels;
 use ser_eval::{Count, DataCounts};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -14,10 +14,10 @@ use crate::durable::hex;
 use crate::run_folder::RunFolder;
 use crate::stages::Stages;
 
-/// The parts of a preference set that the loop works on; [`prepare`](crate::prepare) makes them from preferences.
+/// The parts of a preference set that the loop works on; [`prepare`](crate::prepare()) makes them from preferences.
 ///
 /// Ids are unique among all parts.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SerData {
     /// The labelled seed, which Loop 0 learns from.
     pub seed: Vec<Preference>,
@@ -26,11 +26,11 @@ pub struct SerData {
     pub validation: Vec<Preference>,
     /// The unlabelled pool.
     pub pool: Vec<Arc<Pair>>,
-    /// The gold labels of the pool, as far as there are any. Read by the audit and by the baselines Full and oracle.
-    pub gold: GoldLabels,
+    /// The gold labels of the pool, where there are any. Read by the audit and by the baselines Full and oracle.
+    pub gold: Option<GoldLabels>,
     /// Labelled pairs that every model is measured on.
     pub test: Vec<Preference>,
-    /// Where it all came from, for the report: rows read and rows left out before the run. The run fills in the rest.
+    /// Where it all came from, for the report: rows read and rows left out before the run. The run adds its own.
     pub counts: DataCounts,
 }
 
@@ -74,14 +74,13 @@ impl SerData {
         let screened = stages.screen("pool", &self.pool)?;
         keep_fit(&mut self.pool, screened, "pool", &mut left_out);
         self.counts.left_out.extend(left_out.into_iter().map(|(name, count)| Count::new(name, count)));
-        self.counts.splits = [
+        let sizes = [
             ("labelled seed", self.seed.len()),
             ("validation", self.validation.len()),
             ("pool", self.pool.len()),
             ("test", self.test.len()),
-        ]
-        .map(|(name, n)| Count::new(name, n as u64))
-        .to_vec();
+        ];
+        self.counts.splits.extend(sizes.map(|(name, n)| Count::new(name, n as u64)));
         for (part, empty, hint) in [
             ("labelled seed", self.seed.is_empty(), "give more labelled pairs, or raise the length limit"),
             ("test set", self.test.is_empty(), "hold labelled pairs out, or raise the length limit"),
@@ -95,7 +94,8 @@ impl SerData {
 
     /// The pool's gold labels, in its order.
     pub(crate) fn gold_labels(&self) -> Vec<Option<Side>> {
-        self.pool.iter().map(|pair| self.gold.reveal(pair.id)).collect()
+        let reveal = |pair: &Arc<Pair>| self.gold.as_ref().and_then(|gold| gold.reveal_for_audit(pair.id));
+        self.pool.iter().map(reveal).collect()
     }
 }
 

@@ -1,0 +1,165 @@
+//! From preferences to the parts of a run (step 0 of the method): read, split, blind.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use ser_core::{Pair, PairId, Preference};
+use ser_data::{PreferenceFile, PromptKey, ReadSettings, ReadSummary, SplitPart, SplitSettings, blind, split};
+use ser_eval::Count;
+
+use crate::{Error, SerData};
+
+/// A preference set in its parts.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the loop works on. No answer's place says which is the better one.
+    pub data: SerData,
+    /// For supervised fine-tuning, on the chosen answers.
+    pub sft: Vec<Preference>,
+    /// For PPO, which needs the prompts alone.
+    pub ppo: Vec<Preference>,
+}
+
+/// Reads a file of preferences and splits it. `test` is a file of held-out pairs; without one a part of `train` is.
+///
+/// # Errors
+/// What is wrong with a file, with its line; shares that make no split.
+pub fn prepare_files(
+    train: &Path,
+    test: Option<&Path>,
+    read: &ReadSettings,
+    settings: &SplitSettings,
+) -> Result<Prepared, Error> {
+    let (preferences, mut summary) = PreferenceFile::open(train, read)?.read_all()?;
+    let mut source = train.display().to_string();
+    let test = match test {
+        Some(path) => {
+            let (test, of_test) = PreferenceFile::open(path, read)?.read_all()?;
+            source = format!("{source}, test {}", path.display());
+            summary = ReadSummary {
+                rows: summary.rows + of_test.rows,
+                skipped: summary.skipped + of_test.skipped,
+                ..summary
+            };
+            Some(test)
+        }
+        None => None,
+    };
+    let mut prepared = prepare(preferences, test, settings)?;
+    let counts = &mut prepared.data.counts;
+    (counts.source, counts.rows) = (source, summary.rows);
+    if summary.skipped > 0 {
+        counts.left_out.insert(0, Count::new("rows that could not be read", summary.skipped));
+    }
+    Ok(prepared)
+}
+
+/// Splits preferences into the parts of a run. With held-out pairs in `test`, none are taken off the rest, whatever
+/// `settings.test` says, and pairs of the rest that answer one of their prompts are left out. Test pairs get new ids if
+/// one of theirs is taken.
+///
+/// # Errors
+/// Shares that make no split, too few pairs, two pairs with one id.
+pub fn prepare(
+    preferences: Vec<Preference>,
+    test: Option<Vec<Preference>>,
+    settings: &SplitSettings,
+) -> Result<Prepared, Error> {
+    let mut data = SerData::default();
+    data.counts.rows = (preferences.len() + test.as_ref().map_or(0, Vec::len)) as u64;
+    let (mut rest, mut settings) = (preferences, settings.clone());
+    if let Some(test) = &test {
+        settings.test = 0.0;
+        let held_out: HashSet<_> = test.iter().map(|p| PromptKey::of(&p.pair)).collect();
+        let before = rest.len();
+        rest.retain(|p| !held_out.contains(&PromptKey::of(&p.pair)));
+        if rest.len() < before {
+            data.counts.left_out.push(Count::new("prompts of the test set", (before - rest.len()) as u64));
+        }
+    }
+    let parts = split(rest.iter().map(|p| p.pair.as_ref()), &settings)?;
+    let part = |part| parts.select(&rest, part).cloned().collect::<Vec<_>>();
+    let test = match test {
+        Some(test) => with_free_ids(test, &rest),
+        None => part(SplitPart::Test),
+    };
+    data.seed = in_random_order(&part(SplitPart::Labelled), settings.seed)?;
+    data.validation = in_random_order(&part(SplitPart::Validation), settings.seed)?;
+    data.test = in_random_order(&test, settings.seed)?;
+    let (pool, gold) = blind(&part(SplitPart::Pool), settings.seed)?;
+    (data.pool, data.gold) = (pool, Some(gold));
+    let (sft, ppo) = (part(SplitPart::Sft), part(SplitPart::Ppo));
+    data.counts.splits = [("SFT", &sft), ("PPO", &ppo)].map(|(name, p)| Count::new(name, p.len() as u64)).to_vec();
+    Ok(Prepared { data, sft, ppo })
+}
+
+/// Labelled pairs with their answers in the order that [`blind`] draws: files have the chosen answer first, and a model
+/// that sees both answers at once must not learn that.
+fn in_random_order(preferences: &[Preference], seed: u64) -> Result<Vec<Preference>, Error> {
+    let (pairs, labels) = blind(preferences, seed)?;
+    let again = pairs.iter().zip(preferences).filter_map(|(pair, preference)| {
+        let preferred = labels.reveal_for_audit(pair.id)?;
+        Some(Preference { pair: Arc::clone(pair), preferred, ..preference.clone() })
+    });
+    Ok(again.collect())
+}
+
+/// Test pairs numbered after all others, if any of their numbers is taken.
+fn with_free_ids(test: Vec<Preference>, others: &[Preference]) -> Vec<Preference> {
+    let taken: HashSet<_> = others.iter().map(|p| p.pair.id).collect();
+    if !test.iter().any(|p| taken.contains(&p.pair.id)) {
+        return test;
+    }
+    let first = others.iter().map(|p| p.pair.id.0.saturating_add(1)).max().unwrap_or(0);
+    let renumber = |p: Preference| {
+        let id = PairId(first.saturating_add(p.pair.id.0));
+        Preference { pair: Arc::new(Pair { id, ..Pair::clone(&p.pair) }), ..p }
+    };
+    test.into_iter().map(renumber).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ser_core::Side;
+
+    fn preferences(n: u64, prefix: &str) -> Vec<Preference> {
+        (0..n)
+            .map(|i| Pair::from_text(PairId(i), format!("{prefix} {i}"), "good", "bad"))
+            .map(|pair| Preference::human(Arc::new(pair), Side::A))
+            .collect()
+    }
+
+    #[test]
+    fn every_pair_goes_somewhere_and_its_label_with_it() {
+        let settings = SplitSettings::default();
+        let Prepared { data, sft, ppo } = prepare(preferences(1000, "q"), None, &settings).unwrap();
+        let labelled = data.seed.len() + data.validation.len() + data.test.len();
+        assert_eq!(labelled + data.pool.len() + sft.len() + ppo.len(), 1000);
+        assert_eq!(data.test.len(), 100);
+        assert_eq!(data.seed.len() + data.validation.len(), 88, "15 % of 65 % of 900, rounded by prompts");
+        for part in [&data.seed, &data.validation, &data.test] {
+            assert!(part.iter().all(|p| p.chosen() == "good"));
+            let a = part.iter().filter(|p| p.preferred == Side::A).count();
+            assert!(a > 0 && a < part.len(), "the place of an answer says nothing");
+        }
+        let gold = data.gold.as_ref().unwrap();
+        assert!(data.pool.iter().all(|p| p.response(gold.reveal_for_audit(p.id).unwrap()) == "good"));
+        data.check_ids().unwrap();
+    }
+
+    #[test]
+    fn a_test_file_keeps_its_prompts_and_gets_its_own_ids() {
+        let mut train = preferences(200, "q");
+        train.extend(preferences(1, "held out").into_iter().map(|p| {
+            let pair = Pair { id: PairId(200), ..Pair::clone(&p.pair) };
+            Preference { pair: Arc::new(pair), ..p }
+        }));
+        let Prepared { data, .. } =
+            prepare(train, Some(preferences(50, "held out")), &SplitSettings::default()).unwrap();
+        assert_eq!(data.test.len(), 50);
+        data.check_ids().unwrap();
+        assert_eq!(data.counts.left_out, [Count::new("prompts of the test set", 1)]);
+    }
+}
