@@ -1,5 +1,7 @@
 //! Answers: a few cues, phrased well or poorly as the answer's quality has it, among plain statements.
 
+use std::collections::BTreeMap;
+
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ pub struct ShownCue {
     pub cue: Cue,
     /// Whether it speaks for the answer.
     pub good: bool,
-    /// The phrase's place in the cue's list of good or poor phrases.
+    /// The phrase's place in the list of good or poor phrases (the topic's own for a cue of substance).
     pub phrase: usize,
 }
 
@@ -28,38 +30,55 @@ pub struct AnswerTruth {
     pub cues: Vec<ShownCue>,
 }
 
+/// A list of phrases: whose topic (`None` for a cue of manner), which cue, good or poor.
+type ListKey = (Option<&'static str>, Cue, bool);
+
 /// How frequent each phrase is in one corpus.
 pub(super) struct Lexicon {
-    /// Per cue of [`Cue::ALL`]: its good and poor phrases, as places in their lists with cumulated weights.
-    ranks: Vec<[Vec<(usize, f64)>; 2]>,
+    /// The places of a list's phrases, most frequent first, with cumulated weights.
+    ranks: BTreeMap<ListKey, Vec<(usize, f64)>>,
 }
 
 impl Lexicon {
     /// Shuffles the ranks, so that no phrase is frequent in every corpus.
     pub(super) fn new(skew: f64, rng: &mut impl Rng) -> Self {
-        let mut list = |cue: Cue, good: bool| {
-            let mut places: Vec<usize> = (0..cue.phrases().of(good).len()).collect();
-            places.shuffle(rng);
-            let mut sum = 0.0;
-            let cumulate = |(rank, place)| {
-                sum += (rank as f64 + 1.0).powf(-skew);
-                (place, sum)
-            };
-            places.into_iter().enumerate().map(cumulate).collect()
-        };
-        Lexicon { ranks: Cue::ALL.iter().map(|&cue| [list(cue, false), list(cue, true)]).collect() }
+        let mut ranks = BTreeMap::new();
+        for topic in TOPICS {
+            for cue in Cue::GENERAL.into_iter().chain(Cue::TOPICAL) {
+                for good in [false, true] {
+                    let key = Lexicon::key(topic, cue, good);
+                    let size = topic.phrases(cue).of(good).len();
+                    ranks.entry(key).or_insert_with(|| shuffled_ranks(size, skew, rng));
+                }
+            }
+        }
+        Lexicon { ranks }
+    }
+
+    fn key(topic: &Topic, cue: Cue, good: bool) -> ListKey {
+        (cue.shared_phrases().is_none().then_some(topic.name), cue, good)
     }
 
     /// A phrase's place and text.
-    fn draw(&self, cue: Cue, good: bool, rng: &mut impl Rng) -> (usize, &'static str) {
-        let ranks = self.ranks.get(cue as usize).and_then(|kinds| kinds.get(usize::from(good)));
-        let ranks: &[(usize, f64)] = ranks.map_or(&[], Vec::as_slice);
-        let total = ranks.last().map_or(0.0, |last| last.1);
-        let point = rng.random::<f64>() * total;
+    fn draw(&self, topic: &Topic, cue: Cue, good: bool, rng: &mut impl Rng) -> (usize, &'static str) {
+        let ranks = self.ranks.get(&Lexicon::key(topic, cue, good)).map_or(&[][..], Vec::as_slice);
+        let point = rng.random::<f64>() * ranks.last().map_or(0.0, |last| last.1);
         let rank = ranks.partition_point(|&(_, sum)| sum <= point).min(ranks.len().saturating_sub(1));
         let place = ranks.get(rank).map_or(0, |&(place, _)| place);
-        (place, cue.phrases().of(good).get(place).copied().unwrap_or_default())
+        (place, topic.phrases(cue).of(good).get(place).copied().unwrap_or_default())
     }
+}
+
+/// The numbers below `size` in random order, with the cumulated weights of their ranks.
+fn shuffled_ranks(size: usize, skew: f64, rng: &mut impl Rng) -> Vec<(usize, f64)> {
+    let mut places: Vec<usize> = (0..size).collect();
+    places.shuffle(rng);
+    let mut sum = 0.0;
+    let cumulate = |(rank, place)| {
+        sum += (rank as f64 + 1.0).powf(-skew);
+        (place, sum)
+    };
+    places.into_iter().enumerate().map(cumulate).collect()
 }
 
 /// An answer on `topic` of the given quality.
@@ -70,7 +89,8 @@ pub(super) fn answer(
     settings: &CorpusSettings,
     rng: &mut impl Rng,
 ) -> (String, AnswerTruth) {
-    let mut shown: Vec<Cue> = Cue::ALL.choose_multiple(rng, settings.cues_per_answer).copied().collect();
+    let mut shown: Vec<Cue> = Cue::GENERAL.choose_multiple(rng, settings.general_cues).copied().collect();
+    shown.extend(Cue::TOPICAL.choose_multiple(rng, settings.topical_cues));
     shown.shuffle(rng);
     // Places in the text: `None` is a plain statement.
     let mut plan: Vec<Option<Cue>> = shown.iter().copied().filter(|c| !is_end(*c)).map(Some).collect();
@@ -93,7 +113,7 @@ pub(super) fn answer(
             continue;
         };
         let good = rng.random::<f64>() < quality;
-        let (phrase, text) = lexicon.draw(cue, good, rng);
+        let (phrase, text) = lexicon.draw(topic, cue, good, rng);
         cues.push(ShownCue { cue, good, phrase });
         let mut sentence = fill(text, topic, rng);
         if cue == Cue::Focus {

@@ -16,8 +16,10 @@ pub struct CorpusSettings {
     pub test_pairs: usize,
     /// Seed of every draw.
     pub seed: u64,
-    /// Cues that each answer shows, of [`Cue::ALL`]; at least 1.
-    pub cues_per_answer: usize,
+    /// Cues of manner that each answer shows, of [`Cue::GENERAL`].
+    pub general_cues: usize,
+    /// Cues of substance that each answer shows, of [`Cue::TOPICAL`].
+    pub topical_cues: usize,
     /// An answer has 0 to this many plain statements, whatever its quality.
     pub max_statements: usize,
     /// The least difference of quality between the two answers of a pair, in [0, 0.9]. Quality lies in [0, 1].
@@ -35,8 +37,9 @@ impl Default for CorpusSettings {
             pairs: 4000,
             test_pairs: 1000,
             seed: 0,
-            cues_per_answer: 4,
-            max_statements: 2,
+            general_cues: 2,
+            topical_cues: 2,
+            max_statements: 1,
             min_gap: 0.5,
             label_noise: 0.05,
             phrase_skew: 0.5,
@@ -57,10 +60,16 @@ pub enum CorpusError {
         available: usize,
     },
     /// No cue, or more than there are.
-    #[error("cues_per_answer is {value}, but must be 1 to {}", Cue::ALL.len())]
-    CuesPerAnswer {
-        /// What was asked for.
-        value: usize,
+    #[error(
+        "general_cues is {general} and topical_cues {topical}: they must be at most {} and {}, and not both 0",
+        Cue::GENERAL.len(),
+        Cue::TOPICAL.len()
+    )]
+    Cues {
+        /// `general_cues`.
+        general: usize,
+        /// `topical_cues`.
+        topical: usize,
     },
     /// A number outside its range.
     #[error("{name} is {value}, but must lie in {range}")]
@@ -84,8 +93,9 @@ impl CorpusSettings {
         if wanted > distinct_prompts() {
             return Err(CorpusError::TooManyPairs { wanted, available: distinct_prompts() });
         }
-        if !(1..=Cue::ALL.len()).contains(&self.cues_per_answer) {
-            return Err(CorpusError::CuesPerAnswer { value: self.cues_per_answer });
+        let (general, topical) = (self.general_cues, self.topical_cues);
+        if general > Cue::GENERAL.len() || topical > Cue::TOPICAL.len() || general + topical == 0 {
+            return Err(CorpusError::Cues { general, topical });
         }
         let in_range = |name, value: f64, ok: bool, range| {
             if ok { Ok(()) } else { Err(CorpusError::OutOfRange { name, value, range }) }

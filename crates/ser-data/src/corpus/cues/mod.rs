@@ -1,7 +1,8 @@
 //! The cues of quality and how they are phrased.
 //!
 //! Every cue has two lists of phrases: what a good answer tends to say and what a poor one tends to say. `{thing}`
-//! stands for something the topic is about, `{n}` for a number.
+//! stands for something the topic is about, `{n}` for a number. Cues of manner have their phrases here; cues of
+//! substance have theirs with each topic.
 
 mod calibration;
 mod caution;
@@ -53,11 +54,21 @@ pub enum Cue {
     Source,
     /// Rounded off, or broken off.
     Closing,
+    /// Of the topic: a sound step, or a blunder.
+    Method,
+    /// Of the topic: the right means, or absurd ones.
+    Material,
+    /// Of the topic: the right moment, or the wrong one.
+    Timing,
+    /// Of the topic: what helps when it goes wrong, or what makes it worse.
+    Remedy,
+    /// Of the topic: a true statement, or nonsense.
+    Fact,
 }
 
 impl Cue {
-    /// All cues.
-    pub const ALL: [Cue; 10] = [
+    /// Cues of manner, phrased alike on every topic.
+    pub const GENERAL: [Cue; 10] = [
         Cue::Tone,
         Cue::Focus,
         Cue::Detail,
@@ -70,19 +81,23 @@ impl Cue {
         Cue::Closing,
     ];
 
-    /// Its phrases.
-    pub(super) fn phrases(self) -> &'static Phrases {
+    /// Cues of substance, which every topic phrases in its own way.
+    pub const TOPICAL: [Cue; 5] = [Cue::Method, Cue::Material, Cue::Timing, Cue::Remedy, Cue::Fact];
+
+    /// The phrases that all topics share; `None` for a cue of substance.
+    pub(super) fn shared_phrases(self) -> Option<&'static Phrases> {
         match self {
-            Cue::Tone => &tone::TONE,
-            Cue::Focus => &focus::FOCUS,
-            Cue::Detail => &detail::DETAIL,
-            Cue::Reason => &reason::REASON,
-            Cue::Order => &order::ORDER,
-            Cue::Caution => &caution::CAUTION,
-            Cue::Checking => &checking::CHECKING,
-            Cue::Calibration => &calibration::CALIBRATION,
-            Cue::Source => &source::SOURCE,
-            Cue::Closing => &closing::CLOSING,
+            Cue::Tone => Some(&tone::TONE),
+            Cue::Focus => Some(&focus::FOCUS),
+            Cue::Detail => Some(&detail::DETAIL),
+            Cue::Reason => Some(&reason::REASON),
+            Cue::Order => Some(&order::ORDER),
+            Cue::Caution => Some(&caution::CAUTION),
+            Cue::Checking => Some(&checking::CHECKING),
+            Cue::Calibration => Some(&calibration::CALIBRATION),
+            Cue::Source => Some(&source::SOURCE),
+            Cue::Closing => Some(&closing::CLOSING),
+            Cue::Method | Cue::Material | Cue::Timing | Cue::Remedy | Cue::Fact => None,
         }
     }
 }
