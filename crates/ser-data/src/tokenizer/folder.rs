@@ -21,7 +21,8 @@ pub(crate) struct ExtraToken {
     pub(crate) normalized: bool,
 }
 
-/// What a folder says of its tokenizer.
+/// What a folder says of its tokenizer. `add_bos_token` and `add_eos_token` are not read: as in transformers 5,
+/// tokenizer.json alone says what is put around a text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenizerConfig {
     /// `bos_token` and the like, by name.
@@ -30,8 +31,6 @@ pub(crate) struct TokenizerConfig {
     pub(crate) unnamed: Vec<String>,
     /// `added_tokens_decoder`, by id.
     pub(crate) added: Vec<(u32, ExtraToken)>,
-    /// `add_bos_token` and `add_eos_token`, where the file says either.
-    pub(crate) add_bos_eos: Option<(bool, bool)>,
     /// The chat template.
     pub(crate) chat_template: Option<String>,
     /// `bos_token_id` and `eos_token_id` of generation_config.json or config.json.
@@ -59,12 +58,6 @@ impl TokenizerConfig {
             config.added =
                 added.iter().filter_map(|(id, token)| Some((id.parse().ok()?, extra_token(token)?))).collect();
             config.added.sort_by_key(|&(id, _)| id);
-        }
-        let flag = |name| tokenizer.get(name).and_then(Value::as_bool);
-        if let (bos, eos) = (flag("add_bos_token"), flag("add_eos_token"))
-            && (bos.is_some() || eos.is_some())
-        {
-            config.add_bos_eos = Some((bos.unwrap_or(false), eos.unwrap_or(false)));
         }
         config.chat_template = chat_template(folder, &tokenizer)?;
         for file in ["generation_config.json", "config.json"] {
@@ -171,7 +164,7 @@ mod tests {
         let folder = folder(&[
             (
                 "tokenizer_config.json",
-                r#"{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": null, "add_bos_token": true,
+                r#"{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": null,
                     "chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}],
                     "added_tokens_decoder": {"7": {"content": "<x>", "special": true}, "3": {"content": "y"}}}"#,
             ),
@@ -185,7 +178,6 @@ mod tests {
         assert_eq!(config.named["bos_token"], "<s>");
         assert_eq!(config.named["eos_token"], "</s>");
         assert_eq!((config.bos_id, config.eos_id), (Some(1), Some(4)));
-        assert_eq!(config.add_bos_eos, Some((true, false)));
         assert_eq!(config.unnamed, ["<a>"]);
         assert_eq!(config.chat_template.as_deref(), Some("d"));
         let added: Vec<_> = config.added.iter().map(|(id, t)| (*id, t.content.as_str(), t.normalized)).collect();

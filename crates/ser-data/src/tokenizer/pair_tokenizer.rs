@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use ser_core::{Message, Pair, Screening, Side};
-use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::chat_template::ChatTemplate;
@@ -68,7 +67,6 @@ impl PairTokenizer {
         register_tokens(&mut tokenizer, &config).map_err(bad)?;
         let id = |name: &str| config.named.get(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
-        set_bos_eos(&mut tokenizer, &config).map_err(bad)?;
 
         if settings.template == TemplateKind::Script && settings.append_eos && eos_id.is_none() {
             return Err(DataError::NoEndToken { folder: folder.to_path_buf() });
@@ -280,31 +278,4 @@ fn register_tokens(tokenizer: &mut Tokenizer, config: &TokenizerConfig) -> Resul
     }
     new.retain(|token| !known.contains(&token.content));
     tokenizer.add_tokens(new).map(drop).map_err(|error| error.to_string())
-}
-
-/// `add_bos_token` and `add_eos_token`, where tokenizer_config.json says them, go before tokenizer.json.
-fn set_bos_eos(tokenizer: &mut Tokenizer, config: &TokenizerConfig) -> Result<(), String> {
-    let Some((add_bos, add_eos)) = config.add_bos_eos else {
-        return Ok(());
-    };
-    let token = |add: bool, name: &str| {
-        let token = config.named.get(name).filter(|_| add)?;
-        Some((token.clone(), tokenizer.token_to_id(token)?))
-    };
-    let (bos, eos) = (token(add_bos, "bos_token"), token(add_eos, "eos_token"));
-    let sequence = |id: &str, text: &str| {
-        let special = |token: &Option<(String, u32)>| token.as_ref().map(|(token, _)| format!("{token}:{id}"));
-        special(&bos).into_iter().chain([format!("${text}:{id}")]).chain(special(&eos)).collect::<Vec<String>>()
-    };
-    let (single, second) = (sequence("0", "A"), sequence("1", "B"));
-    let special: Vec<(String, u32)> = bos.iter().chain(&eos).cloned().collect();
-    let processor = TemplateProcessing::builder()
-        .try_single(single.clone())
-        .and_then(|builder| builder.try_pair([single, second].concat()))
-        .map_err(|error| error.to_string())?
-        .special_tokens(special)
-        .build()
-        .map_err(|error| error.to_string())?;
-    tokenizer.with_post_processor(Some(processor));
-    Ok(())
 }

@@ -1,0 +1,223 @@
+//! Tokens and chat templates against Hugging Face transformers (tests/golden/make_tokens.py).
+
+#![cfg(feature = "tokenizers")]
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ser_core::{Message, Pair, PairId, RawText, Role, Screening, Side};
+use ser_data::{DataError, PairTokenizer, PreferenceFile, ReadSettings, TemplateKind, TextSettings, script_text};
+use serde::Deserialize;
+
+const FOLDERS: [&str; 2] = ["byte_level", "byte_fallback"];
+
+#[derive(Deserialize)]
+struct Golden {
+    bos_id: Option<u32>,
+    eos_id: Option<u32>,
+    length: usize,
+    texts: Vec<TextCase>,
+    chats: Vec<ChatCase>,
+}
+
+#[derive(Deserialize)]
+struct TextCase {
+    text: String,
+    ids: Vec<u32>,
+    bare: Vec<u32>,
+    decoded: String,
+}
+
+#[derive(Deserialize)]
+struct ChatCase {
+    name: String,
+    template: Option<String>,
+    messages: Vec<Message>,
+    text: String,
+    ids: Vec<u32>,
+    prompt_ids: Option<Vec<u32>>,
+}
+
+fn golden(folder: &str) -> (PathBuf, Golden) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut all: std::collections::HashMap<String, Golden> =
+        serde_json::from_slice(&std::fs::read(path.join("tokens.json")).unwrap()).unwrap();
+    (path.join(folder), all.remove(folder).unwrap())
+}
+
+fn settings(template: TemplateKind) -> TextSettings {
+    TextSettings { template, ..TextSettings::default() }
+}
+
+#[test]
+fn raw_texts_have_the_tokens_of_transformers() {
+    for name in FOLDERS {
+        let (folder, golden) = golden(name);
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Raw)).unwrap();
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (golden.bos_id, golden.eos_id));
+        assert_eq!(tokenizer.vocab_size(), golden.length);
+        for case in &golden.texts {
+            assert_eq!(tokenizer.encode(&case.text, true).unwrap(), case.ids, "{name}: {:?}", case.text);
+            assert_eq!(tokenizer.encode(&case.text, false).unwrap(), case.bare, "{name}: {:?}", case.text);
+            assert_eq!(tokenizer.decode(&case.ids).unwrap(), case.decoded, "{name}");
+        }
+        // Pairs of whole texts, every text with every other, in parallel.
+        let cases = || golden.texts.iter().flat_map(|a| golden.texts.iter().map(move |b| (a, b)));
+        let pairs: Vec<Arc<Pair>> = (0..)
+            .zip(cases())
+            .map(|(id, (a, b))| {
+                let raw = RawText::Whole([a.text.clone(), b.text.clone()]);
+                Arc::new(Pair { raw, ..Pair::from_text(PairId(id), "", "x", "y") })
+            })
+            .collect();
+        for (tokens, (a, b)) in tokenizer.tokenize(&pairs).unwrap().iter().zip(cases()) {
+            assert_eq!((tokens.text(Side::A), tokens.text(Side::B)), (a.ids.clone(), b.ids.clone()));
+        }
+    }
+}
+
+#[test]
+fn chat_templates_give_the_tokens_of_transformers() {
+    for name in FOLDERS {
+        let (folder, golden) = golden(name);
+        for case in &golden.chats {
+            let copy = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(&folder).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            if let Some(template) = &case.template {
+                std::fs::write(copy.path().join("chat_template.jinja"), template).unwrap();
+            }
+            let what = format!("{name}, {}: {:?}", case.name, case.text);
+            let tokenizer = PairTokenizer::from_folder(copy.path(), &settings(TemplateKind::Chat)).expect(&what);
+            let (last, prompt) = case.messages.split_last().unwrap();
+            assert_eq!(last.role, Role::Assistant);
+            let both = tokenizer.tokenize_response(prompt, &last.content).expect(&what);
+            assert_eq!(tokenizer.encode(&case.text, false).unwrap(), case.ids, "{what}");
+            assert_eq!(both.tokens, case.ids, "{what}");
+            if let Some(prompt_ids) = &case.prompt_ids {
+                assert_eq!(&tokenizer.encode_prompt(prompt).unwrap(), prompt_ids, "{what}");
+                assert!(case.ids.starts_with(prompt_ids) && both.prompt_len == prompt_ids.len(), "{what}");
+            }
+            // The other answer only makes the pair: this one's text stays as it is.
+            let pair = Pair {
+                id: PairId(0),
+                prompt: prompt.to_vec(),
+                responses: [last.content.clone(), "No.".into()],
+                raw: RawText::None,
+            };
+            assert_eq!(tokenizer.tokenize_pair(&pair).unwrap().text(Side::A), case.ids, "{what}");
+        }
+    }
+}
+
+#[test]
+fn script_texts_end_with_one_end_token() {
+    for name in FOLDERS {
+        let (folder, _) = golden(name);
+        let tokenizer = PairTokenizer::from_folder(&folder, &TextSettings::default()).unwrap();
+        let prompt = [Message::user("Why does bread rise?")];
+        let text = tokenizer.encode(&script_text(&prompt, "Because of yeast."), true).unwrap();
+        let both = tokenizer.tokenize_response(&prompt, "Because of yeast.").unwrap();
+        assert_eq!(both.tokens, [text, vec![tokenizer.eos_id().unwrap()]].concat());
+        let asked = tokenizer.encode_prompt(&prompt).unwrap();
+        let (prompt_tokens, response_tokens) = both.tokens.split_at(both.prompt_len);
+        // Without a pre-tokenizer, `byte_fallback` joins the colon with what follows; the response then begins there.
+        let joined = usize::from(name == "byte_fallback");
+        assert_eq!(prompt_tokens, &asked[..asked.len() - joined], "{name}");
+        let response = tokenizer.decode(response_tokens).unwrap();
+        assert_eq!(response.trim_start_matches(':').trim(), "Because of yeast.", "{name}");
+        let without = TextSettings { append_eos: false, ..TextSettings::default() };
+        let without = PairTokenizer::from_folder(&folder, &without).unwrap();
+        assert_eq!(
+            without.tokenize_response(&prompt, "Because of yeast.").unwrap().tokens,
+            both.tokens[..both.tokens.len() - 1]
+        );
+    }
+}
+
+#[test]
+fn pairs_are_screened() {
+    let (folder, _) = golden("byte_level");
+    let settings = TextSettings { max_length: Some(40), ..TextSettings::default() };
+    let tokenizer = PairTokenizer::from_folder(&folder, &settings).unwrap();
+    let pairs: Vec<Arc<Pair>> = [("So.", "No."), ("So.", "So."), (" ", "No."), ("So.", &"very long ".repeat(20))]
+        .into_iter()
+        .map(|(a, b)| Arc::new(Pair::from_text(PairId(0), "Why?", a, b)))
+        .collect();
+    let expected = [Screening::Fit, Screening::Identical, Screening::Empty, Screening::TooLong];
+    assert_eq!(tokenizer.screen_pairs(&pairs).unwrap(), expected);
+    let tokens = tokenizer.tokenize(&pairs).unwrap();
+    let of_tokens = tokenizer.screen(&tokens);
+    assert_eq!((of_tokens[1], of_tokens[2], of_tokens[3]), (Screening::Identical, Screening::Fit, Screening::TooLong));
+    // The limit is the last length that fits.
+    let longest = tokens[0].text_len(Side::A).max(tokens[0].text_len(Side::B));
+    for (limit, expected) in [(longest, Screening::Fit), (longest - 1, Screening::TooLong)] {
+        let settings = TextSettings { max_length: Some(limit), ..settings.clone() };
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings).unwrap();
+        assert_eq!(tokenizer.screen(&tokens[..1]), [expected]);
+    }
+    let raw = PairTokenizer::from_folder(&folder, &TextSettings { template: TemplateKind::Raw, ..settings }).unwrap();
+    let nothing = Pair::from_text(PairId(0), "", "", "x");
+    assert_eq!(raw.screen(&[raw.tokenize_pair(&nothing).unwrap()]), [Screening::Empty]);
+}
+
+#[test]
+fn what_cannot_be_served_is_told() {
+    let (folder, _) = golden("byte_fallback");
+    let chat = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();
+    let twice =
+        Pair { prompt: vec![Message::user("a"), Message::user("b")], ..Pair::from_text(PairId(7), "", "x", "y") };
+    let error = chat.tokenize(&[Arc::new(twice)]).unwrap_err().to_string();
+    assert!(error.contains("pair 7") && error.contains("roles must alternate"), "{error}");
+
+    let raw = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Raw)).unwrap();
+    let messages = Pair { raw: RawText::None, ..Pair::from_text(PairId(3), "q", "x", "y") };
+    let error = raw.tokenize_pair(&messages).unwrap_err().to_string();
+    assert!(error.contains("pair 3 holds messages") && error.contains("--template chat"), "{error}");
+    assert!(matches!(raw.encode_prompt(&[]), Err(DataError::NoRawText { .. })));
+
+    let empty = tempfile::tempdir().unwrap();
+    let missing = PairTokenizer::from_folder(empty.path(), &TextSettings::default()).unwrap_err().to_string();
+    assert!(missing.starts_with("there is no ") && missing.contains("tokenizer.json"), "{missing}");
+    std::fs::copy(folder.join("tokenizer.json"), empty.path().join("tokenizer.json")).unwrap();
+    let bare = |template| PairTokenizer::from_folder(empty.path(), &settings(template));
+    assert!(matches!(bare(TemplateKind::Script), Err(DataError::NoEndToken { .. })));
+    assert!(matches!(bare(TemplateKind::Chat), Err(DataError::NoChatTemplate { .. })));
+    bare(TemplateKind::Raw).unwrap();
+    std::fs::write(empty.path().join("chat_template.jinja"), "{% if %}").unwrap();
+    let error = bare(TemplateKind::Chat).unwrap_err().to_string();
+    assert!(error.contains("does not compile") && error.contains("line 1"), "{error}");
+    std::fs::write(empty.path().join("tokenizer.json"), "{").unwrap();
+    assert!(matches!(bare(TemplateKind::Raw), Err(DataError::ModelFile { .. })));
+}
+
+/// A real tokenizer and a real file, where they are at hand; threads do not matter.
+#[test]
+fn real_pairs_through_a_real_tokenizer() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let (model, data) = (shared.join("models/stories260k"), shared.join("data/hh-rlhf-harmless-base-test.jsonl.gz"));
+    if !model.exists() || !data.exists() {
+        eprintln!("skipped: {} or {} is not there", model.display(), data.display());
+        return;
+    }
+    let (all, _) = PreferenceFile::open(&data, &ReadSettings::default()).unwrap().read_all().unwrap();
+    let pairs: Vec<Arc<Pair>> = all.iter().take(300).map(|preference| Arc::clone(&preference.pair)).collect();
+    for template in [TemplateKind::Raw, TemplateKind::Script] {
+        let tokenizer = PairTokenizer::from_folder(&model, &settings(template)).unwrap();
+        assert_eq!((tokenizer.vocab_size(), tokenizer.bos_id(), tokenizer.eos_id()), (512, Some(1), Some(2)));
+        let parallel = tokenizer.tokenize(&pairs).unwrap();
+        let one_by_one: Vec<_> = pairs.iter().map(|pair| tokenizer.tokenize_pair(pair).unwrap()).collect();
+        assert_eq!(parallel, one_by_one);
+        assert!(parallel.iter().all(|tokens| tokens.prompt.first() == Some(&1)));
+        let screened = tokenizer.screen_pairs(&pairs).unwrap();
+        let longest = |tokens: &ser_data::TokenizedPair| tokens.text_len(Side::A).max(tokens.text_len(Side::B));
+        for ((pair, tokens), screening) in pairs.iter().zip(&parallel).zip(screened) {
+            let blank = pair.responses.iter().any(|response| response.trim().is_empty());
+            assert_eq!(screening == Screening::Empty, blank);
+            assert_eq!(screening == Screening::TooLong, !blank && longest(tokens) > 512);
+        }
+    }
+}
