@@ -13,7 +13,7 @@ pub enum EvalError {
         what: &'static str,
     },
     /// Two lists that belong together differ in length.
-    #[error("{left_name} has {left} entries but {right_name} has {right}; they must describe the same pairs in order")]
+    #[error("{left_name} number {left} but {right_name} {right}; they must be of the same pairs, in the same order")]
     LengthMismatch {
         /// Name of the first list.
         left_name: &'static str,

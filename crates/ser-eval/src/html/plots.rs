@@ -8,7 +8,21 @@ use crate::report::{BaselineKind, DeltaBin, Report, Round, percent, thousands, w
 use crate::{Calibration, Estimate};
 
 const WIDTH: f64 = 400.0;
+/// Of plots that stand three in a row.
+const SMALL_WIDTH: f64 = 320.0;
+
 const LEFT: f64 = 46.0;
+
+/// Up to so many loops, each has room for a long label.
+const FEW: usize = 4;
+
+/// Up to so many loops, each has room for a short one.
+const MANY: usize = 8;
+
+/// The round's name, or where there are too many rounds its number.
+fn loop_label(round: &Round, rounds: usize) -> String {
+    if rounds <= MANY { round.name.clone() } else { round.number.to_string() }
+}
 
 fn percent_label(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
@@ -53,7 +67,7 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
     if let Some(full) = full {
         label.push_str(&format!(" Full {} %.", percent(full)));
     }
-    let (height, top, bottom) = (260.0, 18.0, 226.0);
+    let (height, top, bottom) = (250.0, 18.0, 226.0);
     let right = if full.is_some() { WIDTH - 52.0 } else { WIDTH - 10.0 };
     let mut drawing = Drawing::new(WIDTH, height, label);
     let (bounds_low, bounds_high) = nice_domain((low, high), 4.0);
@@ -83,8 +97,13 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
         );
         let class = if round.chosen { "dot chosen" } else { "dot" };
         drawing.dot(class, (at, y.at(estimate.value)), if round.chosen { 6.0 } else { 4.5 }, &hint);
-        drawing.text("value halo", (at + 9.0, y.at(estimate.value) + 14.0), Anchor::Start, &percent(estimate.value));
-        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &round.name);
+        if round.chosen || points.len() <= MANY {
+            // On the side that the line to the next loop does not take.
+            let falls = estimates.get(i + 1).is_some_and(|next| next.value < estimate.value);
+            let beside = (at + 9.0, y.at(estimate.value) + if falls { -7.0 } else { 14.0 });
+            drawing.text("value halo", beside, Anchor::Start, &percent(estimate.value));
+        }
+        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &loop_label(round, points.len()));
     }
     drawing.finish()
 }
@@ -97,10 +116,10 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
     for (round, selection) in &loops {
         label.push_str(&format!(" {} {} of {};", round.name, selection.kept, selection.pool));
     }
-    let (height, top, bottom) = (260.0, 18.0, 226.0);
+    let (height, top, bottom) = (250.0, 18.0, 226.0);
     let right = WIDTH - 10.0;
     let mut drawing = Drawing::new(WIDTH, height, label);
-    let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top) };
+    let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top + 14.0) };
     drawing.grid(y, (LEFT, right), &ticks(y.domain, 4.0), compact);
     let half = (0.32 * (right - LEFT) / loops.len().max(1) as f64).min(34.0);
     for (i, (round, selection)) in loops.iter().enumerate() {
@@ -114,12 +133,19 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
         let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
         drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
         drawing.bar("wrong", x, (y.at(correct), y.at(kept)), &hint("kept with a wrong label", kept - correct));
-        let text = match selection.precision {
-            Some(precision) => format!("{} · {}", thousands(selection.kept), whole_percent(precision.value)),
-            None => thousands(selection.kept),
-        };
-        drawing.text("value halo", (at, y.at(kept) - 6.0), Anchor::Middle, &text);
-        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &round.name);
+        let above = |lines: f64| (at, (y.at(kept) - 6.0 - 14.0 * lines).max(10.0));
+        match selection.precision.map(|p| whole_percent(p.value)) {
+            Some(precision) if loops.len() <= FEW => {
+                let text = format!("{} · {precision}", thousands(selection.kept));
+                drawing.text("value halo", above(0.0), Anchor::Middle, &text);
+            }
+            Some(precision) => {
+                drawing.text("value halo", above(1.0), Anchor::Middle, &compact(kept));
+                drawing.text("value halo", above(0.0), Anchor::Middle, &precision);
+            }
+            None => drawing.text("value halo", above(0.0), Anchor::Middle, &compact(kept)),
+        }
+        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &loop_label(round, loops.len()));
     }
     drawing.finish()
 }
@@ -128,13 +154,14 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
 pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
     let judged: Vec<(&DeltaBin, f64)> =
         bins.iter().filter_map(|b| Some((b, b.correct? as f64 / (b.pairs > 0).then_some(b.pairs as f64)?))).collect();
-    let (height, bottom) = (if judged.is_empty() { 190.0 } else { 280.0 }, 36.0);
-    let right = WIDTH - 10.0;
+    let (height, bottom) = (if judged.is_empty() { 196.0 } else { 306.0 }, 36.0);
+    let right = SMALL_WIDTH - 10.0;
     let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", round.name);
-    let mut drawing = Drawing::new(WIDTH, height, label);
+    let mut drawing = Drawing::new(SMALL_WIDTH, height, label);
     let x = Scale { domain: (0.0, 1.0), range: (LEFT, right) };
     if !judged.is_empty() {
-        let y = Scale { domain: (0.0, 1.0), range: (94.0, 14.0) };
+        let y = Scale { domain: (0.0, 1.0), range: (104.0, 24.0) };
+        drawing.text("label", (LEFT, 12.0), Anchor::Start, "labelled right");
         drawing.grid(y, (LEFT, right), &[0.0, 0.5, 1.0], percent_label);
         let points: Vec<_> =
             judged.iter().map(|(b, share)| (x.at(f64::midpoint(b.low, b.high)), y.at(*share))).collect();
@@ -147,11 +174,12 @@ pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
                 whole_percent(*share),
                 thousands(bin.pairs)
             );
-            drawing.dot("dot", at, 3.0, &hint);
+            drawing.dot("dot", at, 2.5, &hint);
         }
     }
     let highest = bins.iter().map(|b| b.pairs).max().unwrap_or(0).max(1) as f64;
-    let y = Scale { domain: (0.0, highest), range: (height - bottom, height - bottom - 130.0) };
+    let y = Scale { domain: (0.0, highest), range: (height - bottom, height - bottom - 140.0) };
+    drawing.text("label", (LEFT, height - bottom - 148.0), Anchor::Start, "pairs");
     drawing.grid(y, (LEFT, right), &ticks(y.domain, 3.0), compact);
     for bin in bins {
         let ends = (x.at(bin.low) + 0.6, x.at(bin.high) - 0.6);
@@ -174,7 +202,7 @@ pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
 
 /// Accuracy against confidence: on the diagonal, sigmoid(r_chosen - r_rejected) is a probability.
 pub(crate) fn reliability(calibration: &Calibration) -> Markup {
-    let (height, top, bottom) = (300.0, 14.0, 256.0);
+    let (height, top, bottom) = (304.0, 14.0, 256.0);
     let right = WIDTH - 10.0;
     let rows: Vec<_> = calibration.bins.iter().filter_map(|bin| Some((bin, bin.confidence?, bin.accuracy?))).collect();
     let lowest = rows.iter().map(|(_, _, accuracy)| *accuracy).fold(0.5, f64::min);
@@ -197,7 +225,7 @@ pub(crate) fn reliability(calibration: &Calibration) -> Markup {
         drawing.dot("dot", (x.at(confidence), y.at(accuracy)), radius, &hint);
     }
     for value in [0.5, 0.6, 0.7, 0.8, 0.9, 1.0] {
-        drawing.text("tick", (x.at(value), bottom + 16.0), Anchor::Middle, &percent_label(value));
+        drawing.text("tick", (x.at(value), bottom + 21.0), Anchor::Middle, &percent_label(value));
     }
     drawing.text("label", (f64::midpoint(LEFT, right), height - 6.0), Anchor::Middle, "confidence");
     drawing.finish()

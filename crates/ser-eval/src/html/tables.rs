@@ -10,7 +10,9 @@ use crate::report::{BaselineKind, Count, Report, Row, percent, points, rows, tho
 pub(crate) fn heading(names: &[&str]) -> Markup {
     let mut row = Markup::new();
     for name in names {
-        row.element("th", &[("scope", &"col")], name);
+        // Text stands to the left, figures to the right.
+        let class = if matches!(*name, "Rule" | "Value") { "wide" } else { "" };
+        row.element("th", &[("scope", &"col"), ("class", &class)], name);
     }
     let mut head = Markup::new();
     let mut line = Markup::new();
@@ -61,7 +63,7 @@ pub(crate) fn headline(report: &Report) -> Markup {
         "Accuracy",
         "Interval",
         "",
-        "vs Loop 0",
+        "vs Loop\u{a0}0",
         "Gap closed",
         "Pairs kept",
         "Label precision",

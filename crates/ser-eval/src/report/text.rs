@@ -3,18 +3,25 @@
 use super::Report;
 use super::headline::{Row, percent, points, rows, thousands, whole_percent};
 
-const HEADINGS: [&str; 9] =
-    ["", "accuracy", "interval", "vs Loop 0", "gap closed", "kept", "precision", "trained on", "human labels"];
+/// Two lines each, so that the table fits 80 columns.
+const HEADINGS: [[&str; COLUMNS]; 2] = [
+    ["", "", "", "vs", "gap", "", "labels", "trained", "human"],
+    ["", "accuracy", "interval", "Loop 0", "closed", "kept", "right", "on", "labels"],
+];
+
+const COLUMNS: usize = 9;
 
 impl Report {
     /// The headline table as plain text: Loop 0, the loops, SER and the baselines. Ends with a line break.
     pub fn to_text(&self) -> String {
         let rows = rows(self);
-        let mut lines: Vec<[String; 9]> = vec![HEADINGS.map(str::to_owned)];
+        let mut lines: Vec<[String; COLUMNS]> = HEADINGS.iter().map(|line| line.map(str::to_owned)).collect();
         lines.extend(rows.iter().map(cells));
         // A column that no row fills is left out.
-        let filled = |column: usize| lines.iter().skip(1).filter_map(|l| l.get(column)).any(|cell| !cell.is_empty());
-        let widths: Vec<Option<usize>> = (0..HEADINGS.len())
+        let filled = |column: usize| {
+            lines.iter().skip(HEADINGS.len()).filter_map(|l| l.get(column)).any(|cell| !cell.is_empty())
+        };
+        let widths: Vec<Option<usize>> = (0..COLUMNS)
             .map(|column| {
                 let cells = lines.iter().filter_map(|l| l.get(column));
                 filled(column).then(|| cells.map(|cell| cell.chars().count()).max().unwrap_or(0))
@@ -24,9 +31,9 @@ impl Report {
         let rule = "\u{2500}".repeat(total);
         let mut text = String::new();
         for (place, line) in lines.iter().enumerate() {
-            let after = place.checked_sub(1).and_then(|i| rows.get(i));
-            let before = place.checked_sub(2).and_then(|i| rows.get(i));
-            if place == 1 || after.is_some_and(|r| r.compared) && before.is_some_and(|r| !r.compared) {
+            let after = place.checked_sub(HEADINGS.len()).and_then(|i| rows.get(i));
+            let before = place.checked_sub(HEADINGS.len() + 1).and_then(|i| rows.get(i));
+            if place == HEADINGS.len() || after.is_some_and(|r| r.compared) && before.is_some_and(|r| !r.compared) {
                 text.push_str(&rule);
                 text.push('\n');
             }
@@ -40,7 +47,7 @@ impl Report {
     }
 }
 
-fn cells(row: &Row<'_>) -> [String; 9] {
+fn cells(row: &Row<'_>) -> [String; COLUMNS] {
     let or_empty = |value: Option<String>| value.unwrap_or_default();
     [
         format!("{}{}", row.name, if row.chosen { " *" } else { "" }),
@@ -56,7 +63,7 @@ fn cells(row: &Row<'_>) -> [String; 9] {
 }
 
 /// The first column to the left, numbers to the right.
-fn aligned(line: &[String; 9], widths: &[Option<usize>]) -> String {
+fn aligned(line: &[String; COLUMNS], widths: &[Option<usize>]) -> String {
     let columns = line.iter().zip(widths).enumerate();
     let cells = columns.filter_map(|(column, (cell, width))| {
         let width = (*width)?;

@@ -1,0 +1,266 @@
+//! Reports as JSON, page and text.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use ser_core::{FitSummary, LearningStatus};
+use ser_eval::{
+    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Count, DataCounts, DeltaBin, EvalError, Evaluation,
+    Report, Round, Selection, StageTime, SubsetAccuracy, Timing,
+};
+
+fn evaluation(right: u64) -> Evaluation {
+    Evaluation { accuracy: Bootstrap::default().proportion(right, 1200).unwrap(), ece: Some(0.0625) }
+}
+
+/// Bins of a pool whose labels are the better the greater Delta is, cut at a threshold.
+fn histogram(pool: u64, threshold: usize) -> Vec<DeltaBin> {
+    let bins = 20;
+    (0..bins)
+        .map(|i| {
+            let t = (i as f64 + 0.5) / f64::from(bins);
+            let pairs = (pool as f64 * 0.12 * (-2.2 * t).exp()) as u64;
+            DeltaBin {
+                low: f64::from(i) / f64::from(bins),
+                high: f64::from(i + 1) / f64::from(bins),
+                pairs,
+                kept: if i as usize >= threshold { pairs } else { 0 },
+                correct: Some((pairs as f64 * (0.52 + 0.44 * t)) as u64),
+            }
+        })
+        .collect()
+}
+
+fn round(number: u32, right: u64, kept: u64, precise: u64) -> Round {
+    let later = number > 0;
+    Round {
+        number,
+        name: format!("Loop {number}"),
+        status: later.then_some(if number < 3 { LearningStatus::Status1 } else { LearningStatus::Status2 }),
+        rule: later.then(|| "p > 0.55 and p < 0.45".to_owned()),
+        selection: later.then(|| Selection {
+            pool: 5100,
+            kept,
+            coverage: kept as f64 / 5100.0,
+            precision: Some(Bootstrap::default().proportion(precise, kept).unwrap()),
+            flip_rate: (number > 1).then_some(0.04),
+            delta_histogram: histogram(5100, 9 - number as usize),
+        }),
+        trained_on: 900 + kept,
+        fit: Some(FitSummary { steps: 450, loss: 0.41, accuracy: 0.82 }),
+        validation_accuracy: Some(0.7),
+        evaluation: evaluation(right),
+        chosen: number == 2,
+    }
+}
+
+fn baseline(kind: BaselineKind, right: u64, trained_on: u64, human_labels: u64) -> Baseline {
+    let outcomes = |right: u64| (0..1200).map(|i| i < right).collect::<Vec<_>>();
+    let gain = Bootstrap::default().difference(&outcomes(right), &outcomes(756)).unwrap();
+    Baseline {
+        kind,
+        evaluation: evaluation(right),
+        trained_on,
+        human_labels,
+        gain: (kind != BaselineKind::Loop0).then_some(gain),
+        gap_closed: None,
+    }
+}
+
+fn sample() -> Report {
+    let scores: Vec<[f64; 2]> = (0..1200).map(|i| [f64::from(i * 37 % 600) / 100.0 - 1.4, 0.0]).collect();
+    let mut report = Report {
+        title: "Built-in corpus <b>& \"friends\"</b>".to_owned(),
+        library_version: "0.1.0".to_owned(),
+        settings: serde_json::json!({
+            "zeta": 1, "loss": {"margin": 0.1, "kind": "hinge"}, "alpha": [1, 2], "note": "<script>alert(1)</script>",
+            "status": {"tau_high": 0.55, "tau_low": 0.45, "tau_delta": 0.3}, "nothing": null
+        }),
+        seeds: BTreeMap::from([("run".to_owned(), 17)]),
+        data: DataCounts {
+            source: "corpus <17>".to_owned(),
+            rows: 10_000,
+            left_out: vec![Count::new("over 512 tokens", 41), Count::new("the same after truncation", 3)],
+            splits: vec![
+                Count::new("SFT", 2987),
+                Count::new("RM, labelled seed", 900),
+                Count::new("RM, pool", 5100),
+                Count::new("test", 1200),
+            ],
+        },
+        rounds: vec![
+            round(0, 756, 0, 0),
+            round(1, 822, 2210, 1900),
+            round(2, 858, 3305, 2900),
+            round(3, 852, 4020, 3350),
+        ],
+        stopped: Some("no pair can be selected any more".to_owned()),
+        baselines: vec![
+            baseline(BaselineKind::Loop0, 756, 900, 900),
+            baseline(BaselineKind::Ser, 858, 4205, 900),
+            baseline(BaselineKind::Full, 876, 6000, 6000),
+            baseline(BaselineKind::Random, 790, 4205, 900),
+            baseline(BaselineKind::Oracle, 869, 4205, 4205),
+        ],
+        calibration: Some(Calibration::measure(&scores, 10, Binning::EqualWidth).unwrap()),
+        subsets: vec![SubsetAccuracy { subset: "chat & talk".into(), accuracy: evaluation(900).accuracy }],
+        warnings: vec!["Scores drifted by <0.3> between loops 1 and 2.".to_owned()],
+        timing: Timing {
+            started: Some("2026-11-23 10:00".to_owned()),
+            total_seconds: Some(212.4),
+            stages: vec![StageTime { stage: "train loop 1".to_owned(), seconds: 31.25 }],
+        },
+    };
+    report.close_gaps();
+    report
+}
+
+#[test]
+fn the_text_table_reads_well() {
+    insta::assert_snapshot!(sample().to_text());
+}
+
+#[test]
+fn a_report_with_only_the_seed_model_has_no_empty_columns() {
+    let mut report = sample();
+    report.rounds.truncate(1);
+    report.baselines.truncate(1);
+    insta::assert_snapshot!(report.to_text());
+    assert!(report.to_html().contains("Loop 0"));
+}
+
+#[test]
+fn json_round_trips_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sample();
+    report.write(folder.path()).unwrap();
+    let back = Report::read(&folder.path().join("report.json")).unwrap();
+    assert_eq!(back, report);
+    assert_eq!(back.to_json().unwrap(), fs::read_to_string(folder.path().join("report.json")).unwrap());
+}
+
+#[test]
+fn settings_are_sorted_and_timing_stands_apart() {
+    let report = sample();
+    let json = report.to_json().unwrap();
+    let place = |name: &str| json.find(&format!("\"{name}\"")).unwrap();
+    assert!(place("alpha") < place("loss") && place("loss") < place("zeta") && place("kind") < place("margin"));
+
+    let mut slower = report.clone();
+    slower.timing.total_seconds = Some(9999.0);
+    assert_ne!(slower.to_json().unwrap(), json);
+    assert_eq!(slower.without_timing().to_json().unwrap(), report.without_timing().to_json().unwrap());
+    let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    value.as_object_mut().unwrap().remove("timing");
+    assert!(!value.to_string().contains("seconds"), "times stand under `timing` only");
+}
+
+#[test]
+fn a_number_that_json_cannot_hold_is_named() {
+    let mut report = sample();
+    report.rounds[1].evaluation.accuracy.low = f64::NAN;
+    let folder = tempfile::tempdir().unwrap();
+    let error = report.write(folder.path()).unwrap_err();
+    assert!(
+        matches!(&error, EvalError::NotFinite { place } if place == "/rounds/1/evaluation/accuracy/low"),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing half-written");
+}
+
+#[test]
+fn writing_replaces_and_leaves_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("new").join("run");
+    let mut report = sample();
+    report.write(&inner).unwrap();
+    report.title = "second".to_owned();
+    report.write(&inner).unwrap();
+    assert_eq!(Report::read(&inner.join("report.json")).unwrap().title, "second");
+    let mut names: Vec<_> = fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["report.html", "report.json"]);
+}
+
+#[test]
+fn files_that_are_no_report_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    assert!(matches!(Report::read(&path), Err(EvalError::Read { .. })));
+    fs::write(&path, "{\n\"title\": 3}").unwrap();
+    assert!(matches!(Report::read(&path), Err(EvalError::BadReport { line: 2, .. })));
+    // A file stands where the folder should be.
+    assert!(matches!(sample().write(&path), Err(EvalError::Write { .. })));
+}
+
+#[test]
+fn the_page_is_self_contained_and_escaped() {
+    let report = sample();
+    // Left there for whoever wants to look at it.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    report.write(folder).unwrap();
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    for foreign in ["<script", "http:", "https:", "src=", "@import", "url(", "<b>", "<17>", "<0.3>"] {
+        assert!(!page.contains(foreign), "{foreign} in the page");
+    }
+    for text in
+        ["&lt;script&gt;alert(1)&lt;/script&gt;", "corpus &lt;17&gt;", "chat &amp; talk", "&lt;0.3&gt;", "tau_delta"]
+    {
+        assert!(page.contains(text), "{text} not in the page");
+    }
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "a coordinate is no number");
+    assert_balanced(&page);
+}
+
+#[test]
+fn an_empty_report_is_still_a_page() {
+    let report = Report {
+        title: String::new(),
+        library_version: String::new(),
+        settings: serde_json::Value::Null,
+        seeds: BTreeMap::new(),
+        data: DataCounts::default(),
+        rounds: Vec::new(),
+        stopped: None,
+        baselines: Vec::new(),
+        calibration: None,
+        subsets: Vec::new(),
+        warnings: Vec::new(),
+        timing: Timing::default(),
+    };
+    assert_balanced(&report.to_html());
+    assert!(!report.to_text().is_empty());
+    assert_eq!(serde_json::from_str::<Report>(&report.to_json().unwrap()).unwrap(), report);
+}
+
+/// Every element is closed, in order.
+fn assert_balanced(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for tag in page.split('<').skip(1) {
+        let name = tag.split(['>', ' ']).next().unwrap();
+        match name.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "near {tag}"),
+            None if name.starts_with('!') || name == "meta" => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} left open");
+}
+
+#[test]
+fn the_gap_is_closed_by_its_share() {
+    let report = sample();
+    let share = |kind| report.baseline(kind).unwrap().gap_closed;
+    // (858 - 756) / (876 - 756)
+    assert!((share(BaselineKind::Ser).unwrap() - 0.85).abs() < 1e-12);
+    assert_eq!(share(BaselineKind::Full), Some(1.0));
+    assert_eq!(share(BaselineKind::Loop0), None);
+    // Full no better than Loop 0: there is no gap to close.
+    let mut flat = report.clone();
+    flat.baselines[2].evaluation = flat.baselines[0].evaluation;
+    flat.close_gaps();
+    assert_eq!(flat.baseline(BaselineKind::Ser).unwrap().gap_closed, None);
+}
