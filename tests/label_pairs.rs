@@ -3,13 +3,19 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 /// The example that cargo built beside this test; built here if only this test was asked for.
-fn program() -> PathBuf {
+fn program() -> &'static PathBuf {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(build);
+    &PROGRAM
+}
+
+fn build() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
     let path = profile.join("examples").join(format!("label_pairs{}", std::env::consts::EXE_SUFFIX));
@@ -28,7 +34,7 @@ fn start(arguments: &[&str]) -> Child {
 }
 
 /// Feeds `input` and waits for the end.
-fn label(arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
+fn label(arguments: &[&str], input: impl AsRef<[u8]> + Send) -> Output {
     let mut child = start(arguments);
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
@@ -190,7 +196,7 @@ fn numbers_as_python_reads_them() {
 
 #[test]
 fn nan_and_infinities_never_select() {
-    for odd in ["NaN", "Infinity", "-Infinity", "\"nan\"", "\"-inf\"", "\"Infinity\"", "1e999"] {
+    for odd in ["NaN", "Infinity", "-Infinity", "\"nan\"", "\"-inf\"", "\"Infinity\"", "\"1e999\""] {
         for (j, k) in [(odd, "0.1"), ("0.9", odd), (odd, odd)] {
             for rule in ["paper", "script"] {
                 let input = format!("{{\"note\": \"is NaN, \\\"Infinity\\\"\", \"score_j\": {j}, \"score_k\": {k}}}");
@@ -201,9 +207,12 @@ fn nan_and_infinities_never_select() {
             }
         }
     }
-    let output = label(&[], "{\"score_j\": NaN, \"score_k\": 0.1}");
-    let expected = r#"{"score_j":"NaN","score_k":0.1,"status":"stop","preferred":null,"delta":null}"#;
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), expected);
+    for (written, comes_out) in [("NaN", "\"NaN\""), ("1e999", "1e999")] {
+        let output = label(&[], format!("{{\"score_j\": {written}, \"score_k\": 0.1}}"));
+        let end = r#""score_k":0.1,"status":"stop","preferred":null,"delta":null}"#;
+        let expected = format!("{{\"score_j\":{comes_out},{end}\n");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
 }
 
 #[test]
@@ -224,7 +233,7 @@ fn scores_that_are_no_probabilities_are_pointed_out() {
 fn bad_input_is_one_sentence_with_its_line() {
     let good = "{\"score_j\": 0.9, \"score_k\": 0.1}\n";
     let cases: [(&[u8], &str); 8] = [
-        (b"{\"score_j\": 0.9, \"score_k\": 0.1", "line 4, column 30 is not a JSON object: EOF while parsing an object"),
+        (b"{\"score_j\": 0.9, \"score_k\": 0.1", "line 4, column 31 is not a JSON object: EOF while parsing an object"),
         (b"{\"score_j\": 0.9 \"score_k\"}", "line 4, column 17 is not a JSON object: expected `,` or `}`"),
         (b"[0.9, 0.1]", "line 4, column 0 is not a JSON object: "),
         (b"{\"score_j\": 0.9}", "line 4: the row has no field score_k"),
