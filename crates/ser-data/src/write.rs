@@ -17,11 +17,13 @@ use crate::DataError;
 /// Beside them stand `id`, `origin` (`human` or `pseudo`), `weight`, `probability`, `margin` where there is one, and for
 /// a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`.
 ///
-/// The file appears under its name when [`finish`](PreferenceWriter::finish) is called, whole or not at all.
+/// The file appears under its name when [`finish`](PreferenceWriter::finish) is called, whole or not at all; a writer
+/// that is dropped before leaves nothing behind.
 pub struct PreferenceWriter {
     path: PathBuf,
     partial: PathBuf,
-    output: Output,
+    /// `None` once finished.
+    output: Option<Output>,
 }
 
 enum Output {
@@ -79,7 +81,7 @@ impl PreferenceWriter {
         } else {
             Output::Plain(file)
         };
-        Ok(PreferenceWriter { path, partial, output })
+        Ok(PreferenceWriter { path, partial, output: Some(output) })
     }
 
     /// Adds a row.
@@ -114,8 +116,9 @@ impl PreferenceWriter {
         let Preference { margin, weight, probability, .. } = *preference;
         let row = Row { id: pair.id, prompt, chosen, rejected, margin, weight, probability, origin, lineage };
         let written = match &mut self.output {
-            Output::Plain(file) => write_row(file, &row),
-            Output::Gzip(file) => write_row(file, &row),
+            Some(Output::Plain(file)) => write_row(file, &row),
+            Some(Output::Gzip(file)) => write_row(file, &row),
+            None => Ok(()),
         };
         written.map_err(|error| DataError::io("write", &self.partial, error))
     }
@@ -124,16 +127,34 @@ impl PreferenceWriter {
     ///
     /// # Errors
     /// A disk that is full, say.
-    pub fn finish(self) -> Result<(), DataError> {
-        let PreferenceWriter { path, partial, output } = self;
-        let file = match output {
-            Output::Plain(file) => Ok(file),
-            Output::Gzip(file) => file.finish(),
+    pub fn finish(mut self) -> Result<(), DataError> {
+        let file = match self.output.take() {
+            Some(Output::Plain(file)) => Ok(file),
+            Some(Output::Gzip(file)) => file.finish(),
+            None => return Ok(()),
         };
         file.and_then(|file| file.into_inner().map_err(std::io::IntoInnerError::into_error))
             .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&partial, &path))
-            .map_err(|error| DataError::io("write", &path, error))
+            .and_then(|()| std::fs::rename(&self.partial, &self.path))
+            .map_err(|error| {
+                // What is left of it helps nobody; that it stays where even removing fails is no second error.
+                let _ = std::fs::remove_file(&self.partial);
+                DataError::io("write", &self.path, error)
+            })
+    }
+}
+
+impl Drop for PreferenceWriter {
+    fn drop(&mut self) {
+        if self.output.take().is_some() {
+            let _ = std::fs::remove_file(&self.partial);
+        }
+    }
+}
+
+impl std::fmt::Debug for PreferenceWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreferenceWriter").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -187,12 +208,14 @@ mod tests {
                 "score_chosen": 0.7, "score_rejected": 0.1,
             })
         );
+        drop(PreferenceWriter::create(folder.path().join("a.jsonl")).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+        assert_eq!(std::fs::read_to_string(folder.path().join("a.jsonl")).unwrap(), lines, "the old file is untouched");
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = PreferenceWriter::create("/nowhere/at/all.jsonl").err().unwrap().to_string();
+        let error = PreferenceWriter::create("/nowhere/at/all.jsonl").unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all.jsonl.partial"), "{error}");
     }
 }

@@ -96,6 +96,14 @@ fn lines_gzip_and_array_give_the_same_pairs() {
 const GOOD: &str = r#"{"prompt": "q", "chosen": "good", "rejected": "bad"}"#;
 
 #[test]
+fn an_error_is_told_once() {
+    let (_folder, path) = file("pairs.jsonl", b"{}\n");
+    let mut source = PreferenceFile::open(&path, &ReadSettings::default()).unwrap();
+    assert!(source.next_preference().is_err());
+    assert_eq!(source.next_preference().unwrap(), None);
+}
+
+#[test]
 fn bad_rows_stop_with_file_and_line() {
     for (bad, words) in [
         (r#"{"prompt": "q", "chosen": "good""#, "no valid JSON: EOF while parsing an object at column 32"),
@@ -136,7 +144,7 @@ fn bad_bytes_and_bad_arrays_are_told() {
 
 #[test]
 fn files_that_hold_nothing_or_are_not_there() {
-    let missing = PreferenceFile::open("/no/such.jsonl", &ReadSettings::default()).err().unwrap();
+    let missing = PreferenceFile::open("/no/such.jsonl", &ReadSettings::default()).unwrap_err();
     assert_eq!(missing.to_string(), "there is no /no/such.jsonl; check the path");
     let (folder, path) = file("pairs.jsonl", b"\n \n");
     assert!(matches!(read(&path, OnBadRow::Stop), Err(DataError::NoRows { .. })));

@@ -97,6 +97,15 @@ pub struct PreferenceFile {
     ended: bool,
 }
 
+impl std::fmt::Debug for PreferenceFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreferenceFile")
+            .field("path", &self.path)
+            .field("rows", &self.summary.rows)
+            .finish_non_exhaustive()
+    }
+}
+
 impl PreferenceFile {
     /// Opens a file; rows are read as they are asked for.
     ///
@@ -142,7 +151,10 @@ impl PreferenceFile {
     /// # Errors
     /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged, or holds no pair at all.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
-        while !self.ended {
+        if self.ended {
+            return Ok(None);
+        }
+        loop {
             let Some(place) = self.rows.next(&mut self.buffer)? else {
                 self.ended = true;
                 break;
