@@ -6,23 +6,25 @@ use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser::SerData;
+
 use ser::core::{
     BoxError, Control, Event, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
     Preference, Scorer, Screening, Side,
 };
-use ser::data::GoldLabels;
+use ser::data::blind;
+use ser::status::{Anchor, Thresholds};
+use ser::{LoopSettings, SerData};
 
 /// Length of a step of gradient descent.
-const STEP: f64 = 0.004;
+const STEP: f64 = 0.008;
 
 /// Cues per answer.
-pub const CUES: usize = 400;
+pub const CUES: usize = 200;
 
 /// An answer is its cues, written out: good answers have each cue a little more often than bad ones, so that no cue
 /// decides alone and all of them occur together.
 fn answer(good: bool, rng: &mut ChaCha8Rng) -> String {
-    let cue = |rng: &mut ChaCha8Rng| if rng.random_bool(if good { 0.535 } else { 0.465 }) { '1' } else { '0' };
+    let cue = |rng: &mut ChaCha8Rng| if rng.random_bool(if good { 0.55 } else { 0.45 }) { '1' } else { '0' };
     (0..CUES).map(|_| cue(rng)).collect()
 }
 
@@ -41,15 +43,30 @@ pub fn pairs(n: usize, first: u64, seed: u64) -> Vec<(Arc<Pair>, Side)> {
 
 /// Few labels, a pool, and enough test pairs to measure by.
 pub fn data(seed: u64) -> SerData {
+    data_with_pool(seed, 1000)
+}
+
+/// The same with a pool of `n` pairs.
+pub fn data_with_pool(seed: u64, n: usize) -> SerData {
     let human = |pairs: Vec<(Arc<Pair>, Side)>| pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect();
-    let pool = pairs(2000, 10_000, seed);
+    let labelled: Vec<Preference> = human(pairs(n, 1_000_000, seed));
+    let (pool, gold) = blind(&labelled, seed).unwrap();
     SerData {
-        seed: human(pairs(16, 0, seed)),
+        seed: human(pairs(8, 0, seed)),
         validation: human(pairs(200, 5_000, seed)),
-        gold: pool.iter().map(|(pair, side)| (pair.id, *side)).collect::<GoldLabels>(),
-        pool: pool.into_iter().map(|(pair, _)| pair).collect(),
-        test: human(pairs(2000, 100_000, seed)),
+        pool,
+        gold: Some(gold),
+        test: human(pairs(600, 100_000, seed)),
         ..SerData::default()
+    }
+}
+
+/// Settings by which the linear model learns from itself.
+pub fn settings() -> LoopSettings {
+    LoopSettings {
+        thresholds: Thresholds { tau_high: 0.6, tau_low: 0.4, tau_delta: 0.3 },
+        anchor: Anchor::Fitted,
+        ..LoopSettings::default()
     }
 }
 
@@ -63,7 +80,7 @@ pub struct Linear {
 
 impl Default for Linear {
     fn default() -> Self {
-        Linear { weights: vec![0.0; CUES], epochs: 40, broken: |_| false }
+        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false }
     }
 }
 
@@ -134,6 +151,14 @@ impl Learner for Linear {
     fn restore(&mut self, folder: &Path) -> Result<(), Self::Error> {
         self.weights = serde_json::from_str(&std::fs::read_to_string(folder.join("weights.json"))?)?;
         Ok(())
+    }
+}
+
+/// An error with its causes, as programs print it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole procedure as one value to configure and run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ser_core::{Learner, Observer, PairLoss, PairProbabilities, StatusRule};
@@ -116,7 +117,8 @@ impl<'a> SelfEvolution<'a> {
         let checked = self.settings.checked()?;
         data.check_ids()?;
         run.agree_on_settings("loop", &self.settings)?;
-        run.agree_on_settings("custom", &[("loss", self.loss.is_some()), ("rule", self.rule.is_some())])?;
+        let custom = BTreeMap::from([("loss", self.loss.is_some()), ("rule", self.rule.is_some())]);
+        run.agree_on_settings("custom", &custom)?;
         data.agree(run)?;
         let loss: &dyn PairLoss = match &self.loss {
             Some(loss) => loss.as_ref(),

@@ -53,7 +53,7 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
             status: round.lesson.as_ref().and_then(|lesson| status_of(lesson.facts.decision.state)),
             rule: round.lesson.as_ref().map(|lesson| lesson.facts.rule.clone()),
             selection: round.lesson.as_ref().map(selection),
-            trained_on: round.trained_on as u64,
+            trained_on: trained_on(work, rounds, round)[0],
             fit: Some(round.fit),
             validation_accuracy: round.validation.accuracy(),
             evaluation: measure(&round.test)?,
@@ -87,14 +87,14 @@ fn row(
     Baseline { kind, evaluation, trained_on, human_labels, gain, gap_closed: None }
 }
 
-/// How many different pairs the chosen weights have seen, by whatever they were trained from, and how many human labels.
-fn trained_on(work: &Loop<'_>, rounds: &[Round], chosen: &Round) -> [u64; 2] {
-    let seed = if chosen.number == 0 || work.saw_seed() { work.data.seed.len() } else { 0 };
-    let lineage = rounds.iter().filter(|round| match work.settings.warm_start {
-        WarmStart::Previous => round.number <= chosen.number,
-        WarmStart::Seed | WarmStart::Base => round.number == chosen.number,
+/// How many different pairs a round's weights have seen, those they were trained from included, and how many human labels.
+fn trained_on(work: &Loop<'_>, rounds: &[Round], round: &Round) -> [u64; 2] {
+    let seed = if round.number == 0 || work.saw_seed() { work.data.seed.len() } else { 0 };
+    let lineage = rounds.iter().filter(|other| match work.settings.warm_start {
+        WarmStart::Previous => other.number <= round.number,
+        WarmStart::Seed | WarmStart::Base => other.number == round.number,
     });
-    let lessons = lineage.filter_map(|round| round.lesson.as_ref());
+    let lessons = lineage.filter_map(|other| other.lesson.as_ref());
     let pool: HashSet<PairId> = lessons.flat_map(|l| l.labels.iter().chain(&l.kept)).map(|p| p.pair.id).collect();
     [(seed + pool.len()) as u64, seed as u64]
 }

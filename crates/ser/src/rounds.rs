@@ -24,7 +24,6 @@ pub(crate) struct Round {
     /// The stage of its weights.
     pub(crate) model: String,
     pub(crate) fit: FitSummary,
-    pub(crate) trained_on: usize,
     pub(crate) validation: Scored,
     pub(crate) test: Scored,
     /// What it learnt from; none for Loop 0.
@@ -63,7 +62,8 @@ pub(crate) struct LessonFacts {
 #[derive(Serialize)]
 struct Metrics<'a> {
     round: u32,
-    trained_on: usize,
+    /// Pairs of this training.
+    fitted_on: usize,
     fit: FitSummary,
     validation_accuracy: Option<f64>,
     test: Evaluation,
@@ -247,7 +247,7 @@ impl Loop<'_> {
             .map_err(Error::stage("measuring the test pairs"))?;
         let metrics = Metrics {
             round: number as u32,
-            trained_on: preferences.len(),
+            fitted_on: preferences.len(),
             fit,
             validation_accuracy: validation.accuracy(),
             test: evaluation,
@@ -256,14 +256,14 @@ impl Loop<'_> {
         stages.run.write_json(&stage_of(number, "metrics.json"), &metrics)?;
         tell(stages, number, &metrics);
         let number = number as u32;
-        Ok(Round { number, model, fit, trained_on: preferences.len(), validation, test, lesson })
+        Ok(Round { number, model, fit, validation, test, lesson })
     }
 }
 
 /// Tells the observers what a round came to.
 fn tell<L: Learner>(stages: &mut Stages<'_, '_, L>, number: usize, metrics: &Metrics<'_>) {
     let accuracy = metrics.test.accuracy.value;
-    let mut values = vec![("eval_accuracy", accuracy), ("trained_on", metrics.trained_on as f64)];
+    let mut values = vec![("eval_accuracy", accuracy), ("fitted_on", metrics.fitted_on as f64)];
     values.extend(metrics.validation_accuracy.map(|a| ("eval_validation_accuracy", a)));
     if let Some(selection) = metrics.selection {
         values.push(("kept", selection.audit.coverage.count as f64));

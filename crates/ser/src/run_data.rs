@@ -65,14 +65,15 @@ impl SerData {
     /// Leaves out the pairs that the learner cannot work on, and counts them with all the rest.
     pub(crate) fn screened<L: Learner>(mut self, stages: &mut Stages<'_, '_, L>) -> Result<Self, Error> {
         let mut left_out = BTreeMap::new();
+        let labelled = [&self.seed, &self.validation, &self.test].into_iter().flatten().map(|p| &p.pair);
+        let pairs: Vec<_> = labelled.chain(&self.pool).map(Arc::clone).collect();
+        let mut screened = stages.screen(&pairs)?.into_iter();
         for (name, part) in
             [("labelled seed", &mut self.seed), ("validation", &mut self.validation), ("test", &mut self.test)]
         {
-            let pairs: Vec<_> = part.iter().map(|p| Arc::clone(&p.pair)).collect();
-            keep_fit(part, stages.screen(name, &pairs)?, name, &mut left_out);
+            keep_fit(part, &mut screened, name, &mut left_out);
         }
-        let screened = stages.screen("pool", &self.pool)?;
-        keep_fit(&mut self.pool, screened, "pool", &mut left_out);
+        keep_fit(&mut self.pool, &mut screened, "pool", &mut left_out);
         self.counts.left_out.extend(left_out.into_iter().map(|(name, count)| Count::new(name, count)));
         let sizes = [
             ("labelled seed", self.seed.len()),
@@ -100,8 +101,12 @@ impl SerData {
 }
 
 /// Keeps what is fit and counts the rest under `pool: too long`.
-fn keep_fit<T>(part: &mut Vec<T>, screened: Vec<Screening>, name: &str, left_out: &mut BTreeMap<String, u64>) {
-    let mut screened = screened.into_iter();
+fn keep_fit<T>(
+    part: &mut Vec<T>,
+    screened: &mut impl Iterator<Item = Screening>,
+    name: &str,
+    left_out: &mut BTreeMap<String, u64>,
+) {
     part.retain(|_| {
         let why = match screened.next() {
             Some(Screening::TooLong) => "over the length limit",

@@ -40,12 +40,12 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
     }
 
     /// Which of the pairs the learner can work on.
-    pub(crate) fn screen(&mut self, part: &str, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Error> {
-        let stage = format!("screen the {part}");
+    pub(crate) fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Error> {
+        let stage = "screen the pairs";
         let learner = &mut *self.learner;
         let total = Some(pairs.len() as u64);
-        let screened = self.observers.watch(self.run.path(), &stage, total, "pairs", |_| learner.screen(pairs))?;
-        count(&stage, pairs.len(), screened.len())?;
+        let screened = self.observers.watch(self.run.path(), stage, total, "pairs", |_| learner.screen(pairs))?;
+        count(stage, pairs.len(), screened.len())?;
         Ok(screened)
     }
 

@@ -1,0 +1,194 @@
+//! A run that is stopped, killed or refused.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use ser::core::testing::StopAfter;
+use ser::{Baselines, Error, LoopSettings, Outcome, RunFolder, SelfEvolution, SerData};
+use support::{Linear, chain, data, data_with_pool, report_without_timing, settings};
+
+const FOLDER: &str = "SER_TEST_RUN_FOLDER";
+const POOL: &str = "SER_TEST_POOL";
+
+fn run(folder: &Path, settings: LoopSettings, data: SerData) -> Result<Outcome, Error> {
+    SelfEvolution::new(settings).resume(true).run(&mut Linear::default(), data, folder)
+}
+
+/// Not a test of its own: what the tests below start as a process, to kill it or to give it other threads.
+#[test]
+#[ignore = "started by other tests"]
+fn child_run() {
+    let (Ok(folder), Ok(pool)) = (std::env::var(FOLDER), std::env::var(POOL)) else {
+        return;
+    };
+    let pool = pool.parse().unwrap();
+    // Large pools are for what selects, not for what learns.
+    let (epochs, baselines) = if pool > 10_000 { (1, Baselines::none()) } else { (20, Baselines::default()) };
+    let settings = LoopSettings { baselines, ..settings() };
+    SelfEvolution::new(settings)
+        .resume(true)
+        .run(&mut Linear { epochs, ..Linear::default() }, data_with_pool(1, pool), folder)
+        .unwrap();
+}
+
+fn spawn(folder: &Path, pool: usize, threads: usize) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_run", "--ignored"])
+        .env(FOLDER, folder)
+        .env(POOL, pool.to_string())
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn killed_at_any_instant_a_run_ends_in_the_same_report() {
+    const PAIRS: usize = 300;
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    let started = Instant::now();
+    assert!(spawn(&whole, PAIRS, 1).wait().unwrap().success());
+    let time = started.elapsed();
+    let expected = report_without_timing(&whole);
+
+    let seed = std::process::id().into();
+    println!("kills drawn from seed {seed}, a run takes {time:?}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut kills, mut runs) = (0, 0);
+    while kills < 10 {
+        runs += 1;
+        let folder = root.path().join(format!("killed-{runs}"));
+        loop {
+            let mut child = spawn(&folder, PAIRS, 1);
+            // Up to half of a run, so that most runs are killed more than once.
+            std::thread::sleep(rng.random_range(Duration::ZERO..time / 2));
+            match child.try_wait().unwrap() {
+                Some(status) => {
+                    assert!(status.success());
+                    break;
+                }
+                None if kills < 10 => {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    kills += 1;
+                }
+                None => {
+                    assert!(child.wait().unwrap().success());
+                    break;
+                }
+            }
+        }
+        assert_eq!(report_without_timing(&folder), expected, "run {runs}");
+    }
+    println!("{kills} kills in {runs} runs");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    // Large enough for rules and anchors to use more than one thread.
+    let reports = [1, 4].map(|threads| {
+        let folder = root.path().join(threads.to_string());
+        assert!(spawn(&folder, 40_000, threads).wait().unwrap().success());
+        report_without_timing(&folder)
+    });
+    assert_eq!(reports[0], reports[1]);
+}
+
+#[test]
+fn stopped_by_an_observer_a_run_can_be_resumed() {
+    let root = tempfile::tempdir().unwrap();
+    run(&root.path().join("whole"), settings(), data_with_pool(1, 300)).unwrap();
+    let expected = report_without_timing(&root.path().join("whole"));
+    let folder = root.path().join("stopped");
+    let mut stops = 0;
+    // A little further each time: through every kind of stage.
+    for events in 0.. {
+        let evolution = SelfEvolution::new(settings()).observer(StopAfter(events * 9)).resume(true);
+        match evolution.run(&mut Linear::default(), data_with_pool(1, 300), &folder) {
+            Ok(_) => break,
+            Err(error @ Error::Interrupted { .. }) => {
+                stops += 1;
+                let text = error.to_string();
+                assert!(text.contains("resume the run in") && text.contains("stopped"), "{text}");
+            }
+            Err(error) => panic!("{}", chain(&error)),
+        }
+    }
+    assert!(stops > 5, "{stops}");
+    assert_eq!(report_without_timing(&folder), expected);
+}
+
+#[test]
+fn a_folder_that_another_process_holds_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let held = RunFolder::open(root.path().join("run"), false).unwrap();
+    let error = run(&root.path().join("run"), settings(), data(1)).unwrap_err();
+    assert!(error.to_string().contains("is held by another process"), "{error}");
+    drop(held);
+}
+
+#[test]
+fn a_run_is_not_overwritten_and_not_resumed_as_another() {
+    let root = tempfile::tempdir().unwrap();
+    let small = || data_with_pool(1, 100);
+    run(root.path(), settings(), small()).unwrap();
+    let report = std::fs::read(root.path().join("report.json")).unwrap();
+
+    let again = SelfEvolution::new(settings()).run(&mut Linear::default(), small(), root.path());
+    let text = chain(&again.unwrap_err());
+    assert!(text.contains("already holds a run: resume it, or choose another folder"), "{text}");
+
+    let other = LoopSettings { seed: 9, ..settings() };
+    let text = chain(&run(root.path(), other, small()).unwrap_err());
+    assert_eq!(text, "cannot resume with other settings: `loop.seed` was 0 and is now 9");
+
+    let text = chain(&run(root.path(), settings(), data_with_pool(1, 101)).unwrap_err());
+    assert_eq!(text, "cannot resume on other data: `pool.pairs` was 100 and is now 101");
+
+    let mut changed = small();
+    changed.seed[3].preferred = changed.seed[3].preferred.other();
+    let text = chain(&run(root.path(), settings(), changed).unwrap_err());
+    assert!(text.starts_with("cannot resume on other data: `seed.sha256` was "), "{text}");
+
+    let ruled = SelfEvolution::new(settings()).rule(|_: &[_]| Ok::<_, std::fmt::Error>(Vec::new())).resume(true);
+    let text = chain(&ruled.run(&mut Linear::default(), small(), root.path()).unwrap_err());
+    assert!(text.contains("`custom.rule` was false and is now true"), "{text}");
+    assert_eq!(std::fs::read(root.path().join("report.json")).unwrap(), report);
+}
+
+#[test]
+fn bad_input_leaves_no_folder_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    let mut bad = settings();
+    bad.thresholds.tau_low = 0.9;
+    let text = chain(&run(&folder, bad, data(1)).unwrap_err());
+    assert!(text.contains("tau_low is 0.9"), "{text}");
+    let mut twice = data(1);
+    twice.test.push(twice.seed[0].clone());
+    let text = chain(&run(&folder, settings(), twice).unwrap_err());
+    assert!(text.contains("two pairs have the id 0"), "{text}");
+    assert!(!folder.exists());
+    let text = chain(&run(&folder, settings(), SerData { validation: Vec::new(), ..data(1) }).unwrap_err());
+    assert!(text.contains("validation set"), "{text}");
+    let text = chain(&run(&root.path().join("b"), settings(), SerData { seed: Vec::new(), ..data(1) }).unwrap_err());
+    assert!(text.contains("no pair is left in the labelled seed"), "{text}");
+}
+
+#[test]
+fn a_damaged_stage_is_noticed() {
+    let root = tempfile::tempdir().unwrap();
+    run(root.path(), settings(), data_with_pool(1, 100)).unwrap();
+    let scores = root.path().join("rounds/01/scores.jsonl");
+    let text = std::fs::read_to_string(&scores).unwrap();
+    std::fs::write(&scores, text.replacen("0.", "0.9", 1)).unwrap();
+    let text = chain(&run(root.path(), settings(), data_with_pool(1, 100)).unwrap_err());
+    assert!(text.contains("scores.jsonl was changed or damaged"), "{text}");
+}
