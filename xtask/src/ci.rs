@@ -1,5 +1,7 @@
 //! `cargo xtask test` and `cargo xtask ci`.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::libtorch::Origin;
@@ -8,33 +10,27 @@ use crate::{publish, setup};
 
 /// Every test of the workspace.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
-    // What builds without libtorch is tested without it.
+    // What builds without libtorch is tested without it; then everything, with every feature.
     run(workspace.cargo(&["test"]))?;
     setup::run(workspace, &setup::Options::default())?;
-    with_libtorch(
-        workspace,
-        &["test", "-p", "ser", "-p", "ser-model", "-p", "ser-libtorch", "--features", "ser/libtorch"],
-    )
+    run(with_libtorch(workspace, &["test", "--workspace", "--all-features"])?)
 }
 
 /// Every check, cheapest first.
 pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo(&["fmt", "--all", "--check"]))?;
     setup::run(workspace, &setup::Options::default())?;
-    with_libtorch(
-        workspace,
-        &["clippy", "--workspace", "--all-targets", "--features", "ser/libtorch", "--", "-D", "warnings"],
-    )?;
-    let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps", "--features", "ser/libtorch"]);
-    doc.env("RUSTDOCFLAGS", "-D warnings");
-    Origin::find(workspace).apply(&mut doc)?;
-    run(doc)?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    run(with_libtorch(workspace, &lints)?)?;
+    let mut docs = with_libtorch(workspace, &["doc", "--workspace", "--no-deps", "--all-features"])?;
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    run(docs)?;
     test(workspace)?;
     publish::check(workspace)
 }
 
-fn with_libtorch(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
+fn with_libtorch(workspace: &Workspace, arguments: &[&str]) -> Result<Command> {
     let mut command = workspace.cargo(arguments);
     Origin::find(workspace).apply(&mut command)?;
-    run(command)
+    Ok(command)
 }
