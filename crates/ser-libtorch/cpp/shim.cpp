@@ -1,13 +1,13 @@
 // C entry points. Each returns null, or a message on the heap that the caller frees with ser_free.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <dlfcn.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <string>
 
 #include "attention.h"
@@ -24,6 +24,14 @@ char* guarded(const Work& work) {
   } catch (const std::exception& error) {
     return strdup(error.what());
   }
+}
+
+// A fresh generator: draws depend on the seed alone, not on what else this process does.
+at::Generator seeded(at::Device device, uint64_t seed) {
+  if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
+  auto generator = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+  generator.set_current_seed(seed);
+  return generator;
 }
 
 std::vector<at::Tensor> list(at::Tensor** tensors, int64_t count) {
@@ -53,19 +61,29 @@ char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tens
   return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
 }
 
-char* ser_rng_state(at::Tensor** out) {
+// x with entries dropped with probability p and the rest scaled up, drawn from a generator of its own.
+char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    *out = new at::Tensor(generator.get_state());
+    at::Tensor mask;
+    {
+      at::NoGradGuard no_grad;
+      mask = at::empty_like(*x).bernoulli_(1 - p, seeded(x->device(), seed)).div_(1 - p);
+    }
+    *out = new at::Tensor(*x * mask);
   });
 }
 
-char* ser_set_rng_state(at::Tensor* state) {
+char* ser_fill_uniform(at::Tensor* x, double low, double high, uint64_t seed) {
   return guarded([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(*state);
+    at::NoGradGuard no_grad;
+    x->uniform_(low, high, seeded(x->device(), seed));
+  });
+}
+
+char* ser_fill_normal(at::Tensor* x, double mean, double std, uint64_t seed) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    x->normal_(mean, std, seeded(x->device(), seed));
   });
 }
 

@@ -19,8 +19,9 @@ unsafe extern "C" {
         window: i64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn ser_rng_state(out: *mut *mut C_tensor) -> *mut c_char;
-    pub(crate) fn ser_set_rng_state(state: *const C_tensor) -> *mut c_char;
+    pub(crate) fn ser_dropout(x: *const C_tensor, p: f64, seed: u64, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn ser_fill_uniform(x: *const C_tensor, low: f64, high: f64, seed: u64) -> *mut c_char;
+    pub(crate) fn ser_fill_normal(x: *const C_tensor, mean: f64, std: f64, seed: u64) -> *mut c_char;
     pub(crate) fn ser_fused_adamw(
         params: *const *const C_tensor,
         grads: *const *const C_tensor,

@@ -6,11 +6,11 @@ mod cuda;
 mod error;
 mod ffi;
 mod mapped;
-mod rng;
+mod random;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use cuda::load_cuda;
 pub use error::Error;
 pub use mapped::MappedFile;
-pub use rng::{rng_state, set_rng_state};
+pub use random::{dropout, fill_normal, fill_uniform};

@@ -4,5 +4,7 @@ mod chat_template;
 mod folder;
 mod pair_tokenizer;
 mod python_json;
+mod train;
 
 pub use pair_tokenizer::{PairTokenizer, TokenizedResponse};
+pub use train::train_tokenizer;

@@ -1,0 +1,74 @@
+//! A base model made from nothing: a tokenizer, a small Llama, and the language taught by SFT.
+
+use std::path::Path;
+
+use ser_core::{FitSummary, Observer, Preference};
+use ser_data::{PairTokenizer, TextSettings, train_tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::{CausalExample, CausalModel, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, TrainingSettings};
+
+/// How a base model is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BaseSettings {
+    /// Tokens of the tokenizer, at most.
+    pub vocab_size: usize,
+    /// The network.
+    pub shape: LlamaShape,
+    /// The training, on the chosen answers.
+    pub training: TrainingSettings,
+}
+
+impl Default for BaseSettings {
+    fn default() -> Self {
+        BaseSettings {
+            vocab_size: 4096,
+            shape: LlamaShape::default(),
+            // The paper's SFT but for the learning rate: 2e-5 is for models that know their language already.
+            training: TrainingSettings {
+                learning_rate: 2e-3,
+                scheduler: Scheduler::Cosine,
+                warmup_steps: 2,
+                epochs: 3,
+                batch_size: 16,
+                ..TrainingSettings::default()
+            },
+        }
+    }
+}
+
+/// Makes a base model in `folder` (config.json, model.safetensors, tokenizer.json): trains a tokenizer on `texts`, then
+/// a fresh Llama on the chosen answers of `sft`, loss on the answers' tokens alone.
+#[allow(clippy::too_many_arguments)]
+pub fn make_base<'a>(
+    folder: &Path,
+    texts: impl Iterator<Item = &'a str> + Send,
+    sft: &[Preference],
+    text: &TextSettings,
+    settings: &BaseSettings,
+    seed: u64,
+    device: Device,
+    observer: &mut dyn Observer,
+) -> Result<FitSummary, ModelError> {
+    settings.training.check()?;
+    std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
+    let vocab = train_tokenizer(texts, settings.vocab_size, folder)?;
+    let tokenizer = PairTokenizer::from_folder(folder, text)?;
+    let mut config = NetworkConfig::llama(vocab as i64, &settings.shape)?;
+    config.bos_token_id = tokenizer.bos_id().map(i64::from);
+    config.eos_token_ids = tokenizer.eos_id().map(i64::from).into_iter().collect();
+    config.pad_token_id = tokenizer.eos_id().map(i64::from);
+    let limit = text.max_length.unwrap_or(usize::MAX).min(settings.shape.max_positions as usize);
+    let mut examples = Vec::with_capacity(sft.len());
+    for preference in sft {
+        let text = tokenizer.tokenize_response(&preference.pair.prompt, preference.chosen())?;
+        if text.tokens.len() <= limit {
+            examples.push(CausalExample { tokens: text.tokens, prompt: text.prompt_len });
+        }
+    }
+    let mut model = CausalModel::fresh(config, seed, device)?;
+    let summary = model.fit(&examples, &settings.training, seed, "teach the base model its language", observer)?;
+    model.save(folder)?;
+    Ok(summary)
+}

@@ -1,0 +1,217 @@
+//! Why a model could not be loaded, trained or asked.
+
+use std::path::{Path, PathBuf};
+
+use ser_core::BoxError;
+
+/// Why a model could not be loaded, trained or asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file is not there.
+    #[error("{path}: no such file; a model folder holds config.json, tokenizer.json and *.safetensors")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Only pickled weights are there.
+    #[error(
+        "{path}: pickled weights are not read, since reading them can run code; save the model again with \
+         save_pretrained(safe_serialization=True)"
+    )]
+    Pickled {
+        /// The pickle.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A JSON file does not hold what it should.
+    #[error("{path}: {problem}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column where known.
+        problem: String,
+    },
+    /// The configuration names something that this crate has not.
+    #[error("{path}: {what} {value:?} is not supported; supported: {supported}")]
+    Unsupported {
+        /// config.json.
+        path: PathBuf,
+        /// The field.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What is.
+        supported: &'static str,
+    },
+    /// The configuration contradicts itself.
+    #[error("{path}: {problem}")]
+    Config {
+        /// config.json.
+        path: PathBuf,
+        /// Which fields, with their values.
+        problem: String,
+    },
+    /// A safetensors file is damaged.
+    #[error("{path}: not a whole safetensors file ({problem}); fetch it again")]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        problem: String,
+    },
+    /// A tensor is not in the files.
+    #[error("{path}: tensor {name} is missing")]
+    MissingTensor {
+        /// The folder or file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{path}: tensor {name} has shape {found:?}, but the configuration asks for {expected:?}")]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// As stored.
+        found: Vec<i64>,
+        /// As wanted.
+        expected: Vec<i64>,
+    },
+    /// A tensor is stored in a kind that cannot be cast.
+    #[error("{path}: tensor {name} is stored as {kind}, which is not read; supported: F64, F32, F16, BF16")]
+    TensorKind {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// As stored.
+        kind: String,
+    },
+    /// The index names a shard outside the folder.
+    #[error("{path}: shard {shard:?} is not a plain file name; an index may only name files beside it")]
+    ShardName {
+        /// The index.
+        path: PathBuf,
+        /// The shard.
+        shard: String,
+    },
+    /// The tokenizer can give ids that the network has no embedding for.
+    #[error(
+        "{path}: the tokenizer has {tokenizer} tokens but config.json says vocab_size {network}; they do not belong together"
+    )]
+    Vocabulary {
+        /// The folder.
+        path: PathBuf,
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        network: i64,
+    },
+    /// A setting is out of its range.
+    #[error("{name} is {value}; {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// An adapter does not fit the network.
+    #[error("{path}: {problem}")]
+    Adapter {
+        /// The adapter's file or folder.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A batch has more tokens in one text than the network has positions.
+    #[error(
+        "a text of {tokens} tokens is longer than the model's {limit} positions; set max_length to at most {limit}"
+    )]
+    TooLong {
+        /// The text's tokens.
+        tokens: usize,
+        /// max_position_embeddings.
+        limit: i64,
+    },
+    /// A token id has no embedding.
+    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab: i64,
+    },
+    /// A text without tokens has no last token to score.
+    #[error("a text of pair {pair} has no tokens at all; leave such pairs out")]
+    EmptyText {
+        /// The pair's place in the batch.
+        pair: usize,
+    },
+    /// There is nothing to train on.
+    #[error("nothing to train on: {0}")]
+    NoData(&'static str),
+    /// Training ran into NaN or infinity.
+    #[error("step {step}: {what} is {value}; lower the learning rate (now {learning_rate:e}) or set max_grad_norm")]
+    Diverged {
+        /// The optimizer step.
+        step: u64,
+        /// Loss or gradient norm.
+        what: &'static str,
+        /// The value.
+        value: f64,
+        /// The rate in use.
+        learning_rate: f64,
+    },
+    /// The observer said stop.
+    #[error("stopped on request at {0}")]
+    Stopped(String),
+    /// The data's texts could not be turned into tokens.
+    #[error(transparent)]
+    Data(#[from] ser_data::DataError),
+    /// The loss refused its batch.
+    #[error("loss: {0}")]
+    Loss(BoxError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
+
+impl ModelError {
+    pub(crate) fn file(path: &Path, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            ModelError::Missing { path: path.to_owned() }
+        } else {
+            ModelError::File { path: path.to_owned(), source }
+        }
+    }
+
+    pub(crate) fn json(path: &Path, error: impl std::fmt::Display) -> Self {
+        ModelError::Json { path: path.to_owned(), problem: error.to_string() }
+    }
+}
+
+// libtorch's messages carry a C++ stack after the first line; people need the first.
+impl From<tch::TchError> for ModelError {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        ModelError::Torch(text.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+impl From<ser_libtorch::Error> for ModelError {
+    fn from(error: ser_libtorch::Error) -> Self {
+        ModelError::Torch(error.to_string())
+    }
+}

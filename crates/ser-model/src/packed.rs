@@ -1,0 +1,116 @@
+//! Packed batches: pairs or single texts, one after the other, without padding.
+
+use ser_data::TokenizedPair;
+use ser_libtorch::Segment;
+use tch::{Device, Tensor};
+
+use crate::{ModelError, NetworkConfig};
+
+/// Texts concatenated into `rows` tokens: pairs as `[prompt | A | B]`, single texts as they are.
+#[derive(Debug)]
+pub(crate) struct PackedBatch {
+    /// [rows] token ids.
+    pub(crate) tokens: Tensor,
+    /// Every row's place in its own text.
+    pub(crate) positions: Vec<i64>,
+    /// Where each pair or text lies; every row asks.
+    pub(crate) segments: Vec<Segment>,
+    /// The same segments with the last token of each text alone asking, q having those rows only.
+    pub(crate) last_segments: Vec<Segment>,
+    /// The rows of those last tokens: A's and B's of each pair, or one per single text.
+    pub(crate) last_rows: Vec<i64>,
+}
+
+impl PackedBatch {
+    /// Packs pairs: prompt once, A, then B with positions that go on from the prompt's end.
+    pub(crate) fn of_pairs(
+        pairs: &[&TokenizedPair],
+        config: &NetworkConfig,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let mut builder = Builder::new(config);
+        for (i, pair) in pairs.iter().enumerate() {
+            let [a, b] = &pair.answers;
+            if a.is_empty() || b.is_empty() {
+                return Err(ModelError::EmptyText { pair: i });
+            }
+            builder.push(&pair.prompt, a, b)?;
+        }
+        builder.finish(device)
+    }
+
+    /// Packs single texts, none of which sees another.
+    pub(crate) fn of_texts(texts: &[&[u32]], config: &NetworkConfig, device: Device) -> Result<Self, ModelError> {
+        let mut builder = Builder::new(config);
+        for (i, text) in texts.iter().enumerate() {
+            if text.is_empty() {
+                return Err(ModelError::EmptyText { pair: i });
+            }
+            builder.push(&[], text, &[])?;
+        }
+        builder.finish(device)
+    }
+}
+
+struct Builder<'a> {
+    config: &'a NetworkConfig,
+    tokens: Vec<i64>,
+    positions: Vec<i64>,
+    segments: Vec<Segment>,
+    last_segments: Vec<Segment>,
+    last_rows: Vec<i64>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(config: &'a NetworkConfig) -> Self {
+        Builder {
+            config,
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            segments: Vec::new(),
+            last_segments: Vec::new(),
+            last_rows: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, prompt: &[u32], a: &[u32], b: &[u32]) -> Result<(), ModelError> {
+        let longest = prompt.len() + a.len().max(b.len());
+        if longest as i64 > self.config.max_positions {
+            return Err(ModelError::TooLong { tokens: longest, limit: self.config.max_positions });
+        }
+        let start = self.tokens.len() as i64;
+        let (p, a_len, b_len) = (prompt.len() as i64, a.len() as i64, b.len() as i64);
+        for &id in prompt.iter().chain(a).chain(b) {
+            if i64::from(id) >= self.config.vocab_size {
+                return Err(ModelError::TokenId { id, vocab: self.config.vocab_size });
+            }
+            self.tokens.push(i64::from(id));
+        }
+        self.positions.extend((0..p + a_len).chain(p..p + b_len));
+        let segment = Segment::pair(start, p, a_len, b_len);
+        let row = self.last_rows.len() as i64;
+        self.last_rows.push(start + p + a_len - 1);
+        if b_len > 0 {
+            self.last_rows.push(start + segment.rows() - 1);
+        }
+        self.last_segments.push(Segment {
+            query_a: p + a_len - 1,
+            query_b: (b_len - 1).max(0),
+            row_a: row,
+            row_b: row + 1,
+            ..segment
+        });
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    fn finish(self, device: Device) -> Result<PackedBatch, ModelError> {
+        Ok(PackedBatch {
+            tokens: Tensor::f_from_slice(&self.tokens)?.f_to_device(device)?,
+            positions: self.positions,
+            segments: self.segments,
+            last_segments: self.last_segments,
+            last_rows: self.last_rows,
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The reward model: a decoder with LoRA and a one-output head, as a scorer and a learner of pairs.
+
+mod fit;
+mod score;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ser_core::{Pair, PairId};
+use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::adapter::{base_head, load_adapter, read_settings, save_adapter};
+use crate::network::{Checkpoint, Network, Rows};
+use crate::packed::PackedBatch;
+use crate::seeds::Seeds;
+use crate::weights::Weights;
+use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
+
+/// Everything a reward model is made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardModelSettings {
+    /// The adapter.
+    pub lora: LoraSettings,
+    /// The training.
+    pub training: TrainingSettings,
+    /// How pairs become texts and tokens.
+    pub text: TextSettings,
+    /// Numbers the frozen network computes in.
+    pub precision: Precision,
+    /// Tokens in one forward when scoring.
+    pub token_budget: usize,
+    /// Seed of a fresh adapter and head.
+    pub init_seed: u64,
+}
+
+impl Default for RewardModelSettings {
+    fn default() -> Self {
+        RewardModelSettings {
+            lora: LoraSettings::default(),
+            training: TrainingSettings::default(),
+            text: TextSettings::default(),
+            precision: Precision::default(),
+            // More tokens only cost page faults on a CPU.
+            token_budget: 2048,
+            init_seed: 0,
+        }
+    }
+}
+
+impl RewardModelSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.lora.check()?;
+        self.training.check()?;
+        self.text.check()?;
+        if self.token_budget == 0 {
+            return Err(ModelError::Setting {
+                name: "token_budget",
+                value: "0".into(),
+                expected: "it must be at least 1",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A reward model over a Hugging Face folder.
+///
+/// Scores are the head's output at each text's last real token. Batches are packed: a pair's shared prompt is
+/// computed once, and nothing is padded. Tokens are kept per [`PairId`].
+pub struct RewardModel {
+    folder: PathBuf,
+    network: Network,
+    /// [1, hidden], f32.
+    head: Tensor,
+    tokenizer: PairTokenizer,
+    settings: RewardModelSettings,
+    tokens: HashMap<PairId, Arc<TokenizedPair>>,
+}
+
+impl RewardModel {
+    /// Loads a base model and gives it a fresh adapter, and a head: the folder's `score.weight` or a fresh one.
+    pub fn from_folder(folder: &Path, settings: &RewardModelSettings, device: Device) -> Result<Self, ModelError> {
+        settings.check()?;
+        let config = NetworkConfig::from_folder(folder)?;
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
+        if tokenizer.vocab_size() as i64 > config.vocab_size {
+            return Err(ModelError::Vocabulary {
+                path: folder.to_owned(),
+                tokenizer: tokenizer.vocab_size(),
+                network: config.vocab_size,
+            });
+        }
+        let weights = Weights::from_folder(folder)?;
+        let (kind, device) = (settings.precision.kind(), device.0);
+        let hidden = config.hidden_size;
+        let std = config.initializer_range;
+        let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, device), false, kind, device)?;
+        let seeds = Seeds::new(settings.init_seed);
+        network.add_lora(&settings.lora, &seeds)?;
+        let head = match base_head(&weights, hidden, device)? {
+            Some(head) => head,
+            None => {
+                let mut head = Tensor::f_empty([1, hidden], (Kind::Float, tch::Device::Cpu))?;
+                ser_libtorch::fill_normal(&mut head, 0.0, std, seeds.draw())?;
+                head.f_to_device(device)?
+            }
+        };
+        Ok(RewardModel {
+            folder: folder.to_owned(),
+            network,
+            head,
+            tokenizer,
+            settings: settings.clone(),
+            tokens: HashMap::new(),
+        })
+    }
+
+    /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
+    pub fn with_adapter(
+        folder: &Path,
+        adapter: &Path,
+        settings: &RewardModelSettings,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let settings = RewardModelSettings { lora: read_settings(adapter)?, ..settings.clone() };
+        let mut model = Self::from_folder(folder, &settings, device)?;
+        model.load_adapter(adapter)?;
+        Ok(model)
+    }
+
+    /// Writes adapter and head into a folder, in PEFT's layout.
+    pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
+        std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
+        let base = self.folder.to_string_lossy();
+        save_adapter(folder, &self.network, &self.settings.lora, &self.head, &base)
+    }
+
+    pub(super) fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+        let found = read_settings(folder)?;
+        let same = |a: &LoraSettings, b: &LoraSettings| {
+            let sorted = |s: &LoraSettings| {
+                let mut names = s.target_modules.clone();
+                names.sort();
+                names
+            };
+            a.rank == b.rank && a.alpha == b.alpha && sorted(a) == sorted(b)
+        };
+        if !same(&found, &self.settings.lora) {
+            return Err(ModelError::Adapter {
+                path: folder.to_owned(),
+                problem: format!("it was made with {found:?}, this model with {:?}", self.settings.lora),
+            });
+        }
+        if let Some(head) = load_adapter(folder, &mut self.network)? {
+            tch::no_grad(|| self.head.f_copy_(&head))?;
+        }
+        Ok(())
+    }
+
+    /// The network's shape.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.network.config
+    }
+
+    /// The tokens of pairs, computed once per pair.
+    pub(super) fn tokenized(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Arc<TokenizedPair>>, ModelError> {
+        let new: Vec<Arc<Pair>> = pairs.iter().filter(|pair| !self.tokens.contains_key(&pair.id)).cloned().collect();
+        for (pair, tokens) in new.iter().zip(self.tokenizer.tokenize(&new)?) {
+            self.tokens.insert(pair.id, Arc::new(tokens));
+        }
+        Ok(pairs.iter().filter_map(|pair| self.tokens.get(&pair.id).cloned()).collect())
+    }
+
+    /// Raw scores of a packed batch, [2 * pairs] in f32, A and B in turn.
+    pub(super) fn scores(&self, pairs: &[&TokenizedPair], dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
+        let batch = PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)?;
+        let hidden = self.network.forward(&batch, Rows::Last, dropout)?;
+        Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head.f_transpose(0, 1)?)?.f_view([-1])?)
+    }
+
+    /// Names and leaves of what is trained: adapters and head.
+    pub(super) fn trained(&self) -> Vec<Tensor> {
+        let mut leaves: Vec<Tensor> =
+            self.network.lora_tensors().into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        leaves.push(self.head.shallow_clone());
+        leaves
+    }
+}

@@ -1,0 +1,212 @@
+//! Against transformers and peft (tests/golden/make_models.py), and packed against plain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ser_core::{Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, Silent};
+use ser_data::{TemplateKind, TextSettings, TokenizedPair};
+use tch::{Kind, Tensor};
+
+use super::{RewardModel, RewardModelSettings};
+use crate::network::Rows;
+use crate::packed::PackedBatch;
+use crate::weights::Weights;
+use crate::{Device, LoraSettings, TrainingSettings};
+
+const FAMILIES: [&str; 6] = ["llama", "llama3", "llama-linear", "mistral", "qwen2", "qwen3"];
+
+#[derive(serde::Deserialize)]
+struct Expected {
+    pairs: Vec<[String; 3]>,
+    base: Vec<f64>,
+    adapted: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+fn golden(family: &str) -> (PathBuf, Expected, Vec<Arc<Pair>>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family);
+    let expected: Expected =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
+    let pairs = expected
+        .pairs
+        .iter()
+        .enumerate()
+        .map(|(i, [prompt, a, b])| Arc::new(Pair::from_text(PairId(i as u64), prompt, a, b)))
+        .collect();
+    (folder, expected, pairs)
+}
+
+fn raw() -> RewardModelSettings {
+    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    RewardModelSettings { text, ..RewardModelSettings::default() }
+}
+
+fn adapted(family: &str) -> (RewardModel, Expected, Vec<Arc<Pair>>) {
+    let (folder, expected, pairs) = golden(family);
+    let model = RewardModel::with_adapter(&folder, &folder.join("adapter"), &raw(), Device::cpu()).unwrap();
+    (model, expected, pairs)
+}
+
+fn near(got: &[f64], want: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() < tolerance, "{what}: {got} is not {want}");
+    }
+}
+
+fn flat(scores: Vec<ser_core::PairScores>) -> Vec<f64> {
+    scores.iter().flat_map(|s| [s.a.0, s.b.0]).collect()
+}
+
+#[test]
+fn base_scores_equal_transformers() {
+    for family in FAMILIES {
+        let (folder, expected, pairs) = golden(family);
+        let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
+        // A fresh adapter changes nothing: B is zero.
+        near(&flat(model.score(&pairs).unwrap()), &expected.base, 2e-5, family);
+    }
+}
+
+#[test]
+fn adapted_scores_equal_peft() {
+    for family in FAMILIES {
+        let (mut model, expected, pairs) = adapted(family);
+        near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, family);
+    }
+}
+
+#[test]
+fn gradients_equal_peft() {
+    for family in FAMILIES {
+        let (mut model, expected, pairs) = adapted(family);
+        let tokens = model.tokenized(&pairs).unwrap();
+        let tokens: Vec<&TokenizedPair> = tokens.iter().map(AsRef::as_ref).collect();
+        let leaves = model.trained();
+        leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
+        let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
+        (model.scores(&tokens, None).unwrap() * weights).sum(Kind::Float).backward();
+        let (folder, _, _) = golden(family);
+        let want = Weights::from_file(&folder.join("grads.safetensors")).unwrap();
+        let mut names: Vec<String> = model.network.lora_tensors().into_iter().map(|(name, _)| name).collect();
+        names.push("score.weight".into());
+        for (name, leaf) in names.iter().zip(&leaves) {
+            let name = format!("base_model.model.{name}");
+            let want = want.load(&name, &leaf.size(), Kind::Float, tch::Device::Cpu).unwrap();
+            let gap = (leaf.grad() - &want).abs().max().double_value(&[]) / want.abs().max().double_value(&[]);
+            assert!(gap < 1e-4, "{family}: gradient of {name} differs by {gap} of its largest entry");
+        }
+    }
+}
+
+/// Scores and gradients of a packed batch against one text at a time, on the same network.
+#[test]
+fn packed_equals_plain() {
+    for family in FAMILIES {
+        let (mut model, expected, pairs) = adapted(family);
+        let tokens = model.tokenized(&pairs).unwrap();
+        let leaves = model.trained();
+        leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
+        let gradients = |scores: &Tensor| {
+            let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
+            Tensor::run_backward(&[(scores * weights).sum(Kind::Float)], &leaves, false, false)
+        };
+        let packed = model.scores(&tokens.iter().map(AsRef::as_ref).collect::<Vec<_>>(), None).unwrap();
+        let plain: Vec<Tensor> = tokens
+            .iter()
+            .flat_map(|pair| [pair.text(Side::A), pair.text(Side::B)])
+            .map(|text| {
+                let network = &model.network;
+                let batch = PackedBatch::of_texts(&[&text], &network.config, network.device).unwrap();
+                // All rows through the last layer, the last one taken afterwards: no pruning either.
+                let hidden = network.forward(&batch, Rows::All, None).unwrap();
+                hidden.narrow(0, text.len() as i64 - 1, 1).matmul(&model.head.transpose(0, 1)).view([1])
+            })
+            .collect();
+        let plain = Tensor::cat(&plain, 0);
+        let gap = (&packed - &plain).abs().max().double_value(&[]);
+        assert!(gap < 1e-5, "{family}: packed scores differ by {gap}");
+        for (x, y) in gradients(&packed).iter().zip(gradients(&plain)) {
+            let gap = (x - &y).abs().max().double_value(&[]) / y.abs().max().double_value(&[]);
+            assert!(gap < 1e-4, "{family}: packed gradients differ by {gap} of the largest entry");
+        }
+    }
+}
+
+#[test]
+fn company_order_and_budget_do_not_change_a_score() {
+    let (mut model, _, pairs) = adapted("llama");
+    let together = flat(model.score(&pairs).unwrap());
+    let alone: Vec<f64> = pairs.iter().flat_map(|p| flat(model.score(std::slice::from_ref(p)).unwrap())).collect();
+    near(&alone, &together, 1e-5, "alone");
+    model.settings.token_budget = 1;
+    let reversed: Vec<Arc<Pair>> = pairs.iter().rev().cloned().collect();
+    let mut scores = model.score(&reversed).unwrap();
+    scores.reverse();
+    near(&flat(scores), &together, 1e-5, "reversed, another budget");
+}
+
+fn bradley_terry(scores: &[[f64; 2]], _: &[PairTarget]) -> Result<LossOutput, ser_core::BoxError> {
+    let n = scores.len() as f64;
+    let wrong = |[good, bad]: [f64; 2]| 1.0 / (1.0 + (good - bad).exp());
+    let value = scores.iter().map(|&s| -(1.0 - wrong(s)).ln()).sum::<f64>() / n;
+    Ok(LossOutput { value, gradient: scores.iter().map(|&s| [-wrong(s) / n, wrong(s) / n]).collect() })
+}
+
+fn fitted(seed: u64) -> (RewardModel, ser_core::FitSummary, Vec<Arc<Pair>>) {
+    let (folder, _, pairs) = golden("llama");
+    let training = TrainingSettings {
+        learning_rate: 5e-3,
+        epochs: 12,
+        batch_size: 2,
+        gradient_accumulation: 2,
+        ..Default::default()
+    };
+    let settings = RewardModelSettings { training, lora: LoraSettings::default(), ..raw() };
+    let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
+    let preferences: Vec<Preference> = pairs
+        .iter()
+        .enumerate()
+        .map(|(i, pair)| Preference::human(pair.clone(), if i % 2 == 0 { Side::A } else { Side::B }))
+        .collect();
+    let summary = model.fit(&preferences, &bradley_terry, seed, "fit", &mut Silent).unwrap();
+    (model, summary, pairs)
+}
+
+#[test]
+fn learns_what_it_is_shown_the_same_way_each_time() {
+    let (mut model, summary, pairs) = fitted(5);
+    assert_eq!(summary.steps, 12);
+    let scores = model.score(&pairs).unwrap();
+    let sides: Vec<Option<Side>> = scores.iter().map(|s| s.higher()).collect();
+    assert_eq!(sides, [Some(Side::A), Some(Side::B), Some(Side::A), Some(Side::B)]);
+    let (mut again, same, _) = fitted(5);
+    assert_eq!((again.score(&pairs).unwrap(), same), (scores.clone(), summary));
+    let (mut other, _, _) = fitted(6);
+    assert_ne!(other.score(&pairs).unwrap(), scores);
+}
+
+#[test]
+fn a_snapshot_brings_everything_back() {
+    let (mut model, _, pairs) = fitted(5);
+    let scores = model.score(&pairs).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    model.snapshot(folder.path()).unwrap();
+    let (mut other, _, _) = fitted(6);
+    other.restore(folder.path()).unwrap();
+    assert_eq!(other.score(&pairs).unwrap(), scores);
+    // And from outside: base and adapter folder make the same model.
+    let (base, _, _) = golden("llama");
+    let mut loaded = RewardModel::with_adapter(&base, folder.path(), &raw(), Device::cpu()).unwrap();
+    assert_eq!(loaded.score(&pairs).unwrap(), scores);
+}
+
+#[test]
+fn a_stop_ends_the_fit() {
+    let (folder, _, pairs) = golden("llama");
+    let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
+    let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
+    let stop = &mut ser_core::testing::StopAfter(1);
+    let error = model.fit(&preferences, &bradley_terry, 0, "fit", stop).unwrap_err();
+    assert!(error.to_string().contains("stopped on request"), "{error}");
+}

@@ -1,0 +1,202 @@
+//! Settings of the examples with a neural reward model: TOML files, then flags, later ones winning key by key.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ser::LoopSettings;
+use ser::data::corpus::CorpusSettings;
+use ser::data::{ReadSettings, SplitSettings, TextSettings};
+use ser::model::{BaseSettings, DeviceChoice, LoraSettings, Precision, RewardModelSettings, TrainingSettings};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// All that a file may say. The default is the paper's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What the flags of the same names say.
+    pub run: Run,
+    /// How files are read.
+    pub data: ReadSettings,
+    /// Who gets which pairs.
+    pub split: SplitSettings,
+    /// Pairs to texts to tokens.
+    pub text: TextSettings,
+    /// The network.
+    pub model: Model,
+    /// The reward model's adapter.
+    pub lora: LoraSettings,
+    /// The reward model's training.
+    pub training: TrainingSettings,
+    /// The loop.
+    #[serde(rename = "loop")]
+    pub evolution: LoopSettings,
+    /// The built-in corpus, where no data is given.
+    pub corpus: CorpusSettings,
+    /// Its base model.
+    pub base: BaseSettings,
+}
+
+/// Files, folders and the seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// Preferences; the built-in corpus if not given.
+    pub data: Option<PathBuf>,
+    /// Held-out preferences; a part of `data` if not given.
+    pub test_data: Option<PathBuf>,
+    /// Folder of the base model: config.json, tokenizer.json, *.safetensors.
+    pub model: Option<PathBuf>,
+    /// Folder of the run or the result.
+    pub out: Option<PathBuf>,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Threads of libtorch on the CPU; all cores if 0.
+    pub threads: usize,
+}
+
+/// How the network computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Numbers of the frozen network.
+    pub precision: Precision,
+    /// Where it computes.
+    pub device: DeviceChoice,
+    /// Tokens in one forward when scoring.
+    pub token_budget: usize,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let token_budget = RewardModelSettings::default().token_budget;
+        Model { precision: Precision::default(), device: DeviceChoice::default(), token_budget }
+    }
+}
+
+/// The flags that all examples share. Each stands for a key of a settings file.
+#[derive(Args)]
+pub struct Flags {
+    /// Settings file; may be given several times, a later one wins
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Vec<PathBuf>,
+    /// Any setting by its key, such as training.learning_rate=1e-4; may be given several times, wins over all
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Preferences: JSON lines, gzipped or not, of HH-RLHF's layout or with `prompt`, `chosen`, `rejected`
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder of the base model: config.json, tokenizer.json, *.safetensors
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// How pairs become texts: raw, script or chat
+    #[arg(long)]
+    pub template: Option<String>,
+    /// Longest text in tokens
+    #[arg(long)]
+    pub max_length: Option<usize>,
+    /// What to do about a row that cannot be used: stop or skip
+    #[arg(long)]
+    pub on_bad_row: Option<String>,
+    /// float32, bfloat16 or float16
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// auto, cpu or cuda
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Threads on the CPU
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Seed of all that is random
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+impl Flags {
+    /// Reads `defaults` (the text of a settings file), the files, then the flags.
+    pub fn load(&self, defaults: &str) -> anyhow::Result<Config> {
+        let mut table: Table = defaults.parse().context("built-in settings")?;
+        for path in &self.config {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let file: Table = text.parse().with_context(|| path.display().to_string())?;
+            // Alone first: a key that nobody knows is reported with its file and line.
+            toml::from_str::<Config>(&text).with_context(|| path.display().to_string())?;
+            merge(&mut table, file);
+        }
+        let path = |path: &Option<PathBuf>| path.as_deref().map(|p: &Path| Value::from(p.display().to_string()));
+        let number = |n: Option<u64>| n.map(|n| Value::Integer(n.cast_signed()));
+        let flags = [
+            ("run.data", path(&self.data)),
+            ("run.model", path(&self.model)),
+            ("run.seed", number(self.seed)),
+            ("run.threads", number(self.threads.map(|n| n as u64))),
+            ("text.template", self.template.clone().map(Value::from)),
+            ("text.max_length", number(self.max_length.map(|n| n as u64))),
+            ("data.on_bad_row", self.on_bad_row.clone().map(Value::from)),
+            ("model.precision", self.precision.clone().map(Value::from)),
+            ("model.device", self.device.clone().map(Value::from)),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                put(&mut table, key, value)?;
+            }
+        }
+        for setting in &self.set {
+            let Some((key, value)) = setting.split_once('=') else {
+                bail!("--set {setting}: give KEY=VALUE, such as training.learning_rate=1e-4");
+            };
+            put(&mut table, key.trim(), value_of(value.trim()))?;
+        }
+        let mut config: Config = table.try_into().context("settings")?;
+        // One seed for all, unless a file gives a part its own.
+        for seed in [&mut config.split.seed, &mut config.evolution.seed, &mut config.corpus.seed] {
+            if *seed == 0 {
+                *seed = config.run.seed;
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// The parts of it that a reward model is made with.
+    pub fn reward_model(&self) -> RewardModelSettings {
+        RewardModelSettings {
+            lora: self.lora.clone(),
+            training: self.training.clone(),
+            text: self.text.clone(),
+            precision: self.model.precision,
+            token_budget: self.model.token_budget,
+            init_seed: self.run.seed,
+        }
+    }
+}
+
+/// `later` over `table`, table by table.
+fn merge(table: &mut Table, later: Table) {
+    for (key, value) in later {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
+}
+
+/// Sets `a.b.c`.
+fn put(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
+    match key.split_once('.') {
+        None => drop(table.insert(key.to_owned(), value)),
+        Some((first, rest)) => match table.entry(first).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => put(inner, rest, value)?,
+            _ => bail!("setting {key}: {first} is no table"),
+        },
+    }
+    Ok(())
+}
+
+/// TOML where it is TOML, else a text: `--set lora.rank=4` and `--set loop.anchor=none` both work.
+fn value_of(text: &str) -> Value {
+    let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
+    parsed.unwrap_or_else(|| Value::from(text))
+}

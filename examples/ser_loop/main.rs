@@ -1,0 +1,138 @@
+//! Self-Evolved Reward Learning with a neural reward model: the main job.
+//!
+//! ```sh
+//! cargo run --release --features libtorch --example ser_loop -- --out runs/demo
+//! cargo run --release --features libtorch --example ser_loop -- --data hh.jsonl.gz --model llama-3-8b --out runs/hh
+//! ```
+//!
+//! Without `--data` it works on the built-in corpus, whose base model it makes first. Ctrl-C stops where nothing is
+//! lost; `--resume` goes on, as it does after a crash.
+
+#[path = "../config/mod.rs"]
+mod config;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use ser::core::{FitSummary, Observer};
+use ser::data::corpus::generate;
+use ser::model::{Device, RewardModel, make_base};
+use ser::{MetricsLog, Observers, Prepared, Progress, RunFolder, SelfEvolution, prepare, prepare_files};
+
+use config::{Config, Flags};
+
+/// What the built-in corpus does differently from the paper.
+const DEMO: &str = include_str!("demo.toml");
+
+/// Self-Evolved Reward Learning: trains a reward model on a few labels and lets it label the rest itself
+#[derive(Parser)]
+struct Arguments {
+    /// The run's folder [default: runs/demo for the built-in corpus]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Goes on with the run in that folder
+    #[arg(long)]
+    resume: bool,
+    /// Held-out preferences to measure accuracy on; a part of --data if not given
+    #[arg(long)]
+    test_data: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let from_files = arguments.flags.data.is_some() || !arguments.flags.config.is_empty();
+    let config = arguments.flags.load(if from_files { "" } else { DEMO })?;
+    let (device, why) = Device::choose(config.model.device)?;
+    ser::model::set_threads(config.run.threads);
+    eprintln!("{why}");
+    let out = arguments.out.or_else(|| config.run.out.clone()).unwrap_or_else(|| PathBuf::from("runs/demo"));
+    let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
+
+    // Everything that may be wrong with the input is read before a folder is made.
+    let test_data = arguments.test_data.or_else(|| config.run.test_data.clone());
+    match &config.run.data {
+        Some(data) => {
+            let Some(folder) = &config.run.model else {
+                anyhow::bail!("--data needs --model FOLDER with config.json, tokenizer.json and *.safetensors");
+            };
+            let prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
+            let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
+            let mut run = RunFolder::open(&out, arguments.resume)?;
+            let title = format!("SER on {}", name(data));
+            evolve(&config, &title, &mut model, prepared, &mut run, progress)
+        }
+        None => {
+            config.reward_model().check()?;
+            let corpus = generate(&config.corpus)?;
+            let texts: Vec<String> = corpus.texts().map(str::to_owned).collect();
+            let prepared = prepare(corpus.train.preferences, Some(corpus.test.preferences), &config.split)?;
+            let mut run = RunFolder::open(&out, arguments.resume)?;
+            let mut observers = Observers::new();
+            observers.push(progress);
+            let folder = match &config.run.model {
+                Some(folder) => folder.clone(),
+                None => base(&config, &texts, &prepared, &mut run, device, &mut observers)?,
+            };
+            let mut model = RewardModel::from_folder(&folder, &config.reward_model(), device)?;
+            evolve(&config, "SER on the built-in corpus", &mut model, prepared, &mut run, observers)
+        }
+    }
+}
+
+/// Makes the built-in corpus's base model in the run's folder, unless it is there.
+fn base(
+    config: &Config,
+    texts: &[String],
+    prepared: &Prepared,
+    run: &mut RunFolder,
+    device: Device,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<PathBuf> {
+    run.agree_on_settings("base", &config.base)?;
+    run.agree_on_settings("corpus", &config.corpus)?;
+    let seed = config.run.seed;
+    run.folder_stage("base", |folder| -> anyhow::Result<FitSummary> {
+        let texts = texts.iter().map(String::as_str);
+        Ok(make_base(folder, texts, &prepared.sft, &config.text, &config.base, seed, device, observer)?)
+    })?;
+    Ok(run.stage_path("base"))
+}
+
+/// The loop, its table and where its report is.
+fn evolve(
+    config: &Config,
+    title: &str,
+    model: &mut RewardModel,
+    prepared: Prepared,
+    run: &mut RunFolder,
+    observer: impl Observer,
+) -> anyhow::Result<()> {
+    run.agree_on_settings("model", &config.reward_model())?;
+    let metrics = MetricsLog::append(run.path().join("metrics.jsonl"))?;
+    let outcome = SelfEvolution::new(config.evolution.clone())
+        .title(title)
+        .observer(observer)
+        .observer(metrics)
+        .run_in(model, prepared.data, run)?;
+    let (html, folder) = (outcome.html.display(), outcome.model.display());
+    writeln!(io::stdout(), "{}\nThe model is in {folder}.\nThe report is {html}", outcome.report.to_text())?;
+    Ok(())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
