@@ -1,5 +1,7 @@
 //! The loop on a world with known truth.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::convert::Infallible;
@@ -65,7 +67,7 @@ fn a_run_leaves_a_folder_that_people_can_read() {
         "manifest.json",
         "report.json",
         "report.html",
-        "base/weights.json",
+        "rounds/base/weights.json",
         "rounds/00/model/weights.json",
         "rounds/00/metrics.json",
         "rounds/01/scores.jsonl",

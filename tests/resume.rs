@@ -1,5 +1,7 @@
 //! A run that is stopped, killed or refused.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::Path;

@@ -9,7 +9,8 @@ use ser_eval::BaselineKind;
 
 use crate::Error;
 use crate::evaluation::Scored;
-use crate::rounds::{Lesson, Loop, Round};
+use crate::lesson::Lesson;
+use crate::rounds::{Loop, Round};
 use crate::seeds::seed_for;
 use crate::stages::{BASE, Stages};
 

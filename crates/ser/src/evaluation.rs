@@ -41,7 +41,8 @@ impl HeldOut {
         file: &str,
         model: &str,
     ) -> Result<Scored, Error> {
-        let scores = stages.score(name, file, model, &self.pairs)?;
+        // Nothing to do is no stage.
+        let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(name, file, model, &self.pairs)? };
         let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
         let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
         Ok(Scored { correct: correct(&chosen_first), scores, chosen_first })

@@ -7,6 +7,7 @@ mod evaluation;
 mod evolution;
 mod filter;
 mod guards;
+mod lesson;
 mod manifest;
 mod metrics_log;
 mod observers;

@@ -16,6 +16,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// An observer that appends every [`Event::Metrics`] to a file, one JSON object a line: `stage`, `step`, and the
 /// figures under the names they come with (TRL's: `loss`, `accuracy`, `margin`, ...). What is not finite is null.
 ///
+/// To have it in the run's folder, open the folder first (see [`RunFolder`](crate::RunFolder)): a folder with other files
+/// in it is no run.
+///
 /// A resumed run appends; the steps of a stage that was cut off stand there twice, and the later lines hold.
 #[derive(Debug)]
 pub struct MetricsLog {

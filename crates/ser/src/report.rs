@@ -11,7 +11,8 @@ use ser_status::Reason;
 use crate::baselines::Comparison;
 use crate::evaluation::Scored;
 use crate::filter::status_of;
-use crate::rounds::{Lesson, Loop, Round};
+use crate::lesson::Lesson;
+use crate::rounds::{Loop, Round};
 use crate::run_folder::RunFolder;
 use crate::settings::WarmStart;
 

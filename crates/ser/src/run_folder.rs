@@ -27,8 +27,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// others. A stage must be a function of the settings, the data and earlier stages: then a resumed run ends as one
 /// that was never stopped.
 ///
-/// The loop adds its own stages to a folder that may hold others (the training of a base model, say), so a program
-/// with more to do than the loop opens the folder itself.
+/// The loop adds its own stages, under `rounds` and `baselines`, to a folder that may hold others (the training of a
+/// base model, say), so a program with more to do than the loop opens the folder itself.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,

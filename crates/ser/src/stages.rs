@@ -11,8 +11,8 @@ use crate::run_folder::RunFolder;
 use crate::scores_file::{read_scores, write_scores};
 use crate::seeds::seed_for;
 
-/// The model before any training, as a stage.
-pub(crate) const BASE: &str = "base";
+/// The model before any training, as a stage. All stages of the loop stand under `rounds` and `baselines`.
+pub(crate) const BASE: &str = "rounds/base";
 
 /// A learner at work in a run folder.
 pub(crate) struct Stages<'r, 'o, L> {
