@@ -6,17 +6,14 @@ import argparse
 import gzip
 import json
 
+from tokenizers import Tokenizer
 
-def read(path, limit=None):
-    """The first `limit` rows of a .jsonl or .jsonl.gz file."""
+
+def read(path):
+    """The rows of a .jsonl or .jsonl.gz file."""
     opener = gzip.open if str(path).endswith(".gz") else open
-    rows = []
     with opener(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if limit is not None and len(rows) == limit:
-                break
-            rows.append(whole(json.loads(line)))
-    return rows
+        return [whole(json.loads(line)) for line in lines]
 
 
 def whole(row):
@@ -26,17 +23,27 @@ def whole(row):
 
 
 def main():
-    """Writes the first pairs of a file as whole texts."""
+    """Writes the first pairs of a file whose two texts fit a length limit, as whole texts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--tokenizer", required=True)
+    # One token less than the 512 of the measurements: some append an end token.
+    parser.add_argument("--max-length", type=int, default=511)
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    rows = read(args.data, args.pairs)
-    if len(rows) < args.pairs:
-        raise SystemExit(f"{args.data} holds {len(rows)} pairs, fewer than the {args.pairs} asked for")
+
+    tokenizer = Tokenizer.from_file(f"{args.tokenizer}/tokenizer.json")
+    kept = []
+    for row in read(args.data):
+        if len(kept) == args.pairs:
+            break
+        if all(len(tokenizer.encode(text).ids) <= args.max_length for text in row.values()):
+            kept.append(row)
+    if len(kept) < args.pairs:
+        raise SystemExit(f"{args.data} holds {len(kept)} pairs that fit, fewer than the {args.pairs} asked for")
     with open(args.out, "w", encoding="utf-8") as out:
-        for row in rows:
+        for row in kept:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -14,12 +14,12 @@ pub(crate) struct Options {
     /// Seed of every random choice
     #[arg(long)]
     seed: Option<u64>,
-    /// Folder of the run
+    /// Folder of the run [default: runs/demo]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The larger setting: more pairs, longer training
+    /// Goes on with the run in that folder
     #[arg(long)]
-    full: bool,
+    resume: bool,
     /// Further options for the example ser_loop, after `--`
     #[arg(last = true)]
     further: Vec<String>,
@@ -36,8 +36,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         // The example runs in the workspace's root; the path was meant from here.
         command.arg("--out").arg(path::absolute(out).with_context(|| format!("{} is no path", out.display()))?);
     }
-    if options.full {
-        command.arg("--full");
+    if options.resume {
+        command.arg("--resume");
     }
     command.args(&options.further);
     Origin::find(workspace).apply(&mut command)?;

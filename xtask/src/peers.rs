@@ -89,8 +89,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut comparisons = Vec::new();
     for job in jobs {
         let plan = job.plan();
-        let pairs = environment.pairs(&data, options.pairs.unwrap_or(plan.pairs))?;
         let model = environment.model(&data, plan.size)?;
+        let pairs = environment.pairs(&data, options.pairs.unwrap_or(plan.pairs), &model)?;
         let found = compare(workspace, &environment, &plan, &model, &pairs, options)?;
         comparisons.extend(found);
         environment.save(&table::to_json(&comparisons))?;
@@ -123,11 +123,10 @@ fn compare(
         // The defaults of the examples are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
         // pairs, at most 512 tokens.
         let mut ours = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
-        ours.args([plan.example, "--", "--timing", "--template", "raw"]);
+        ours.args([plan.example, "--", "--timing", "--template", "raw", "--threads", &threads]);
         ours.arg("--model").arg(model).arg("--data").arg(pairs);
-        let out = environment.fresh_folder("adapter")?;
         if plan.example == "train_reward" {
-            ours.arg("--out").arg(&out);
+            ours.arg("--out").arg(environment.fresh_folder("adapter")?);
         }
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(workspace).apply(&mut ours)?;

@@ -59,11 +59,13 @@ impl Environment {
         Ok(file)
     }
 
-    /// A file of the first `count` pairs of `data`, so that both sides read the same.
-    pub(super) fn pairs(&self, data: &Path, count: u32) -> Result<PathBuf> {
+    /// A file of the first `count` pairs of `data` that fit the length limit, so that both sides do the same work:
+    /// they differ in what they do about longer ones.
+    pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path) -> Result<PathBuf> {
         let file = self.place(data)?.join(format!("{count}.jsonl"));
         let mut cut = self.python("preferences.py");
         cut.arg("--data").arg(data).args(["--pairs", &count.to_string(), "--out"]).arg(&file);
+        cut.arg("--tokenizer").arg(model);
         run(cut)?;
         Ok(file)
     }
