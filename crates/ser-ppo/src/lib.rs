@@ -1,1 +1,29 @@
 #![doc = include_str!("../README.md")]
+
+mod advantages;
+mod controller;
+mod diagnose;
+mod error;
+mod gae;
+mod kl;
+mod masked;
+mod objective;
+mod plan;
+mod scaling;
+mod settings;
+mod statistics;
+mod surrogate;
+
+pub use advantages::{Prepared, ScoredRollout, Targets, token_rewards};
+pub use controller::{AdaptiveKl, KlControl, KlController};
+pub use diagnose::{DiagnosisSettings, Warning, diagnose};
+pub use error::PpoError;
+pub use gae::{gae, returns};
+pub use kl::{KlEstimator, KlPenalty, full_kl};
+pub use masked::{MaskedRow, masked_mean, masked_var, masked_whiten};
+pub use objective::{MiniBatchLoss, Sample, UpdateObjective};
+pub use plan::ResponseLength;
+pub use scaling::{RewardScaling, RunningMoments, ScoreNormalization};
+pub use settings::{Ppo, PpoSettings};
+pub use statistics::{ObjectiveStatistics, StepStatistics};
+pub use surrogate::{TokenLoss, clipped_surrogate, clipped_value_loss, probability_ratio};

@@ -1,0 +1,235 @@
+//! From scored rollouts to advantages and returns.
+
+use ser_core::Rollout;
+
+use crate::masked::{MaskedRow, counts, masked_mean, masked_var, masked_whiten, mean, variance};
+use crate::statistics::ObjectiveStatistics;
+use crate::{KlPenalty, Ppo, PpoError, gae, returns};
+
+/// A rollout with its reward.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredRollout<'a> {
+    /// The rollout.
+    pub rollout: &'a Rollout,
+    /// The reward of the whole response.
+    pub score: f64,
+    /// Whether the score lies at a limit of scaling or clip, for the diagnosis.
+    pub at_limit: bool,
+    /// `false` for response tokens that the policy did not choose (a tool's output, say), [T]. They are never read,
+    /// earn nothing and teach nothing; GAE passes them as steps with no reward and a value of 0, as TRL does.
+    pub mask: Option<&'a [bool]>,
+    /// KL(policy || reference) of each token's whole distribution, [T] ([`full_kl`](crate::full_kl)); only
+    /// [`KlPenalty::Full`] needs it.
+    pub full_kl: Option<&'a [f64]>,
+}
+
+impl<'a> ScoredRollout<'a> {
+    /// A rollout all of whose tokens are the policy's.
+    pub fn new(rollout: &'a Rollout, score: f64) -> Self {
+        ScoredRollout { rollout, score, at_limit: false, mask: None, full_kl: None }
+    }
+
+    /// Each token's KL penalty, 0 where the mask is `false`.
+    fn kl(&self, place: usize, penalty: KlPenalty) -> Result<Vec<f64>, PpoError> {
+        let kl: Vec<f64> = match (penalty, self.full_kl) {
+            (KlPenalty::Full, None) => return Err(PpoError::NoFullKl { rollout: place }),
+            (KlPenalty::Full, Some(full)) => full.to_vec(),
+            _ => {
+                let pairs = self.rollout.log_probs.iter().zip(&self.rollout.reference_log_probs);
+                pairs.map(|(p, q)| penalty.penalty(*p, *q).unwrap_or(f64::NAN)).collect()
+            }
+        };
+        check_finite(place, "KL penalty", &kl, self.mask)?;
+        Ok(masked_to_zero(&kl, self.mask))
+    }
+
+    fn check(&self, place: usize) -> Result<(), PpoError> {
+        let rollout = self.rollout;
+        check_response(place, rollout, self.mask)?;
+        let tokens = rollout.response.tokens.len();
+        if let Some(full) = self.full_kl {
+            check_length(place, "full_kl", full.len(), tokens)?;
+        }
+        let reference = &rollout.reference_log_probs;
+        check_length(place, "reference log-probabilities", reference.len(), tokens)?;
+        check_finite(place, "reference log-probability", reference, self.mask)?;
+        if self.score.is_finite() { Ok(()) } else { Err(PpoError::BadScore { rollout: place, value: self.score }) }
+    }
+}
+
+/// What a rollout's tokens are to teach, [T] each; 0 where the mask is `false`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Targets {
+    /// A_t, whitened if the settings say so.
+    pub advantages: Vec<f64>,
+    /// R_t = A_t + V_t, of the advantages before whitening.
+    pub returns: Vec<f64>,
+    /// Which tokens count; `None` for all.
+    pub mask: Option<Vec<bool>>,
+}
+
+/// A step's rollouts, ready for the epochs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// Per rollout, in order.
+    pub targets: Vec<Targets>,
+    /// What the rollouts say of the policy.
+    pub statistics: ObjectiveStatistics,
+}
+
+/// r_t = -beta KL_t on every token that counts, plus the score on the last of them.
+///
+/// That is the response's own last token (its end token, where it has one), never one behind it.
+pub fn token_rewards(kl: &[f64], mask: Option<&[bool]>, kl_coefficient: f64, score: f64) -> Vec<f64> {
+    let mut rewards: Vec<f64> =
+        kl.iter().enumerate().map(|(t, kl)| if counts(mask, t) { -kl_coefficient * kl } else { 0.0 }).collect();
+    if let Some((_, last)) = rewards.iter_mut().enumerate().rev().find(|(t, _)| counts(mask, *t)) {
+        *last += score;
+    }
+    rewards
+}
+
+impl Ppo {
+    /// Advantages and returns of a step's rollouts, whitened over all of them together, and the step's objective.
+    ///
+    /// `end_tokens` are the ids that `val/num_eos_tokens` counts.
+    pub fn advantages(
+        &self,
+        batch: &[ScoredRollout<'_>],
+        kl_coefficient: f64,
+        end_tokens: &[u32],
+    ) -> Result<Prepared, PpoError> {
+        let settings = self.settings();
+        if batch.is_empty() {
+            return Err(PpoError::EmptyBatch);
+        }
+        if !(kl_coefficient.is_finite() && kl_coefficient >= 0.0) {
+            return Err(PpoError::BadKlCoefficient { value: kl_coefficient });
+        }
+        for (place, scored) in batch.iter().enumerate() {
+            scored.check(place)?;
+        }
+        let kl = rows(batch, |place, scored| scored.kl(place, settings.kl_penalty))?;
+        let mut rewards: Vec<Vec<f64>> =
+            batch.iter().zip(&kl).map(|(s, kl)| token_rewards(kl, s.mask, kl_coefficient, s.score)).collect();
+        if settings.whiten_rewards {
+            rewards = masked_whiten(&masked(batch, &rewards), false);
+        }
+        let values = rows(batch, |_, scored| Ok(masked_to_zero(&scored.rollout.values, scored.mask)))?;
+        let mut advantages = Vec::with_capacity(batch.len());
+        let mut all_returns = Vec::with_capacity(batch.len());
+        for ((scored, rewards), values) in batch.iter().zip(&rewards).zip(&values) {
+            let estimated = gae(rewards, values, settings.gamma, settings.lambda)?;
+            all_returns.push(masked_to_zero(&returns(&estimated, values)?, scored.mask));
+            advantages.push(masked_to_zero(&estimated, scored.mask));
+        }
+        let statistics = objective(
+            batch,
+            &ObjectiveRows { kl: &kl, values: &values, advantages: &advantages, returns: &all_returns },
+            kl_coefficient,
+            end_tokens,
+        );
+        if settings.whiten_advantages {
+            advantages = masked_whiten(&masked(batch, &advantages), true);
+        }
+        let targets = batch.iter().zip(advantages).zip(all_returns);
+        let targets = targets.map(|((scored, advantages), returns)| Targets {
+            advantages,
+            returns,
+            mask: scored.mask.map(<[bool]>::to_vec),
+        });
+        Ok(Prepared { targets: targets.collect(), statistics })
+    }
+}
+
+struct ObjectiveRows<'a> {
+    kl: &'a [Vec<f64>],
+    values: &'a [Vec<f64>],
+    advantages: &'a [Vec<f64>],
+    returns: &'a [Vec<f64>],
+}
+
+fn objective(
+    batch: &[ScoredRollout<'_>],
+    rows: &ObjectiveRows<'_>,
+    kl_coefficient: f64,
+    end_tokens: &[u32],
+) -> ObjectiveStatistics {
+    // The batch holds a rollout and every rollout a token that counts, so no mean is missing.
+    let per_rollout = |of: &dyn Fn(&ScoredRollout<'_>) -> f64| mean(|| batch.iter().map(of)).unwrap_or(0.0);
+    let kl = mean(|| rows.kl.iter().map(|row| row.iter().sum())).unwrap_or(0.0);
+    let scores = per_rollout(&|s| s.score);
+    let non_score_reward = -kl_coefficient * kl;
+    let spread = |row: &[Vec<f64>]| masked_var(&masked(batch, row)).unwrap_or(0.0);
+    let returns_var = spread(rows.returns);
+    ObjectiveStatistics {
+        kl,
+        kl_coefficient,
+        entropy: per_rollout(&|s| -MaskedRow::fitting(&s.rollout.log_probs, s.mask).selected().sum::<f64>()),
+        non_score_reward,
+        rlhf_reward: non_score_reward + scores,
+        scores,
+        scores_std: variance(|| batch.iter().map(|s| s.score)).unwrap_or(0.0).sqrt(),
+        scores_at_limit: per_rollout(&|s| f64::from(u8::from(s.at_limit))),
+        num_eos_tokens: batch
+            .iter()
+            .flat_map(|s| &s.rollout.response.tokens)
+            .filter(|token| end_tokens.contains(token))
+            .count() as u64,
+        response_length: per_rollout(&|s| s.rollout.response.tokens.len() as f64),
+        values_mean: masked_mean(&masked(batch, rows.values)).unwrap_or(0.0),
+        values_std: spread(rows.values).sqrt(),
+        returns_std: returns_var.sqrt(),
+        // R - V is the advantage.
+        explained_variance: if returns_var > 0.0 { 1.0 - spread(rows.advantages) / returns_var } else { 0.0 },
+    }
+}
+
+fn rows<'b>(
+    batch: &[ScoredRollout<'b>],
+    mut row: impl FnMut(usize, &ScoredRollout<'b>) -> Result<Vec<f64>, PpoError>,
+) -> Result<Vec<Vec<f64>>, PpoError> {
+    batch.iter().enumerate().map(|(place, scored)| row(place, scored)).collect()
+}
+
+fn masked<'a>(batch: &[ScoredRollout<'a>], rows: &'a [Vec<f64>]) -> Vec<MaskedRow<'a>> {
+    batch.iter().zip(rows).map(|(scored, row)| MaskedRow::fitting(row, scored.mask)).collect()
+}
+
+fn masked_to_zero(row: &[f64], mask: Option<&[bool]>) -> Vec<f64> {
+    row.iter().enumerate().map(|(t, x)| if counts(mask, t) { *x } else { 0.0 }).collect()
+}
+
+/// Whether a rollout has tokens that count, and log-probabilities and values for each.
+pub(crate) fn check_response(place: usize, rollout: &Rollout, mask: Option<&[bool]>) -> Result<(), PpoError> {
+    let tokens = rollout.response.tokens.len();
+    if tokens == 0 {
+        return Err(PpoError::EmptyResponse { rollout: place });
+    }
+    if let Some(mask) = mask {
+        check_length(place, "the mask", mask.len(), tokens)?;
+        if !mask.contains(&true) {
+            return Err(PpoError::AllMasked { rollout: place });
+        }
+    }
+    check_length(place, "log-probabilities", rollout.log_probs.len(), tokens)?;
+    check_length(place, "values", rollout.values.len(), tokens)?;
+    check_finite(place, "log-probability", &rollout.log_probs, mask)?;
+    check_finite(place, "value", &rollout.values, mask)
+}
+
+pub(crate) fn check_length(place: usize, what: &'static str, len: usize, tokens: usize) -> Result<(), PpoError> {
+    if len == tokens { Ok(()) } else { Err(PpoError::LengthMismatch { rollout: place, what, len, tokens }) }
+}
+
+pub(crate) fn check_finite(
+    place: usize,
+    what: &'static str,
+    row: &[f64],
+    mask: Option<&[bool]>,
+) -> Result<(), PpoError> {
+    match row.iter().enumerate().find(|(t, x)| counts(mask, *t) && !x.is_finite()) {
+        Some((token, &value)) => Err(PpoError::NotFinite { rollout: place, token, what, value }),
+        None => Ok(()),
+    }
+}

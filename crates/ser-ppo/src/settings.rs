@@ -1,0 +1,180 @@
+//! The settings of PPO, and their checks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{KlControl, KlController, KlPenalty, PpoError, ResponseLength, RewardScaling, ScoreNormalization};
+
+/// Unchecked settings; the default is the paper's, and TRL 0.11's where the paper is silent.
+///
+/// ```
+/// use ser_ppo::PpoSettings;
+/// assert!(PpoSettings::default().build().is_ok());
+/// let error = PpoSettings { mini_batch_size: 16, ..Default::default() }.build().unwrap_err();
+/// assert_eq!(error.to_string(), "ppo.mini_batch_size is 16, more than ppo.batch_size, 8; make it at most that");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PpoSettings {
+    /// The optimizer's learning rate.
+    pub learning_rate: f64,
+    /// Rollouts of one step.
+    pub batch_size: usize,
+    /// Rollouts over which a loss is averaged.
+    pub mini_batch_size: usize,
+    /// Mini-batches of one optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Passes over a step's rollouts.
+    pub ppo_epochs: usize,
+    /// Discount, in [0, 1].
+    pub gamma: f64,
+    /// GAE's lambda, in [0, 1].
+    pub lambda: f64,
+    /// Whether advantages are whitened over the batch.
+    pub whiten_advantages: bool,
+    /// Whether per-token rewards are whitened over the batch, their mean kept.
+    pub whiten_rewards: bool,
+    /// What each token pays for leaving the reference.
+    pub kl_penalty: KlPenalty,
+    /// The KL coefficient of the first step, at least 0.
+    pub initial_kl_coefficient: f64,
+    /// What moves the KL coefficient.
+    pub kl_control: KlControl,
+    /// Whether the epochs of a step end early once the policy has moved more than 1.5 times `target_kl`.
+    pub early_stopping: bool,
+    /// How far the policy may move within a step: KL(old || new) in nats per token, over 0.
+    pub target_kl: f64,
+    /// epsilon of the clipped surrogate (Eq. 6), in (0, 1).
+    pub clip_range: f64,
+    /// How far a value may move from the rollout's before its loss is clipped, over 0.
+    pub value_clip_range: f64,
+    /// Weight of the value loss, at least 0.
+    pub value_coefficient: f64,
+    /// Weight of the entropy bonus, at least 0.
+    pub entropy_coefficient: f64,
+    /// A mini-batch whose mean probability ratio is over this is skipped; over 1.
+    pub ratio_threshold: f64,
+    /// Eq. 7, for scores that are probabilities. Left out: scores stay as they are.
+    pub reward_scaling: Option<RewardScaling>,
+    /// Whether scores are divided by their running standard deviation.
+    pub score_normalization: ScoreNormalization,
+    /// Scores are clipped to [-c, c], c over 0. Left out: they are not.
+    pub score_clip: Option<f64>,
+    /// What a response costs that did not end by itself, at least 0.
+    pub missing_eos_penalty: f64,
+    /// How long responses may get.
+    pub response_length: ResponseLength,
+    /// Seed of response lengths and of the rollouts' order.
+    pub seed: u64,
+}
+
+impl Default for PpoSettings {
+    fn default() -> Self {
+        PpoSettings {
+            learning_rate: 1.4e-5,
+            batch_size: 8,
+            mini_batch_size: 1,
+            gradient_accumulation_steps: 1,
+            ppo_epochs: 4,
+            gamma: 1.0,
+            lambda: 0.95,
+            whiten_advantages: true,
+            whiten_rewards: false,
+            kl_penalty: KlPenalty::Kl,
+            initial_kl_coefficient: 0.2,
+            kl_control: KlControl::default(),
+            early_stopping: true,
+            target_kl: 0.1,
+            clip_range: 0.2,
+            value_clip_range: 0.2,
+            value_coefficient: 0.1,
+            entropy_coefficient: 0.0,
+            ratio_threshold: 10.0,
+            reward_scaling: None,
+            score_normalization: ScoreNormalization::None,
+            score_clip: None,
+            missing_eos_penalty: 0.0,
+            response_length: ResponseLength::default(),
+            seed: 0,
+        }
+    }
+}
+
+impl PpoSettings {
+    /// Checks the settings.
+    pub fn build(self) -> Result<Ppo, PpoError> {
+        self.check_numbers()?;
+        self.check_batches()?;
+        if let Some(scaling) = self.reward_scaling {
+            scaling.check()?;
+        }
+        self.response_length.check()?;
+        KlController::new(self.initial_kl_coefficient, self.kl_control, self.batch_size)?;
+        Ok(Ppo { settings: self })
+    }
+
+    fn check_numbers(&self) -> Result<(), PpoError> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        let (over_0, from_0, within) = ("finite and over 0", "finite and at least 0", "in [0, 1]");
+        let checks = [
+            ("learning_rate", self.learning_rate, positive(self.learning_rate), over_0),
+            ("gamma", self.gamma, share(self.gamma), within),
+            ("lambda", self.lambda, share(self.lambda), within),
+            ("target_kl", self.target_kl, positive(self.target_kl), over_0),
+            ("clip_range", self.clip_range, self.clip_range > 0.0 && self.clip_range < 1.0, "over 0 and under 1"),
+            ("value_clip_range", self.value_clip_range, positive(self.value_clip_range), over_0),
+            ("value_coefficient", self.value_coefficient, not_negative(self.value_coefficient), from_0),
+            ("entropy_coefficient", self.entropy_coefficient, not_negative(self.entropy_coefficient), from_0),
+            (
+                "ratio_threshold",
+                self.ratio_threshold,
+                self.ratio_threshold.is_finite() && self.ratio_threshold > 1.0,
+                "finite and over 1",
+            ),
+            ("score_clip", self.score_clip.unwrap_or(1.0), self.score_clip.is_none_or(positive), over_0),
+            ("missing_eos_penalty", self.missing_eos_penalty, not_negative(self.missing_eos_penalty), from_0),
+        ];
+        match checks.into_iter().find(|(_, _, fine, _)| !fine) {
+            Some((setting, value, _, allowed)) => Err(PpoError::OutOfRange { setting, value, allowed }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_batches(&self) -> Result<(), PpoError> {
+        let PpoSettings { batch_size, mini_batch_size, gradient_accumulation_steps: accumulation, .. } = *self;
+        for (setting, value) in [
+            ("batch_size", batch_size),
+            ("mini_batch_size", mini_batch_size),
+            ("gradient_accumulation_steps", accumulation),
+            ("ppo_epochs", self.ppo_epochs),
+        ] {
+            if value == 0 {
+                return Err(PpoError::OutOfRange { setting, value: 0.0, allowed: "at least 1" });
+            }
+        }
+        if mini_batch_size > batch_size {
+            return Err(PpoError::MiniBatchOverBatch { mini_batch_size, batch_size });
+        }
+        let even = mini_batch_size.checked_mul(accumulation).is_some_and(|update| batch_size.is_multiple_of(update));
+        if even { Ok(()) } else { Err(PpoError::UnevenBatch { batch_size, mini_batch_size, accumulation }) }
+    }
+}
+
+/// Checked settings, and with them everything PPO computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ppo {
+    settings: PpoSettings,
+}
+
+impl Ppo {
+    /// The settings.
+    pub fn settings(&self) -> &PpoSettings {
+        &self.settings
+    }
+
+    /// The KL controller of a new run.
+    pub fn controller(&self) -> Result<KlController, PpoError> {
+        KlController::new(self.settings.initial_kl_coefficient, self.settings.kl_control, self.settings.batch_size)
+    }
+}
