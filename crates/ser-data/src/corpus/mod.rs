@@ -82,32 +82,39 @@ pub fn generate(settings: &CorpusSettings) -> Result<Corpus, CorpusError> {
     for (index, (topic, question)) in numbered {
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         rng.set_stream(index as u64 + 1);
-        let (preference, truth) = labelled_pair(index as u64, topic, question, &lexicon, settings, &mut rng);
-        let part = if index < settings.pairs { &mut corpus.train } else { &mut corpus.test };
+        let (part, noise) = if index < settings.pairs {
+            (&mut corpus.train, settings.label_noise)
+        } else {
+            (&mut corpus.test, settings.test_label_noise)
+        };
+        let pair = truthful_pair(topic, &lexicon, settings, &mut rng);
+        let noisy = rng.random::<f64>() < noise;
+        let (preference, truth) = labelled(index as u64, topic, question, pair, noisy);
         part.preferences.push(preference);
         part.truths.push(truth);
     }
     Ok(corpus)
 }
 
-fn labelled_pair(
-    id: u64,
-    topic: &Topic,
-    question: String,
-    lexicon: &Lexicon,
-    settings: &CorpusSettings,
-    rng: &mut impl Rng,
-) -> (Preference, PairTruth) {
-    let (better, worse) = qualities(settings.min_gap, rng);
-    let good = answer::answer(topic, better, lexicon, settings, rng);
-    let poor = loop {
-        let poor = answer::answer(topic, worse, lexicon, settings, rng);
-        if poor.0 != good.0 {
-            break poor;
+/// An answer's text and truth.
+type Answer = (String, AnswerTruth);
+
+/// Two different answers, the one of higher quality first.
+fn truthful_pair(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rng: &mut impl Rng) -> [Answer; 2] {
+    let (higher, lower) = qualities(settings.min_gap, rng);
+    let better = answer::answer(topic, higher, lexicon, settings, rng);
+    loop {
+        let worse = answer::answer(topic, lower, lexicon, settings, rng);
+        if worse.0 != better.0 {
+            return [better, worse];
         }
-    };
-    let noisy = rng.random::<f64>() < settings.label_noise;
-    let ((a, truth_a), (b, truth_b)) = if noisy { (poor, good) } else { (good, poor) };
+    }
+}
+
+/// The pair as a file has it: the preferred answer first, which is the worse one where the label is noise.
+fn labelled(id: u64, topic: &Topic, question: String, pair: [Answer; 2], noisy: bool) -> (Preference, PairTruth) {
+    let [better, worse] = pair;
+    let ((a, truth_a), (b, truth_b)) = if noisy { (worse, better) } else { (better, worse) };
     let pair = Pair::from_text(PairId(id), question, a, b);
     let truth = PairTruth { topic: topic.name.to_owned(), answers: [truth_a, truth_b], noisy };
     (Preference::human(Arc::new(pair), Side::A), truth)

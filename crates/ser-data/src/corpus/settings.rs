@@ -24,8 +24,10 @@ pub struct CorpusSettings {
     pub max_statements: usize,
     /// The least difference of quality between the two answers of a pair, in [0, 0.9]. Quality lies in [0, 1].
     pub min_gap: f64,
-    /// Share of pairs whose gold label prefers the answer of lower quality, in [0, 0.5).
+    /// Share of training pairs whose gold label prefers the answer of lower quality, in [0, 0.5): people disagree.
     pub label_noise: f64,
+    /// The same for the test pairs: 0 makes them adjudicated ones, so that accuracy is that on the truth.
+    pub test_label_noise: f64,
     /// Zipf exponent of the phrases' frequencies, in [0, 3]: the phrase of rank k is drawn in proportion to
     /// k^-skew; 0 makes all equally frequent.
     pub phrase_skew: f64,
@@ -34,14 +36,15 @@ pub struct CorpusSettings {
 impl Default for CorpusSettings {
     fn default() -> Self {
         CorpusSettings {
-            pairs: 4000,
+            pairs: 3000,
             test_pairs: 1000,
             seed: 0,
-            general_cues: 2,
-            topical_cues: 2,
-            max_statements: 1,
-            min_gap: 0.5,
-            label_noise: 0.05,
+            general_cues: 3,
+            topical_cues: 3,
+            max_statements: 0,
+            min_gap: 0.6,
+            label_noise: 0.2,
+            test_label_noise: 0.0,
             phrase_skew: 0.5,
         }
     }
@@ -102,6 +105,8 @@ impl CorpusSettings {
         };
         in_range("min_gap", self.min_gap, (0.0..=0.9).contains(&self.min_gap), "[0, 0.9]")?;
         in_range("label_noise", self.label_noise, (0.0..0.5).contains(&self.label_noise), "[0, 0.5)")?;
+        let test_noise = self.test_label_noise;
+        in_range("test_label_noise", test_noise, (0.0..0.5).contains(&test_noise), "[0, 0.5)")?;
         in_range("phrase_skew", self.phrase_skew, (0.0..=3.0).contains(&self.phrase_skew), "[0, 3]")
     }
 }
