@@ -1,5 +1,7 @@
 //! The built-in corpus is deterministic, and fair: nothing but its cues says which answer is better.
 
+#![allow(clippy::unwrap_used)]
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 
