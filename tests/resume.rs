@@ -157,7 +157,7 @@ fn a_run_is_not_overwritten_and_not_resumed_as_another() {
     let mut changed = small();
     changed.seed[3].preferred = changed.seed[3].preferred.other();
     let text = chain(&run(root.path(), settings(), changed).unwrap_err());
-    assert!(text.starts_with("cannot resume on other data: `seed.sha256` was "), "{text}");
+    assert!(text.starts_with("cannot resume on other data: `labelled_seed.sha256` was "), "{text}");
 
     let ruled = SelfEvolution::new(settings()).rule(|_: &[_]| Ok::<_, std::fmt::Error>(Vec::new())).resume(true);
     let text = chain(&ruled.run(&mut Linear::default(), small(), root.path()).unwrap_err());

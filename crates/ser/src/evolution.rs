@@ -119,6 +119,7 @@ impl<'a> SelfEvolution<'a> {
         run.agree_on_settings("loop", &self.settings)?;
         let custom = BTreeMap::from([("loss", self.loss.is_some()), ("rule", self.rule.is_some())]);
         run.agree_on_settings("custom", &custom)?;
+        run.agree_on_data("seeds", &BTreeMap::from([("run", self.settings.seed)]))?;
         data.agree(run)?;
         let loss: &dyn PairLoss = match &self.loss {
             Some(loss) => loss.as_ref(),

@@ -44,7 +44,7 @@ struct Fingerprint {
 impl SerData {
     /// Notes in the run folder which data this is, or holds it against the data noted there.
     pub(crate) fn agree(&self, run: &mut RunFolder) -> Result<(), Error> {
-        run.agree_on_data("seed", &fingerprint(&self.seed, hash_preference))?;
+        run.agree_on_data("labelled_seed", &fingerprint(&self.seed, hash_preference))?;
         run.agree_on_data("validation", &fingerprint(&self.validation, hash_preference))?;
         run.agree_on_data("pool", &fingerprint(&self.pool, |pair, hasher| hash_pair(pair, hasher)))?;
         run.agree_on_data("test", &fingerprint(&self.test, hash_preference))?;
