@@ -1,5 +1,7 @@
 //! The example `label_pairs` as a program, against the authors' filter written in the plainest way.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -1,5 +1,7 @@
 //! Classifying a million pairs: `cargo bench -p ser-status`.
 
+#![allow(clippy::expect_used)]
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser_core::{PairProbabilities, PairScores, StatusRule};

@@ -1,5 +1,7 @@
 //! Statistical claims, by simulation with a known truth.
 
+#![allow(clippy::unwrap_used)]
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser_core::{PairProbabilities, PairScores, RawScore, Side};
