@@ -5,6 +5,7 @@ use ser_core::{PairProbabilities, Side, StatusRule};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::label;
+use crate::rule::MIN_PAIRS_PER_JOB;
 use crate::{LoopState, Proportion, StatusError, Thresholds, select};
 
 /// What one setting of the thresholds selects.
@@ -52,6 +53,7 @@ pub(crate) fn count(
     let selected = select(probabilities, rule)?;
     let precision = selected
         .par_iter()
+        .with_min_len(MIN_PAIRS_PER_JOB)
         .map(|pair| {
             let mut one = Proportion::default();
             one.judge(label(gold, pair.index), Some(pair.preferred));
