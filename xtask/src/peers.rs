@@ -80,12 +80,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Some(file) => std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?,
         None => environment.corpus(workspace)?,
     };
+    let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };
     let mut build = workspace.cargo(&["build", "--release", "--features", "libtorch"]);
-    build.args(["--example", "train_reward", "--example", "score_pairs"]);
+    for job in jobs {
+        build.args(["--example", job.plan().example]);
+    }
     Origin::find(workspace).apply(&mut build)?;
     run_command(build)?;
 
-    let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };
     let mut comparisons = Vec::new();
     for job in jobs {
         let plan = job.plan();
