@@ -48,7 +48,8 @@ pub enum KlPenalty {
     Mse,
     /// exp(-d) - 1 + d, the estimator k3.
     K3,
-    /// The divergence of the two whole next-token distributions ([`full_kl`]).
+    /// The divergence of the two whole next-token distributions ([`full_kl`]). It is the same whichever token is
+    /// sampled, so as a reward it teaches only the tokens before: expect a looser hold than by the others.
     Full,
 }
 

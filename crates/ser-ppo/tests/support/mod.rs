@@ -1,0 +1,21 @@
+//! What several tests need.
+
+#![allow(dead_code)]
+
+use ser_core::{Response, Rollout, TokenEvaluation};
+
+/// A rollout of tokens 10, 11, ... that ended by itself.
+pub(crate) fn rollout(log_probs: &[f64], reference: &[f64], values: &[f64]) -> Rollout {
+    Rollout {
+        prompt: 0,
+        prompt_tokens: vec![1],
+        response: Response { text: String::new(), tokens: (10..).take(log_probs.len()).collect(), finished: true },
+        log_probs: log_probs.to_vec(),
+        reference_log_probs: reference.to_vec(),
+        values: values.to_vec(),
+    }
+}
+
+pub(crate) fn evaluation(log_probs: &[f64], values: &[f64], entropies: &[f64]) -> TokenEvaluation {
+    TokenEvaluation { log_probs: log_probs.to_vec(), values: values.to_vec(), entropies: entropies.to_vec() }
+}
