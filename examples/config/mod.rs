@@ -14,58 +14,58 @@ use toml::{Table, Value};
 /// All that a file may say. The default is the paper's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// What the flags of the same names say.
-    pub run: Run,
+    pub(crate) run: Run,
     /// How files are read.
-    pub data: ReadSettings,
+    pub(crate) data: ReadSettings,
     /// Who gets which pairs.
-    pub split: SplitSettings,
+    pub(crate) split: SplitSettings,
     /// Pairs to texts to tokens.
-    pub text: TextSettings,
+    pub(crate) text: TextSettings,
     /// The network.
-    pub model: Model,
+    pub(crate) model: Model,
     /// The reward model's adapter.
-    pub lora: LoraSettings,
+    pub(crate) lora: LoraSettings,
     /// The reward model's training.
-    pub training: TrainingSettings,
+    pub(crate) training: TrainingSettings,
     /// The loop.
     #[serde(rename = "loop")]
-    pub evolution: LoopSettings,
+    pub(crate) evolution: LoopSettings,
     /// The built-in corpus, where no data is given.
-    pub corpus: CorpusSettings,
+    pub(crate) corpus: CorpusSettings,
     /// Its base model.
-    pub base: BaseSettings,
+    pub(crate) base: BaseSettings,
 }
 
 /// Files, folders and the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Run {
+pub(crate) struct Run {
     /// Preferences; the built-in corpus if not given.
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Held-out preferences; a part of `data` if not given.
-    pub test_data: Option<PathBuf>,
+    pub(crate) test_data: Option<PathBuf>,
     /// Folder of the base model: config.json, tokenizer.json, *.safetensors.
-    pub model: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
     /// Folder of the run or the result.
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Seed of all that is random.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Threads of libtorch on the CPU; all cores if 0.
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 /// How the network computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Model {
+pub(crate) struct Model {
     /// Numbers of the frozen network.
-    pub precision: Precision,
+    pub(crate) precision: Precision,
     /// Where it computes.
-    pub device: DeviceChoice,
+    pub(crate) device: DeviceChoice,
     /// Tokens in one forward when scoring.
-    pub token_budget: usize,
+    pub(crate) token_budget: usize,
 }
 
 impl Default for Model {
@@ -77,45 +77,45 @@ impl Default for Model {
 
 /// The flags that all examples share. Each stands for a key of a settings file.
 #[derive(Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Settings file; may be given several times, a later one wins
     #[arg(long, value_name = "FILE.toml")]
-    pub config: Vec<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
     /// Any setting by its key, such as training.learning_rate=1e-4; may be given several times, wins over all
     #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// Preferences: JSON lines, gzipped or not, of HH-RLHF's layout or with `prompt`, `chosen`, `rejected`
     #[arg(long)]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Folder of the base model: config.json, tokenizer.json, *.safetensors
     #[arg(long)]
-    pub model: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
     /// How pairs become texts: raw, script or chat
     #[arg(long)]
-    pub template: Option<String>,
+    pub(crate) template: Option<String>,
     /// Longest text in tokens
     #[arg(long)]
-    pub max_length: Option<usize>,
+    pub(crate) max_length: Option<usize>,
     /// What to do about a row that cannot be used: stop or skip
     #[arg(long)]
-    pub on_bad_row: Option<String>,
+    pub(crate) on_bad_row: Option<String>,
     /// float32, bfloat16 or float16
     #[arg(long)]
-    pub precision: Option<String>,
+    pub(crate) precision: Option<String>,
     /// auto, cpu or cuda
     #[arg(long)]
-    pub device: Option<String>,
+    pub(crate) device: Option<String>,
     /// Threads on the CPU
     #[arg(long)]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
     /// Seed of all that is random
     #[arg(long)]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 impl Flags {
     /// Reads `defaults` (the text of a settings file), the files, then the flags.
-    pub fn load(&self, defaults: &str) -> anyhow::Result<Config> {
+    pub(crate) fn load(&self, defaults: &str) -> anyhow::Result<Config> {
         let mut table: Table = defaults.parse().context("built-in settings")?;
         for path in &self.config {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -161,7 +161,7 @@ impl Flags {
 
 impl Config {
     /// The parts of it that a reward model is made with.
-    pub fn reward_model(&self) -> RewardModelSettings {
+    pub(crate) fn reward_model(&self) -> RewardModelSettings {
         RewardModelSettings {
             lora: self.lora.clone(),
             training: self.training.clone(),

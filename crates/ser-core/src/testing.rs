@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use crate::{Control, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, Preference, Scorer, Side};
 
+type ScoreAnswer = dyn FnMut(&Pair, Side) -> f64 + Send;
+
 /// A learner whose scores are given by a function and who notes what it was fitted on.
 pub struct MockLearner {
-    score: Box<dyn FnMut(&Pair, Side) -> f64 + Send>,
+    score: Box<ScoreAnswer>,
     /// How many preferences each call of `fit` got.
     pub fits: Vec<usize>,
 }
