@@ -15,10 +15,10 @@ pub struct ScoredRollout<'a> {
     pub score: f64,
     /// Whether the score lies at a limit of scaling or clip, for the diagnosis.
     pub at_limit: bool,
-    /// `false` for response tokens that the policy did not choose (a tool's output, say), [T]. They are never read,
+    /// `false` for response tokens that the policy did not choose (a tool's output, say), `[T]`. They are never read,
     /// earn nothing and teach nothing; GAE passes them as steps with no reward and a value of 0, as TRL does.
     pub mask: Option<&'a [bool]>,
-    /// KL(policy || reference) of each token's whole distribution, [T] ([`full_kl`](crate::full_kl)); only
+    /// KL(policy || reference) of each token's whole distribution, `[T]` ([`full_kl`](crate::full_kl)); only
     /// [`KlPenalty::Full`] needs it.
     pub full_kl: Option<&'a [f64]>,
 }
@@ -57,7 +57,7 @@ impl<'a> ScoredRollout<'a> {
     }
 }
 
-/// What a rollout's tokens are to teach, [T] each; 0 where the mask is `false`.
+/// What a rollout's tokens are to teach, `[T]` each; 0 where the mask is `false`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets {
     /// A_t, whitened if the settings say so.

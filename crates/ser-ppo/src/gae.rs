@@ -4,7 +4,7 @@ use crate::PpoError;
 
 /// A_t = delta_t + gamma lambda A_{t+1} with delta_t = r_t + gamma V_{t+1} - V_t; V and A are 0 after the last token.
 ///
-/// `rewards` and `values` are one response's, [T] each; so are the advantages.
+/// `rewards` and `values` are one response's, `[T]` each; so are the advantages.
 ///
 /// ```
 /// // delta = [0 + 2 - 1, 1 - 2] = [1, -1], so A = [1 - 0.5, -1].

@@ -79,7 +79,7 @@ impl KlPenalty {
 
 /// KL(policy || reference) = sum over the vocabulary of pi (log pi - log pi_ref), in nats.
 ///
-/// Takes the log-probabilities [V] of both next-token distributions; tokens the policy gives no probability
+/// Takes the log-probabilities `[V]` of both next-token distributions; tokens the policy gives no probability
 /// (log-probability minus infinity) add nothing.
 pub fn full_kl(policy: &[f64], reference: &[f64]) -> Result<f64, PpoError> {
     if policy.len() != reference.len() {

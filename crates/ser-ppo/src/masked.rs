@@ -15,7 +15,7 @@ impl<'a> MaskedRow<'a> {
         MaskedRow { values, mask: None }
     }
 
-    /// A row of [T] numbers, and a mask of as many entries: `false` where a number does not count.
+    /// A row of `[T]` numbers, and a mask of as many entries: `false` where a number does not count.
     pub fn new(values: &'a [f64], mask: Option<&'a [bool]>) -> Result<Self, PpoError> {
         match mask {
             Some(m) if m.len() != values.len() => {
