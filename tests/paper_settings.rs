@@ -1,5 +1,7 @@
 //! The settings files of examples/paper say what the code's defaults and presets do.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
