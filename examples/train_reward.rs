@@ -66,10 +66,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
 
+    let mut clock: Vec<Instant> = Vec::new();
     let mut observers = Observers::new();
     observers.push(Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?);
     observers.push(MetricsLog::append(arguments.out.join("metrics.jsonl"))?);
-    let mut clock: Vec<Instant> = Vec::new();
     observers.push(|event: &Event<'_>| {
         if let Event::Advanced { .. } = event {
             clock.push(Instant::now());

@@ -62,7 +62,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let out = arguments.out.or_else(|| config.run.out.clone()).unwrap_or_else(|| PathBuf::from("runs/demo"));
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
 
-    // Everything that may be wrong with the input is read before a folder is made.
+    // Everything that may be wrong with settings and input is found before a folder is made.
+    config.evolution.check()?;
+    config.reward_model().check()?;
+    config.base.training.check()?;
     let test_data = arguments.test_data.or_else(|| config.run.test_data.clone());
     match &config.run.data {
         Some(data) => {
@@ -76,7 +79,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             evolve(&config, &title, &mut model, prepared, &mut run, progress)
         }
         None => {
-            config.reward_model().check()?;
             let corpus = generate(&config.corpus)?;
             let texts: Vec<String> = corpus.texts().map(str::to_owned).collect();
             let prepared = prepare(corpus.train.preferences, Some(corpus.test.preferences), &config.split)?;

@@ -1,0 +1,199 @@
+//! The examples with a neural reward model as programs: bad input, killed runs, training and scoring.
+
+#![cfg(feature = "libtorch")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::report_without_timing;
+use tempfile::TempDir;
+
+const EXAMPLES: [&str; 3] = ["ser_loop", "train_reward", "score_pairs"];
+
+/// The folder with the examples that cargo built beside this test; built here if only this test was asked for.
+fn examples() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let folder = profile.join("examples");
+        if EXAMPLES.iter().any(|name| !folder.join(name).exists()) {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--quiet", "--features", "libtorch"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            EXAMPLES.iter().for_each(|name| drop(build.args(["--example", name])));
+            build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
+            assert!(build.status().unwrap().success());
+        }
+        folder
+    });
+    &FOLDER
+}
+
+fn command(example: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(examples().join(example));
+    // One thread: several tests run at once.
+    command.args(arguments).args(["--device", "cpu", "--threads", "1"]).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn run(example: &str, arguments: &[&str]) -> Output {
+    command(example, arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/llama")
+}
+
+/// A preference file of so many rows.
+fn rows(folder: &TempDir, n: usize) -> PathBuf {
+    let path = folder.path().join("pairs.jsonl");
+    let row = |i: usize| format!(r#"{{"prompt": "Question {i}? ", "chosen": "good {i} ", "rejected": "bad"}}"#) + "\n";
+    fs::write(&path, (0..n).map(row).collect::<String>()).unwrap();
+    path
+}
+
+/// Few pairs of the built-in corpus and a network of a few thousand weights.
+const SMALL: [&str; 18] = [
+    "--set",
+    "corpus.pairs=320",
+    "--set",
+    "corpus.test_pairs=40",
+    "--set",
+    "base.vocab_size=300",
+    "--set",
+    "base.shape.hidden_size=16",
+    "--set",
+    "base.shape.intermediate_size=32",
+    "--set",
+    "base.shape.layers=1",
+    "--set",
+    "base.training.epochs=1",
+    "--set",
+    "training.epochs=1",
+    "--seed",
+    "3",
+];
+
+fn start(folder: &Path) -> Child {
+    let mut command = command("ser_loop", &SMALL);
+    command.arg("--resume").arg("--out").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn killed_at_any_instant_a_run_ends_in_the_same_report() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    let started = Instant::now();
+    assert!(start(&whole).wait().unwrap().success());
+    let time = started.elapsed();
+    let expected = report_without_timing(&whole);
+    let seed = std::process::id().into();
+    println!("kills drawn from seed {seed}, a run takes {time:?}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut kills, mut runs) = (0, 0);
+    while kills < 10 {
+        runs += 1;
+        let folder = root.path().join(format!("killed-{runs}"));
+        loop {
+            let mut child = start(&folder);
+            std::thread::sleep(rng.random_range(Duration::ZERO..time * 2 / 3));
+            if kills == 10 || child.try_wait().unwrap().is_some() {
+                assert!(child.wait().unwrap().success());
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        assert_eq!(report_without_timing(&folder), expected, "run {runs}");
+    }
+    println!("{kills} kills in {runs} runs");
+}
+
+#[test]
+fn trains_an_adapter_and_scores_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, adapter) = (rows(&folder, 60), folder.path().join("rm"));
+    let (model, data, out) = (golden(), data.to_str().unwrap().to_owned(), adapter.to_str().unwrap());
+    let model = model.to_str().unwrap();
+    let common = ["--model", model, "--data", &data, "--template", "raw"];
+    let settings = ["--out", out, "--set", "training.learning_rate=0.01", "--set", "training.epochs=3"];
+    let trained = run("train_reward", &[&common[..], &settings].concat());
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let scored = run("score_pairs", &[&common[..], &["--adapter", out]].concat());
+    assert!(scored.status.success(), "{}", stderr(&scored));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(scored.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 60);
+    let right = lines.iter().filter(|l| l["raw"][0].as_f64() > l["raw"][1].as_f64()).count();
+    assert!(right > 55, "{right} of 60 right");
+    for line in &lines {
+        let (r, p) = (line["raw"][0].as_f64().unwrap(), line["probability"][0].as_f64().unwrap());
+        assert!((p - 1.0 / (1.0 + (-r).exp())).abs() < 1e-12);
+    }
+}
+
+/// What `ser_loop` says of bad input; it must not have made its folder.
+fn refused(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = run("ser_loop", &[arguments, &["--out", out.to_str().unwrap()]].concat());
+    assert!(!output.status.success());
+    assert!(!out.exists(), "nothing may be left behind");
+    let text = stderr(&output);
+    let mut errors = text.lines().filter(|line| !line.starts_with("device: "));
+    let sentence = errors.next().unwrap_or_default().to_owned();
+    assert!(sentence.starts_with("error: ") && errors.next().is_none(), "{text}");
+    sentence
+}
+
+#[test]
+fn bad_input_is_one_sentence_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = rows(&folder, 60);
+    let (good, model) = (good.to_str().unwrap(), golden());
+    let model = model.to_str().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let with_data = |data: &str| refused(&["--data", data, "--model", model]);
+    let text = with_data("nowhere.jsonl");
+    assert!(text.contains("nowhere.jsonl"), "{text}");
+    // The first half of a gzip member.
+    let text = with_data(&file("cut.jsonl.gz", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0x56]));
+    assert!(text.contains("cut.jsonl.gz"), "{text}");
+    let row = br#"{"prompt": "q", "chosen": "a", "rejected": "b"}"#;
+    let text = with_data(&file("bad.jsonl", &[&row[..], b"\n{\"prompt\": \n"].concat()));
+    assert!(text.contains("bad.jsonl") && text.contains('2'), "{text}");
+    let text = with_data(&file("lacking.jsonl", br#"{"prompt": "q", "chosen": "a"}"#));
+    assert!(text.contains("rejected"), "{text}");
+    let text = with_data(&file("empty.jsonl", br#"{"prompt": "q", "chosen": "", "rejected": "b"}"#));
+    assert!(text.contains("empty"), "{text}");
+    let text = refused(&["--data", good]);
+    assert!(text.contains("--data needs --model"), "{text}");
+    let text = refused(&["--data", good, "--model", "nowhere"]);
+    assert!(text.contains("nowhere/config.json: no such file"), "{text}");
+    let low = ["--data", good, "--model", model, "--set", "loop.thresholds.tau_low=0.7"];
+    let text = refused(&low);
+    assert!(text.contains("tau_low is 0.7"), "{text}");
+    let text = refused(&["--set", "training.learning_rat=1"]);
+    assert!(text.contains("learning_rat"), "{text}");
+    let text = refused(&["--set", "lora.rank=0"]);
+    assert!(text.contains("lora.rank is 0; it must be at least 1"), "{text}");
+    let text = refused(&["--config", &file("odd.toml", b"[loop]\nanker = 1\n")]);
+    assert!(text.contains("odd.toml") && text.contains("anker"), "{text}");
+}
