@@ -27,7 +27,7 @@ fn examples() -> &'static Path {
         if EXAMPLES.iter().any(|name| !folder.join(name).exists()) {
             let mut build = Command::new(env!("CARGO"));
             build.args(["build", "--quiet", "--features", "libtorch"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-            EXAMPLES.iter().for_each(|name| drop(build.args(["--example", name])));
+            build.args(EXAMPLES.iter().flat_map(|name| ["--example", name]));
             build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
             assert!(build.status().unwrap().success());
         }
@@ -70,7 +70,7 @@ const SMALL: [&str; 18] = [
     "--set",
     "corpus.test_pairs=40",
     "--set",
-    "base.vocab_size=300",
+    "base.vocab_size=1000",
     "--set",
     "base.shape.hidden_size=16",
     "--set",

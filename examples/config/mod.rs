@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use ser::LoopSettings;
 use ser::data::corpus::CorpusSettings;
@@ -119,10 +119,9 @@ impl Flags {
         let mut table: Table = defaults.parse().context("built-in settings")?;
         for path in &self.config {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let file: Table = text.parse().with_context(|| path.display().to_string())?;
-            // Alone first: a key that nobody knows is reported with its file and line.
-            toml::from_str::<Config>(&text).with_context(|| path.display().to_string())?;
-            merge(&mut table, file);
+            // As settings first: a key that nobody knows is reported with its file and line.
+            toml::from_str::<Config>(&text).map_err(|error| located(path, &text, &error))?;
+            merge(&mut table, text.parse().map_err(|error| located(path, &text, &error))?);
         }
         let path = |path: &Option<PathBuf>| path.as_deref().map(|p: &Path| Value::from(p.display().to_string()));
         let number = |n: Option<u64>| n.map(|n| Value::Integer(n.cast_signed()));
@@ -148,7 +147,8 @@ impl Flags {
             };
             put(&mut table, key.trim(), value_of(value.trim()))?;
         }
-        let mut config: Config = table.try_into().context("settings")?;
+        let mut config: Config =
+            table.try_into().map_err(|error: toml::de::Error| anyhow!("settings: {}", error.message()))?;
         // One seed for all, unless a file gives a part its own.
         for seed in [&mut config.split.seed, &mut config.evolution.seed, &mut config.corpus.seed] {
             if *seed == 0 {
@@ -173,8 +173,17 @@ impl Config {
     }
 }
 
-/// `later` over `table`, table by table.
+/// One sentence with file and line.
+fn located(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    anyhow!("{} line {}: {}", path.display(), before.matches('\n').count() + 1, error.message())
+}
+
+/// `later` over `table`, table by table. Where the `kind` changes, the fields of the other kind go.
 fn merge(table: &mut Table, later: Table) {
+    if later.get("kind").is_some_and(|kind| table.get("kind") != Some(kind)) {
+        table.clear();
+    }
     for (key, value) in later {
         match (table.get_mut(&key), value) {
             (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),

@@ -70,21 +70,21 @@ pub struct Rollout {
 /// The policy as it is now, on a rollout's tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenEvaluation {
-    /// log pi(token), [T].
+    /// log pi(token), `[T]`.
     pub log_probs: Vec<f64>,
-    /// V(state), [T].
+    /// V(state), `[T]`.
     pub values: Vec<f64>,
-    /// Entropy of the next-token distribution in nats, [T].
+    /// Entropy of the next-token distribution in nats, `[T]`.
     pub entropies: Vec<f64>,
 }
 
 /// The derivative of an objective to be minimised by each entry of a [`TokenEvaluation`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveGradient {
-    /// By log pi(token), [T].
+    /// By log pi(token), `[T]`.
     pub log_probs: Vec<f64>,
-    /// By V(state), [T].
+    /// By V(state), `[T]`.
     pub values: Vec<f64>,
-    /// By the entropy, [T].
+    /// By the entropy, `[T]`.
     pub entropies: Vec<f64>,
 }

@@ -28,7 +28,7 @@ pub struct PreferenceWriter {
 
 enum Output {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 #[derive(Serialize)]
@@ -77,7 +77,7 @@ impl PreferenceWriter {
         let file = File::create(&partial).map_err(|error| DataError::io("create", &partial, error))?;
         let file = BufWriter::new(file);
         let output = if path.extension().is_some_and(|extension| extension == "gz") {
-            Output::Gzip(GzEncoder::new(file, Compression::default()))
+            Output::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
         } else {
             Output::Plain(file)
         };
