@@ -59,7 +59,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (device, why) = Device::choose(config.model.device)?;
     ser::model::set_threads(config.run.threads);
     eprintln!("{why}");
-    let out = arguments.out.or_else(|| config.run.out.clone()).unwrap_or_else(|| PathBuf::from("runs/demo"));
+    let out = match arguments.out.or_else(|| config.run.out.clone()) {
+        Some(out) => out,
+        None if config.run.data.is_none() => PathBuf::from("runs/demo"),
+        None => anyhow::bail!("--data needs --out FOLDER for the run"),
+    };
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
 
     // Everything that may be wrong with settings and input is found before a folder is made.
