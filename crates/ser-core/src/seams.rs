@@ -183,8 +183,23 @@ pub trait Policy: Generator {
 pub enum Verdict {
     /// One answer is better.
     Prefers(Side),
-    /// Neither is, or the judge contradicts itself.
+    /// Neither is.
     Tie,
+    /// The judge contradicts itself: asked in both orders, it prefers one answer in the first and not the same in the
+    /// second. Counts as a tie.
+    Contradiction,
+    /// No verdict: the judge gave no answer, or none that can be read. Counted apart, neither win, tie nor loss.
+    Failure,
+}
+
+impl Verdict {
+    /// The verdict on the same pair with A and B changed about.
+    pub fn swapped(self) -> Self {
+        match self {
+            Verdict::Prefers(side) => Verdict::Prefers(side.other()),
+            same => same,
+        }
+    }
 }
 
 /// Compares the two answers of pairs.
@@ -192,8 +207,20 @@ pub trait Judge: Send {
     /// Why no verdict came.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// One verdict per pair, in order.
+    /// One verdict per pair, in order. A pair that cannot be judged is a [`Verdict::Failure`]; an error means that the
+    /// judge as a whole does not work.
     fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, Self::Error>;
+
+    /// [`judge`](Judge::judge), with progress. An implementation that is slow reports as it goes, and stops when told.
+    fn judge_observed(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Verdict>, Self::Error> {
+        let _ = (stage, observer);
+        self.judge(pairs)
+    }
 }
 
 /// Hears how long work goes, and may stop it.

@@ -71,7 +71,7 @@ impl Bootstrap {
         }
         let n = trials as f64;
         let value = successes as f64 / n;
-        let free_end = ((1.0 - self.confidence) / 2.0).powf(1.0 / n);
+        let free_end = self.tail().powf(1.0 / n);
         let (low, high) = match successes {
             0 => (0.0, 1.0 - free_end),
             s if s == trials => (free_end, 1.0),
@@ -120,11 +120,15 @@ impl Bootstrap {
         Ok(Estimate { value: (wins as f64 - losses as f64) / n, low, high, pairs: trials })
     }
 
+    /// The share of the resamples beyond either end of the interval.
+    pub(crate) fn tail(&self) -> f64 {
+        (1.0 - self.confidence) / 2.0
+    }
+
     /// The ends of the central share `confidence` of the draws, interpolated linearly between neighbours.
-    fn percentiles(&self, mut draws: Vec<f64>) -> (f64, f64) {
+    pub(crate) fn percentiles(&self, mut draws: Vec<f64>) -> (f64, f64) {
         draws.sort_by(f64::total_cmp);
-        let tail = (1.0 - self.confidence) / 2.0;
-        (quantile(&draws, tail), quantile(&draws, 1.0 - tail))
+        (quantile(&draws, self.tail()), quantile(&draws, 1.0 - self.tail()))
     }
 }
 
@@ -133,7 +137,7 @@ fn count(outcomes: impl Iterator<Item = bool>) -> u64 {
 }
 
 /// A binomial draw; `p` is a ratio of counts, so the distribution always exists.
-fn binomial(n: u64, p: f64, rng: &mut ChaCha8Rng) -> u64 {
+pub(crate) fn binomial(n: u64, p: f64, rng: &mut ChaCha8Rng) -> u64 {
     Binomial::new(n, p.clamp(0.0, 1.0)).map_or(0, |b| b.sample(rng))
 }
 

@@ -106,6 +106,7 @@ fn sample() -> Report {
             baseline(BaselineKind::Oracle, 869, 4205, 4205),
         ],
         calibration: Some(Calibration::measure(&scores, 10, Binning::EqualWidth).unwrap()),
+        policy: None,
         subsets: vec![SubsetAccuracy { subset: "chat & talk".into(), accuracy: evaluation(900).accuracy }],
         warnings: vec!["Scores drifted by <0.3> between loops 1 and 2.".to_owned()],
         timing: Timing {
@@ -228,6 +229,7 @@ fn an_empty_report_is_still_a_page() {
         baselines: Vec::new(),
         calibration: None,
         subsets: Vec::new(),
+        policy: None,
         warnings: Vec::new(),
         timing: Timing::default(),
     };

@@ -72,6 +72,7 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
         baselines,
         calibration: Some(Calibration::measure(&chosen.test.chosen_first, BINS, Binning::EqualWidth)?),
         subsets: Vec::new(),
+        policy: None,
         warnings,
         timing: timing(run),
     };

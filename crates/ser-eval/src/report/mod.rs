@@ -2,12 +2,15 @@
 
 mod file;
 mod headline;
+mod policy;
 mod text;
 
 use std::collections::BTreeMap;
 
 use ser_core::{FitSummary, LearningStatus};
 use serde::{Deserialize, Serialize};
+
+pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
 
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
 
@@ -42,6 +45,9 @@ pub struct Report {
     /// Accuracy of SER's model on the named parts of the test set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subsets: Vec<SubsetAccuracy>,
+    /// Policies trained and compared; none where the run trained no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyReport>,
     /// What the reader should know before trusting the rest, a sentence each.
     pub warnings: Vec<String>,
     /// All that depends on the clock.

@@ -1,0 +1,178 @@
+//! What a run says of its policies: how they were trained, who wins, and what they answer.
+
+use std::sync::Arc;
+
+use ser_core::{Pair, Side, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::{Bootstrap, Estimate, EvalError, VerdictCounts, length_controlled};
+
+/// The policy half of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Trainings, in the order in which they ran.
+    pub stages: Vec<PolicyStage>,
+    /// Who wins against whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
+    /// Answers of the policies to the same prompts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
+}
+
+/// How a policy is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyTraining {
+    /// On chosen answers.
+    Sft,
+    /// On pairs, without a reward model.
+    Dpo,
+    /// Against a reward.
+    Ppo,
+}
+
+/// One training of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyStage {
+    /// As a person reads it, and as comparisons name the policy: `SFT`, `PPO-SER`, `PPO-Full`.
+    pub name: String,
+    /// How.
+    pub training: PolicyTraining,
+    /// The KL that the controller aims at, in the unit of `objective/kl`; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_kl: Option<f64>,
+    /// Figures over steps.
+    pub curves: Vec<Curve>,
+}
+
+/// A figure over steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// TRL's name: `loss`, `eval_loss`, `objective/scores`, `objective/kl`, ...
+    pub metric: String,
+    /// Steps, from 1, rising.
+    pub steps: Vec<u64>,
+    /// The figure at each of them, finite.
+    pub values: Vec<f64>,
+}
+
+impl PolicyStage {
+    /// A stage without curves yet.
+    pub fn new(name: impl Into<String>, training: PolicyTraining) -> Self {
+        PolicyStage { name: name.into(), training, target_kl: None, curves: Vec::new() }
+    }
+
+    /// Appends a step's figures, in the form in which `ser_core::Event::Metrics` has them. Values that are NaN or
+    /// infinite (a figure that a step does not have) are left out, since a report cannot hold them.
+    pub fn record(&mut self, step: u64, values: &[(&str, f64)]) {
+        for &(metric, value) in values.iter().filter(|(_, value)| value.is_finite()) {
+            let place = self.curves.iter().position(|curve| curve.metric == metric).unwrap_or_else(|| {
+                self.curves.push(Curve { metric: metric.to_owned(), steps: Vec::new(), values: Vec::new() });
+                self.curves.len() - 1
+            });
+            if let Some(curve) = self.curves.get_mut(place) {
+                curve.steps.push(step);
+                curve.values.push(value);
+            }
+        }
+    }
+
+    /// The curve of a metric, if it was recorded.
+    pub fn curve(&self, metric: &str) -> Option<&Curve> {
+        self.curves.iter().find(|curve| curve.metric == metric)
+    }
+}
+
+/// A judge's verdicts on a policy's answers against another's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Whose wins are counted.
+    pub policy: String,
+    /// The other.
+    pub against: String,
+    /// Who judged, as a person reads it.
+    pub judge: String,
+    /// Wins, ties, losses, and what could not be judged.
+    pub counts: VerdictCounts,
+    /// (wins + ties / 2) / judged; none without a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub win_rate: Option<Estimate>,
+    /// Of the win rate; none with fewer than two verdicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+    /// The win rate at equal length, see [`length_controlled`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_controlled: Option<Estimate>,
+    /// Mean length of the answers in characters, the policy's first; none without a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_lengths: Option<[f64; 2]>,
+}
+
+impl Comparison {
+    /// From a judge's verdicts on pairs whose answer A is `policy`'s and whose answer B is `against`'s.
+    ///
+    /// # Errors
+    /// [`EvalError::LengthMismatch`], and what [`Bootstrap::check`] says.
+    pub fn measure(
+        policy: impl Into<String>,
+        against: impl Into<String>,
+        judge: impl Into<String>,
+        pairs: &[Arc<Pair>],
+        verdicts: &[Verdict],
+        bootstrap: &Bootstrap,
+    ) -> Result<Self, EvalError> {
+        if pairs.len() != verdicts.len() {
+            return Err(EvalError::LengthMismatch {
+                left_name: "the pairs",
+                left: pairs.len(),
+                right_name: "the verdicts",
+                right: verdicts.len(),
+            });
+        }
+        let length = |pair: &Pair, side| pair.response(side).chars().count() as f64;
+        let counts = VerdictCounts::of(verdicts);
+        let (mut outcomes, mut differences) = (Vec::new(), Vec::new());
+        for (pair, verdict) in pairs.iter().zip(verdicts) {
+            outcomes.push(match verdict {
+                Verdict::Prefers(Side::A) => 1.0,
+                Verdict::Prefers(Side::B) => 0.0,
+                Verdict::Tie | Verdict::Contradiction => 0.5,
+                Verdict::Failure => continue,
+            });
+            differences.push(length(pair, Side::A) - length(pair, Side::B));
+        }
+        let mean = |side| pairs.iter().map(|pair| length(pair, side)).sum::<f64>() / pairs.len() as f64;
+        Ok(Comparison {
+            policy: policy.into(),
+            against: against.into(),
+            judge: judge.into(),
+            counts,
+            win_rate: counts.win_rate(bootstrap)?,
+            standard_error: counts.standard_error(),
+            length_controlled: length_controlled(&outcomes, &differences, bootstrap)?,
+            mean_lengths: (!pairs.is_empty()).then(|| [mean(Side::A), mean(Side::B)]),
+        })
+    }
+}
+
+/// A prompt with what policies answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The prompt, as a person reads it.
+    pub prompt: String,
+    /// The answers, in the order of the stages.
+    pub answers: Vec<SampleAnswer>,
+}
+
+/// A policy's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleAnswer {
+    /// The policy's name.
+    pub policy: String,
+    /// What it says.
+    pub text: String,
+    /// Its reward, where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f64>,
+}
