@@ -40,7 +40,7 @@ impl Default for Sampling {
 }
 
 /// One sampled answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// The text, without the end token or stop text.
     pub text: String,
@@ -51,7 +51,7 @@ pub struct Response {
 }
 
 /// A sampled answer with what PPO needs of it; arrays have one entry per response token.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rollout {
     /// Which of the prompts handed in.
     pub prompt: usize,
@@ -63,6 +63,8 @@ pub struct Rollout {
     pub log_probs: Vec<f64>,
     /// log pi_ref(token) under the reference.
     pub reference_log_probs: Vec<f64>,
+    /// KL(policy || reference) of each token's whole next-token distribution in nats, where it was asked for.
+    pub full_kl: Option<Vec<f64>>,
     /// V(state) before each token.
     pub values: Vec<f64>,
 }

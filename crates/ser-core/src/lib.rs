@@ -11,12 +11,12 @@ mod status;
 pub mod testing;
 
 pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
-pub use observe::{Control, Event, Silent};
+pub use observe::{Control, Event, Silent, StepOutcome};
 pub use pair::{Message, Pair, PairId, RawText, Role, Side};
 pub use preference::{Origin, Preference, PseudoLabel};
 pub use score::{PairProbabilities, PairScores, Probability, RawScore};
 pub use seams::{
-    BoxError, FitSummary, Generator, Judge, Learner, LossOutput, Observer, PairLoss, PairSource, PairTarget, Policy,
-    Scorer, Screening, StatusRule, Verdict,
+    BoxError, FitSummary, Generator, Judge, Learner, LossOutput, Objective, Observer, PairLoss, PairSource, PairTarget,
+    Policy, Reward, Scorer, Screening, StatusRule, Training, Verdict,
 };
 pub use status::LearningStatus;

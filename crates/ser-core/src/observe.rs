@@ -43,6 +43,15 @@ pub enum Event<'a> {
     },
 }
 
+/// What a step of a training has to say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepOutcome {
+    /// Figures under the field's names (TRL's), as [`Event::Metrics`] takes them.
+    pub values: Vec<(&'static str, f64)>,
+    /// Sentences for the person who watches: warnings, say.
+    pub notes: Vec<String>,
+}
+
 /// What an [`Observer`] answers: whether the work goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

@@ -3,7 +3,7 @@
 //! A run of the method reads pairs from a [`PairSource`], fits a [`Learner`] on the labelled ones with a
 //! [`PairLoss`], lets the same model score the rest as a [`Scorer`], asks a [`StatusRule`] which scores to trust,
 //! fits again, and tells an [`Observer`] how it goes. Then a [`Policy`], which is a [`Generator`], is steered by
-//! that scorer, and a [`Judge`] compares its answers.
+//! that scorer, or by any other [`Reward`], and a [`Judge`] compares its answers.
 //!
 //! Methods take `&mut self` and implementors are `Send`, not `Sync`: a tensor is not. Closures implement the traits
 //! of one method.
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Control, Event, LearningStatus, Message, ObjectiveGradient, Pair, PairProbabilities, PairScores, Preference,
-    Response, Rollout, Sampling, Side, TokenEvaluation,
+    Response, Rollout, Sampling, Side, StepOutcome, TokenEvaluation,
 };
 
 /// An error of an implementation that this workspace knows nothing of.
@@ -158,23 +158,107 @@ pub trait Generator: Send {
     fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, Self::Error>;
 }
 
+/// Says what answers are worth.
+///
+/// A reward model is one by way of its scores; a closure from prompt and answer to a number is one as it stands. It
+/// sees texts, so it may use another tokenizer than the policy, or none.
+pub trait Reward: Send {
+    /// Why answers could not be rewarded.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// One finite number per prompt and answer, in order.
+    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, Self::Error>;
+}
+
+/// A mini-batch's objective: from the policy as it is now on each of its rollouts to the derivative of the loss, one
+/// for one and in order.
+pub type Objective<'a> = dyn FnMut(&[TokenEvaluation]) -> Result<Vec<ObjectiveGradient>, BoxError> + 'a;
+
 /// A generator that PPO can steer.
+///
+/// The trainer's contract: a step is one [`rollout`](Policy::rollout), then optimizer steps of one or more
+/// [`accumulate`](Policy::accumulate) and one [`step`](Policy::step) each. `snapshot` writes weights, value head,
+/// optimizer state and whatever later draws depend on into a folder that exists and is empty; `restore` brings exactly
+/// that state back. Gradients that wait for their step are no part of it. The same state and the same calls give the
+/// same result.
 pub trait Policy: Generator {
-    /// Samples one answer per prompt, with log-probabilities of policy and reference and values.
+    /// Samples one answer per prompt, with log-probabilities of policy and reference and values, and with the KL
+    /// divergence of whole distributions if `full_kl`.
     fn rollout(
         &mut self,
         prompts: &[Vec<Message>],
         sampling: &Sampling,
+        full_kl: bool,
     ) -> Result<Vec<Rollout>, <Self as Generator>::Error>;
 
-    /// One optimizer step on `batch`: evaluates the policy on each rollout, asks `objective` (rollout's place in
-    /// `batch`, evaluation) for the gradient, and descends the mean.
-    #[allow(clippy::type_complexity)]
-    fn update(
+    /// Evaluates the policy on a mini-batch, asks `objective` once for the gradient by all of the evaluations, and
+    /// adds `weight` times the gradient by the weights to those that wait.
+    fn accumulate(
         &mut self,
-        batch: &[&Rollout],
-        objective: &mut dyn FnMut(usize, &TokenEvaluation) -> Result<ObjectiveGradient, BoxError>,
+        mini_batch: &[&Rollout],
+        weight: f64,
+        objective: &mut Objective<'_>,
     ) -> Result<(), <Self as Generator>::Error>;
+
+    /// One optimizer step along the gradients that wait, of which none are left. Returns their norm.
+    fn step(&mut self, learning_rate: f64) -> Result<f64, <Self as Generator>::Error>;
+
+    /// The ids that end an answer; may be empty.
+    fn end_tokens(&self) -> Vec<u32>;
+
+    /// Writes the policy's state into an empty folder.
+    fn snapshot(&mut self, folder: &Path) -> Result<(), <Self as Generator>::Error>;
+
+    /// Brings back a state written by [`snapshot`](Policy::snapshot).
+    fn restore(&mut self, folder: &Path) -> Result<(), <Self as Generator>::Error>;
+}
+
+/// A training that goes step by step, and may stop and go on between any two: SFT, DPO, PPO.
+///
+/// Its contract: steps are counted from 0; `snapshot` writes everything the later steps depend on into a folder that
+/// exists and is empty, and `restore` brings exactly that state back, into a training that was made with the same
+/// settings and data. The same state gives the same next step, to the last bit where the arithmetic allows.
+pub trait Training: Send {
+    /// Why a step failed, or a state could not be written or read.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// How many steps are done.
+    fn done(&self) -> u64;
+
+    /// How many there are in all.
+    fn total(&self) -> u64;
+
+    /// Takes the next step.
+    fn step(&mut self) -> Result<StepOutcome, Self::Error>;
+
+    /// [`step`](Training::step), of which an observer is told under the name of the stage.
+    fn step_observed(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<Control, Self::Error> {
+        let outcome = self.step()?;
+        let step = self.done();
+        let mut stop = false;
+        for text in &outcome.notes {
+            stop |= observer.observe(&Event::Note { text }) == Control::Stop;
+        }
+        stop |= observer.observe(&Event::Metrics { stage, step, values: &outcome.values }) == Control::Stop;
+        stop |= observer.observe(&Event::Advanced { stage, done: step }) == Control::Stop;
+        Ok(if stop { Control::Stop } else { Control::Continue })
+    }
+
+    /// Writes the training's state into an empty folder.
+    fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error>;
+
+    /// Brings back a state written by [`snapshot`](Training::snapshot).
+    fn restore(&mut self, folder: &Path) -> Result<(), Self::Error>;
+
+    /// Writes what came of it into an empty folder: the same as a snapshot, unless less will do.
+    fn save(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.snapshot(folder)
+    }
+
+    /// Brings back what [`save`](Training::save) wrote; the training is then done.
+    fn load(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.restore(folder)
+    }
 }
 
 /// A comparison's outcome.
@@ -238,6 +322,17 @@ where
 
     fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, E> {
         self(pairs)
+    }
+}
+
+impl<F> Reward for F
+where
+    F: FnMut(&[Message], &str) -> f64 + Send,
+{
+    type Error = std::convert::Infallible;
+
+    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, Self::Error> {
+        Ok(answers.iter().map(|(prompt, answer)| self(prompt, answer)).collect())
     }
 }
 

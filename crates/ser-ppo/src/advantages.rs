@@ -18,22 +18,19 @@ pub struct ScoredRollout<'a> {
     /// `false` for response tokens that the policy did not choose (a tool's output, say), `[T]`. They are never read,
     /// earn nothing and teach nothing; GAE passes them as steps with no reward and a value of 0, as TRL does.
     pub mask: Option<&'a [bool]>,
-    /// KL(policy || reference) of each token's whole distribution, `[T]` ([`full_kl`](crate::full_kl)); only
-    /// [`KlPenalty::Full`] needs it.
-    pub full_kl: Option<&'a [f64]>,
 }
 
 impl<'a> ScoredRollout<'a> {
     /// A rollout all of whose tokens are the policy's.
     pub fn new(rollout: &'a Rollout, score: f64) -> Self {
-        ScoredRollout { rollout, score, at_limit: false, mask: None, full_kl: None }
+        ScoredRollout { rollout, score, at_limit: false, mask: None }
     }
 
     /// Each token's KL penalty, 0 where the mask is `false`.
     fn kl(&self, place: usize, penalty: KlPenalty) -> Result<Vec<f64>, PpoError> {
-        let kl: Vec<f64> = match (penalty, self.full_kl) {
+        let kl: Vec<f64> = match (penalty, &self.rollout.full_kl) {
             (KlPenalty::Full, None) => return Err(PpoError::NoFullKl { rollout: place }),
-            (KlPenalty::Full, Some(full)) => full.to_vec(),
+            (KlPenalty::Full, Some(full)) => full.clone(),
             _ => {
                 let pairs = self.rollout.log_probs.iter().zip(&self.rollout.reference_log_probs);
                 pairs.map(|(p, q)| penalty.penalty(*p, *q).unwrap_or(f64::NAN)).collect()
@@ -47,7 +44,7 @@ impl<'a> ScoredRollout<'a> {
         let rollout = self.rollout;
         check_response(place, rollout, self.mask)?;
         let tokens = rollout.response.tokens.len();
-        if let Some(full) = self.full_kl {
+        if let Some(full) = &rollout.full_kl {
             check_length(place, "full_kl", full.len(), tokens)?;
         }
         let reference = &rollout.reference_log_probs;

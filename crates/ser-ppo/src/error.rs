@@ -106,20 +106,6 @@ pub enum PpoError {
         /// How many rollouts there are.
         rollouts: usize,
     },
-    /// A place outside the batch.
-    #[error("rollout {rollout} was asked for, but there are only {rollouts}")]
-    NoSuchRollout {
-        /// The place asked for.
-        rollout: usize,
-        /// How many there are.
-        rollouts: usize,
-    },
-    /// An update that did not look at all of its rollouts.
-    #[error("rollout {rollout} of the update was never evaluated; the policy must ask for every rollout's gradient")]
-    NotEvaluated {
-        /// The rollout's place.
-        rollout: usize,
-    },
     /// A number of a token that is none.
     #[error("rollout {rollout}, token {token}: its {what} is {value}; training has diverged, or the model is broken")]
     NotFinite {
@@ -154,7 +140,7 @@ pub enum PpoError {
     /// The exact KL is asked for but was not handed over.
     #[error(
         "rollout {rollout}: ppo.kl_penalty is full, which needs the KL divergence of each token's whole distribution; \
-         set ScoredRollout::full_kl, or use another penalty"
+         ask the policy for full_kl in its rollouts, or use another penalty"
     )]
     NoFullKl {
         /// The rollout's place.

@@ -21,7 +21,7 @@ pub use error::PpoError;
 pub use gae::{gae, returns};
 pub use kl::{KlEstimator, KlPenalty, full_kl};
 pub use masked::{MaskedRow, masked_mean, masked_var, masked_whiten};
-pub use objective::{MiniBatchLoss, Sample, UpdateObjective};
+pub use objective::{MiniBatchLoss, Sample};
 pub use plan::ResponseLength;
 pub use scaling::{RewardScaling, RunningMoments, ScoreNormalization};
 pub use settings::{Ppo, PpoSettings};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantages::{Targets, check_finite, check_length, check_response};
 use crate::masked::counts;
-use crate::{Ppo, PpoError, PpoSettings, clipped_surrogate, clipped_value_loss, probability_ratio};
+use crate::{Ppo, PpoError, clipped_surrogate, clipped_value_loss, probability_ratio};
 
 /// A rollout and what its tokens are to teach.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +39,13 @@ pub struct MiniBatchLoss {
     pub ratio: f64,
     /// How many tokens count.
     pub tokens: usize,
-    /// Whether the ratio guard made any of its gradient 0.
+    /// Whether the ratio guard made its gradient 0.
     pub skipped: bool,
 }
 
 /// Sums over one rollout's tokens that count.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    tokens: usize,
     policy: f64,
     value: f64,
     entropy: f64,
@@ -55,12 +54,6 @@ struct Sums {
     clipped: f64,
     value_clipped: f64,
     ratio: f64,
-}
-
-impl Sums {
-    fn over_threshold(&self, settings: &PpoSettings) -> bool {
-        self.ratio > settings.ratio_threshold * self.tokens as f64
-    }
 }
 
 impl Ppo {
@@ -91,20 +84,11 @@ impl Ppo {
             sums.push(sum);
             gradients.push(gradient);
         }
-        let all: Vec<&Sums> = sums.iter().collect();
-        let whole = Sums { tokens, ratio: sums.iter().map(|s| s.ratio).sum(), ..Sums::default() };
-        let skipped = whole.over_threshold(self.settings());
-        if skipped {
+        let loss = self.combine(&sums, tokens);
+        if loss.skipped {
             gradients.iter_mut().for_each(clear);
         }
-        Ok((self.combine(&all, |_| skipped), gradients))
-    }
-
-    /// One optimizer step's objective, for [`Policy::update`](ser_core::Policy::update) on the samples' rollouts.
-    ///
-    /// `samples` are split into mini-batches of `mini_batch_size`; the mean of their losses is what is descended.
-    pub fn update_objective<'a>(&'a self, samples: &'a [Sample<'a>]) -> UpdateObjective<'a> {
-        UpdateObjective { ppo: self, samples, sums: vec![None; samples.len()] }
+        Ok((loss, gradients))
     }
 
     /// Whether the rest of a step's epochs is left out: the mean of log pi_old - log pi over an epoch's tokens is more
@@ -143,7 +127,6 @@ impl Ppo {
             let policy = clipped_surrogate(log_prob, old_log_prob, advantage, settings.clip_range);
             let critic = clipped_value_loss(value, old_value, return_, settings.value_clip_range);
             let moved = log_prob - old_log_prob;
-            sums.tokens += 1;
             sums.policy += policy.value;
             sums.value += critic.value;
             sums.entropy += entropy;
@@ -160,72 +143,27 @@ impl Ppo {
         Ok((sums, gradient))
     }
 
-    /// Means over the tokens of `sums`; those for which `skipped` says so add nothing to the losses.
-    fn combine(&self, sums: &[&Sums], skipped: impl Fn(&Sums) -> bool) -> MiniBatchLoss {
-        let tokens: usize = sums.iter().map(|s| s.tokens).sum();
-        let mean = |of: &dyn Fn(&Sums) -> f64| sums.iter().map(|s| of(s)).sum::<f64>() / tokens as f64;
-        let kept = |of: &dyn Fn(&Sums) -> f64| mean(&|s| if skipped(s) { 0.0 } else { of(s) });
-        let (policy, value, bonus) = (kept(&|s| s.policy), kept(&|s| s.value), kept(&|s| s.entropy));
+    /// Means over the mini-batch's `tokens`.
+    fn combine(&self, sums: &[Sums], tokens: usize) -> MiniBatchLoss {
         let settings = self.settings();
+        let mean = |of: fn(&Sums) -> f64| sums.iter().map(of).sum::<f64>() / tokens as f64;
+        let (ratio, entropy) = (mean(|s| s.ratio), mean(|s| s.entropy));
+        let skipped = ratio > settings.ratio_threshold;
+        let kept = |of| if skipped { 0.0 } else { mean(of) };
+        let (policy, value, bonus) = (kept(|s| s.policy), kept(|s| s.value), if skipped { 0.0 } else { entropy });
         MiniBatchLoss {
             total: policy + settings.value_coefficient * value - settings.entropy_coefficient * bonus,
             policy,
             value,
-            entropy: mean(&|s| s.entropy),
-            approx_kl: mean(&|s| s.approx_kl),
-            policy_kl: mean(&|s| s.policy_kl),
-            clip_fraction: mean(&|s| s.clipped),
-            value_clip_fraction: mean(&|s| s.value_clipped),
-            ratio: mean(&|s| s.ratio),
+            entropy,
+            approx_kl: mean(|s| s.approx_kl),
+            policy_kl: mean(|s| s.policy_kl),
+            clip_fraction: mean(|s| s.clipped),
+            value_clip_fraction: mean(|s| s.value_clipped),
+            ratio,
             tokens,
-            skipped: sums.iter().any(|s| skipped(s)),
+            skipped,
         }
-    }
-}
-
-/// One optimizer step's objective: gives each rollout's gradient, and keeps the losses.
-///
-/// A policy asks for one rollout's gradient at a time, so the ratio guard looks at one rollout at a time too: one
-/// whose mean ratio is over the threshold adds nothing. With mini-batches of 1 that is the mini-batch.
-#[derive(Debug)]
-pub struct UpdateObjective<'a> {
-    ppo: &'a Ppo,
-    samples: &'a [Sample<'a>],
-    sums: Vec<Option<Sums>>,
-}
-
-impl UpdateObjective<'_> {
-    /// The gradient for the sample at `place`, such that the mean over all samples of
-    /// `sum(gradient * derivative of the evaluation)` is the derivative of the mean of the mini-batches' losses.
-    pub fn gradient(&mut self, place: usize, evaluation: &TokenEvaluation) -> Result<ObjectiveGradient, PpoError> {
-        let rollouts = self.samples.len();
-        let size = self.ppo.settings().mini_batch_size;
-        let (Some(sample), Some(slot), Some(mini_batch)) =
-            (self.samples.get(place), self.sums.get_mut(place), self.samples.chunks(size).nth(place / size))
-        else {
-            return Err(PpoError::NoSuchRollout { rollout: place, rollouts });
-        };
-        let mini_batches = rollouts.div_ceil(size) as f64;
-        let weight = rollouts as f64 / (mini_batches * count_tokens(mini_batch) as f64);
-        let (sums, mut gradient) = self.ppo.rollout_loss(place, sample, evaluation, weight)?;
-        if sums.over_threshold(self.ppo.settings()) {
-            clear(&mut gradient);
-        }
-        *slot = Some(sums);
-        Ok(gradient)
-    }
-
-    /// The mini-batches' losses, once every sample has been evaluated.
-    pub fn finish(self) -> Result<Vec<MiniBatchLoss>, PpoError> {
-        if let Some(rollout) = self.sums.iter().position(Option::is_none) {
-            return Err(PpoError::NotEvaluated { rollout });
-        }
-        let settings = self.ppo.settings();
-        let combine = |chunk: &[Option<Sums>]| {
-            let sums: Vec<&Sums> = chunk.iter().flatten().collect();
-            self.ppo.combine(&sums, |s| s.over_threshold(settings))
-        };
-        Ok(self.sums.chunks(settings.mini_batch_size).map(combine).collect())
     }
 }
 

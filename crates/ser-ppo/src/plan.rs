@@ -63,13 +63,13 @@ impl Ppo {
     }
 
     /// The places 0..`rollouts` in the order of one epoch of one step, split into optimizer steps of
-    /// `mini_batch_size * gradient_accumulation_steps` rollouts (the last may have fewer).
-    pub fn updates(&self, rollouts: usize, step: u64, epoch: u64) -> Vec<Vec<usize>> {
+    /// `gradient_accumulation_steps` mini-batches of `mini_batch_size` rollouts (the last may have fewer).
+    pub fn updates(&self, rollouts: usize, step: u64, epoch: u64) -> Vec<Vec<Vec<usize>>> {
         let settings = self.settings();
         let mut order: Vec<usize> = (0..rollouts).collect();
         order.shuffle(&mut generator(settings.seed, step, Purpose::Order { epoch }));
-        let size = settings.mini_batch_size * settings.gradient_accumulation_steps;
-        order.chunks(size).map(<[usize]>::to_vec).collect()
+        let mini_batches: Vec<Vec<usize>> = order.chunks(settings.mini_batch_size).map(<[usize]>::to_vec).collect();
+        mini_batches.chunks(settings.gradient_accumulation_steps).map(<[Vec<usize>]>::to_vec).collect()
     }
 }
 

@@ -123,6 +123,7 @@ fn rollout(tokens: &[u32], log_probs: &[f64], reference: &[f64], values: &[f64])
         log_probs: log_probs.to_vec(),
         reference_log_probs: reference.to_vec(),
         values: values.to_vec(),
+        full_kl: None,
     }
 }
 
@@ -131,19 +132,21 @@ fn rewards_advantages_returns_and_objective() {
     let golden = golden();
     assert_eq!(golden.advantages.len(), 7);
     for case in &golden.advantages {
-        let rollouts: Vec<Rollout> = (0..case.tokens.len())
-            .map(|i| rollout(&case.tokens[i], &case.log_probs[i], &case.reference_log_probs[i], &case.values[i]))
-            .collect();
         let full: Option<Rows> = case.policy.as_ref().zip(case.reference.as_ref()).map(|(policy, reference)| {
             let row = |(p, q): (&Rows, &Rows)| p.iter().zip(q).map(|(p, q)| full_kl(p, q).unwrap()).collect();
             policy.iter().zip(reference).map(row).collect()
         });
+        let rollouts: Vec<Rollout> = (0..case.tokens.len())
+            .map(|i| Rollout {
+                full_kl: full.as_ref().map(|f| f[i].clone()),
+                ..rollout(&case.tokens[i], &case.log_probs[i], &case.reference_log_probs[i], &case.values[i])
+            })
+            .collect();
         let batch: Vec<ScoredRollout<'_>> = rollouts
             .iter()
             .enumerate()
             .map(|(i, rollout)| ScoredRollout {
                 mask: case.mask.as_ref().map(|m| m[i].as_slice()),
-                full_kl: full.as_ref().map(|f| f[i].as_slice()),
                 ..ScoredRollout::new(rollout, case.scores[i])
             })
             .collect();

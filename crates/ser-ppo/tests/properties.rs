@@ -140,36 +140,6 @@ proptest! {
         }
     }
 
-    /// What `Policy::update` descends, the mean over rollouts, is the mean of the mini-batches' losses.
-    #[test]
-    fn one_rollout_at_a_time_gives_the_mini_batches_gradient(ppo in ppo(), batch in batch()) {
-        let data = Data::new(&batch);
-        let samples = data.samples();
-        let (size, rollouts) = (ppo.settings().mini_batch_size, samples.len());
-        let mut expected = Vec::new();
-        let mut losses = Vec::new();
-        for (samples, evaluations) in samples.chunks(size).zip(data.evaluations.chunks(size)) {
-            let (loss, gradients) = ppo.mini_batch_loss(samples, evaluations).unwrap();
-            losses.push(loss);
-            expected.extend(gradients);
-        }
-        let mut objective = ppo.update_objective(&samples);
-        // In any order, and more than once.
-        let mut ours = vec![None; rollouts];
-        for place in (0..rollouts).rev().chain(0..rollouts) {
-            ours[place] = Some(objective.gradient(place, &data.evaluations[place]).unwrap());
-        }
-        prop_assert_eq!(objective.finish().unwrap(), losses.clone());
-        for (ours, expected) in ours.iter().flatten().zip(&expected) {
-            let (mine, theirs) = (ours.log_probs.iter().chain(&ours.values).chain(&ours.entropies),
-                expected.log_probs.iter().chain(&expected.values).chain(&expected.entropies));
-            for (a, b) in mine.zip(theirs) {
-                let (a, b) = (a / rollouts as f64, b / losses.len() as f64);
-                prop_assert!((a - b).abs() < 1e-12, "{a} {b}");
-            }
-        }
-    }
-
     #[test]
     fn an_unmoved_policy_has_ratio_one_and_loss_minus_the_mean_advantage(ppo in ppo(), batch in batch()) {
         let batch: Vec<Vec<Token>> =

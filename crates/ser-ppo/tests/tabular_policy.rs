@@ -1,134 +1,24 @@
-//! A policy that is a table learns by this crate: through ser-core's `Policy`, with its own hand-written gradients.
+//! A policy that is a table learns by this crate, through ser-core's `Policy`.
 
 #![allow(clippy::unwrap_used)]
 
-use rand::Rng;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use ser_core::{BoxError, Generator, Message, ObjectiveGradient, Policy, Response, Rollout, Sampling, TokenEvaluation};
+use ser_core::testing::TablePolicy;
+use ser_core::{Message, Policy, Rollout, Sampling};
 use ser_ppo::{
-    AdaptiveKl, DiagnosisSettings, KlControl, KlController, Ppo, PpoSettings, ResponseLength, RunningMoments, Sample,
+    AdaptiveKl, DiagnosisSettings, KlControl, KlController, KlPenalty, Ppo, PpoSettings, ResponseLength, RunningMoments, Sample,
     ScoreNormalization, StepStatistics, diagnose,
 };
 
-const VOCABULARY: usize = 5;
-const END: u32 = 0;
-/// The token that the reward is about.
-const LIKED: u32 = 3;
 const LENGTH: usize = 12;
 
-/// Logits and a value for every place of a response, whatever stands before it.
-#[derive(Clone, PartialEq, Debug)]
-struct Table {
-    logits: Vec<[f64; VOCABULARY]>,
-    reference: Vec<[f64; VOCABULARY]>,
-    values: Vec<f64>,
-    learning_rate: f64,
-}
-
-fn log_softmax(logits: &[f64; VOCABULARY]) -> [f64; VOCABULARY] {
-    let total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
-    logits.map(|l| l - total)
-}
-
-impl Table {
-    fn new(learning_rate: f64) -> Self {
-        // The reference seldom ends and likes no token in particular.
-        let logits = vec![[-2.0, 0.0, 0.0, 0.0, 0.0]; LENGTH];
-        Table { reference: logits.clone(), logits, values: vec![0.0; LENGTH], learning_rate }
-    }
-}
-
-impl Generator for Table {
-    type Error = std::io::Error;
-
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> std::io::Result<Vec<Vec<Response>>> {
-        Ok(self.rollout(prompts, sampling)?.into_iter().map(|r| vec![r.response]).collect())
-    }
-}
-
-impl Policy for Table {
-    fn rollout(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> std::io::Result<Vec<Rollout>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
-        let mut sample = |prompt: usize| {
-            let mut rollout = Rollout {
-                prompt,
-                prompt_tokens: vec![1],
-                response: Response { text: String::new(), tokens: Vec::new(), finished: false },
-                log_probs: Vec::new(),
-                reference_log_probs: Vec::new(),
-                values: Vec::new(),
-            };
-            for place in 0..LENGTH.min(sampling.max_new_tokens) {
-                let log_probs = log_softmax(&self.logits[place]);
-                let mut left: f64 = rng.random();
-                let mut token = VOCABULARY - 1;
-                for (candidate, log_prob) in log_probs.iter().enumerate() {
-                    left -= log_prob.exp();
-                    if left < 0.0 {
-                        token = candidate;
-                        break;
-                    }
-                }
-                rollout.response.tokens.push(token as u32);
-                rollout.log_probs.push(log_probs[token]);
-                rollout.reference_log_probs.push(log_softmax(&self.reference[place])[token]);
-                rollout.values.push(self.values[place]);
-                if token as u32 == END {
-                    rollout.response.finished = true;
-                    break;
-                }
-            }
-            rollout
-        };
-        Ok((0..prompts.len()).map(&mut sample).collect())
-    }
-
-    fn update(
-        &mut self,
-        batch: &[&Rollout],
-        objective: &mut dyn FnMut(usize, &TokenEvaluation) -> Result<ObjectiveGradient, BoxError>,
-    ) -> std::io::Result<()> {
-        let mut by_logits = vec![[0.0; VOCABULARY]; LENGTH];
-        let mut by_values = vec![0.0; LENGTH];
-        for (index, rollout) in batch.iter().enumerate() {
-            let tokens = &rollout.response.tokens;
-            let rows: Vec<_> = (0..tokens.len()).map(|place| log_softmax(&self.logits[place])).collect();
-            let entropy = |row: &[f64; VOCABULARY]| -row.iter().map(|l| l.exp() * l).sum::<f64>();
-            let now = TokenEvaluation {
-                log_probs: rows.iter().zip(tokens).map(|(row, token)| row[*token as usize]).collect(),
-                values: self.values[..tokens.len()].to_vec(),
-                entropies: rows.iter().map(entropy).collect(),
-            };
-            let gradient = objective(index, &now).map_err(std::io::Error::other)?;
-            for (place, (row, token)) in rows.iter().zip(tokens).enumerate() {
-                for (k, log_prob) in row.iter().enumerate() {
-                    let p = log_prob.exp();
-                    let chosen = f64::from(u8::from(k == *token as usize));
-                    by_logits[place][k] += gradient.log_probs[place] * (chosen - p)
-                        - gradient.entropies[place] * p * (log_prob + now.entropies[place]);
-                }
-                by_values[place] += gradient.values[place];
-            }
-        }
-        let scale = self.learning_rate / batch.len() as f64;
-        for (logits, by_logits) in self.logits.iter_mut().zip(&by_logits) {
-            logits.iter_mut().zip(by_logits).for_each(|(l, g)| *l -= scale * g);
-        }
-        self.values.iter_mut().zip(&by_values).for_each(|(v, g)| *v -= scale * g);
-        Ok(())
-    }
-}
-
-/// The share of the liked token among a response's tokens.
+/// The share of a letter among a response's tokens.
 fn reward(rollout: &Rollout) -> f64 {
-    let tokens = &rollout.response.tokens;
-    tokens.iter().filter(|t| **t == LIKED).count() as f64 / tokens.len() as f64
+    rollout.response.text.matches('c').count() as f64 / rollout.response.tokens.len() as f64
 }
 
 struct Run {
     ppo: Ppo,
-    policy: Table,
+    policy: TablePolicy,
     controller: KlController,
     moments: RunningMoments,
 }
@@ -137,7 +27,7 @@ impl Run {
     fn new(settings: PpoSettings) -> Self {
         let ppo = settings.build().unwrap();
         let controller = ppo.controller().unwrap();
-        Run { policy: Table::new(ppo.settings().learning_rate), ppo, controller, moments: RunningMoments::default() }
+        Run { policy: TablePolicy::new(LENGTH), ppo, controller, moments: RunningMoments::default() }
     }
 
     fn step(&mut self, step: u64) -> StepStatistics {
@@ -148,22 +38,26 @@ impl Run {
             ..Default::default()
         };
         let prompts = vec![vec![Message::user("?")]; settings.batch_size];
-        let rollouts = self.policy.rollout(&prompts, &sampling).unwrap();
+        let rollouts = self.policy.rollout(&prompts, &sampling, settings.kl_penalty == KlPenalty::Full).unwrap();
         let raw: Vec<f64> = rollouts.iter().map(reward).collect();
         let scored = self.ppo.score(&mut self.moments, &rollouts, &raw).unwrap();
-        let prepared = self.ppo.advantages(&scored, self.controller.coefficient(), &[END]).unwrap();
+        let prepared = self.ppo.advantages(&scored, self.controller.coefficient(), &self.policy.end_tokens()).unwrap();
         let mut losses = Vec::new();
         for epoch in 0..settings.ppo_epochs as u64 {
             let start = losses.len();
-            for places in self.ppo.updates(rollouts.len(), step, epoch) {
-                let samples: Vec<Sample<'_>> =
-                    places.iter().map(|p| Sample { rollout: &rollouts[*p], targets: &prepared.targets[*p] }).collect();
-                let batch: Vec<&Rollout> = samples.iter().map(|s| s.rollout).collect();
-                let mut objective = self.ppo.update_objective(&samples);
-                self.policy
-                    .update(&batch, &mut |place, now| objective.gradient(place, now).map_err(BoxError::from))
-                    .unwrap();
-                losses.extend(objective.finish().unwrap());
+            for update in self.ppo.updates(rollouts.len(), step, epoch) {
+                for places in &update {
+                    let sample = |p: &usize| Sample { rollout: &rollouts[*p], targets: &prepared.targets[*p] };
+                    let samples: Vec<Sample<'_>> = places.iter().map(sample).collect();
+                    let batch: Vec<&Rollout> = samples.iter().map(|s| s.rollout).collect();
+                    let mut objective = |now: &[_]| {
+                        let (loss, gradient) = self.ppo.mini_batch_loss(&samples, now)?;
+                        losses.push(loss);
+                        Ok(gradient)
+                    };
+                    self.policy.accumulate(&batch, 1.0 / update.len() as f64, &mut objective).unwrap();
+                }
+                self.policy.step(settings.learning_rate).unwrap();
             }
             if self.ppo.stops_early(&losses[start..]) {
                 break;

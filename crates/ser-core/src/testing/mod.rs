@@ -1,10 +1,14 @@
 //! Mocks for the tests of whoever implements or uses the seams.
 
+mod table_policy;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Control, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, Preference, Scorer, Side};
+
+pub use table_policy::TablePolicy;
 
 type ScoreAnswer = dyn FnMut(&Pair, Side) -> f64 + Send;
 
