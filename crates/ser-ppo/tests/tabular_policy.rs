@@ -5,8 +5,8 @@
 use ser_core::testing::TablePolicy;
 use ser_core::{Message, Policy, Rollout, Sampling};
 use ser_ppo::{
-    AdaptiveKl, DiagnosisSettings, KlControl, KlController, KlPenalty, Ppo, PpoSettings, ResponseLength, RunningMoments, Sample,
-    ScoreNormalization, StepStatistics, diagnose,
+    AdaptiveKl, DiagnosisSettings, KlControl, KlController, KlPenalty, Ppo, PpoSettings, ResponseLength,
+    RunningMoments, Sample, ScoreNormalization, StepStatistics, diagnose,
 };
 
 const LENGTH: usize = 12;

@@ -99,6 +99,9 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// PPO has nothing to answer.
+    #[error("the set of prompts is empty: PPO needs at least one")]
+    NoPrompts,
     /// The data could not be read or split.
     #[error(transparent)]
     Data(#[from] ser_data::DataError),
@@ -148,6 +151,11 @@ impl Error {
     /// Makes an I/O error into ours, for `map_err`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Whether an implementation answered for as many as it was asked about.
+    pub(crate) fn count(stage: &str, expected: usize, got: usize) -> Result<(), Error> {
+        if expected == got { Ok(()) } else { Err(Error::Count { stage: stage.to_owned(), expected, got }) }
     }
 
     /// Makes an implementation's error into ours, for `map_err`.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../../../README.md")]
 
 mod baselines;
+mod checkpoint;
 mod durable;
 mod error;
 mod evaluation;
@@ -11,6 +12,7 @@ mod lesson;
 mod manifest;
 mod metrics_log;
 mod observers;
+mod policy;
 mod pool;
 mod prepare;
 #[cfg(feature = "progress")]
@@ -23,11 +25,13 @@ mod scores_file;
 mod seeds;
 mod settings;
 mod stages;
+mod training;
 
 pub use error::Error;
 pub use evolution::{Outcome, SelfEvolution};
 pub use metrics_log::MetricsLog;
 pub use observers::Observers;
+pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward};
 pub use prepare::{Prepared, prepare, prepare_files};
 #[cfg(feature = "progress")]
 pub use progress::Progress;
@@ -35,6 +39,7 @@ pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use seeds::seed_for;
 pub use settings::{Baselines, Carry, Choice, Guards, LoopSettings, WarmStart};
+pub use training::train_in;
 
 pub use ser_core as core;
 pub use ser_data as data;

@@ -1,17 +1,15 @@
 //! Metrics of training as a file that plotting tools read.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use ser_core::{Control, Event, Observer};
 use serde_json::{Map, Value};
 
 use crate::Error;
-
-/// How long a written line may wait in memory.
-const FLUSH_EVERY: Duration = Duration::from_secs(2);
+use crate::durable::write_file;
 
 /// An observer that appends every [`Event::Metrics`] to a file, one JSON object a line: `stage`, `step`, and the
 /// figures under the names they come with (TRL's: `loss`, `accuracy`, `margin`, ...). What is not finite is null.
@@ -19,12 +17,13 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// To have it in the run's folder, open the folder first (see [`RunFolder`](crate::RunFolder)): a folder with other files
 /// in it is no run.
 ///
-/// A resumed run appends; the steps of a stage that was cut off stand there twice, and the later lines hold.
+/// A resumed run appends. Where it takes steps of a stage again that the file has, their old lines go.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
-    out: BufWriter<File>,
-    flushed: Instant,
+    out: File,
+    /// Stages that this process told of.
+    begun: HashSet<String>,
     error: Option<Error>,
 }
 
@@ -32,31 +31,48 @@ impl MetricsLog {
     /// Appends to `path`, which is made where there is none.
     pub fn append(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
-        let file = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
-        Ok(MetricsLog { path, out: BufWriter::new(file), flushed: Instant::now(), error: None })
+        let out = open(&path)?;
+        Ok(MetricsLog { path, out, begun: HashSet::new(), error: None })
     }
 
-    /// Writes what is left, and says whether any line could not be written.
-    pub fn finish(mut self) -> Result<(), Error> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => self.out.flush().map_err(Error::io("write", &self.path)),
+    /// Says whether any line could not be written.
+    pub fn finish(self) -> Result<(), Error> {
+        self.error.map_or(Ok(()), Err)
+    }
+
+    fn write(&mut self, stage: &str, step: u64, values: &[(&str, f64)]) -> Result<(), Error> {
+        if self.begun.insert(stage.to_owned()) {
+            self.forget(stage, step)?;
         }
-    }
-
-    fn write(&mut self, stage: &str, step: u64, values: &[(&str, f64)]) -> std::io::Result<()> {
         let mut line = Map::new();
         line.insert("stage".to_owned(), stage.into());
         line.insert("step".to_owned(), step.into());
         line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")?;
-        if self.flushed.elapsed() > FLUSH_EVERY {
-            self.flushed = Instant::now();
-            self.out.flush()?;
+        // At once and as a whole: a process that is killed leaves every line it wrote.
+        let line = Value::Object(line).to_string() + "\n";
+        self.out.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+
+    /// Drops a stage's lines from a step on, and a last line that was cut off.
+    fn forget(&mut self, stage: &str, from: u64) -> Result<(), Error> {
+        let text = std::fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
+        let stale = |line: &str| match serde_json::from_str::<Value>(line) {
+            Ok(line) => line["stage"] == stage && line["step"].as_u64().is_some_and(|step| step >= from),
+            Err(_) => true,
+        };
+        if text.lines().any(stale) {
+            write_file(&self.path, |out| {
+                let kept = text.lines().filter(|line| !stale(line));
+                kept.into_iter().try_for_each(|line| writeln!(out, "{line}")).map_err(Error::io("write", &self.path))
+            })?;
+            self.out = open(&self.path)?;
         }
         Ok(())
     }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    File::options().create(true).append(true).open(path).map_err(Error::io("open", path))
 }
 
 impl Observer for MetricsLog {
@@ -66,7 +82,7 @@ impl Observer for MetricsLog {
             && let Err(error) = self.write(stage, *step, values)
         {
             // A full disk under a log is no reason to stop the work.
-            self.error = Some(Error::io("write", &self.path)(error));
+            self.error = Some(error);
         }
         Control::Continue
     }
@@ -80,7 +96,7 @@ mod tests {
     fn every_step_is_a_line_of_json() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("metrics.jsonl");
-        for step in 1..=2 {
+        for step in [1, 2, 3, 2] {
             let mut log = MetricsLog::append(&path).unwrap();
             let values = [("loss", 0.5), ("grad_norm", f64::NAN)];
             assert_eq!(
@@ -92,7 +108,7 @@ mod tests {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.len(), 2, "steps 2 and 3 were taken again from step 2 on");
         assert_eq!(lines[1]["step"], 2);
         assert_eq!(lines[1]["loss"], 0.5);
         assert!(lines[1]["grad_norm"].is_null());

@@ -45,7 +45,7 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
         let learner = &mut *self.learner;
         let total = Some(pairs.len() as u64);
         let screened = self.observers.watch(self.run.path(), stage, total, "pairs", |_| learner.screen(pairs))?;
-        count(stage, pairs.len(), screened.len())?;
+        Error::count(stage, pairs.len(), screened.len())?;
         Ok(screened)
     }
 
@@ -110,7 +110,7 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
             let scores = observers.watch(&path, &stage, Some(pairs.len() as u64), "pairs", |observer| {
                 learner.score_observed(pairs, &stage, observer)
             })?;
-            count(&stage, pairs.len(), scores.len())?;
+            Error::count(&stage, pairs.len(), scores.len())?;
             write_scores(out, &target, pairs, &scores)
         })?;
         // Always from the file, so that a resumed run sees what this one does.
@@ -121,8 +121,4 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
     pub(crate) fn path(&self, stage: &str) -> PathBuf {
         self.run.stage_path(stage)
     }
-}
-
-fn count(stage: &str, expected: usize, got: usize) -> Result<(), Error> {
-    if expected == got { Ok(()) } else { Err(Error::Count { stage: stage.to_owned(), expected, got }) }
 }

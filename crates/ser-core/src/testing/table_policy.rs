@@ -38,12 +38,7 @@ impl TablePolicy {
     /// A policy that is its reference, for answers of at most `length` tokens.
     pub fn new(length: usize) -> Self {
         let logits = vec![[-2.0, 0.0, 0.0, 0.0, 0.0]; length];
-        TablePolicy {
-            reference: logits.clone(),
-            logits,
-            values: vec![0.0; length],
-            gradient: Gradient::zero(length),
-        }
+        TablePolicy { reference: logits.clone(), logits, values: vec![0.0; length], gradient: Gradient::zero(length) }
     }
 
     fn sample(&self, prompt: usize, sampling: &Sampling, full_kl: bool, draws: &mut Draws) -> Rollout {
@@ -104,12 +99,7 @@ impl Policy for TablePolicy {
         Ok((0..prompts.len()).map(|prompt| self.sample(prompt, sampling, full_kl, &mut draws)).collect())
     }
 
-    fn accumulate(
-        &mut self,
-        mini_batch: &[&Rollout],
-        weight: f64,
-        objective: &mut Objective<'_>,
-    ) -> io::Result<()> {
+    fn accumulate(&mut self, mini_batch: &[&Rollout], weight: f64, objective: &mut Objective<'_>) -> io::Result<()> {
         let evaluations: Vec<_> = mini_batch.iter().map(|rollout| self.evaluate(rollout)).collect();
         let gradients = objective(&evaluations).map_err(io::Error::other)?;
         for ((rollout, now), by) in mini_batch.iter().zip(&evaluations).zip(&gradients) {

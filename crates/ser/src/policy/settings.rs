@@ -1,0 +1,83 @@
+//! How long a policy is steered, and what is kept of it.
+
+use ser_core::Sampling;
+use ser_ppo::DiagnosisSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The settings of a PPO run beside those of PPO itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyRunSettings {
+    /// Steps of `ppo.batch_size` rollouts; once through the prompts if left out.
+    pub steps: Option<u64>,
+    /// Softmax temperature of the rollouts, over 0. At other values than 1 the rollouts are not the policy's own.
+    pub temperature: f64,
+    /// Rollouts are sampled from the k most probable tokens; 0 means all.
+    pub top_k: usize,
+    /// Rollouts are sampled from the most probable tokens whose mass reaches this share.
+    pub top_p: f64,
+    /// Texts that end an answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Steps from one checkpoint to the next.
+    pub checkpoint_every: u64,
+    /// Steps from one look at the answers to the next.
+    pub sample_every: u64,
+    /// How many answers are kept each time.
+    pub samples: usize,
+    /// When to warn.
+    pub diagnosis: DiagnosisSettings,
+}
+
+impl Default for PolicyRunSettings {
+    fn default() -> Self {
+        PolicyRunSettings {
+            steps: None,
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            stop: Vec::new(),
+            checkpoint_every: 20,
+            sample_every: 10,
+            samples: 2,
+            diagnosis: DiagnosisSettings::default(),
+        }
+    }
+}
+
+impl PolicyRunSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), Error> {
+        let bad = |field, value: String, expected| Err(Error::Setting { field, value, expected });
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return bad("policy_run.temperature", self.temperature.to_string(), "finite and over 0: PPO needs samples");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return bad("policy_run.top_p", self.top_p.to_string(), "over 0 and at most 1");
+        }
+        for (field, value) in [
+            ("policy_run.steps", self.steps.unwrap_or(1)),
+            ("policy_run.checkpoint_every", self.checkpoint_every),
+            ("policy_run.sample_every", self.sample_every),
+        ] {
+            if value == 0 {
+                return bad(field, "0".to_owned(), "at least 1");
+            }
+        }
+        Ok(())
+    }
+
+    /// How a step's answers are sampled.
+    pub(crate) fn sampling(&self, max_new_tokens: usize, seed: u64) -> Sampling {
+        Sampling {
+            max_new_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            stop: self.stop.clone(),
+            seed,
+            ..Sampling::default()
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a PPO run has to remember from step to step, beside the policy.
+
+use std::path::Path;
+
+use ser_core::Message;
+use ser_ppo::{KlController, Ppo, PpoError, RunningMoments, StepStatistics};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::run_folder::{RunFolder, read_json, write_json};
+
+/// The file beside the policy's own. Hugging Face's trainers have one of that name, too.
+const FILE: &str = "trainer_state.json";
+
+/// The figures of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyStep {
+    /// Mean of the rewards as they came, before scaling, normalisation, clip and penalty.
+    #[serde(rename = "env/reward_mean")]
+    pub reward_mean: f64,
+    /// Their standard deviation; 0 for a single one.
+    #[serde(rename = "env/reward_std")]
+    pub reward_std: f64,
+    /// Norm of the last optimizer step's gradient, before clipping.
+    pub grad_norm: f64,
+    /// The rest, under TRL's names.
+    #[serde(flatten)]
+    pub statistics: StepStatistics,
+}
+
+impl PolicyStep {
+    /// Names and numbers, as [`Event::Metrics`](ser_core::Event) takes them.
+    pub fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let own =
+            [("env/reward_mean", self.reward_mean), ("env/reward_std", self.reward_std), ("grad_norm", self.grad_norm)];
+        self.statistics.metrics().into_iter().chain(own).collect()
+    }
+}
+
+/// An answer kept for people to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptAnswer {
+    /// The step, from 1.
+    pub step: u64,
+    /// The question.
+    pub prompt: Vec<Message>,
+    /// The policy's answer.
+    pub response: String,
+    /// Its reward as it came.
+    pub reward: f64,
+    /// The sum over its tokens of log pi - log pi_ref, in nats.
+    pub kl: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) controller: KlController,
+    pub(crate) moments: RunningMoments,
+    pub(crate) steps: Vec<PolicyStep>,
+    pub(crate) answers: Vec<KeptAnswer>,
+}
+
+impl State {
+    pub(crate) fn new(ppo: &Ppo) -> Result<Self, PpoError> {
+        let moments = RunningMoments::default();
+        Ok(State { controller: ppo.controller()?, moments, steps: Vec::new(), answers: Vec::new() })
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
+        write_json(&folder.join(FILE), self)
+    }
+
+    pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(FILE);
+        read_json(&path)?.ok_or_else(|| Error::Format { path, message: "it is missing".to_owned() })
+    }
+
+    pub(crate) fn write_answers(&self, run: &RunFolder, name: &str) -> Result<(), Error> {
+        let path = run.stage_path(name);
+        run.write(name, |out| {
+            for answer in &self.answers {
+                serde_json::to_writer(&mut *out, answer).map_err(|e| Error::io("write", &path)(e.into()))?;
+                out.write_all(b"\n").map_err(Error::io("write", &path))?;
+            }
+            Ok(())
+        })
+    }
+}

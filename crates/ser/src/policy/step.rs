@@ -1,0 +1,102 @@
+//! One step of PPO.
+
+use ser_core::{Message, Policy, Reward, Rollout};
+use ser_ppo::{KlPenalty, MaskedRow, MiniBatchLoss, Prepared, Sample, StepStatistics, masked_mean, masked_var};
+
+use crate::Error;
+use crate::policy::{KeptAnswer, PolicyStep, PpoTraining};
+use crate::seeds::seed_for;
+
+impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
+    /// Takes a step and notes its figures, which are returned under their names.
+    pub(super) fn take_step(&mut self) -> Result<Vec<(&'static str, f64)>, Error> {
+        let settings = self.ppo.settings().clone();
+        let step = self.state.steps.len() as u64;
+        let prompts = self.prompts.of_step(step, settings.batch_size);
+        let seed = seed_for(settings.seed, &format!("rollouts of step {step}"));
+        let sampling = self.settings.sampling(self.ppo.response_length(step), seed);
+        let rollouts = self
+            .policy
+            .rollout(&prompts, &sampling, settings.kl_penalty == KlPenalty::Full)
+            .map_err(Error::stage("sampling rollouts"))?;
+        Error::count("sampling rollouts", prompts.len(), rollouts.len())?;
+        let rewards = self.rewards(&prompts, &rollouts)?;
+        self.keep_answers(step + 1, &prompts, &rollouts, &rewards);
+
+        let failed = |e| Error::stage("PPO's arithmetic")(e);
+        let scored = self.ppo.score(&mut self.state.moments, &rollouts, &rewards).map_err(failed)?;
+        let coefficient = self.state.controller.coefficient();
+        let prepared = self.ppo.advantages(&scored, coefficient, &self.policy.end_tokens()).map_err(failed)?;
+        let (losses, grad_norm) = self.optimize(step, &rollouts, &prepared)?;
+        self.state.controller.update(prepared.statistics.kl, rollouts.len()).map_err(failed)?;
+
+        let episode = (step + 1) * rollouts.len() as u64;
+        let statistics = StepStatistics::new(&prepared.statistics, &losses, settings.learning_rate, episode);
+        let all = [MaskedRow::whole(&rewards)];
+        let reward_mean = masked_mean(&all).unwrap_or_default();
+        let reward_std = masked_var(&all).unwrap_or_default().sqrt();
+        let figures = PolicyStep { reward_mean, reward_std, grad_norm, statistics };
+        self.state.steps.push(figures);
+        Ok(figures.metrics())
+    }
+
+    fn rewards(&mut self, prompts: &[Vec<Message>], rollouts: &[Rollout]) -> Result<Vec<f64>, Error> {
+        let answers: Vec<(&[Message], &str)> = rollouts
+            .iter()
+            .map(|r| (prompts.get(r.prompt).map_or(&[][..], Vec::as_slice), r.response.text.as_str()))
+            .collect();
+        let rewards = self.reward.reward(&answers).map_err(Error::stage("rewarding answers"))?;
+        Error::count("rewarding answers", answers.len(), rewards.len())?;
+        Ok(rewards)
+    }
+
+    /// The epochs of optimizer steps; every mini-batch's loss, and the last gradient's norm.
+    fn optimize(
+        &mut self,
+        step: u64,
+        rollouts: &[Rollout],
+        prepared: &Prepared,
+    ) -> Result<(Vec<MiniBatchLoss>, f64), Error> {
+        let settings = self.ppo.settings();
+        let samples: Vec<Sample<'_>> =
+            rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
+        let (mut losses, mut grad_norm) = (Vec::new(), 0.0);
+        for epoch in 0..settings.ppo_epochs as u64 {
+            let start = losses.len();
+            for update in self.ppo.updates(samples.len(), step, epoch) {
+                for places in &update {
+                    let batch: Vec<Sample<'_>> = places.iter().filter_map(|p| samples.get(*p).copied()).collect();
+                    let mini_batch: Vec<&Rollout> = batch.iter().map(|s| s.rollout).collect();
+                    self.policy
+                        .accumulate(&mini_batch, 1.0 / update.len() as f64, &mut |now| {
+                            let (loss, gradients) = self.ppo.mini_batch_loss(&batch, now)?;
+                            losses.push(loss);
+                            Ok(gradients)
+                        })
+                        .map_err(Error::stage("evaluating the policy"))?;
+                }
+                grad_norm =
+                    self.policy.step(settings.learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
+            }
+            if self.ppo.stops_early(losses.get(start..).unwrap_or_default()) {
+                break;
+            }
+        }
+        Ok((losses, grad_norm))
+    }
+
+    fn keep_answers(&mut self, step: u64, prompts: &[Vec<Message>], rollouts: &[Rollout], rewards: &[f64]) {
+        let due = step == 1 || step.is_multiple_of(self.settings.sample_every) || step == self.total;
+        let kept = if due { self.settings.samples } else { 0 };
+        for (rollout, reward) in rollouts.iter().zip(rewards).take(kept) {
+            let pairs = rollout.log_probs.iter().zip(&rollout.reference_log_probs);
+            self.state.answers.push(KeptAnswer {
+                step,
+                prompt: prompts.get(rollout.prompt).cloned().unwrap_or_default(),
+                response: rollout.response.text.clone(),
+                reward: *reward,
+                kl: pairs.map(|(p, q)| p - q).sum(),
+            });
+        }
+    }
+}
