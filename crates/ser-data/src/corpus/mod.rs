@@ -9,6 +9,7 @@
 mod answer;
 mod cues;
 mod prompt;
+mod read;
 mod settings;
 mod topics;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answer::{AnswerTruth, ShownCue};
 pub use cues::Cue;
+pub use read::{CueCounts, count_cues};
 pub use settings::{CorpusError, CorpusSettings};
 
 use answer::Lexicon;
