@@ -22,5 +22,5 @@ pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
-pub use tokenizer::{PairTokenizer, TokenizedResponse, train_tokenizer};
+pub use tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse, train_tokenizer};
 pub use write::PreferenceWriter;

@@ -221,3 +221,30 @@ fn real_pairs_through_a_real_tokenizer() {
         }
     }
 }
+
+#[test]
+fn every_turn_of_the_assistant_is_found_with_the_token_that_ends_it() {
+    let prompt = [
+        Message::user("Which river?"),
+        Message::assistant("The Danube."),
+        Message::user("Which river? Not The Danube."),
+        Message::assistant("So the Rhine."),
+        Message::user("And?"),
+    ];
+    for name in FOLDERS {
+        let (folder, _) = golden(name);
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Script)).unwrap();
+        let whole = tokenizer.tokenize_conversation(&prompt, "Yes.").unwrap();
+        let last = tokenizer.tokenize_response(&prompt, "Yes.").unwrap();
+        assert_eq!(whole.tokens, last.tokens);
+        let texts: Vec<String> = whole
+            .answers
+            .iter()
+            .map(|a| tokenizer.decode(&whole.tokens[a.clone()]).unwrap().trim().to_owned())
+            .collect();
+        assert_eq!(texts, ["The Danube.", "So the Rhine.", "Yes."], "{name}");
+        assert_eq!(whole.answers[2], last.prompt_len..last.tokens.len());
+        let single = tokenizer.tokenize_conversation(&prompt[..1], "Yes.").unwrap();
+        assert_eq!(single.answers.len(), 1);
+    }
+}

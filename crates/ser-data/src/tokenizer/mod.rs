@@ -6,5 +6,5 @@ mod pair_tokenizer;
 mod python_json;
 mod train;
 
-pub use pair_tokenizer::{PairTokenizer, TokenizedResponse};
+pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse};
 pub use train::train_tokenizer;

@@ -1,11 +1,12 @@
 //! Pairs to tokens.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use ser_core::{Message, Pair, Screening, Side};
+use ser_core::{Message, Pair, Role, Screening, Side};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::chat_template::ChatTemplate;
@@ -33,6 +34,15 @@ pub struct TokenizedResponse {
     pub tokens: Vec<u32>,
     /// How many of its tokens, from the start, are those of the prompt alone; at least one belongs to the response.
     pub prompt_len: usize,
+}
+
+/// A conversation as tokens, for training on every turn of the assistant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizedConversation {
+    /// The whole text.
+    pub tokens: Vec<u32>,
+    /// The places of each of the assistant's turns, in order; the last one is the response's.
+    pub answers: Vec<Range<usize>>,
 }
 
 impl std::fmt::Debug for PairTokenizer {
@@ -85,6 +95,11 @@ impl PairTokenizer {
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
         let folder = folder.to_path_buf();
         Ok(PairTokenizer { folder, tokenizer, chat_template, bos_id, eos_id, vocab_size, settings: settings.clone() })
+    }
+
+    /// The folder it was loaded from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The settings it was made with.
@@ -219,6 +234,57 @@ impl PairTokenizer {
         let shared = tokens.iter().zip(&alone).take_while(|(x, y)| x == y).count();
         let prompt_len = shared.min(tokens.len().saturating_sub(1));
         Ok(TokenizedResponse { tokens, prompt_len })
+    }
+
+    /// A prompt and one response tokenized together, for training on every turn of the assistant: on its tokens and on
+    /// the special token that ends it.
+    ///
+    /// # Errors
+    /// As [`tokenize_response`](Self::tokenize_response), and a chat template that changes what the assistant says.
+    pub fn tokenize_conversation(
+        &self,
+        prompt: &[Message],
+        response: &str,
+    ) -> Result<TokenizedConversation, DataError> {
+        let last = self.tokenize_response(prompt, response)?;
+        let earlier: Vec<&Message> = prompt.iter().filter(|turn| turn.role == Role::Assistant).collect();
+        let mut answers = Vec::with_capacity(earlier.len() + 1);
+        if !earlier.is_empty() {
+            let what = || "a prompt with its response".to_string();
+            let (text, special) = match self.settings.template {
+                TemplateKind::Raw => (format!("{}{response}", raw_prompt(prompt)?), true),
+                TemplateKind::Script => (script_text(prompt, response), true),
+                TemplateKind::Chat => {
+                    let turns: Vec<Message> = prompt.iter().cloned().chain([Message::assistant(response)]).collect();
+                    (self.chat(&turns, false, &what)?, false)
+                }
+            };
+            let encoding = self
+                .tokenizer
+                .encode(text.as_str(), special)
+                .map_err(|error| DataError::Tokenize { bytes: text.len(), problem: error.to_string() })?;
+            let (offsets, marks) = (encoding.get_offsets(), encoding.get_special_tokens_mask());
+            let mut from = 0;
+            for turn in prompt {
+                let said = turn.content.trim();
+                let found = text.get(from..).and_then(|rest| rest.find(said)).map(|at| from + at);
+                let Some(start) = found else {
+                    let problem = format!("it changes the turn {said:?}, so its tokens cannot be found");
+                    return Err(DataError::ChatTemplate { what: what(), problem });
+                };
+                from = start + said.len();
+                if turn.role == Role::Assistant && !said.is_empty() {
+                    // A token that begins with the space before the answer belongs to it.
+                    let said = |&(begin, end): &(usize, usize)| begin < from && end > start;
+                    let begins = offsets.iter().position(said).unwrap_or(last.prompt_len);
+                    let mut ends = offsets.iter().rposition(said).map_or(begins, |place| place + 1);
+                    ends += usize::from(marks.get(ends) == Some(&1));
+                    answers.push(begins..ends.min(last.prompt_len));
+                }
+            }
+        }
+        answers.push(last.prompt_len..last.tokens.len());
+        Ok(TokenizedConversation { tokens: last.tokens, answers })
     }
 
     fn templated(&self, prompt: &[Message], response: &str, what: &dyn Fn() -> String) -> Result<Vec<u32>, DataError> {
