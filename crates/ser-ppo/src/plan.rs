@@ -45,6 +45,14 @@ impl ResponseLength {
         Ok(())
     }
 
+    /// The longest limit of any step.
+    pub fn longest(self) -> usize {
+        match self {
+            ResponseLength::Fixed(length) => length,
+            ResponseLength::Uniform { max, .. } => max,
+        }
+    }
+
     /// The limit of a step's responses.
     pub fn draw(self, seed: u64, step: u64) -> usize {
         match self {

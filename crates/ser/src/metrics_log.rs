@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ser_core::{Control, Event, Observer};
+use ser_eval::{PolicyStage, PolicyTraining};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -33,6 +34,33 @@ impl MetricsLog {
         let path = path.as_ref().to_owned();
         let out = open(&path)?;
         Ok(MetricsLog { path, out, begun: HashSet::new(), error: None })
+    }
+
+    /// A stage's figures in such a file, as a report shows them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Format`] for a line that is none of this log's.
+    pub fn stage(
+        path: impl AsRef<Path>,
+        stage: &str,
+        name: &str,
+        training: PolicyTraining,
+    ) -> Result<PolicyStage, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut found = PolicyStage::new(name, training);
+        for (number, line) in (1..).zip(text.lines()) {
+            let line: Map<String, Value> = serde_json::from_str(line)
+                .map_err(|e| Error::Format { path: path.to_owned(), message: format!("line {number}: {e}") })?;
+            if line.get("stage").is_some_and(|s| s == stage)
+                && let Some(step) = line.get("step").and_then(Value::as_u64)
+            {
+                let figures = line.iter().filter(|(name, _)| *name != "step");
+                let figures: Vec<_> = figures.filter_map(|(n, v)| Some((n.as_str(), v.as_f64()?))).collect();
+                found.record(step, &figures);
+            }
+        }
+        Ok(found)
     }
 
     /// Says whether any line could not be written.
@@ -112,5 +140,8 @@ mod tests {
         assert_eq!(lines[1]["step"], 2);
         assert_eq!(lines[1]["loss"], 0.5);
         assert!(lines[1]["grad_norm"].is_null());
+        let stage = MetricsLog::stage(&path, "train loop 0", "RM", PolicyTraining::Sft).unwrap();
+        assert_eq!(stage.curves.len(), 1);
+        assert_eq!((&stage.curves[0].steps, &stage.curves[0].values), (&vec![1, 2], &vec![0.5, 0.5]));
     }
 }

@@ -126,7 +126,7 @@ fn selection(lesson: &Lesson) -> Selection {
     }
 }
 
-fn timing(run: &RunFolder) -> Timing {
+pub(crate) fn timing(run: &RunFolder) -> Timing {
     let stages: Vec<_> = run.timing().map(|(stage, seconds)| StageTime { stage: stage.to_owned(), seconds }).collect();
     Timing { started: None, total_seconds: Some(stages.iter().map(|stage| stage.seconds).sum()), stages }
 }

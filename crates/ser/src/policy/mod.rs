@@ -1,6 +1,7 @@
 //! PPO over any policy and any reward (step 8 of the method).
 
 mod prompts;
+mod report;
 mod reward;
 mod settings;
 mod state;
@@ -13,6 +14,7 @@ use ser_core::{Message, Observer, Policy, Reward, StepOutcome, Training};
 use ser_eval::{PolicyStage, PolicyTraining};
 use ser_ppo::{KlControl, Ppo, PpoSettings, StepStatistics, Warning, diagnose};
 
+pub use report::write_policy_report;
 pub use reward::ScorerReward;
 pub use settings::PolicyRunSettings;
 pub use state::{KeptAnswer, PolicyStep};
