@@ -1,6 +1,6 @@
 //! Direct preference optimisation (arXiv 2305.18290) over log-probabilities.
 
-use ser_core::PairTarget;
+use ser_core::{BoxError, LossOutput, PairLoss, PairTarget};
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
@@ -120,5 +120,15 @@ impl DpoLoss {
             Ok(PairLossValue { value, gradient: [slope, -slope] })
         })?;
         Ok(DpoOutput { value: output.value, gradient: output.gradient, rewards })
+    }
+}
+
+/// Over log-ratios log pi - log pi_ref in place of scores, which is all that DPO knows of policy and reference.
+impl PairLoss for DpoLoss {
+    fn evaluate(&self, ratios: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
+        let pair = |policy: &[f64; 2]| DpoPair { policy: *policy, reference: [0.0; 2] };
+        let pairs: Vec<DpoPair> = ratios.iter().map(pair).collect();
+        let DpoOutput { value, gradient, .. } = DpoLoss::evaluate(self, &pairs, targets)?;
+        Ok(LossOutput { value, gradient })
     }
 }

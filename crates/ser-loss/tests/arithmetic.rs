@@ -120,6 +120,10 @@ fn dpo_by_hand() {
     assert_relative_eq!(out.gradient[0][0], -0.037_754_066_879_814_55, max_relative = 1e-13);
     assert_relative_eq!(out.rewards[0][0], 0.2);
     assert_relative_eq!(out.rewards[0][1], -0.3);
+    // The same over log-ratios, as a pairwise loss: log pi_ref is in them.
+    let loss = DpoSettings::default().build().unwrap();
+    let by_ratios = PairLoss::evaluate(&loss, &[[2.0, -3.0]], &[PLAIN]).unwrap();
+    assert_eq!((by_ratios.value, by_ratios.gradient), (out.value, out.gradient));
     // IPO: (5 - 1 / 0.2)² = 0, and at beta 0.25: (5 - 2)² = 9 with slope 6.
     let ipo = |beta| DpoSettings { kind: DpoKind::Ipo, beta, ..Default::default() }.build().unwrap();
     assert_eq!(ipo(0.1).evaluate(&[pair], &[PLAIN]).unwrap().value, 0.0);
