@@ -242,7 +242,9 @@ fn every_turn_of_the_assistant_is_found_with_the_token_that_ends_it() {
             .iter()
             .map(|a| tokenizer.decode(&whole.tokens[a.clone()]).unwrap().trim().to_owned())
             .collect();
-        assert_eq!(texts, ["The Danube.", "So the Rhine.", "Yes."], "{name}");
+        assert_eq!(texts[..2], ["The Danube.", "So the Rhine."], "{name}");
+        // Where the prompt's end and the answer's beginning are one token, it is the answer's.
+        assert!(texts[2].ends_with("Yes.") && texts[2].len() <= ": Yes.".len(), "{name}: {}", texts[2]);
         assert_eq!(whole.answers[2], last.prompt_len..last.tokens.len());
         let single = tokenizer.tokenize_conversation(&prompt[..1], "Yes.").unwrap();
         assert_eq!(single.answers.len(), 1);
