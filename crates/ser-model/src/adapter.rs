@@ -46,10 +46,11 @@ enum Targets {
 pub(crate) fn save_adapter(
     folder: &Path,
     network: &Network,
-    lora: &LoraSettings,
+    name: &str,
     score: &Tensor,
     base: &str,
 ) -> Result<(), ModelError> {
+    let lora = network.adapters.settings(name)?;
     let config = serde_json::json!({
         "peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": base, "r": lora.rank,
         "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.target_modules,
@@ -57,7 +58,7 @@ pub(crate) fn save_adapter(
         "init_lora_weights": true, "use_rslora": false, "use_dora": false, "rank_pattern": {}, "alpha_pattern": {},
     });
     let mut tensors: Vec<(String, Tensor)> =
-        network.lora_tensors().into_iter().map(|(n, t)| (format!("{PREFIX}{n}"), t.shallow_clone())).collect();
+        network.lora_tensors(name)?.into_iter().map(|(n, t)| (format!("{PREFIX}{n}"), t.shallow_clone())).collect();
     tensors.push((SCORE.into(), score.shallow_clone()));
     save(&folder.join(WEIGHTS), &tensors)?;
     let text = serde_json::to_string_pretty(&config).map_err(|e| ModelError::json(&folder.join(CONFIG), e))?;
@@ -95,13 +96,13 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
     Ok(settings)
 }
 
-/// Fills the network's adapter, which has the folder's settings, and returns the head if the folder holds one.
-pub(crate) fn load_adapter(folder: &Path, network: &mut Network) -> Result<Option<Tensor>, ModelError> {
+/// Fills the network's adapter `name`, which has the folder's settings, and returns the head if the folder holds one.
+pub(crate) fn load_adapter(folder: &Path, network: &Network, name: &str) -> Result<Option<Tensor>, ModelError> {
     let path = folder.join(WEIGHTS);
     let weights = Weights::from_file(&path)?;
     let mut unused: std::collections::BTreeSet<String> = weights.names().map(str::to_owned).collect();
     let device = network.device;
-    for (name, tensor) in network.lora_tensors() {
+    for (name, tensor) in network.lora_tensors(name)? {
         let name = format!("{PREFIX}{name}");
         let loaded = weights.load(&name, &tensor.size(), Kind::Float, device)?;
         unused.remove(&name);

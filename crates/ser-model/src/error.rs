@@ -135,6 +135,23 @@ pub enum ModelError {
         /// What does not fit.
         problem: String,
     },
+    /// No adapter has that name.
+    #[error("there is no adapter {name:?}; adapters: {known}")]
+    NoAdapter {
+        /// As asked.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The adapters are off.
+    #[error("no adapter is active, so there is nothing to train or to write; choose one with set_adapter")]
+    NoActiveAdapter,
+    /// An adapter's name is taken.
+    #[error("there is an adapter {name:?} already; choose another name")]
+    AdapterExists {
+        /// As asked.
+        name: String,
+    },
     /// A batch has more tokens in one text than the network has positions.
     #[error(
         "a text of {tokens} tokens is longer than the model's {limit} positions; set max_length to at most {limit}"

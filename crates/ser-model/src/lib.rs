@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod adapter;
+mod adapters;
 mod attention;
 mod base;
 mod config;
 mod device;
 mod error;
+mod layer;
 mod lora;
 mod network;
 mod optimizer;
@@ -15,6 +17,7 @@ mod rope;
 mod schedule;
 mod seeds;
 mod sft;
+mod source;
 mod weights;
 
 pub use base::{BaseSettings, make_base};

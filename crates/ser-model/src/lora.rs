@@ -73,21 +73,31 @@ pub(crate) struct Lora {
     pub(crate) dropout: f64,
 }
 
-/// y = x W^T + bias, with an adapter where there is one.
+/// What holds for one way through the network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass<'a> {
+    /// The place of the adapter that computes; none for the base model alone.
+    pub(crate) adapter: Option<usize>,
+    /// Seeds of the dropouts, while training.
+    pub(crate) dropout: Option<&'a Seeds>,
+}
+
+/// y = x W^T + bias, with the update of the adapter that computes.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
-    pub(crate) lora: Option<Lora>,
+    /// One place per adapter of the network, in order; empty where that adapter leaves this map alone.
+    pub(crate) loras: Vec<Option<Lora>>,
 }
 
 impl Linear {
     /// `x`: [rows, in] -> [rows, out].
-    pub(crate) fn forward(&self, x: &Tensor, dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor, ModelError> {
         let y = x.f_linear(&self.weight, self.bias.as_ref())?;
-        let Some(lora) = &self.lora else { return Ok(y) };
+        let Some(lora) = pass.adapter.and_then(|place| self.lora(place)) else { return Ok(y) };
         let kind = x.kind();
-        let dropped = match dropout {
+        let dropped = match pass.dropout {
             Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),
             _ => None,
         };
@@ -98,8 +108,13 @@ impl Linear {
         Ok(y.f_addmm(&low, &lora.b.f_to_kind(kind)?.f_transpose(0, 1)?)?)
     }
 
-    /// Fresh adapter: A uniform in +-1/sqrt(in) (PEFT's default, Kaiming with a = sqrt 5), B zero.
-    pub(crate) fn add_lora(&mut self, settings: &LoraSettings, seeds: &Seeds) -> Result<(), ModelError> {
+    /// The update at an adapter's place.
+    pub(crate) fn lora(&self, place: usize) -> Option<&Lora> {
+        self.loras.get(place)?.as_ref()
+    }
+
+    /// A fresh update: A uniform in +-1/sqrt(in) (PEFT's default, Kaiming with a = sqrt 5), B zero.
+    pub(crate) fn fresh_lora(&self, settings: &LoraSettings, seeds: &Seeds) -> Result<Lora, ModelError> {
         let (out, input) = self.weight.size2()?;
         let device = self.weight.device();
         let bound = 1.0 / (input as f64).sqrt();
@@ -108,12 +123,7 @@ impl Linear {
         let mut a = Tensor::f_empty([settings.rank, input], cpu)?;
         ser_libtorch::fill_uniform(&mut a, -bound, bound, seeds.draw())?;
         let b = Tensor::f_zeros([out, settings.rank], (Kind::Float, device))?;
-        self.lora = Some(Lora {
-            a: a.f_to_device(device)?,
-            b,
-            scale: settings.alpha / settings.rank as f64,
-            dropout: settings.dropout,
-        });
-        Ok(())
+        let scale = settings.alpha / settings.rank as f64;
+        Ok(Lora { a: a.f_to_device(device)?, b, scale, dropout: settings.dropout })
     }
 }

@@ -8,10 +8,11 @@ use rand_chacha::ChaCha8Rng;
 use ser_core::{Control, Event, FitSummary, Observer};
 use tch::{Kind, Reduction, Tensor};
 
-use crate::network::{Fresh, Network, Rows};
+use crate::network::{Network, Rows};
 use crate::optimizer::AdamW;
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
+use crate::source::Fresh;
 use crate::weights::{save, write_whole};
 use crate::{Device, ModelError, NetworkConfig, TrainingSettings};
 

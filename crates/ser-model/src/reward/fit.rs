@@ -40,7 +40,7 @@ impl Learner for RewardModel {
         }
         let dropout = Seeds::new(seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut optimizer = AdamW::new(self.trained())?;
+        let mut optimizer = AdamW::new(self.trained()?)?;
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut step = 0;
         let mut num_tokens = 0;
@@ -101,7 +101,7 @@ impl Learner for RewardModel {
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.load_adapter(folder)
+        self.restore_adapter(folder)
     }
 }
 

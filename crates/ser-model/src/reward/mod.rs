@@ -1,5 +1,6 @@
 //! The reward model: a decoder with LoRA and a one-output head, as a scorer and a learner of pairs.
 
+mod adapters;
 mod fit;
 mod score;
 #[cfg(test)]
@@ -14,10 +15,12 @@ use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::adapter::{base_head, load_adapter, read_settings, save_adapter};
-use crate::network::{Checkpoint, Network, Rows};
+use crate::adapter::{base_head, read_settings};
+use crate::adapters::DEFAULT_ADAPTER;
+use crate::network::{Network, Rows};
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
+use crate::source::Checkpoint;
 use crate::weights::Weights;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
@@ -77,8 +80,10 @@ impl RewardModelSettings {
 pub struct RewardModel {
     folder: PathBuf,
     network: Network,
-    /// [1, hidden], f32.
-    head: Tensor,
+    /// The base model's head, [1, hidden] in f32: what scores with no adapter.
+    base_head: Tensor,
+    /// Each adapter's own head.
+    heads: HashMap<String, Tensor>,
     tokenizer: PairTokenizer,
     settings: RewardModelSettings,
     tokens: HashMap<PairId, Arc<TokenizedPair>>,
@@ -103,8 +108,8 @@ impl RewardModel {
         let std = config.initializer_range;
         let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, device), false, kind, device)?;
         let seeds = Seeds::new(settings.init_seed);
-        network.add_lora(&settings.lora, &seeds)?;
-        let head = match base_head(&weights, hidden, device)? {
+        network.add_adapter(DEFAULT_ADAPTER, &settings.lora, &seeds)?;
+        let base_head = match base_head(&weights, hidden, device)? {
             Some(head) => head,
             None => {
                 let mut head = Tensor::f_empty([1, hidden], (Kind::Float, tch::Device::Cpu))?;
@@ -115,7 +120,8 @@ impl RewardModel {
         Ok(RewardModel {
             folder: folder.to_owned(),
             network,
-            head,
+            heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), base_head.f_copy()?)]),
+            base_head,
             tokenizer,
             settings: settings.clone(),
             tokens: HashMap::new(),
@@ -131,37 +137,8 @@ impl RewardModel {
     ) -> Result<Self, ModelError> {
         let settings = RewardModelSettings { lora: read_settings(adapter)?, ..settings.clone() };
         let mut model = Self::from_folder(folder, &settings, device)?;
-        model.load_adapter(adapter)?;
+        model.fill_adapter(adapter, DEFAULT_ADAPTER)?;
         Ok(model)
-    }
-
-    /// Writes adapter and head into a folder, in PEFT's layout.
-    pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
-        std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
-        let base = self.folder.to_string_lossy();
-        save_adapter(folder, &self.network, &self.settings.lora, &self.head, &base)
-    }
-
-    pub(super) fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
-        let found = read_settings(folder)?;
-        let same = |a: &LoraSettings, b: &LoraSettings| {
-            let sorted = |s: &LoraSettings| {
-                let mut names = s.target_modules.clone();
-                names.sort();
-                names
-            };
-            a.rank == b.rank && a.alpha == b.alpha && sorted(a) == sorted(b)
-        };
-        if !same(&found, &self.settings.lora) {
-            return Err(ModelError::Adapter {
-                path: folder.to_owned(),
-                problem: format!("it was made with {found:?}, this model with {:?}", self.settings.lora),
-            });
-        }
-        if let Some(head) = load_adapter(folder, &mut self.network)? {
-            tch::no_grad(|| self.head.f_copy_(&head))?;
-        }
-        Ok(())
     }
 
     /// The network's shape.
@@ -182,14 +159,6 @@ impl RewardModel {
     pub(super) fn scores(&self, pairs: &[&TokenizedPair], dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
         let batch = PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)?;
         let hidden = self.network.forward(&batch, Rows::Last, dropout)?;
-        Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head.f_transpose(0, 1)?)?.f_view([-1])?)
-    }
-
-    /// Names and leaves of what is trained: adapters and head.
-    pub(super) fn trained(&self) -> Vec<Tensor> {
-        let mut leaves: Vec<Tensor> =
-            self.network.lora_tensors().into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
-        leaves.push(self.head.shallow_clone());
-        leaves
+        Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)
     }
 }

@@ -82,13 +82,14 @@ fn gradients_equal_peft() {
         let (mut model, expected, pairs) = adapted(family);
         let tokens = model.tokenized(&pairs).unwrap();
         let tokens: Vec<&TokenizedPair> = tokens.iter().map(AsRef::as_ref).collect();
-        let leaves = model.trained();
+        let leaves = model.trained().unwrap();
         leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
         let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
         (model.scores(&tokens, None).unwrap() * weights).sum(Kind::Float).backward();
         let (folder, _, _) = golden(family);
         let want = Weights::from_file(&folder.join("grads.safetensors")).unwrap();
-        let mut names: Vec<String> = model.network.lora_tensors().into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<String> =
+            model.network.lora_tensors("default").unwrap().into_iter().map(|(name, _)| name).collect();
         names.push("score.weight".into());
         for (name, leaf) in names.iter().zip(&leaves) {
             let name = format!("base_model.model.{name}");
@@ -105,7 +106,7 @@ fn packed_equals_plain() {
     for family in FAMILIES {
         let (mut model, expected, pairs) = adapted(family);
         let tokens = model.tokenized(&pairs).unwrap();
-        let leaves = model.trained();
+        let leaves = model.trained().unwrap();
         leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
         let gradients = |scores: &Tensor| {
             let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
@@ -120,7 +121,7 @@ fn packed_equals_plain() {
                 let batch = PackedBatch::of_texts(&[&text], &network.config, network.device).unwrap();
                 // All rows through the last layer, the last one taken afterwards: no pruning either.
                 let hidden = network.forward(&batch, Rows::All, None).unwrap();
-                hidden.narrow(0, text.len() as i64 - 1, 1).matmul(&model.head.transpose(0, 1)).view([1])
+                hidden.narrow(0, text.len() as i64 - 1, 1).matmul(&model.head().transpose(0, 1)).view([1])
             })
             .collect();
         let plain = Tensor::cat(&plain, 0);
@@ -199,6 +200,32 @@ fn a_snapshot_brings_everything_back() {
     let (base, _, _) = golden("llama");
     let mut loaded = RewardModel::with_adapter(&base, folder.path(), &raw(), Device::cpu()).unwrap();
     assert_eq!(loaded.score(&pairs).unwrap(), scores);
+}
+
+#[test]
+fn adapters_are_switched_and_turned_off() {
+    let (folder, expected, pairs) = golden("llama");
+    let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
+    model.load_adapter(&folder.join("adapter"), "second").unwrap();
+    assert_eq!((model.adapters(), model.active_adapter()), (vec!["default", "second"], Some("second")));
+    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second");
+    let base = model.without_adapter(|model| flat(model.score(&pairs).unwrap()));
+    near(&base, &expected.base, 2e-5, "off");
+    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, on again");
+    model.set_adapter("default").unwrap();
+    // Fresh: it changes nothing, and it is what a fit trains.
+    assert_eq!(flat(model.score(&pairs).unwrap()), base);
+    let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
+    model.fit(&preferences, &bradley_terry, 0, "fit", &mut Silent).unwrap();
+    assert_ne!(flat(model.score(&pairs).unwrap()), base);
+    model.set_adapter("second").unwrap();
+    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, after training the other");
+    assert_eq!(model.without_adapter(|model| flat(model.score(&pairs).unwrap())), base);
+    let error = model.set_adapter("third").unwrap_err().to_string();
+    assert!(error.contains("\"third\"; adapters: default, second"), "{error}");
+    assert!(model.load_adapter(&folder.join("adapter"), "second").is_err());
+    let error = model.without_adapter(|model| model.save_adapter(&folder)).unwrap_err().to_string();
+    assert!(error.contains("no adapter is active"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! One decoder layer over packed rows.
+
+use tch::Tensor;
+
+use crate::lora::{Linear, Pass};
+use crate::packed::PackedBatch;
+use crate::rope::Rotation;
+use crate::source::TensorSource;
+use crate::{ModelError, NetworkConfig};
+
+/// One decoder layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    input_norm: Tensor,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: Option<Tensor>,
+    k_norm: Option<Tensor>,
+    post_norm: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Layer {
+    pub(crate) fn new(config: &NetworkConfig, index: i64, source: &mut dyn TensorSource) -> Result<Self, ModelError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let (q_width, kv_width) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let mut tensor = |name: &str, shape: &[i64]| source.tensor(&format!("layers.{index}.{name}"), shape);
+        let input_norm = tensor("input_layernorm.weight", &[hidden])?;
+        let post_norm = tensor("post_attention_layernorm.weight", &[hidden])?;
+        let mut norm = |name: &str| config.qk_norm.then(|| tensor(name, &[config.head_dim])).transpose();
+        let (q_norm, k_norm) = (norm("self_attn.q_norm.weight")?, norm("self_attn.k_norm.weight")?);
+        let mut linear = |name: &str, out: i64, input: i64, bias: bool| -> Result<Linear, ModelError> {
+            let weight = tensor(&format!("{name}.weight"), &[out, input])?;
+            let bias = bias.then(|| tensor(&format!("{name}.bias"), &[out])).transpose()?;
+            Ok(Linear { weight, bias, loras: Vec::new() })
+        };
+        Ok(Layer {
+            q: linear("self_attn.q_proj", q_width, hidden, config.qkv_bias)?,
+            k: linear("self_attn.k_proj", kv_width, hidden, config.qkv_bias)?,
+            v: linear("self_attn.v_proj", kv_width, hidden, config.qkv_bias)?,
+            o: linear("self_attn.o_proj", hidden, q_width, config.o_bias)?,
+            gate: linear("mlp.gate_proj", inner, hidden, config.mlp_bias)?,
+            up: linear("mlp.up_proj", inner, hidden, config.mlp_bias)?,
+            down: linear("mlp.down_proj", hidden, inner, config.mlp_bias)?,
+            input_norm,
+            q_norm,
+            k_norm,
+            post_norm,
+        })
+    }
+
+    /// The layer's linear maps: path within the layer and PEFT's short name.
+    pub(crate) fn linears(&self) -> [(&'static str, &Linear); 7] {
+        [
+            ("self_attn.q_proj", &self.q),
+            ("self_attn.k_proj", &self.k),
+            ("self_attn.v_proj", &self.v),
+            ("self_attn.o_proj", &self.o),
+            ("mlp.gate_proj", &self.gate),
+            ("mlp.up_proj", &self.up),
+            ("mlp.down_proj", &self.down),
+        ]
+    }
+
+    pub(crate) fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q),
+            ("self_attn.k_proj", &mut self.k),
+            ("self_attn.v_proj", &mut self.v),
+            ("self_attn.o_proj", &mut self.o),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
+    }
+
+    /// The norms, by path within the layer.
+    pub(crate) fn norms(&self) -> Vec<(&'static str, &Tensor)> {
+        let mut norms = vec![("input_layernorm", &self.input_norm), ("post_attention_layernorm", &self.post_norm)];
+        norms.extend(self.q_norm.as_ref().map(|n| ("self_attn.q_norm", n)));
+        norms.extend(self.k_norm.as_ref().map(|n| ("self_attn.k_norm", n)));
+        norms
+    }
+
+    /// One layer over packed rows. With `last`, keys and values are computed for all rows, the rest for those alone.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        batch: &PackedBatch,
+        last: Option<&Tensor>,
+        rotation: &Rotation,
+        config: &NetworkConfig,
+        pass: Pass<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let (heads, kv_heads, dim, eps) = (config.heads, config.kv_heads, config.head_dim, config.rms_norm_eps);
+        let normed = rms_norm(x, &self.input_norm, eps)?;
+        // [rows, heads * dim] -> [rows, heads, dim], with Qwen 3's norm per head.
+        let split = |y: Tensor, heads: i64, norm: &Option<Tensor>| -> Result<Tensor, ModelError> {
+            let y = y.f_view([-1, heads, dim])?;
+            norm.as_ref().map_or_else(|| Ok(y.shallow_clone()), |weight| rms_norm(&y, weight, eps))
+        };
+        let k = rotation.turn(&split(self.k.forward(&normed, pass)?, kv_heads, &self.k_norm)?)?;
+        let v = self.v.forward(&normed, pass)?.f_view([-1, kv_heads, dim])?;
+        let (residual, q, segments) = match last {
+            None => {
+                let q = rotation.turn(&split(self.q.forward(&normed, pass)?, heads, &self.q_norm)?)?;
+                (x.shallow_clone(), q, &batch.segments)
+            }
+            Some(rows) => {
+                let asking = normed.f_index_select(0, rows)?;
+                let q = split(self.q.forward(&asking, pass)?, heads, &self.q_norm)?;
+                (x.f_index_select(0, rows)?, rotation.select(rows)?.turn(&q)?, &batch.last_segments)
+            }
+        };
+        let attended = crate::attention::attend(&q, &k, &v, segments, config.sliding_window)?;
+        let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, pass)?)?;
+        let normed = rms_norm(&x, &self.post_norm, eps)?;
+        let gated = self.gate.forward(&normed, pass)?.f_silu()?.f_mul(&self.up.forward(&normed, pass)?)?;
+        Ok(x.f_add(&self.down.forward(&gated, pass)?)?)
+    }
+}
+
+/// x / rms(x) * weight over the last dimension, in f32 as transformers computes it (Zhang and Sennrich, 2019).
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, ModelError> {
+    Ok(x.f_rms_norm(weight.size(), Some(weight), eps)?)
+}

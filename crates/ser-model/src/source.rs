@@ -1,0 +1,58 @@
+//! Where a network's tensors come from: a checkpoint, or nothing.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::ModelError;
+use crate::seeds::Seeds;
+use crate::weights::Weights;
+
+/// Gives a network its tensors.
+pub(crate) trait TensorSource {
+    /// The tensor of that name and shape.
+    fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError>;
+}
+
+/// Tensors of a checkpoint; its names may or may not begin with `model.`.
+pub(crate) struct Checkpoint<'a> {
+    weights: &'a Weights,
+    prefix: &'static str,
+    kind: Kind,
+    device: Device,
+}
+
+impl<'a> Checkpoint<'a> {
+    pub(crate) fn new(weights: &'a Weights, kind: Kind, device: Device) -> Self {
+        let prefix = if weights.has("embed_tokens.weight") { "" } else { "model." };
+        Checkpoint { weights, prefix, kind, device }
+    }
+}
+
+impl TensorSource for Checkpoint<'_> {
+    fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let full = if name == "lm_head.weight" { name.to_owned() } else { format!("{}{name}", self.prefix) };
+        self.weights.load(&full, shape, self.kind, self.device)
+    }
+}
+
+/// Fresh tensors as transformers makes them: norms 1, biases 0, the rest normal.
+pub(crate) struct Fresh {
+    pub(crate) std: f64,
+    pub(crate) seeds: Seeds,
+    pub(crate) device: Device,
+}
+
+impl TensorSource for Fresh {
+    fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let cpu = (Kind::Float, Device::Cpu);
+        let tensor = if name.ends_with("norm.weight") {
+            Tensor::f_ones(shape, cpu)?
+        } else if name.ends_with(".bias") {
+            Tensor::f_zeros(shape, cpu)?
+        } else {
+            let mut tensor = Tensor::f_empty(shape, cpu)?;
+            ser_libtorch::fill_normal(&mut tensor, 0.0, self.std, self.seeds.draw())?;
+            tensor
+        };
+        Ok(tensor.f_to_device(self.device)?)
+    }
+}
