@@ -1,31 +1,15 @@
-//! The network's shape, from a Hugging Face `config.json`, and what each family changes.
+//! The network's shape, from a Hugging Face `config.json`.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
 use crate::rope::RopeScaling;
 
-/// What differs from one model family to the next; everything else is shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Family {
-    model_type: &'static str,
-    /// Biases on q, k and v whatever the configuration says.
-    qkv_bias: bool,
-    /// RMS norms on each head's q and k.
-    qk_norm: bool,
-    /// Whether `sliding_window` holds unless `use_sliding_window` says otherwise.
-    sliding_window: bool,
-}
-
-const FAMILIES: [Family; 4] = [
-    Family { model_type: "llama", qkv_bias: false, qk_norm: false, sliding_window: false },
-    Family { model_type: "mistral", qkv_bias: false, qk_norm: false, sliding_window: true },
-    Family { model_type: "qwen2", qkv_bias: true, qk_norm: false, sliding_window: false },
-    Family { model_type: "qwen3", qkv_bias: false, qk_norm: true, sliding_window: false },
-];
-const SUPPORTED: &str = "llama, mistral, qwen2, qwen3";
+/// More layers than any decoder has: a damaged file may not ask for a list of a billion.
+const MAX_LAYERS: i64 = 10_000;
 
 /// The shape of a decoder network, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +48,10 @@ pub struct NetworkConfig {
     pub mlp_bias: bool,
     /// RMS norms on each head's q and k (Qwen 3).
     pub qk_norm: bool,
-    /// A place sees this many places, itself included.
+    /// A place sees this many places, itself included, in the layers that have a window.
     pub sliding_window: Option<i64>,
+    /// Whether each layer has the window.
+    pub windowed_layers: Vec<bool>,
     /// Standard deviation of fresh weights.
     pub initializer_range: f64,
     /// First token of a text.
@@ -92,23 +78,35 @@ struct File {
     intermediate_size: Option<i64>,
     num_hidden_layers: Option<i64>,
     num_attention_heads: Option<i64>,
-    num_key_value_heads: Option<i64>,
-    head_dim: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    num_key_value_heads: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "given")]
+    head_dim: Option<Option<i64>>,
     hidden_act: Option<String>,
     max_position_embeddings: Option<i64>,
     rms_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<serde_json::Value>,
     rope_parameters: Option<serde_json::Value>,
+    partial_rotary_factor: Option<f64>,
+    original_max_position_embeddings: Option<i64>,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
-    sliding_window: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    sliding_window: Option<Option<i64>>,
     use_sliding_window: Option<bool>,
+    max_window_layers: Option<i64>,
+    layer_types: Option<Vec<String>>,
     initializer_range: Option<f64>,
     bos_token_id: Option<i64>,
     eos_token_id: Option<OneOrMany>,
     pad_token_id: Option<i64>,
+}
+
+/// A field that is `null` is given: `Some(None)`. In transformers that is not the same as one that is not there.
+fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<i64>>, D::Error> {
+    Option::<i64>::deserialize(field).map(Some)
 }
 
 impl NetworkConfig {
@@ -133,8 +131,12 @@ impl NetworkConfig {
         }
         let hidden_size = reader.size("hidden_size", file.hidden_size)?;
         let heads = reader.size("num_attention_heads", file.num_attention_heads)?;
-        let kv_heads = reader.size("num_key_value_heads", file.num_key_value_heads.or(Some(heads)))?;
-        let head_dim = reader.size("head_dim", file.head_dim.or(Some(hidden_size / heads)))?;
+        // Not there: the family's default. Null: as the other sizes have it.
+        let or_default = |field: Option<Option<i64>>, default: Option<i64>| field.unwrap_or(default);
+        let kv_heads = or_default(file.num_key_value_heads, family.kv_heads).unwrap_or(heads);
+        let kv_heads = reader.size("num_key_value_heads", Some(kv_heads))?;
+        let head_dim = or_default(file.head_dim, family.head_dim).unwrap_or(hidden_size / heads);
+        let head_dim = reader.size("head_dim", Some(head_dim))?;
         if heads % kv_heads != 0 {
             return Err(
                 reader.config(format!("num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"))
@@ -143,21 +145,57 @@ impl NetworkConfig {
         if head_dim % 2 != 0 {
             return Err(reader.config(format!("head_dim {head_dim} is odd; rotary embeddings turn pairs")));
         }
-        let max_positions = reader.size("max_position_embeddings", file.max_position_embeddings.or(Some(2048)))?;
-        // The new layout puts theta and scaling into one object; either may be missing in old files.
-        let rope = file.rope_parameters.or(file.rope_scaling).unwrap_or_default();
+        let max_positions = file.max_position_embeddings.unwrap_or(family.max_positions);
+        let max_positions = reader.size("max_position_embeddings", Some(max_positions))?;
+        // The old layout has theta beside an object for the scaling, the new one both in one object.
+        let object = |v: &serde_json::Value| v.as_object().is_some_and(|o| !o.is_empty());
+        let mut rope = file.rope_scaling.filter(object).or(file.rope_parameters).unwrap_or_default();
+        if let (Some(original), Some(rope)) = (file.original_max_position_embeddings, rope.as_object_mut()) {
+            rope.insert("original_max_position_embeddings".into(), original.into());
+        }
         let rope_theta = rope.get("rope_theta").and_then(|t| t.as_f64()).or(file.rope_theta).unwrap_or(10_000.0);
         if !(rope_theta.is_finite() && rope_theta > 1.0) {
             return Err(reader.config(format!("rope_theta {rope_theta} is not over 1")));
         }
-        let rope_scaling = RopeScaling::from_json(&rope, max_positions)
-            .map_err(|(what, value)| reader.unsupported(what, &value, "default, linear, dynamic, llama3"))?;
-        let windowed = file.use_sliding_window.unwrap_or(family.sliding_window);
-        let sliding_window = file.sliding_window.filter(|_| windowed);
+        let partial = rope.get("partial_rotary_factor").and_then(|f| f.as_f64()).or(file.partial_rotary_factor);
+        if let Some(factor) = partial.filter(|&f| f != 1.0) {
+            return Err(reader.unsupported("partial_rotary_factor", &factor.to_string(), "1"));
+        }
+        let rope_scaling = RopeScaling::from_json(&rope, max_positions).map_err(|(what, value)| {
+            reader.unsupported(what, &value, "default, linear, dynamic, llama3, yarn, with positive factors")
+        })?;
+        let layers = reader.size("num_hidden_layers", file.num_hidden_layers)?;
+        if layers > MAX_LAYERS {
+            return Err(reader.config(format!("num_hidden_layers is {layers}; it may be at most {MAX_LAYERS}")));
+        }
+        let sliding_window = match family.window {
+            Window::Never => None,
+            Window::Always => file.sliding_window.unwrap_or(Some(WINDOW)),
+            Window::ByLayer if file.use_sliding_window == Some(true) => file.sliding_window.unwrap_or(Some(WINDOW)),
+            Window::ByLayer => None,
+        };
         if sliding_window.is_some_and(|w| w <= 0) {
             return Err(reader.config("sliding_window is not over 0".into()));
         }
-        let attention_bias = file.attention_bias.unwrap_or(false);
+        let windowed_layers = match (sliding_window, family.window) {
+            (None, _) | (_, Window::Never) => vec![false; layers as usize],
+            (_, Window::Always) => vec![true; layers as usize],
+            (_, Window::ByLayer) => match file.layer_types {
+                None => (0..layers).map(|i| i >= file.max_window_layers.unwrap_or(28)).collect(),
+                Some(types) if types.len() as i64 == layers => types
+                    .iter()
+                    .map(|name| match name.as_str() {
+                        "full_attention" => Ok(false),
+                        "sliding_attention" => Ok(true),
+                        other => Err(reader.unsupported("layer_types", other, "full_attention, sliding_attention")),
+                    })
+                    .collect::<Result<_, _>>()?,
+                Some(types) => {
+                    return Err(reader.config(format!("layer_types names {} layers of {layers}", types.len())));
+                }
+            },
+        };
+        let all_biases = family.attention_bias == AttentionBias::Setting && file.attention_bias == Some(true);
         let rms_norm_eps = file.rms_norm_eps.unwrap_or(1e-6);
         if !(rms_norm_eps.is_finite() && rms_norm_eps >= 0.0) {
             return Err(reader.config(format!("rms_norm_eps is {rms_norm_eps}")));
@@ -167,7 +205,7 @@ impl NetworkConfig {
             vocab_size: reader.size("vocab_size", file.vocab_size)?,
             hidden_size,
             intermediate_size: reader.size("intermediate_size", file.intermediate_size)?,
-            layers: reader.size("num_hidden_layers", file.num_hidden_layers)?,
+            layers,
             heads,
             kv_heads,
             head_dim,
@@ -176,11 +214,12 @@ impl NetworkConfig {
             rope_theta,
             rope_scaling,
             tied: file.tie_word_embeddings.unwrap_or(false),
-            qkv_bias: family.qkv_bias || attention_bias,
-            o_bias: attention_bias && !family.qkv_bias,
-            mlp_bias: file.mlp_bias.unwrap_or(false),
+            qkv_bias: all_biases || family.attention_bias == AttentionBias::Qkv,
+            o_bias: all_biases,
+            mlp_bias: family.mlp_bias && file.mlp_bias == Some(true),
             qk_norm: family.qk_norm,
             sliding_window,
+            windowed_layers,
             initializer_range: file.initializer_range.unwrap_or(0.02),
             bos_token_id: file.bos_token_id,
             eos_token_ids: match file.eos_token_id {
@@ -203,31 +242,53 @@ impl NetworkConfig {
         Self::from_json(&file.to_string(), &PathBuf::from("base model settings"))
     }
 
+    /// The window of a layer.
+    pub fn window(&self, layer: usize) -> Option<i64> {
+        self.sliding_window.filter(|_| self.windowed_layers.get(layer) == Some(&true))
+    }
+
+    /// The longest text it takes in tokens: more than `max_positions` where frequencies grow with the text.
+    pub fn longest_text(&self) -> i64 {
+        match self.rope_scaling {
+            RopeScaling::Dynamic { factor, .. } => (self.max_positions as f64 * factor.max(1.0)) as i64,
+            _ => self.max_positions,
+        }
+    }
+
+    /// The name of the family's class in transformers with this ending, such as `ForCausalLM`.
+    pub(crate) fn architecture(&self, ending: &str) -> String {
+        format!("{}{ending}", self.family().map_or("Llama", |f| f.class))
+    }
+
+    fn family(&self) -> Option<&'static Family> {
+        FAMILIES.iter().find(|f| f.model_type == self.model_type)
+    }
+
     /// The same as a `config.json` that transformers loads.
     pub fn to_json(&self) -> serde_json::Value {
-        let architecture = match self.model_type {
-            "mistral" => "MistralForCausalLM",
-            "qwen2" => "Qwen2ForCausalLM",
-            "qwen3" => "Qwen3ForCausalLM",
-            _ => "LlamaForCausalLM",
-        };
         let eos = match self.eos_token_ids.as_slice() {
             [] => serde_json::Value::Null,
             [id] => (*id).into(),
             ids => ids.into(),
         };
+        // Mistral would take the names for those of a newer family.
+        let by_layer = self.family().is_some_and(|f| f.window == Window::ByLayer);
+        let layer_types = by_layer.then(|| {
+            let name = |&windowed: &bool| if windowed { "sliding_attention" } else { "full_attention" };
+            self.windowed_layers.iter().map(name).collect::<Vec<_>>()
+        });
         serde_json::json!({
-            "architectures": [architecture], "model_type": self.model_type, "vocab_size": self.vocab_size,
+            "architectures": [self.architecture("ForCausalLM")], "model_type": self.model_type, "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size, "intermediate_size": self.intermediate_size,
             "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads, "head_dim": self.head_dim, "hidden_act": "silu",
             "max_position_embeddings": self.max_positions, "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta, "rope_scaling": self.rope_scaling.to_json(),
-            "tie_word_embeddings": self.tied, "attention_bias": self.qkv_bias && self.o_bias,
+            "tie_word_embeddings": self.tied, "attention_bias": self.o_bias,
             "mlp_bias": self.mlp_bias, "sliding_window": self.sliding_window,
-            "use_sliding_window": self.sliding_window.is_some(), "initializer_range": self.initializer_range,
+            "use_sliding_window": self.sliding_window.is_some(), "layer_types": layer_types, "initializer_range": self.initializer_range,
             "bos_token_id": self.bos_token_id, "eos_token_id": eos, "pad_token_id": self.pad_token_id,
-            "torch_dtype": "float32",
+            "dtype": "float32",
         })
     }
 }
@@ -303,18 +364,51 @@ mod tests {
 
     #[test]
     fn families_differ_where_the_table_says() {
-        let of =
-            |family: &str| read(&format!(r#"{{"model_type": "{family}", {BODY}, "sliding_window": 16}}"#)).unwrap();
+        let of = |family: &str| {
+            read(&format!(r#"{{"model_type": "{family}", {BODY}, "num_key_value_heads": 2, "sliding_window": 16}}"#))
+                .unwrap()
+        };
         assert!(of("qwen2").qkv_bias && !of("qwen2").o_bias && of("qwen3").qk_norm);
-        assert_eq!(of("mistral").sliding_window, Some(16));
-        assert_eq!(of("qwen2").sliding_window, None);
+        assert_eq!((of("mistral").window(0), of("mistral").window(1)), (Some(16), Some(16)));
+        assert_eq!((of("qwen2").sliding_window, of("llama").sliding_window), (None, None));
+    }
+
+    /// Defaults of transformers' configuration classes; null is not the same as nothing.
+    #[test]
+    fn fields_that_are_not_there_mean_what_transformers_says() {
+        let body = BODY.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 32");
+        let of = |family: &str, more: &str| read(&format!(r#"{{"model_type": "{family}", {body}{more}}}"#)).unwrap();
+        let mistral = of("mistral", r#", "head_dim": 8"#);
+        assert_eq!((mistral.kv_heads, mistral.sliding_window, mistral.max_positions), (8, Some(4096), 131_072));
+        let mistral = of("mistral", r#", "head_dim": 8, "num_key_value_heads": null, "sliding_window": null"#);
+        assert_eq!((mistral.kv_heads, mistral.sliding_window), (32, None));
+        assert_eq!((of("qwen3", "").head_dim, of("qwen3", "").qkv_bias), (128, false));
+        let biased = of("qwen3", r#", "attention_bias": true"#);
+        assert!(
+            biased.qkv_bias && biased.o_bias && !of("mistral", r#", "head_dim": 8, "attention_bias": true"#).qkv_bias
+        );
+    }
+
+    #[test]
+    fn windows_go_by_layer_where_the_family_has_them_so() {
+        let of = |more: &str| {
+            read(&format!(r#"{{"model_type": "qwen2", {BODY}, "num_key_value_heads": 2, "sliding_window": 16{more}}}"#))
+        };
+        let on = r#", "use_sliding_window": true, "max_window_layers": 1"#;
+        let config = of(on).unwrap();
+        assert_eq!((config.window(0), config.window(1)), (None, Some(16)));
+        let config = of(&format!(r#"{on}, "layer_types": ["sliding_attention", "full_attention"]"#)).unwrap();
+        assert_eq!((config.window(0), config.window(1), config.window(2)), (Some(16), None, None));
+        let error = of(&format!(r#"{on}, "layer_types": ["sliding_attention"]"#)).unwrap_err().to_string();
+        assert!(error.contains("layer_types names 1 layers of 2"), "{error}");
     }
 
     #[test]
     fn what_is_written_reads_the_same() {
         for family in ["llama", "mistral", "qwen2", "qwen3"] {
             let config = read(&format!(
-                r#"{{"model_type": "{family}", {BODY}, "sliding_window": 16, "eos_token_id": [1, 2],
+                r#"{{"model_type": "{family}", {BODY}, "num_key_value_heads": 2, "sliding_window": 16,
+                "use_sliding_window": true, "max_window_layers": 1, "eos_token_id": [1, 2], "attention_bias": true,
                 "rope_scaling": {{"rope_type": "linear", "factor": 2.0}}}}"#
             ))
             .unwrap();
@@ -328,6 +422,11 @@ mod tests {
             (r#"{"model_type": "gpt2"}"#.to_owned(), "\"gpt2\""),
             (format!(r#"{{"model_type": "llama", {BODY}, "num_key_value_heads": 3}}"#), "num_key_value_heads 3"),
             (format!(r#"{{"model_type": "llama", {BODY}, "head_dim": 7}}"#), "head_dim 7"),
+            (
+                format!(r#"{{"model_type": "llama", {BODY}}}"#).replace("_layers\": 2", "_layers\": 1000000"),
+                "num_hidden_layers is 1000000; it may be at most",
+            ),
+            (format!(r#"{{"model_type": "llama", {BODY}, "partial_rotary_factor": 0.5}}"#), "partial_rotary_factor"),
             (r#"{"model_type": "llama", "hidden_size": 0}"#.to_owned(), "hidden_size is 0"),
             (format!(r#"{{"model_type": "llama", {BODY}, "hidden_act": "gelu"}}"#), "gelu"),
             (format!(r#"{{"model_type": "llama", {BODY}, "rope_scaling": {{"type": "su"}}}}"#), "\"su\""),

@@ -143,6 +143,12 @@ pub enum ModelError {
         /// The names there are.
         known: String,
     },
+    /// An adapter's target modules name nothing of the network.
+    #[error("adapter {name:?}: its target_modules fit no projection of the network; name q_proj and v_proj, say")]
+    NoTarget {
+        /// The adapter.
+        name: String,
+    },
     /// The adapters are off.
     #[error("no adapter is active, so there is nothing to train or to write; choose one with set_adapter")]
     NoActiveAdapter,

@@ -22,6 +22,8 @@ pub(crate) struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
+    /// A place sees this many places, itself included.
+    window: Option<i64>,
 }
 
 impl Layer {
@@ -36,7 +38,7 @@ impl Layer {
         let mut linear = |name: &str, out: i64, input: i64, bias: bool| -> Result<Linear, ModelError> {
             let weight = tensor(&format!("{name}.weight"), &[out, input])?;
             let bias = bias.then(|| tensor(&format!("{name}.bias"), &[out])).transpose()?;
-            Ok(Linear { weight, bias, loras: Vec::new() })
+            Ok(Linear::new(weight, bias))
         };
         Ok(Layer {
             q: linear("self_attn.q_proj", q_width, hidden, config.qkv_bias)?,
@@ -50,6 +52,7 @@ impl Layer {
             q_norm,
             k_norm,
             post_norm,
+            window: config.window(index as usize),
         })
     }
 
@@ -116,7 +119,7 @@ impl Layer {
                 (x.f_index_select(0, rows)?, rotation.select(rows)?.turn(&q)?, &batch.last_segments)
             }
         };
-        let attended = crate::attention::attend(&q, &k, &v, segments, config.sliding_window)?;
+        let attended = crate::attention::attend(&q, &k, &v, segments, self.window)?;
         let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, pass)?)?;
         let normed = rms_norm(&x, &self.post_norm, eps)?;
         let gated = self.gate.forward(&normed, pass)?.f_silu()?.f_mul(&self.up.forward(&normed, pass)?)?;

@@ -1,10 +1,14 @@
 //! Linear maps and their low-rank adapters (LoRA; Hu et al., 2022).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
 use crate::seeds::Seeds;
+use crate::source::{AdapterSource, Initial};
+use crate::targets::{PROJECTIONS, TargetModules, Targets, Update};
 
 /// An adapter's settings, under PEFT's names. `Default` = the paper: rank 8, alpha 32, dropout 0.1, on q and v.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,61 +20,152 @@ pub struct LoraSettings {
     pub alpha: f64,
     /// Dropout on the adapter's input while training.
     pub dropout: f64,
-    /// The projections that get an adapter, by the end of their names.
-    pub target_modules: Vec<String>,
+    /// The projections that get an adapter.
+    pub target_modules: TargetModules,
+    /// Scales by alpha / sqrt(r) instead (rank-stabilized LoRA; Kalajdzievski, 2023).
+    pub use_rslora: bool,
+    /// Other ranks for some modules, by patterns over the ends of their names.
+    pub rank_pattern: BTreeMap<String, i64>,
+    /// Other alphas for some modules, in the same way.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Which of the network's own biases are trained too.
+    pub bias: LoraBias,
+    /// A bias on B's output.
+    pub lora_bias: bool,
+}
+
+/// The biases that an adapter trains beside its update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraBias {
+    /// None.
+    #[default]
+    None,
+    /// Those of all projections that have one.
+    All,
+    /// Those of the projections that get an update.
+    LoraOnly,
 }
 
 impl Default for LoraSettings {
     fn default() -> Self {
-        LoraSettings { rank: 8, alpha: 32.0, dropout: 0.1, target_modules: vec!["q_proj".into(), "v_proj".into()] }
+        LoraSettings {
+            rank: 8,
+            alpha: 32.0,
+            dropout: 0.1,
+            target_modules: ["q_proj", "v_proj"].into(),
+            use_rslora: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            bias: LoraBias::None,
+            lora_bias: false,
+        }
     }
 }
-
-/// The projections of a layer, by PEFT's short names.
-pub(crate) const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 impl LoraSettings {
     /// Refuses settings that mean nothing.
     pub fn check(&self) -> Result<(), ModelError> {
         let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
-        if self.rank < 1 {
-            return bad("lora.rank", self.rank.to_string(), "it must be at least 1");
+        let ranks = self.rank_pattern.values().map(|r| ("lora.rank_pattern", r));
+        if let Some((name, rank)) = [("lora.rank", &self.rank)].into_iter().chain(ranks).find(|&(_, &r)| r < 1) {
+            return bad(name, rank.to_string(), "it must be at least 1");
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return bad("lora.alpha", self.alpha.to_string(), "it must be over 0");
+        let alphas = self.alpha_pattern.values().map(|a| ("lora.alpha_pattern", a));
+        let sound = |alpha: &f64| alpha.is_finite() && *alpha > 0.0;
+        if let Some((name, alpha)) = [("lora.alpha", &self.alpha)].into_iter().chain(alphas).find(|(_, a)| !sound(a)) {
+            return bad(name, alpha.to_string(), "it must be over 0");
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return bad("lora.dropout", self.dropout.to_string(), "it must be from 0 up to, not including, 1");
         }
-        if self.target_modules.is_empty() {
-            return bad("lora.target_modules", "empty".into(), "name at least one projection, such as q_proj");
-        }
-        for module in &self.target_modules {
-            if !PROJECTIONS.contains(&module.as_str()) {
+        if let TargetModules::Names(names) = &self.target_modules {
+            if names.is_empty() {
+                return bad("lora.target_modules", "empty".into(), "name at least one projection, such as q_proj");
+            }
+            let projection = |name: &str| PROJECTIONS.contains(&name.rsplit('.').next().unwrap_or(name));
+            if let Some(name) = names.iter().find(|name| !projection(name)) {
                 return bad(
                     "lora.target_modules",
-                    format!("{module:?}"),
-                    "it may name q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+                    format!("{name:?}"),
+                    "names may end with q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
                 );
             }
         }
-        Ok(())
-    }
-
-    /// Whether the projection at `path` within a layer, such as `self_attn.q_proj`, gets an adapter.
-    pub(crate) fn covers(&self, path: &str) -> bool {
-        let name = path.rsplit('.').next().unwrap_or(path);
-        self.target_modules.iter().any(|m| m == name)
+        Targets::new(self).map(drop)
     }
 }
 
-/// A low-rank update: y += scale * (dropout(x) A^T) B^T. A and B are f32 masters whatever the network computes in.
+/// A low-rank update: y += scale * (dropout(x) A^T B^T + bias). All are f32 masters whatever the network computes in.
 #[derive(Debug)]
 pub(crate) struct Lora {
+    /// [rank, in]
     pub(crate) a: Tensor,
+    /// [out, rank]
     pub(crate) b: Tensor,
+    /// [out]
+    pub(crate) bias: Option<Tensor>,
     pub(crate) scale: f64,
     pub(crate) dropout: f64,
+}
+
+impl Lora {
+    /// For the map `module` with this weight.
+    fn new(
+        module: &str,
+        weight: &Tensor,
+        update: Update,
+        settings: &LoraSettings,
+        source: &mut dyn AdapterSource,
+    ) -> Result<Self, ModelError> {
+        let (out, input) = weight.size2()?;
+        // PEFT's default: A as Kaiming has it with a = sqrt 5, B zero.
+        let bound = 1.0 / (input as f64).sqrt();
+        let a = source.tensor(&format!("{module}.lora_A.weight"), &[update.rank, input], Initial::Uniform(bound))?;
+        let b = source.tensor(&format!("{module}.lora_B.weight"), &[out, update.rank], Initial::Zero)?;
+        let mut bias = || source.tensor(&format!("{module}.lora_B.bias"), &[out], Initial::Zero);
+        let bias = settings.lora_bias.then(&mut bias).transpose()?;
+        Ok(Lora { a, b, bias, scale: update.scale, dropout: settings.dropout })
+    }
+}
+
+/// What one adapter changes of a linear map.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) lora: Option<Lora>,
+    /// Stands in for the map's own bias. An f32 master.
+    pub(crate) bias: Option<Tensor>,
+}
+
+impl Change {
+    /// PEFT's name for the bias: a map with an update is wrapped.
+    pub(crate) fn bias_name(module: &str, wrapped: bool) -> String {
+        format!("{module}{}.bias", if wrapped { ".base_layer" } else { "" })
+    }
+
+    /// Weight and bias of a map with this change worked in, computed in f32, in the map's own kind.
+    pub(crate) fn merged(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
+        let kind = weight.kind();
+        let mut bias = match (&self.bias, bias) {
+            (Some(own), _) => Some(own.f_to_kind(kind)?),
+            (None, own) => own.map(Tensor::shallow_clone),
+        };
+        let Some(lora) = &self.lora else { return Ok((weight.shallow_clone(), bias)) };
+        let delta = lora.b.f_matmul(&lora.a)?.f_mul_scalar(lora.scale)?;
+        if let Some(more) = &lora.bias {
+            let more = more.f_mul_scalar(lora.scale)?;
+            let sum = match &bias {
+                Some(bias) => bias.f_to_kind(Kind::Float)?.f_add(&more)?,
+                None => more,
+            };
+            bias = Some(sum.f_to_kind(kind)?);
+        }
+        Ok((weight.f_to_kind(Kind::Float)?.f_add(&delta)?.f_to_kind(kind)?, bias))
+    }
 }
 
 /// What holds for one way through the network.
@@ -82,21 +177,35 @@ pub(crate) struct Pass<'a> {
     pub(crate) dropout: Option<&'a Seeds>,
 }
 
-/// y = x W^T + bias, with the update of the adapter that computes.
+/// y = x W^T + bias, with the change of the adapter that computes.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
-    /// One place per adapter of the network, in order; empty where that adapter leaves this map alone.
-    pub(crate) loras: Vec<Option<Lora>>,
+    /// One change per adapter of the network, in order.
+    changes: Vec<Change>,
+    /// Weight and bias with the change of the adapter at that place worked in.
+    merged: Option<(usize, Tensor, Option<Tensor>)>,
 }
 
 impl Linear {
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Linear { weight, bias, changes: Vec::new(), merged: None }
+    }
+
     /// `x`: [rows, in] -> [rows, out].
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor, ModelError> {
-        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
-        let Some(lora) = pass.adapter.and_then(|place| self.lora(place)) else { return Ok(y) };
+        let Some((place, change)) = pass.adapter.and_then(|place| Some((place, self.changes.get(place)?))) else {
+            return Ok(x.f_linear(&self.weight, self.bias.as_ref())?);
+        };
+        match &self.merged {
+            Some((merged, weight, bias)) if *merged == place => return Ok(x.f_linear(weight, bias.as_ref())?),
+            _ => {}
+        }
         let kind = x.kind();
+        let own = change.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        let y = x.f_linear(&self.weight, own.as_ref().or(self.bias.as_ref()))?;
+        let Some(lora) = &change.lora else { return Ok(y) };
         let dropped = match pass.dropout {
             Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),
             _ => None,
@@ -105,25 +214,56 @@ impl Linear {
         let low = input.f_matmul(&lora.a.f_to_kind(kind)?.f_transpose(0, 1)?)?;
         // tch's addmm takes no factor; scaling the narrow operand costs next to nothing.
         let low = low.f_mul_scalar(lora.scale)?;
-        Ok(y.f_addmm(&low, &lora.b.f_to_kind(kind)?.f_transpose(0, 1)?)?)
+        let y = y.f_addmm(&low, &lora.b.f_to_kind(kind)?.f_transpose(0, 1)?)?;
+        match &lora.bias {
+            Some(bias) => Ok(y.f_add(&bias.f_mul_scalar(lora.scale)?.f_to_kind(kind)?)?),
+            None => Ok(y),
+        }
     }
 
-    /// The update at an adapter's place.
-    pub(crate) fn lora(&self, place: usize) -> Option<&Lora> {
-        self.loras.get(place)?.as_ref()
+    /// A new adapter's change of this map, which is called `module`: an update if there is to be one, and a bias in
+    /// place of its own if that is trained.
+    pub(crate) fn change_of(
+        &self,
+        module: &str,
+        update: Option<Update>,
+        settings: &LoraSettings,
+        source: &mut dyn AdapterSource,
+    ) -> Result<Change, ModelError> {
+        let lora = update.map(|u| Lora::new(module, &self.weight, u, settings, source)).transpose()?;
+        let bias = match (&self.bias, settings.bias) {
+            (Some(own), LoraBias::All) => Some(own),
+            (Some(own), LoraBias::LoraOnly) if lora.is_some() => Some(own),
+            _ => None,
+        };
+        let name = Change::bias_name(module, lora.is_some());
+        let bias = bias.map(|own| source.tensor(&name, &own.size(), Initial::Copy(own))).transpose()?;
+        Ok(Change { lora, bias })
     }
 
-    /// A fresh update: A uniform in +-1/sqrt(in) (PEFT's default, Kaiming with a = sqrt 5), B zero.
-    pub(crate) fn fresh_lora(&self, settings: &LoraSettings, seeds: &Seeds) -> Result<Lora, ModelError> {
-        let (out, input) = self.weight.size2()?;
-        let device = self.weight.device();
-        let bound = 1.0 / (input as f64).sqrt();
-        // Drawn on the CPU: the same adapter whatever the device.
-        let cpu = (Kind::Float, tch::Device::Cpu);
-        let mut a = Tensor::f_empty([settings.rank, input], cpu)?;
-        ser_libtorch::fill_uniform(&mut a, -bound, bound, seeds.draw())?;
-        let b = Tensor::f_zeros([out, settings.rank], (Kind::Float, device))?;
-        let scale = settings.alpha / settings.rank as f64;
-        Ok(Lora { a: a.f_to_device(device)?, b, scale, dropout: settings.dropout })
+    /// Room for a new adapter.
+    pub(crate) fn add_change(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    pub(crate) fn remove_last_change(&mut self) {
+        self.changes.pop();
+    }
+
+    /// What the adapter at a place changes.
+    pub(crate) fn change(&self, place: usize) -> Option<&Change> {
+        self.changes.get(place)
+    }
+
+    /// Keeps weight and bias with an adapter's change worked in beside its own; without `place`, drops them.
+    pub(crate) fn merge(&mut self, place: Option<usize>) -> Result<(), ModelError> {
+        self.merged = None;
+        if let Some((place, change)) = place.and_then(|place| Some((place, self.changes.get(place)?))) {
+            if change.lora.is_some() || change.bias.is_some() {
+                let (weight, bias) = change.merged(&self.weight, self.bias.as_ref())?;
+                self.merged = Some((place, weight, bias));
+            }
+        }
+        Ok(())
     }
 }

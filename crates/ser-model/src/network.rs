@@ -61,14 +61,7 @@ impl Network {
     ) -> Result<Tensor, ModelError> {
         let config = &self.config;
         let pass = Pass { adapter: self.adapters.active(), dropout };
-        let rotation = Rotation::new(
-            &config.rope_scaling,
-            config.rope_theta,
-            config.head_dim,
-            &batch.positions,
-            self.kind,
-            self.device,
-        )?;
+        let rotation = Rotation::new(config, &batch.positions, &batch.lengths, self.kind, self.device)?;
         let last = Tensor::f_from_slice(&batch.last_rows)?.f_to_device(self.device)?;
         let mut x = Tensor::f_embedding(&self.embedding, &batch.tokens, -1, false, false)?;
         for (i, layer) in self.layers.iter().enumerate() {

@@ -13,6 +13,8 @@ pub(crate) struct PackedBatch {
     pub(crate) tokens: Tensor,
     /// Every row's place in its own text.
     pub(crate) positions: Vec<i64>,
+    /// The length of every row's own text.
+    pub(crate) lengths: Vec<i64>,
     /// Where each pair or text lies; every row asks.
     pub(crate) segments: Vec<Segment>,
     /// The same segments with the last token of each text alone asking, q having those rows only.
@@ -34,7 +36,15 @@ impl PackedBatch {
             if a.is_empty() || b.is_empty() {
                 return Err(ModelError::EmptyText { pair: i });
             }
-            builder.push(&pair.prompt, a, b)?;
+            let longest = (pair.prompt.len() + a.len().max(b.len())) as i64;
+            if config.rope_scaling.grows_beyond().is_some_and(|original| longest > original) {
+                // The two texts turn the prompt by different angles: nothing can be shared.
+                for answer in [a, b] {
+                    builder.push(&[], &[pair.prompt.as_slice(), answer].concat(), &[])?;
+                }
+            } else {
+                builder.push(&pair.prompt, a, b)?;
+            }
         }
         builder.finish(device)
     }
@@ -56,6 +66,7 @@ struct Builder<'a> {
     config: &'a NetworkConfig,
     tokens: Vec<i64>,
     positions: Vec<i64>,
+    lengths: Vec<i64>,
     segments: Vec<Segment>,
     last_segments: Vec<Segment>,
     last_rows: Vec<i64>,
@@ -67,6 +78,7 @@ impl<'a> Builder<'a> {
             config,
             tokens: Vec::new(),
             positions: Vec::new(),
+            lengths: Vec::new(),
             segments: Vec::new(),
             last_segments: Vec::new(),
             last_rows: Vec::new(),
@@ -75,8 +87,9 @@ impl<'a> Builder<'a> {
 
     fn push(&mut self, prompt: &[u32], a: &[u32], b: &[u32]) -> Result<(), ModelError> {
         let longest = prompt.len() + a.len().max(b.len());
-        if longest as i64 > self.config.max_positions {
-            return Err(ModelError::TooLong { tokens: longest, limit: self.config.max_positions });
+        let limit = self.config.longest_text();
+        if longest as i64 > limit {
+            return Err(ModelError::TooLong { tokens: longest, limit });
         }
         let start = self.tokens.len() as i64;
         let (p, a_len, b_len) = (prompt.len() as i64, a.len() as i64, b.len() as i64);
@@ -87,6 +100,8 @@ impl<'a> Builder<'a> {
             self.tokens.push(i64::from(id));
         }
         self.positions.extend((0..p + a_len).chain(p..p + b_len));
+        self.lengths.resize(self.lengths.len() + p as usize + a.len(), p + a_len);
+        self.lengths.resize(self.lengths.len() + b.len(), p + b_len);
         let segment = Segment::pair(start, p, a_len, b_len);
         let row = self.last_rows.len() as i64;
         self.last_rows.push(start + p + a_len - 1);
@@ -108,6 +123,7 @@ impl<'a> Builder<'a> {
         Ok(PackedBatch {
             tokens: Tensor::f_from_slice(&self.tokens)?.f_to_device(device)?,
             positions: self.positions,
+            lengths: self.lengths,
             segments: self.segments,
             last_segments: self.last_segments,
             last_rows: self.last_rows,

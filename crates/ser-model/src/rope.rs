@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::ModelError;
+use crate::{ModelError, NetworkConfig};
 
 /// How rotary frequencies are stretched for longer texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,11 +14,11 @@ pub enum RopeScaling {
         /// Positions are divided by it.
         factor: f64,
     },
-    /// By text length, from the length trained on; within that length, as [`RopeScaling::None`].
+    /// By text length, from `max_position_embeddings` on; within that length, as [`RopeScaling::None`].
     Dynamic {
         /// Growth per length trained on.
         factor: f64,
-        /// The length trained on.
+        /// `max_position_embeddings`.
         original: i64,
     },
     /// Llama 3.1: low frequencies by a factor, high ones not, a ramp between.
@@ -32,11 +32,29 @@ pub enum RopeScaling {
         /// The length trained on.
         original: i64,
     },
+    /// YaRN (Peng et al., 2023): high frequencies kept, low ones divided, a ramp between; attention tempered.
+    Yarn {
+        /// Divides the low frequencies.
+        factor: f64,
+        /// The length trained on.
+        original: i64,
+        /// Multiplies cosine and sine.
+        attention_factor: f64,
+        /// Planes that turn more often than this over the trained length are kept.
+        beta_fast: f64,
+        /// Planes that turn less often than this are divided.
+        beta_slow: f64,
+        /// Whether the ramp goes from whole plane to whole plane.
+        truncate: bool,
+    },
 }
 
 impl RopeScaling {
     /// From the `rope_scaling` or `rope_parameters` object; the error names field and value.
     pub(crate) fn from_json(value: &serde_json::Value, max_positions: i64) -> Result<Self, (&'static str, String)> {
+        if let Some((name, _)) = value.as_object().into_iter().flatten().find(|(_, v)| v.is_object()) {
+            return Err(("rope_parameters", format!("of {name} alone")));
+        }
         let kind = value.get("rope_type").or_else(|| value.get("type")).and_then(|t| t.as_str()).unwrap_or("default");
         let number = |name: &'static str| match value.get(name).and_then(|v| v.as_f64()) {
             Some(x) if x.is_finite() && x > 0.0 => Ok(x),
@@ -50,13 +68,35 @@ impl RopeScaling {
         match kind {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: number("factor")? }),
-            "dynamic" => Ok(RopeScaling::Dynamic { factor: number("factor")?, original }),
+            // transformers reads no original length here.
+            "dynamic" => Ok(RopeScaling::Dynamic { factor: number("factor")?, original: max_positions }),
             "llama3" => Ok(RopeScaling::Llama3 {
                 factor: number("factor")?,
                 low_freq_factor: number("low_freq_factor")?,
                 high_freq_factor: number("high_freq_factor")?,
                 original,
             }),
+            "yarn" => {
+                // As transformers has it: null and 0 mean the default.
+                let optional = |name: &'static str| match value.get(name).and_then(|v| v.as_f64()) {
+                    None | Some(0.0) => Ok(None),
+                    Some(_) => number(name).map(Some),
+                };
+                let factor = optional("factor")?.unwrap_or(max_positions as f64 / original as f64);
+                let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+                let inferred = match (optional("mscale")?, optional("mscale_all_dim")?) {
+                    (Some(one), Some(all)) => scale(one) / scale(all),
+                    _ => scale(1.0),
+                };
+                Ok(RopeScaling::Yarn {
+                    factor,
+                    original,
+                    attention_factor: optional("attention_factor")?.unwrap_or(inferred),
+                    beta_fast: optional("beta_fast")?.unwrap_or(32.0),
+                    beta_slow: optional("beta_slow")?.unwrap_or(1.0),
+                    truncate: value.get("truncate").and_then(|t| t.as_bool()).unwrap_or(true),
+                })
+            }
             other => Err(("rope_type", other.to_owned())),
         }
     }
@@ -70,27 +110,83 @@ impl RopeScaling {
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => serde_json::json!({
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
                 "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original}),
+            RopeScaling::Yarn { factor, original, attention_factor, beta_fast, beta_slow, truncate } => {
+                serde_json::json!({"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
+                    "attention_factor": attention_factor, "beta_fast": beta_fast, "beta_slow": beta_slow,
+                    "truncate": truncate})
+            }
         }
     }
 
-    /// The angle per position of each of `dim / 2` turning planes, for texts of at most `length` tokens.
-    fn frequencies(&self, theta: f64, dim: i64, length: i64) -> Vec<f64> {
-        let plain = |theta: f64| (0..dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim as f64));
+    /// The length up to which texts turn by the same frequencies; a longer text has its own. None: all are the same.
+    pub(crate) fn grows_beyond(&self) -> Option<i64> {
         match *self {
-            RopeScaling::None => plain(theta).collect(),
-            RopeScaling::Linear { factor } => plain(theta).map(|f| f / factor).collect(),
+            RopeScaling::Dynamic { original, .. } => Some(original),
+            _ => None,
+        }
+    }
+
+    /// The angle per position of each of `dim / 2` turning planes, for a text of `length` tokens. Every operation is
+    /// done in f32 and in transformers' order: at position 4,000 the last bit of a frequency shows.
+    fn frequencies(&self, theta: f64, dim: i64, length: i64) -> Result<Vec<f32>, ModelError> {
+        let powers = |theta: f64| -> Result<Vec<f32>, ModelError> {
+            let exponents =
+                Tensor::f_arange_start_step(0, dim, 2, (Kind::Int64, Device::Cpu))?.f_to_kind(Kind::Float)?;
+            Ok(Vec::try_from(&Tensor::f_pow_scalar(theta, &exponents.f_div_scalar(dim)?)?)?)
+        };
+        let plain =
+            |theta: f64| -> Result<Vec<f32>, ModelError> { Ok(powers(theta)?.into_iter().map(|p| 1.0 / p).collect()) };
+        match *self {
+            RopeScaling::None => plain(theta),
+            RopeScaling::Linear { factor } => Ok(plain(theta)?.into_iter().map(|f| f / factor as f32).collect()),
             RopeScaling::Dynamic { factor, original } => {
                 let length = length.max(original) as f64 / original as f64;
-                let grown = theta * (factor * length - (factor - 1.0)).powf(dim as f64 / (dim as f64 - 2.0));
-                plain(grown).collect()
+                plain(theta * (factor * length - (factor - 1.0)).powf(dim as f64 / (dim as f64 - 2.0)))
             }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => plain(theta)
-                .map(|f| {
-                    let waves = original as f64 * f / std::f64::consts::TAU;
-                    let smooth = ((waves - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                    (1.0 - smooth) * f / factor + smooth * f
-                })
-                .collect(),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+                let (low, span) = (low_freq_factor as f32, (high_freq_factor - low_freq_factor) as f32);
+                let original = original as f64;
+                let turn = |f: f32| {
+                    let wave = std::f64::consts::TAU as f32 / f;
+                    if wave > (original / low_freq_factor) as f32 {
+                        f / factor as f32
+                    } else if wave < (original / high_freq_factor) as f32 {
+                        f
+                    } else {
+                        let smooth = (original as f32 / wave - low) / span;
+                        (1.0 - smooth) * f / factor as f32 + smooth * f
+                    }
+                };
+                Ok(plain(theta)?.into_iter().map(turn).collect())
+            }
+            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => {
+                // The plane that turns so often over the trained length.
+                let plane = |turns: f64| {
+                    dim as f64 * (original as f64 / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln())
+                };
+                let (mut low, mut high) = (plane(beta_fast), plane(beta_slow));
+                if truncate {
+                    (low, high) = (low.floor(), high.ceil());
+                }
+                let (low, mut high) = (low.max(0.0), high.min(dim as f64 - 1.0));
+                if low == high {
+                    high += 0.001;
+                }
+                let turn = |(i, power): (usize, f32)| {
+                    let ramp = ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                    let keep = 1.0 - ramp;
+                    1.0 / (factor as f32 * power) * (1.0 - keep) + 1.0 / power * keep
+                };
+                Ok(powers(theta)?.into_iter().enumerate().map(turn).collect())
+            }
+        }
+    }
+
+    /// What cosine and sine are multiplied by.
+    fn amplitude(&self) -> f64 {
+        match *self {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
         }
     }
 }
@@ -104,22 +200,40 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
+    /// For rows at `positions` in texts of `lengths` tokens.
     pub(crate) fn new(
-        scaling: &RopeScaling,
-        theta: f64,
-        dim: i64,
+        config: &NetworkConfig,
         positions: &[i64],
+        lengths: &[i64],
         kind: Kind,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let length = positions.iter().max().map_or(0, |p| p + 1);
-        let frequencies: Vec<f32> = scaling.frequencies(theta, dim, length).into_iter().map(|f| f as f32).collect();
-        let frequencies = Tensor::f_from_slice(&frequencies)?;
-        let positions = Tensor::f_from_slice(positions)?.f_to_kind(Kind::Float)?;
-        // As in transformers: angles in f32, then cast.
-        let angles = positions.f_unsqueeze(1)?.f_mul(&frequencies.f_unsqueeze(0)?)?;
-        let place =
-            |x: Tensor| -> Result<Tensor, ModelError> { Ok(x.f_unsqueeze(1)?.f_to_kind(kind)?.f_to_device(device)?) };
+        let (scaling, theta, dim) = (&config.rope_scaling, config.rope_theta, config.head_dim);
+        let angles = |positions: &[i64], length: i64| -> Result<Tensor, ModelError> {
+            let frequencies = Tensor::f_from_slice(&scaling.frequencies(theta, dim, length)?)?;
+            let positions = Tensor::f_from_slice(positions)?.f_to_kind(Kind::Float)?;
+            Ok(positions.f_unsqueeze(1)?.f_mul(&frequencies.f_unsqueeze(0)?)?)
+        };
+        let angles = match scaling.grows_beyond() {
+            Some(original) if lengths.iter().any(|&length| length > original) => {
+                // Rows lie text by text, so this makes one tensor per text.
+                let mut parts = Vec::new();
+                let mut rest = positions;
+                for text in lengths.chunk_by(|a, b| a == b) {
+                    let (here, after) = rest.split_at_checked(text.len()).unwrap_or((rest, &[]));
+                    parts.push(angles(here, text.first().copied().unwrap_or(original))?);
+                    rest = after;
+                }
+                Tensor::f_cat(&parts, 0)?
+            }
+            _ => angles(positions, 0)?,
+        };
+        // As in transformers: all in f32, then cast.
+        let amplitude = scaling.amplitude();
+        let place = |x: Tensor| -> Result<Tensor, ModelError> {
+            let x = if amplitude == 1.0 { x } else { x.f_mul_scalar(amplitude)? };
+            Ok(x.f_unsqueeze(1)?.f_to_kind(kind)?.f_to_device(device)?)
+        };
         let (cos, sin) = (angles.f_cos()?, angles.f_sin()?);
         Ok(Rotation {
             cos: place(Tensor::f_cat(&[&cos, &cos], 1)?)?,

@@ -56,3 +56,39 @@ impl TensorSource for Fresh {
         Ok(tensor.f_to_device(self.device)?)
     }
 }
+
+/// What a fresh tensor of an adapter holds.
+pub(crate) enum Initial<'a> {
+    /// Draws up to this on both sides of 0.
+    Uniform(f64),
+    Zero,
+    /// What this holds.
+    Copy(&'a Tensor),
+}
+
+/// Gives an adapter its tensors, in f32.
+pub(crate) trait AdapterSource {
+    /// The tensor of that name (without PEFT's `base_model.model.`) and shape; `initial` if it is a fresh one.
+    fn tensor(&mut self, name: &str, shape: &[i64], initial: Initial<'_>) -> Result<Tensor, ModelError>;
+}
+
+/// A fresh adapter.
+pub(crate) struct FreshAdapter<'a> {
+    pub(crate) seeds: &'a Seeds,
+    pub(crate) device: Device,
+}
+
+impl AdapterSource for FreshAdapter<'_> {
+    fn tensor(&mut self, _: &str, shape: &[i64], initial: Initial<'_>) -> Result<Tensor, ModelError> {
+        match initial {
+            // Drawn on the CPU: the same adapter whatever the device.
+            Initial::Uniform(bound) => {
+                let mut tensor = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
+                ser_libtorch::fill_uniform(&mut tensor, -bound, bound, self.seeds.draw())?;
+                Ok(tensor.f_to_device(self.device)?)
+            }
+            Initial::Zero => Ok(Tensor::f_zeros(shape, (Kind::Float, self.device))?),
+            Initial::Copy(own) => Ok(own.f_to_kind(Kind::Float)?.f_detach_copy()?),
+        }
+    }
+}

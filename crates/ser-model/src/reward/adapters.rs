@@ -5,8 +5,9 @@ use std::path::Path;
 use tch::Tensor;
 
 use super::RewardModel;
-use crate::adapter::{load_adapter, read_settings, save_adapter};
+use crate::peft::{load_adapter, restore_adapter, save_adapter};
 use crate::seeds::Seeds;
+use crate::source::FreshAdapter;
 use crate::{LoraSettings, ModelError};
 
 impl RewardModel {
@@ -27,15 +28,18 @@ impl RewardModel {
 
     /// Adds a fresh adapter with a copy of the base model's head; it becomes the active one.
     pub fn add_adapter(&mut self, name: &str, settings: &LoraSettings, seed: u64) -> Result<(), ModelError> {
-        self.network.add_adapter(name, settings, &Seeds::new(seed))?;
-        self.heads.insert(name.to_owned(), self.base_head.f_copy()?);
+        let device = self.network.device;
+        self.network.add_adapter(name, settings, &mut FreshAdapter { seeds: &Seeds::new(seed), device })?;
+        self.heads.insert(name.to_owned(), self.base_head.f_detach_copy()?);
         Ok(())
     }
 
     /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
     pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
-        self.add_adapter(name, &read_settings(folder)?, 0)?;
-        self.fill_adapter(folder, name)
+        let head = load_adapter(folder, &mut self.network, name)?;
+        let head = head.map_or_else(|| self.base_head.f_detach_copy(), Ok)?;
+        self.heads.insert(name.to_owned(), head);
+        Ok(())
     }
 
     /// Runs `work` with the adapters off: the base model and its own head.
@@ -48,39 +52,27 @@ impl RewardModel {
 
     /// Writes the active adapter and its head into a folder, in PEFT's layout.
     pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
-        let name = self.active()?;
-        std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
-        save_adapter(folder, &self.network, name, self.head(), &self.folder.to_string_lossy())
+        save_adapter(folder, &self.network, self.active()?, Some(self.head()), &self.folder.to_string_lossy())
+    }
+
+    /// Works the active adapter into a copy of the weights it changes, so that scoring is faster, until
+    /// [`unmerge_adapter`](Self::unmerge_adapter) or the next fit. The base's own weights are never changed.
+    pub fn merge_adapter(&mut self) -> Result<(), ModelError> {
+        self.network.merge()
+    }
+
+    /// Drops what [`merge_adapter`](Self::merge_adapter) made; scores are those of before, to the bit.
+    pub fn unmerge_adapter(&mut self) -> Result<(), ModelError> {
+        self.network.unmerge()
     }
 
     /// Brings back what [`save_adapter`](Self::save_adapter) wrote, into the active adapter.
     pub(super) fn restore_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.network.unmerge()?;
         let name = self.active()?.to_owned();
-        let found = read_settings(folder)?;
-        let settings = self.network.adapters.settings(&name)?;
-        let same = |a: &LoraSettings, b: &LoraSettings| {
-            let sorted = |s: &LoraSettings| {
-                let mut names = s.target_modules.clone();
-                names.sort();
-                names
-            };
-            a.rank == b.rank && a.alpha == b.alpha && sorted(a) == sorted(b)
-        };
-        if !same(&found, settings) {
-            return Err(ModelError::Adapter {
-                path: folder.to_owned(),
-                problem: format!("it was made with {found:?}, adapter {name:?} of this model with {settings:?}"),
-            });
-        }
-        self.fill_adapter(folder, &name)
-    }
-
-    /// Copies a folder's weights into the adapter `name`, which has its settings.
-    pub(super) fn fill_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
-        if let Some(loaded) = load_adapter(folder, &self.network, name)? {
-            if let Some(head) = self.heads.get_mut(name) {
-                tch::no_grad(|| head.f_copy_(&loaded))?;
-            }
+        let loaded = restore_adapter(folder, &self.network, &name)?;
+        if let (Some(loaded), Some(head)) = (loaded, self.heads.get_mut(&name)) {
+            tch::no_grad(|| head.f_copy_(&loaded))?;
         }
         Ok(())
     }
@@ -92,7 +84,7 @@ impl RewardModel {
 
     /// What is trained: the active adapter's A and B, then its head.
     pub(super) fn trained(&self) -> Result<Vec<Tensor>, ModelError> {
-        let tensors = self.network.lora_tensors(self.active()?)?;
+        let tensors = self.network.adapter_tensors(self.active()?)?;
         let mut leaves: Vec<Tensor> = tensors.into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
         leaves.push(self.head().shallow_clone());
         Ok(leaves)

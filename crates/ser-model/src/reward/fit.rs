@@ -40,6 +40,7 @@ impl Learner for RewardModel {
         }
         let dropout = Seeds::new(seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        self.network.unmerge()?;
         let mut optimizer = AdamW::new(self.trained()?)?;
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut step = 0;

@@ -15,12 +15,12 @@ use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::adapter::{base_head, read_settings};
 use crate::adapters::DEFAULT_ADAPTER;
 use crate::network::{Network, Rows};
 use crate::packed::PackedBatch;
+use crate::peft::{base_head, load_adapter, read_settings};
 use crate::seeds::Seeds;
-use crate::source::Checkpoint;
+use crate::source::{Checkpoint, FreshAdapter};
 use crate::weights::Weights;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
@@ -92,6 +92,26 @@ pub struct RewardModel {
 impl RewardModel {
     /// Loads a base model and gives it a fresh adapter, and a head: the folder's `score.weight` or a fresh one.
     pub fn from_folder(folder: &Path, settings: &RewardModelSettings, device: Device) -> Result<Self, ModelError> {
+        Self::load(folder, None, settings, device)
+    }
+
+    /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
+    pub fn with_adapter(
+        folder: &Path,
+        adapter: &Path,
+        settings: &RewardModelSettings,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let settings = RewardModelSettings { lora: read_settings(adapter)?, ..settings.clone() };
+        Self::load(folder, Some(adapter), &settings, device)
+    }
+
+    fn load(
+        folder: &Path,
+        adapter: Option<&Path>,
+        settings: &RewardModelSettings,
+        device: Device,
+    ) -> Result<Self, ModelError> {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
         let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
@@ -104,11 +124,17 @@ impl RewardModel {
         }
         let weights = Weights::from_folder(folder)?;
         let (kind, device) = (settings.precision.kind(), device.0);
-        let hidden = config.hidden_size;
-        let std = config.initializer_range;
+        let (hidden, std) = (config.hidden_size, config.initializer_range);
         let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, device), false, kind, device)?;
         let seeds = Seeds::new(settings.init_seed);
-        network.add_adapter(DEFAULT_ADAPTER, &settings.lora, &seeds)?;
+        let saved_head = match adapter {
+            Some(folder) => load_adapter(folder, &mut network, DEFAULT_ADAPTER)?,
+            None => {
+                let mut fresh = FreshAdapter { seeds: &seeds, device };
+                network.add_adapter(DEFAULT_ADAPTER, &settings.lora, &mut fresh)?;
+                None
+            }
+        };
         let base_head = match base_head(&weights, hidden, device)? {
             Some(head) => head,
             None => {
@@ -117,28 +143,16 @@ impl RewardModel {
                 head.f_to_device(device)?
             }
         };
+        let head = saved_head.map_or_else(|| base_head.f_detach_copy(), Ok)?;
         Ok(RewardModel {
             folder: folder.to_owned(),
             network,
-            heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), base_head.f_copy()?)]),
             base_head,
+            heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), head)]),
             tokenizer,
             settings: settings.clone(),
             tokens: HashMap::new(),
         })
-    }
-
-    /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
-    pub fn with_adapter(
-        folder: &Path,
-        adapter: &Path,
-        settings: &RewardModelSettings,
-        device: Device,
-    ) -> Result<Self, ModelError> {
-        let settings = RewardModelSettings { lora: read_settings(adapter)?, ..settings.clone() };
-        let mut model = Self::from_folder(folder, &settings, device)?;
-        model.fill_adapter(adapter, DEFAULT_ADAPTER)?;
-        Ok(model)
     }
 
     /// The network's shape.

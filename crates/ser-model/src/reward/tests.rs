@@ -11,7 +11,7 @@ use super::{RewardModel, RewardModelSettings};
 use crate::network::Rows;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
-use crate::{Device, LoraSettings, TrainingSettings};
+use crate::{Device, LoraBias, LoraSettings, TargetModules, TrainingSettings};
 
 const FAMILIES: [&str; 6] = ["llama", "llama3", "llama-linear", "mistral", "qwen2", "qwen3"];
 
@@ -89,7 +89,7 @@ fn gradients_equal_peft() {
         let (folder, _, _) = golden(family);
         let want = Weights::from_file(&folder.join("grads.safetensors")).unwrap();
         let mut names: Vec<String> =
-            model.network.lora_tensors("default").unwrap().into_iter().map(|(name, _)| name).collect();
+            model.network.adapter_tensors("default").unwrap().into_iter().map(|(name, _)| name).collect();
         names.push("score.weight".into());
         for (name, leaf) in names.iter().zip(&leaves) {
             let name = format!("base_model.model.{name}");
@@ -154,15 +154,13 @@ fn bradley_terry(scores: &[[f64; 2]], _: &[PairTarget]) -> Result<LossOutput, se
     Ok(LossOutput { value, gradient: scores.iter().map(|&s| [-wrong(s) / n, wrong(s) / n]).collect() })
 }
 
+fn quick() -> TrainingSettings {
+    TrainingSettings { learning_rate: 5e-3, batch_size: 2, gradient_accumulation: 2, ..Default::default() }
+}
+
 fn fitted(seed: u64) -> (RewardModel, ser_core::FitSummary, Vec<Arc<Pair>>) {
     let (folder, _, pairs) = golden("llama");
-    let training = TrainingSettings {
-        learning_rate: 5e-3,
-        epochs: 12,
-        batch_size: 2,
-        gradient_accumulation: 2,
-        ..Default::default()
-    };
+    let training = TrainingSettings { epochs: 12, ..quick() };
     let settings = RewardModelSettings { training, lora: LoraSettings::default(), ..raw() };
     let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
     let preferences: Vec<Preference> = pairs
@@ -226,6 +224,58 @@ fn adapters_are_switched_and_turned_off() {
     assert!(model.load_adapter(&folder.join("adapter"), "second").is_err());
     let error = model.without_adapter(|model| model.save_adapter(&folder)).unwrap_err().to_string();
     assert!(error.contains("no adapter is active"), "{error}");
+}
+
+#[test]
+fn merged_scores_are_the_same_and_unmerged_ones_to_the_bit() {
+    for family in FAMILIES {
+        let (mut model, expected, pairs) = adapted(family);
+        let before = model.score(&pairs).unwrap();
+        model.merge_adapter().unwrap();
+        near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, family);
+        let base = model.without_adapter(|model| flat(model.score(&pairs).unwrap()));
+        near(&base, &expected.base, 2e-5, family);
+        model.unmerge_adapter().unwrap();
+        assert_eq!(model.score(&pairs).unwrap(), before);
+    }
+}
+
+/// Every kind of setting goes through a folder and back: scores are the same, and so are the settings.
+#[test]
+fn adapters_of_every_kind_are_written_and_read() {
+    let (folder, _, pairs) = golden("llama-linear");
+    let kinds = [
+        LoraSettings { use_rslora: true, ..Default::default() },
+        LoraSettings { target_modules: TargetModules::Pattern("all-linear".into()), ..Default::default() },
+        LoraSettings { target_modules: TargetModules::Pattern(r".*\.1\..*_proj".into()), ..Default::default() },
+        LoraSettings { bias: LoraBias::LoraOnly, lora_bias: true, ..Default::default() },
+        LoraSettings {
+            target_modules: ["layers.1.self_attn.q_proj", "mlp.up_proj"].into(),
+            bias: LoraBias::All,
+            rank_pattern: [("q_proj".to_owned(), 5)].into(),
+            alpha_pattern: [(r".*\.mlp\..*".to_owned(), 3.0)].into(),
+            ..Default::default()
+        },
+    ];
+    for lora in kinds {
+        let settings = RewardModelSettings { lora, training: quick(), ..raw() };
+        let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
+        let base = model.score(&pairs).unwrap();
+        let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
+        model.fit(&preferences, &bradley_terry, 1, "fit", &mut Silent).unwrap();
+        let scores = model.score(&pairs).unwrap();
+        assert_ne!(scores, base);
+        assert_eq!(model.without_adapter(|model| model.score(&pairs).unwrap()), base);
+        let out = tempfile::tempdir().unwrap();
+        model.save_adapter(out.path()).unwrap();
+        let mut loaded = RewardModel::with_adapter(&folder, out.path(), &raw(), Device::cpu()).unwrap();
+        assert_eq!(loaded.score(&pairs).unwrap(), scores);
+        model.merge_adapter().unwrap();
+        near(&flat(model.score(&pairs).unwrap()), &flat(scores.clone()), 2e-5, "merged");
+        // A fit and a restore drop what was merged.
+        model.restore(out.path()).unwrap();
+        assert_eq!(model.score(&pairs).unwrap(), scores);
+    }
 }
 
 #[test]
