@@ -78,7 +78,7 @@ pub(crate) fn save_adapter(
     let task = if score.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" };
     let config = serde_json::json!({
         "peft_type": "LORA", "task_type": task, "base_model_name_or_path": base, "r": lora.rank,
-        "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.target_modules.to_json(),
+        "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.target_modules.spelled_out(),
         "modules_to_save": score.map(|_| ["score"]), "bias": lora.bias, "lora_bias": lora.lora_bias,
         "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "use_rslora": lora.use_rslora,
         "use_dora": false, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
@@ -194,14 +194,13 @@ pub(crate) fn load_adapter(folder: &Path, network: &mut Network, name: &str) -> 
 /// if the folder holds one.
 pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> Result<Option<Tensor>, ModelError> {
     let (found, settings) = (read_settings(folder)?, network.adapters.settings(name)?);
+    // The order of names means nothing, nor does PEFT's shorthand.
     let comparable = |s: &LoraSettings| {
-        let target_modules = match &s.target_modules {
-            TargetModules::Names(names) => {
-                TargetModules::Names(BTreeSet::from_iter(names.clone()).into_iter().collect())
-            }
-            pattern => pattern.clone(),
+        let target_modules = match s.target_modules.spelled_out() {
+            TargetModules::Names(names) => TargetModules::Names(BTreeSet::from_iter(names).into_iter().collect()),
+            pattern => pattern,
         };
-        (target_modules.to_json(), LoraSettings { dropout: 0.0, target_modules: ["q_proj"].into(), ..s.clone() })
+        LoraSettings { dropout: 0.0, target_modules, ..s.clone() }
     };
     if comparable(&found) != comparable(settings) {
         return Err(ModelError::Adapter {

@@ -31,12 +31,11 @@ impl TargetModules {
         pattern.eq_ignore_ascii_case("all-linear")
     }
 
-    /// As it is written for PEFT: its shorthand spelled out.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    /// The same with the shorthand `all-linear` as the names that it means.
+    pub(crate) fn spelled_out(&self) -> Self {
         match self {
-            TargetModules::Names(names) => names.clone().into(),
-            TargetModules::Pattern(pattern) if Self::is_all_linear(pattern) => PROJECTIONS.to_vec().into(),
-            TargetModules::Pattern(pattern) => pattern.clone().into(),
+            TargetModules::Pattern(pattern) if Self::is_all_linear(pattern) => PROJECTIONS.into(),
+            other => other.clone(),
         }
     }
 }
