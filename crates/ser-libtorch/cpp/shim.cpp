@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <dlfcn.h>
@@ -54,6 +55,11 @@ int ser_load_cuda() {
   std::string folder(info.dli_fname);
   folder.resize(folder.find_last_of('/') + 1);
   return dlopen((folder + "libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
+}
+
+// Free bytes of a GPU.
+char* ser_free_memory(int64_t index, uint64_t* out) {
+  return guarded([&] { *out = at::accelerator::getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first; });
 }
 
 char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor* table, double scale,

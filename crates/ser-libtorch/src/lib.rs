@@ -10,7 +10,7 @@ mod random;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
-pub use cuda::load_cuda;
+pub use cuda::{free_memory, load_cuda};
 pub use error::Error;
 pub use mapped::MappedFile;
 pub use random::{dropout, fill_normal, fill_uniform};

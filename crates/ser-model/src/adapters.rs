@@ -91,7 +91,9 @@ impl Network {
         let linears = self.layers.iter().flat_map(Layer::linears).map(|(_, linear)| linear);
         let mut changes = Vec::with_capacity(modules.len());
         for ((linear, module), update) in linears.zip(&modules).zip(updates) {
-            changes.push(linear.change_of(module, update, settings, source)?);
+            let (out, input) = linear.weight.size2()?;
+            let (shape, device, own) = ([out, input], linear.weight.device(), linear.bias.as_ref());
+            changes.push(Change::new(module, shape, device, own, update, settings, source)?);
         }
         // Only now, so that a file that does not fit leaves the network as it was.
         for ((_, linear), change) in self.layers.iter_mut().flat_map(Layer::linears_mut).zip(changes) {

@@ -16,6 +16,8 @@ pub enum DeviceChoice {
     Cpu,
     /// The first GPU, or an error.
     Cuda,
+    /// Layers over all GPUs, by their free memory, for models that one GPU cannot hold.
+    Split,
 }
 
 /// Numbers the network computes in. Adapters, heads and optimizers stay in f32.
@@ -43,9 +45,9 @@ impl Precision {
     }
 }
 
-/// A device that is there.
+/// A device that is there; with more than one GPU, the first of those that a model's layers are spread over.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Device(pub(crate) tch::Device);
+pub struct Device(pub(crate) tch::Device, pub(crate) usize);
 
 impl Device {
     /// Settles which device computes and says why in one line. Call it before anything else that uses libtorch.
@@ -59,10 +61,14 @@ impl Device {
         };
         match choice {
             DeviceChoice::Cpu => Ok((Device::cpu(), "device: CPU, as asked".into())),
-            _ if gpus > 0 => Ok((Device(tch::Device::Cuda(0)), format!("device: CUDA GPU 0 of {gpus}"))),
-            DeviceChoice::Cuda => Err(ModelError::Setting {
+            DeviceChoice::Split if gpus > 1 => Ok((
+                Device(tch::Device::Cuda(0), gpus as usize),
+                format!("device: layers over {gpus} CUDA GPUs, as asked"),
+            )),
+            _ if gpus > 0 => Ok((Device(tch::Device::Cuda(0), 1), format!("device: CUDA GPU 0 of {gpus}"))),
+            DeviceChoice::Cuda | DeviceChoice::Split => Err(ModelError::Setting {
                 name: "device",
-                value: "cuda".into(),
+                value: if choice == DeviceChoice::Split { "split".into() } else { "cuda".into() },
                 expected: "no GPU can be used; install the CUDA libtorch (cargo xtask setup --cuda) or choose cpu",
             }),
             DeviceChoice::Auto => {
@@ -71,9 +77,14 @@ impl Device {
         }
     }
 
+    /// The first GPU if there is one, else the CPU, and why. Call it before anything else that uses libtorch.
+    pub fn best() -> (Self, String) {
+        Self::choose(DeviceChoice::Auto).unwrap_or_else(|error| (Device::cpu(), format!("device: CPU ({error})")))
+    }
+
     /// The CPU.
     pub fn cpu() -> Self {
-        Device(tch::Device::Cpu)
+        Device(tch::Device::Cpu, 1)
     }
 }
 

@@ -105,6 +105,24 @@ pub enum ModelError {
         /// The shard.
         shard: String,
     },
+    /// The index and a shard contradict each other.
+    #[error("{path}: tensor {tensor} is not in {shard}, where the index says it is; fetch the model again")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// A safetensors file could not be written.
+    #[error("{path}: could not be written ({problem})")]
+    Writing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The tokenizer can give ids that the network has no embedding for.
     #[error(
         "{path}: the tokenizer has {tokenizer} tokens but config.json says vocab_size {network}; they do not belong together"
@@ -126,6 +144,16 @@ pub enum ModelError {
         value: String,
         /// What it may be.
         expected: &'static str,
+    },
+    /// A model is too large for the GPUs it is to be spread over.
+    #[error("the weights take {needed:.1} GB but {gpus} GPUs have {free:.1} GB for them; choose bfloat16 or more GPUs")]
+    NoRoom {
+        /// Gigabytes of weights.
+        needed: f64,
+        /// Gigabytes free on all GPUs, a reserve for activations left out.
+        free: f64,
+        /// How many GPUs.
+        gpus: usize,
     },
     /// An adapter does not fit the network.
     #[error("{path}: {problem}")]

@@ -8,6 +8,32 @@ use crate::rope::Rotation;
 use crate::source::TensorSource;
 use crate::{ModelError, NetworkConfig};
 
+/// A layer's linear map as the configuration has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Projection {
+    /// Its path within the layer.
+    pub(crate) path: &'static str,
+    pub(crate) out: i64,
+    pub(crate) input: i64,
+    pub(crate) bias: bool,
+}
+
+/// The seven maps of a layer, in the order of [`Layer::linears`].
+pub(crate) fn projections(config: &NetworkConfig) -> [Projection; 7] {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let map = |path, out, input, bias| Projection { path, out, input, bias };
+    [
+        map("self_attn.q_proj", q, hidden, config.qkv_bias),
+        map("self_attn.k_proj", kv, hidden, config.qkv_bias),
+        map("self_attn.v_proj", kv, hidden, config.qkv_bias),
+        map("self_attn.o_proj", hidden, q, config.o_bias),
+        map("mlp.gate_proj", inner, hidden, config.mlp_bias),
+        map("mlp.up_proj", inner, hidden, config.mlp_bias),
+        map("mlp.down_proj", hidden, inner, config.mlp_bias),
+    ]
+}
+
 /// One decoder layer.
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -28,26 +54,26 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub(crate) fn new(config: &NetworkConfig, index: i64, source: &mut dyn TensorSource) -> Result<Self, ModelError> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let (q_width, kv_width) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let hidden = config.hidden_size;
         let mut tensor = |name: &str, shape: &[i64]| source.tensor(&format!("layers.{index}.{name}"), shape);
         let input_norm = tensor("input_layernorm.weight", &[hidden])?;
         let post_norm = tensor("post_attention_layernorm.weight", &[hidden])?;
         let mut norm = |name: &str| config.qk_norm.then(|| tensor(name, &[config.head_dim])).transpose();
         let (q_norm, k_norm) = (norm("self_attn.q_norm.weight")?, norm("self_attn.k_norm.weight")?);
-        let mut linear = |name: &str, out: i64, input: i64, bias: bool| -> Result<Linear, ModelError> {
-            let weight = tensor(&format!("{name}.weight"), &[out, input])?;
-            let bias = bias.then(|| tensor(&format!("{name}.bias"), &[out])).transpose()?;
+        let mut linear = |map: Projection| -> Result<Linear, ModelError> {
+            let weight = tensor(&format!("{}.weight", map.path), &[map.out, map.input])?;
+            let bias = map.bias.then(|| tensor(&format!("{}.bias", map.path), &[map.out])).transpose()?;
             Ok(Linear::new(weight, bias))
         };
+        let [q, k, v, o, gate, up, down] = projections(config);
         Ok(Layer {
-            q: linear("self_attn.q_proj", q_width, hidden, config.qkv_bias)?,
-            k: linear("self_attn.k_proj", kv_width, hidden, config.qkv_bias)?,
-            v: linear("self_attn.v_proj", kv_width, hidden, config.qkv_bias)?,
-            o: linear("self_attn.o_proj", hidden, q_width, config.o_bias)?,
-            gate: linear("mlp.gate_proj", inner, hidden, config.mlp_bias)?,
-            up: linear("mlp.up_proj", inner, hidden, config.mlp_bias)?,
-            down: linear("mlp.down_proj", hidden, inner, config.mlp_bias)?,
+            q: linear(q)?,
+            k: linear(k)?,
+            v: linear(v)?,
+            o: linear(o)?,
+            gate: linear(gate)?,
+            up: linear(up)?,
+            down: linear(down)?,
             input_norm,
             q_norm,
             k_norm,
@@ -79,6 +105,11 @@ impl Layer {
             ("mlp.up_proj", &mut self.up),
             ("mlp.down_proj", &mut self.down),
         ]
+    }
+
+    /// The device it lies on.
+    pub(crate) fn device(&self) -> tch::Device {
+        self.input_norm.device()
     }
 
     /// The norms, by path within the layer.

@@ -24,14 +24,14 @@ pub struct LoraSettings {
     pub target_modules: TargetModules,
     /// Scales by alpha / sqrt(r) instead (rank-stabilized LoRA; Kalajdzievski, 2023).
     pub use_rslora: bool,
-    /// Other ranks for some modules, by patterns over the ends of their names.
-    pub rank_pattern: BTreeMap<String, i64>,
-    /// Other alphas for some modules, in the same way.
-    pub alpha_pattern: BTreeMap<String, f64>,
     /// Which of the network's own biases are trained too.
     pub bias: LoraBias,
     /// A bias on B's output.
     pub lora_bias: bool,
+    /// Other ranks for some modules, by patterns over the ends of their names.
+    pub rank_pattern: BTreeMap<String, i64>,
+    /// Other alphas for some modules, in the same way.
+    pub alpha_pattern: BTreeMap<String, f64>,
 }
 
 /// The biases that an adapter trains beside its update.
@@ -110,21 +110,23 @@ pub(crate) struct Lora {
 }
 
 impl Lora {
-    /// For the map `module` with this weight.
+    /// For the map `module` from `input` to `out` numbers.
     fn new(
         module: &str,
-        weight: &Tensor,
+        [out, input]: [i64; 2],
+        device: tch::Device,
         update: Update,
         settings: &LoraSettings,
         source: &mut dyn AdapterSource,
     ) -> Result<Self, ModelError> {
-        let (out, input) = weight.size2()?;
         // PEFT's default: A as Kaiming has it with a = sqrt 5, B zero.
         let bound = 1.0 / (input as f64).sqrt();
         let a = source.tensor(&format!("{module}.lora_A.weight"), &[update.rank, input], Initial::Uniform(bound))?;
         let b = source.tensor(&format!("{module}.lora_B.weight"), &[out, update.rank], Initial::Zero)?;
         let mut bias = || source.tensor(&format!("{module}.lora_B.bias"), &[out], Initial::Zero);
         let bias = settings.lora_bias.then(&mut bias).transpose()?;
+        let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
+        let (a, b) = (a.f_to_device(device)?, b.f_to_device(device)?);
         Ok(Lora { a, b, bias, scale: update.scale, dropout: settings.dropout })
     }
 }
@@ -138,33 +140,48 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// A new adapter's change of the map `module` ([out, in], with its own bias, on `device`): an update if there is to be one, and a
+    /// bias in place of its own if that is trained.
+    pub(crate) fn new(
+        module: &str,
+        shape: [i64; 2],
+        device: tch::Device,
+        own: Option<&Tensor>,
+        update: Option<Update>,
+        settings: &LoraSettings,
+        source: &mut dyn AdapterSource,
+    ) -> Result<Self, ModelError> {
+        let lora = update.map(|u| Lora::new(module, shape, device, u, settings, source)).transpose()?;
+        let trained = match settings.bias {
+            LoraBias::None => false,
+            LoraBias::All => true,
+            LoraBias::LoraOnly => lora.is_some(),
+        };
+        let name = Change::bias_name(module, lora.is_some());
+        let own = own.filter(|_| trained);
+        let bias = own.map(|own| source.tensor(&name, &own.size(), Initial::Copy(own))).transpose()?;
+        Ok(Change { lora, bias: bias.map(|bias| bias.f_to_device(device)).transpose()? })
+    }
+
     /// PEFT's name for the bias: a map with an update is wrapped.
     pub(crate) fn bias_name(module: &str, wrapped: bool) -> String {
         format!("{module}{}.bias", if wrapped { ".base_layer" } else { "" })
     }
 
-    /// Weight and bias of a map with this change worked in, computed in f32, in the map's own kind.
-    pub(crate) fn merged(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Result<(Tensor, Option<Tensor>), ModelError> {
-        let kind = weight.kind();
-        let mut bias = match (&self.bias, bias) {
-            (Some(own), _) => Some(own.f_to_kind(kind)?),
-            (None, own) => own.map(Tensor::shallow_clone),
-        };
-        let Some(lora) = &self.lora else { return Ok((weight.shallow_clone(), bias)) };
+    /// The weight of a map with this change worked in: computed in f32, in the weight's own kind.
+    pub(crate) fn merged(&self, weight: &Tensor) -> Result<Tensor, ModelError> {
+        let Some(lora) = &self.lora else { return Ok(weight.shallow_clone()) };
         let delta = lora.b.f_matmul(&lora.a)?.f_mul_scalar(lora.scale)?;
-        if let Some(more) = &lora.bias {
-            let more = more.f_mul_scalar(lora.scale)?;
-            let sum = match &bias {
-                Some(bias) => bias.f_to_kind(Kind::Float)?.f_add(&more)?,
-                None => more,
-            };
-            bias = Some(sum.f_to_kind(kind)?);
-        }
-        Ok((weight.f_to_kind(Kind::Float)?.f_add(&delta)?.f_to_kind(kind)?, bias))
+        Ok(weight.f_to_kind(Kind::Float)?.f_add(&delta)?.f_to_kind(weight.kind())?)
+    }
+
+    /// The bias of a map, which has `own`, with this change worked in, in f32; `None` if it has none then either.
+    pub(crate) fn merged_bias(&self, own: Option<&Tensor>) -> Result<Option<Tensor>, ModelError> {
+        let kept = self.bias.as_ref().or(own).map(|bias| bias.f_to_kind(Kind::Float)).transpose()?;
+        let more = self.lora.as_ref().and_then(|lora| Some((lora.bias.as_ref()?, lora.scale)));
+        let Some((more, scale)) = more else { return Ok(kept) };
+        let more = more.f_mul_scalar(scale)?;
+        Ok(Some(kept.map_or_else(|| Ok(more.shallow_clone()), |bias| bias.f_add(&more))?))
     }
 }
 
@@ -221,26 +238,6 @@ impl Linear {
         }
     }
 
-    /// A new adapter's change of this map, which is called `module`: an update if there is to be one, and a bias in
-    /// place of its own if that is trained.
-    pub(crate) fn change_of(
-        &self,
-        module: &str,
-        update: Option<Update>,
-        settings: &LoraSettings,
-        source: &mut dyn AdapterSource,
-    ) -> Result<Change, ModelError> {
-        let lora = update.map(|u| Lora::new(module, &self.weight, u, settings, source)).transpose()?;
-        let bias = match (&self.bias, settings.bias) {
-            (Some(own), LoraBias::All) => Some(own),
-            (Some(own), LoraBias::LoraOnly) if lora.is_some() => Some(own),
-            _ => None,
-        };
-        let name = Change::bias_name(module, lora.is_some());
-        let bias = bias.map(|own| source.tensor(&name, &own.size(), Initial::Copy(own))).transpose()?;
-        Ok(Change { lora, bias })
-    }
-
     /// Room for a new adapter.
     pub(crate) fn add_change(&mut self, change: Change) {
         self.changes.push(change);
@@ -260,8 +257,9 @@ impl Linear {
         self.merged = None;
         if let Some((place, change)) = place.and_then(|place| Some((place, self.changes.get(place)?))) {
             if change.lora.is_some() || change.bias.is_some() {
-                let (weight, bias) = change.merged(&self.weight, self.bias.as_ref())?;
-                self.merged = Some((place, weight, bias));
+                let bias = change.merged_bias(self.bias.as_ref())?;
+                let bias = bias.map(|bias| bias.f_to_kind(self.weight.kind())).transpose()?;
+                self.merged = Some((place, change.merged(&self.weight)?, bias));
             }
         }
         Ok(())

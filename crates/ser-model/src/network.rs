@@ -20,6 +20,20 @@ pub(crate) enum Rows {
     Last,
 }
 
+/// What every layer needs of a batch, once per device that layers lie on.
+#[derive(Debug)]
+pub(crate) struct Way {
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    device: Device,
+    rotation: Rotation,
+    /// The rows that leave the last layer, if not all.
+    last: Option<Tensor>,
+}
+
 /// Embedding, layers and final norm, without a head.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -59,16 +73,62 @@ impl Network {
         rows: Rows,
         dropout: Option<&Seeds>,
     ) -> Result<Tensor, ModelError> {
-        let config = &self.config;
+        let way = self.way(batch, rows)?;
         let pass = Pass { adapter: self.adapters.active(), dropout };
-        let rotation = Rotation::new(config, &batch.positions, &batch.lengths, self.kind, self.device)?;
-        let last = Tensor::f_from_slice(&batch.last_rows)?.f_to_device(self.device)?;
-        let mut x = Tensor::f_embedding(&self.embedding, &batch.tokens, -1, false, false)?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let prune = rows == Rows::Last && i + 1 == self.layers.len();
-            x = layer.forward(&x, batch, prune.then_some(&last), &rotation, config, pass)?;
+        let mut x = self.embed(batch)?;
+        for i in 0..self.layers.len() {
+            x = self.layer(i, &x, batch, &way, pass)?;
         }
-        rms_norm(&x, &self.norm, config.rms_norm_eps)
+        self.last_norm(&x)
+    }
+
+    /// What every layer needs of a batch.
+    pub(crate) fn way(&self, batch: &PackedBatch, rows: Rows) -> Result<Way, ModelError> {
+        let mut way = Way { places: Vec::new() };
+        for layer in &self.layers {
+            let device = layer.device();
+            if way.places.iter().any(|place| place.device == device) {
+                continue;
+            }
+            let rotation = Rotation::new(&self.config, &batch.positions, &batch.lengths, self.kind, device)?;
+            let last = match rows {
+                Rows::All => None,
+                Rows::Last => Some(Tensor::f_from_slice(&batch.last_rows)?.f_to_device(device)?),
+            };
+            way.places.push(Place { device, rotation, last });
+        }
+        Ok(way)
+    }
+
+    /// [rows, hidden]
+    pub(crate) fn embed(&self, batch: &PackedBatch) -> Result<Tensor, ModelError> {
+        Ok(Tensor::f_embedding(&self.embedding, &batch.tokens, -1, false, false)?)
+    }
+
+    /// Layer `i`; the last one leaves out the rows that are not wanted.
+    pub(crate) fn layer(
+        &self,
+        i: usize,
+        x: &Tensor,
+        batch: &PackedBatch,
+        way: &Way,
+        pass: Pass<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let unchanged = || Ok(x.shallow_clone());
+        let Some(layer) = self.layers.get(i) else { return unchanged() };
+        let Some(place) = way.places.iter().find(|place| place.device == layer.device()) else { return unchanged() };
+        let last = place.last.as_ref().filter(|_| i + 1 == self.layers.len());
+        // From one GPU to the next, where the layers are spread; else nothing happens.
+        layer.forward(&x.f_to_device(place.device)?, batch, last, &place.rotation, &self.config, pass)
+    }
+
+    pub(crate) fn last_norm(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        rms_norm(&x.f_to_device(self.device)?, &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// Whether the embedding is trained too.
+    pub(crate) fn embedding_is_trained(&self) -> bool {
+        self.embedding.requires_grad()
     }
 
     /// Next-token logits of hidden rows: [rows, hidden] -> [rows, vocab].

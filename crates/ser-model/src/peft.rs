@@ -12,7 +12,8 @@ use crate::lora::{LoraBias, LoraSettings};
 use crate::network::Network;
 use crate::source::{AdapterSource, Initial};
 use crate::targets::TargetModules;
-use crate::weights::{Weights, save, write_whole};
+use crate::weights::Weights;
+use crate::writer::{save, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -87,8 +88,7 @@ pub(crate) fn save_adapter(
         network.adapter_tensors(name)?.into_iter().map(|(n, t)| (format!("{PREFIX}{n}"), t.shallow_clone())).collect();
     tensors.extend(score.map(|head| (SCORES[0].to_owned(), head.shallow_clone())));
     save(&folder.join(WEIGHTS), &tensors)?;
-    let text = serde_json::to_string_pretty(&config).map_err(|e| ModelError::json(&folder.join(CONFIG), e))?;
-    write_whole(&folder.join(CONFIG), (text + "\n").as_bytes())
+    write_json(&folder.join(CONFIG), &config)
 }
 
 /// The settings an adapter folder was made with.
@@ -142,14 +142,14 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
 }
 
 /// The tensors of an adapter folder, each of which must have its place.
-struct SavedAdapter {
+pub(crate) struct SavedAdapter {
     weights: Weights,
     unused: BTreeSet<String>,
     device: Device,
 }
 
 impl SavedAdapter {
-    fn open(folder: &Path, device: Device) -> Result<Self, ModelError> {
+    pub(crate) fn open(folder: &Path, device: Device) -> Result<Self, ModelError> {
         let weights = Weights::from_file(&folder.join(WEIGHTS))?;
         let unused = weights.names().map(str::to_owned).collect();
         Ok(SavedAdapter { weights, unused, device })
@@ -161,7 +161,7 @@ impl SavedAdapter {
     }
 
     /// The head, if there is one. Nothing may be left over after it.
-    fn finish(mut self, folder: &Path, hidden: i64) -> Result<Option<Tensor>, ModelError> {
+    pub(crate) fn finish(mut self, folder: &Path, hidden: i64) -> Result<Option<Tensor>, ModelError> {
         let score = SCORES.into_iter().find(|name| self.weights.has(name));
         let score = score.map(|name| self.load(name, &[1, hidden])).transpose()?;
         match self.unused.first() {

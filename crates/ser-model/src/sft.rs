@@ -9,11 +9,11 @@ use ser_core::{Control, Event, FitSummary, Observer};
 use tch::{Kind, Reduction, Tensor};
 
 use crate::network::{Network, Rows};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
 use crate::source::Fresh;
-use crate::weights::{save, write_whole};
+use crate::writer::{save, write_json};
 use crate::{Device, ModelError, NetworkConfig, TrainingSettings};
 
 /// A text and how many of its tokens, from the start, carry no loss.
@@ -59,7 +59,7 @@ impl CausalModel {
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let leaves = self.network.tensors().into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
-        let mut optimizer = AdamW::new(leaves)?;
+        let mut optimizer = Optimizer::new(leaves, settings.optim)?;
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let (mut step, mut num_tokens) = (0, 0);
         let mut sums = (0.0, 0.0, 0.0);
@@ -161,10 +161,7 @@ impl CausalModel {
         let tensors: Vec<(String, Tensor)> =
             self.network.tensors().into_iter().map(|(name, tensor)| (name, tensor.shallow_clone())).collect();
         save(&folder.join("model.safetensors"), &tensors)?;
-        let path = folder.join("config.json");
-        let text =
-            serde_json::to_string_pretty(&self.network.config.to_json()).map_err(|e| ModelError::json(&path, e))?;
-        write_whole(&path, (text + "\n").as_bytes())
+        write_json(&folder.join("config.json"), &self.network.config.to_json())
     }
 }
 

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
+use crate::layer_map::LayerMap;
 use crate::seeds::Seeds;
 use crate::weights::Weights;
 
@@ -12,25 +13,29 @@ pub(crate) trait TensorSource {
     fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError>;
 }
 
+/// What the names of a checkpoint's tensors begin with: a decoder saved without its head lacks the usual `model.`.
+pub(crate) fn weight_prefix(weights: &Weights) -> &'static str {
+    if weights.has("embed_tokens.weight") { "" } else { "model." }
+}
+
 /// Tensors of a checkpoint; its names may or may not begin with `model.`.
 pub(crate) struct Checkpoint<'a> {
     weights: &'a Weights,
     prefix: &'static str,
     kind: Kind,
-    device: Device,
+    map: LayerMap,
 }
 
 impl<'a> Checkpoint<'a> {
-    pub(crate) fn new(weights: &'a Weights, kind: Kind, device: Device) -> Self {
-        let prefix = if weights.has("embed_tokens.weight") { "" } else { "model." };
-        Checkpoint { weights, prefix, kind, device }
+    pub(crate) fn new(weights: &'a Weights, kind: Kind, map: LayerMap) -> Self {
+        Checkpoint { weights, prefix: weight_prefix(weights), kind, map }
     }
 }
 
 impl TensorSource for Checkpoint<'_> {
     fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
         let full = if name == "lm_head.weight" { name.to_owned() } else { format!("{}{name}", self.prefix) };
-        self.weights.load(&full, shape, self.kind, self.device)
+        self.weights.load(&full, shape, self.kind, self.map.place(name))
     }
 }
 

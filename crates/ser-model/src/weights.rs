@@ -1,6 +1,7 @@
-//! Weights of a Hugging Face folder: one safetensors file or several by index, mapped, cast while copied.
+//! Weights of a Hugging Face folder: one safetensors file or several by index, mapped, cast while copied. A tensor's
+//! pages are given back once it is copied, so that loading needs little more than the network itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -35,43 +36,66 @@ impl Weights {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         if !single.exists() && index.exists() {
-            return Self::open(folder, shards_of(folder, &index)?);
+            return Self::from_index(folder, &index);
         }
         let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].map(|name| folder.join(name));
         match pickle.into_iter().find(|p| p.exists()) {
             Some(path) if !single.exists() => Err(ModelError::Pickled { path }),
-            _ => Self::open(folder, vec![single]),
+            _ => Self::from_file(&single),
         }
     }
 
     /// Opens one file.
     pub(crate) fn from_file(path: &Path) -> Result<Self, ModelError> {
-        Self::open(path, vec![path.to_owned()])
+        let mut weights = Weights { path: path.to_owned(), shards: Vec::new(), entries: HashMap::new() };
+        weights.open(path)?;
+        Ok(weights)
     }
 
-    fn open(path: &Path, files: Vec<PathBuf>) -> Result<Self, ModelError> {
-        let mut weights = Weights { path: path.to_owned(), shards: Vec::new(), entries: HashMap::new() };
-        for file in files {
-            let damaged = |problem: String| ModelError::Safetensors { path: file.clone(), problem };
-            let length = std::fs::metadata(&file).map_err(|e| ModelError::file(&file, e))?.len();
-            if length == 0 {
-                return Err(damaged("the file is empty".into()));
+    /// Opens the shards of an index, each of which must hold what the index says it does.
+    fn from_index(folder: &Path, index: &Path) -> Result<Self, ModelError> {
+        let map = weight_map(index)?;
+        let mut weights = Weights { path: folder.to_owned(), shards: Vec::new(), entries: HashMap::new() };
+        let names: BTreeSet<&String> = map.values().collect();
+        for name in names {
+            // A name may not lead out of the folder.
+            if Path::new(name).file_name().is_none_or(|f| f != name.as_str()) {
+                return Err(ModelError::ShardName { path: index.to_owned(), shard: name.clone() });
             }
-            let bytes = MappedFile::open(&file).map_err(|e| ModelError::file(&file, e))?;
-            let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-            for (name, view) in tensors.iter() {
-                let entry = Entry {
-                    shard: weights.shards.len(),
-                    offset: view.data().as_ptr() as usize - bytes.as_ptr() as usize,
-                    length: view.data().len(),
-                    dtype: view.dtype(),
-                    shape: view.shape().iter().map(|&n| n as i64).collect(),
-                };
-                weights.entries.insert(name.to_owned(), entry);
+            weights.open(&folder.join(name))?;
+        }
+        for (tensor, name) in &map {
+            let entry = weights.entries.get(tensor).and_then(|entry| weights.shards.get(entry.shard));
+            if entry.is_none_or(|shard| shard.path.file_name().is_none_or(|f| f != name.as_str())) {
+                return Err(ModelError::Index { path: index.to_owned(), tensor: tensor.clone(), shard: name.clone() });
             }
-            weights.shards.push(Shard { path: file, bytes });
         }
         Ok(weights)
+    }
+
+    fn open(&mut self, file: &Path) -> Result<(), ModelError> {
+        let damaged = |problem: String| ModelError::Safetensors { path: file.to_owned(), problem };
+        let length = std::fs::metadata(file).map_err(|e| ModelError::file(file, e))?.len();
+        if length == 0 {
+            return Err(damaged("the file is empty".into()));
+        }
+        let bytes = MappedFile::open(file).map_err(|e| ModelError::file(file, e))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        for (name, view) in tensors.iter() {
+            let entry = Entry {
+                shard: self.shards.len(),
+                offset: view.data().as_ptr() as usize - bytes.as_ptr() as usize,
+                length: view.data().len(),
+                dtype: view.dtype(),
+                // No sound size is cut here, and a cut one equals none that is asked for.
+                shape: view.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect(),
+            };
+            if self.entries.insert(name.to_owned(), entry).is_some() {
+                return Err(damaged(format!("tensor {name} is in another shard too")));
+            }
+        }
+        self.shards.push(Shard { path: file.to_owned(), bytes });
+        Ok(())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -84,18 +108,27 @@ impl Weights {
 
     /// The tensor `name`, which must have the shape `expected`, as `kind` on `device`.
     pub(crate) fn load(&self, name: &str, expected: &[i64], kind: Kind, device: Device) -> Result<Tensor, ModelError> {
-        let missing = || ModelError::MissingTensor { path: self.path.clone(), name: name.to_owned() };
-        let entry = self.entries.get(name).ok_or_else(missing)?;
-        let shard = self.shards.get(entry.shard).ok_or_else(missing)?;
-        if entry.shape != expected {
+        let stored = self.stored(name)?;
+        if stored.shape != expected {
             return Err(ModelError::Shape {
-                path: shard.path.clone(),
+                path: stored.path.to_owned(),
                 name: name.to_owned(),
-                found: entry.shape.clone(),
+                found: stored.shape.to_vec(),
                 expected: expected.to_owned(),
             });
         }
-        let stored = match entry.dtype {
+        let tensor = stored.tensor()?.f_to_device(device)?.f_to_kind(kind)?;
+        self.release(name);
+        Ok(tensor)
+    }
+
+    /// A tensor as it lies in its file.
+    pub(crate) fn stored(&self, name: &str) -> Result<Stored<'_>, ModelError> {
+        let missing = || ModelError::MissingTensor { path: self.path.clone(), name: name.to_owned() };
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        let shard = self.shards.get(entry.shard).ok_or_else(missing)?;
+        let bytes = shard.bytes.get(entry.offset..entry.offset + entry.length).ok_or_else(missing)?;
+        let kind = match entry.dtype {
             Dtype::F64 => Kind::Double,
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
@@ -108,80 +141,41 @@ impl Weights {
                 });
             }
         };
-        let bytes = shard.bytes.get(entry.offset..entry.offset + entry.length).ok_or_else(missing)?;
-        let tensor = Tensor::f_from_data_size(bytes, &entry.shape, stored)?;
-        Ok(tensor.f_to_device(device)?.f_to_kind(kind)?)
+        Ok(Stored { path: &shard.path, dtype: entry.dtype, kind, shape: &entry.shape, bytes })
+    }
+
+    /// Gives a tensor's pages back.
+    pub(crate) fn release(&self, name: &str) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if let Some(shard) = self.shards.get(entry.shard) {
+            shard.bytes.release(entry.offset, entry.length);
+        }
     }
 }
 
-/// The shard files that an index names, each once; names may not lead out of the folder.
-fn shards_of(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> {
+/// A tensor as it lies in its file.
+pub(crate) struct Stored<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) dtype: Dtype,
+    pub(crate) kind: Kind,
+    pub(crate) shape: &'a [i64],
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Stored<'_> {
+    /// A copy on the CPU.
+    pub(crate) fn tensor(&self) -> Result<Tensor, ModelError> {
+        Ok(Tensor::f_from_data_size(self.bytes, self.shape, self.kind)?)
+    }
+}
+
+/// Tensor names to shard names.
+fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     let text = std::fs::read_to_string(index).map_err(|e| ModelError::file(index, e))?;
     let parsed: Index = serde_json::from_str(&text).map_err(|e| ModelError::json(index, e))?;
-    let mut names: Vec<String> = parsed.weight_map.into_values().collect();
-    names.sort();
-    names.dedup();
-    names
-        .into_iter()
-        .map(|name| {
-            let plain = Path::new(&name).file_name().is_some_and(|f| f == name.as_str());
-            if plain {
-                Ok(folder.join(name))
-            } else {
-                Err(ModelError::ShardName { path: index.to_owned(), shard: name })
-            }
-        })
-        .collect()
-}
-
-/// Writes tensors, in f32, to a safetensors file that appears whole or not at all.
-pub(crate) fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), ModelError> {
-    struct Bytes {
-        shape: Vec<usize>,
-        data: Vec<u8>,
-    }
-    impl safetensors::View for Bytes {
-        fn dtype(&self) -> Dtype {
-            Dtype::F32
-        }
-        fn shape(&self) -> &[usize] {
-            &self.shape
-        }
-        fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-            self.data.as_slice().into()
-        }
-        fn data_len(&self) -> usize {
-            self.data.len()
-        }
-    }
-    let mut views = Vec::new();
-    for (name, tensor) in tensors {
-        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
-        let mut data = vec![0u8; tensor.numel() * 4];
-        tensor.f_copy_data_u8(&mut data, tensor.numel())?;
-        let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        views.push((name.clone(), Bytes { shape, data }));
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| ModelError::Safetensors { path: path.to_owned(), problem: e.to_string() })?;
-    write_whole(path, &bytes)
-}
-
-/// Writes a file under another name first, so that nobody ever sees half of it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&partial)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|source| ModelError::File { path: path.to_owned(), source })
+    Ok(parsed.weight_map)
 }

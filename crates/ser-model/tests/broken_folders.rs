@@ -97,6 +97,30 @@ fn shards_are_found_by_their_index() {
 }
 
 #[test]
+fn indexes() {
+    let sharded = |map: &str, twice: bool| {
+        sentence(|f| {
+            fs::rename(f.join("model.safetensors"), f.join("model-1.safetensors")).unwrap();
+            if twice {
+                fs::copy(f.join("model-1.safetensors"), f.join("model-2.safetensors")).unwrap();
+            }
+            fs::write(f.join("model.safetensors.index.json"), format!(r#"{{"weight_map": {{{map}}}}}"#)).unwrap();
+        })
+    };
+    let text = sharded(r#""model.norm.weight": "model-1.safetensors", "x.weight": "model-1.safetensors""#, false);
+    assert!(text.contains("index.json: tensor x.weight is not in model-1.safetensors, where the index says"), "{text}");
+    let text = sharded(r#""model.norm.weight": "model-2.safetensors""#, false);
+    assert!(text.contains("model-2.safetensors: no such file"), "{text}");
+    let text = sharded(r#""a": "model-1.safetensors", "b": "model-2.safetensors""#, true);
+    assert!(
+        text.contains("model-2.safetensors: not a whole safetensors file (tensor ") && text.contains("another"),
+        "{text}"
+    );
+    let text = sharded(r#""a": 3"#, false);
+    assert!(text.contains("index.json: invalid type"), "{text}");
+}
+
+#[test]
 fn adapters() {
     let with = |change: &dyn Fn(&Path)| {
         let folder = tempfile::tempdir().unwrap();
@@ -119,7 +143,13 @@ fn adapters() {
     assert!(text.contains("lora_A.weight has shape [3, 32], but the configuration asks for [5, 32]"), "{text}");
     let text = with(&|f| config(f, "\"use_dora\": false", "\"use_dora\": true")).unwrap();
     assert!(text.contains("use_dora is true; adapters with it are not read"), "{text}");
-    let text = with(&|f| config(f, "\"q_proj\",", "")).unwrap();
+    let text = with(&|f| {
+        let path = f.join("adapter_config.json");
+        let mut value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        value["target_modules"] = serde_json::json!(["v_proj", "down_proj"]);
+        fs::write(path, value.to_string()).unwrap();
+    })
+    .unwrap();
     assert!(text.contains("has no place in this network"), "{text}");
     let text = with(&|f| fs::remove_file(f.join("adapter_model.safetensors")).unwrap()).unwrap();
     assert!(text.contains("adapter_model.safetensors: no such file"), "{text}");

@@ -12,7 +12,9 @@ use tch::{Kind, Tensor};
 
 use super::RewardModel;
 use crate::ModelError;
-use crate::optimizer::AdamW;
+use crate::checkpointing::Tape;
+use crate::network::Rows;
+use crate::optimizer::{LossScale, Optimizer};
 use crate::seeds::Seeds;
 
 impl Learner for RewardModel {
@@ -41,7 +43,8 @@ impl Learner for RewardModel {
         let dropout = Seeds::new(seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         self.network.unmerge()?;
-        let mut optimizer = AdamW::new(self.trained()?)?;
+        let mut optimizer = Optimizer::new(self.trained()?, settings.optim)?;
+        let mut loss_scale = LossScale::of(self.network.kind);
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut step = 0;
         let mut num_tokens = 0;
@@ -56,7 +59,8 @@ impl Learner for RewardModel {
                 // The last step of an epoch may have fewer batches.
                 let group_start = i - i % settings.gradient_accumulation;
                 let group = settings.gradient_accumulation.min(batches - group_start);
-                let figures = self.backward(&chosen, loss, 1.0 / group as f64, &dropout)?;
+                let scale = loss_scale.as_ref().map_or(1.0, LossScale::scale);
+                let figures = self.backward(&chosen, loss, scale / group as f64, &dropout)?;
                 num_tokens += chosen.iter().map(|(t, _)| t.packed_len() as u64).sum::<u64>();
                 if !figures.loss.is_finite() {
                     let learning_rate = settings.learning_rate;
@@ -74,7 +78,8 @@ impl Learner for RewardModel {
                 }
                 let learning_rate =
                     settings.learning_rate * settings.scheduler.factor(step, settings.warmup_steps, total);
-                let grad_norm = optimizer.step(&settings, learning_rate)?;
+                let finite = optimizer.unscaled(loss_scale.as_mut())?;
+                let grad_norm = if finite { optimizer.step(&settings, learning_rate)? } else { f64::INFINITY };
                 step += 1;
                 let figures = std::mem::take(&mut step_figures);
                 let values = figures.metrics(&[
@@ -116,7 +121,10 @@ impl RewardModel {
         dropout: &Seeds,
     ) -> Result<BatchFigures, ModelError> {
         let pairs: Vec<&TokenizedPair> = examples.iter().map(|(tokens, _)| *tokens).collect();
-        let scores = self.scores(&pairs, Some(dropout))?;
+        let batch = self.pack(&pairs)?;
+        let checkpointing = self.settings.training.gradient_checkpointing;
+        let tape = Tape::forward(&self.network, &batch, Rows::Last, Some(dropout), checkpointing)?;
+        let scores = self.scores_of(&tape.hidden)?;
         let values = Vec::<f32>::try_from(&scores.f_detach()?)?;
         // [A, B] as packed becomes [preferred, other] as the loss wants it, and back.
         let ordered: Vec<[f64; 2]> = values
@@ -141,6 +149,7 @@ impl RewardModel {
             .collect();
         let gradient = Tensor::f_from_slice(&gradient)?.f_to_device(scores.device())?;
         scores.f_mul(&gradient)?.f_sum(Kind::Float)?.f_backward()?;
+        tape.finish()?;
         Ok(BatchFigures::of(output.value, &ordered))
     }
 }

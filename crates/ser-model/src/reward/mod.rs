@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::adapters::DEFAULT_ADAPTER;
+use crate::layer_map::LayerMap;
 use crate::network::{Network, Rows};
 use crate::packed::PackedBatch;
 use crate::peft::{base_head, load_adapter, read_settings};
@@ -123,9 +124,11 @@ impl RewardModel {
             });
         }
         let weights = Weights::from_folder(folder)?;
-        let (kind, device) = (settings.precision.kind(), device.0);
+        let kind = settings.precision.kind();
+        let map = LayerMap::new(&config, kind, device)?;
+        let device = map.first();
         let (hidden, std) = (config.hidden_size, config.initializer_range);
-        let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, device), false, kind, device)?;
+        let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, map), false, kind, device)?;
         let seeds = Seeds::new(settings.init_seed);
         let saved_head = match adapter {
             Some(folder) => load_adapter(folder, &mut network, DEFAULT_ADAPTER)?,
@@ -169,10 +172,17 @@ impl RewardModel {
         Ok(pairs.iter().filter_map(|pair| self.tokens.get(&pair.id).cloned()).collect())
     }
 
+    pub(super) fn pack(&self, pairs: &[&TokenizedPair]) -> Result<PackedBatch, ModelError> {
+        PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)
+    }
+
     /// Raw scores of a packed batch, [2 * pairs] in f32, A and B in turn.
-    pub(super) fn scores(&self, pairs: &[&TokenizedPair], dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
-        let batch = PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)?;
-        let hidden = self.network.forward(&batch, Rows::Last, dropout)?;
+    pub(super) fn scores(&self, pairs: &[&TokenizedPair]) -> Result<Tensor, ModelError> {
+        self.scores_of(&self.network.forward(&self.pack(pairs)?, Rows::Last, None)?)
+    }
+
+    /// The head on the last tokens' rows: [texts, hidden] -> [texts] in f32.
+    pub(super) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)
     }
 }

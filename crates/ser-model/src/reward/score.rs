@@ -36,7 +36,7 @@ impl Scorer for RewardModel {
         let mut done = 0;
         for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
             let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).map(AsRef::as_ref)).collect();
-            let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed, None)?)?))?;
+            let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed)?)?))?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
                 if let (Some(place), [a, b]) = (scores.get_mut(i), pair) {
                     *place = PairScores::new(f64::from(*a), f64::from(*b));

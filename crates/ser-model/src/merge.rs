@@ -1,0 +1,200 @@
+//! An adapter worked into its base and written as a model folder that transformers loads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tch::{Device, Tensor};
+
+use crate::layer::projections;
+use crate::lora::Change;
+use crate::peft::{SavedAdapter, read_settings};
+use crate::source::weight_prefix;
+use crate::targets::Targets;
+use crate::weights::Weights;
+use crate::writer::{Bytes, plan_shards, save_bytes, save_index, shard_name, write_json};
+use crate::{ModelError, NetworkConfig};
+
+/// What belongs to a model beside its weights and is copied as it is.
+const COMPANIONS: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+];
+
+/// What [`merge_adapter`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The class of transformers that loads it, such as `LlamaForSequenceClassification`.
+    pub architecture: String,
+    /// Linear maps that the adapter changed.
+    pub changed: usize,
+    /// Safetensors files.
+    pub shards: usize,
+}
+
+/// Works the adapter in folder `adapter` into the base in folder `model` and writes the result into the empty folder
+/// `out`: a sequence classifier with one output if the adapter has a head, else a causal model. Weights keep the kind
+/// they are stored in; sums are computed in f32. Files hold at most `max_shard_bytes`, or one tensor, and no more than
+/// one file's tensors are in memory at a time.
+pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: u64) -> Result<Merged, ModelError> {
+    let config = NetworkConfig::from_folder(model)?;
+    let weights = Weights::from_folder(model)?;
+    let (changes, score) = read_changes(&config, &weights, adapter)?;
+    if score.is_none() && !config.tied && !weights.has("lm_head.weight") {
+        return Err(ModelError::MissingTensor { path: model.to_owned(), name: "lm_head.weight".into() });
+    }
+    empty_folder(out)?;
+
+    let prefix = weight_prefix(&weights);
+    // The names in the base's files, by the names that are written.
+    let names: BTreeMap<String, &str> = weights
+        .names()
+        .filter(|&name| name != "score.weight" && (score.is_none() || name != "lm_head.weight"))
+        .map(|name| {
+            if name == "lm_head.weight" || !prefix.is_empty() {
+                (name.into(), name)
+            } else {
+                (format!("model.{name}"), name)
+            }
+        })
+        .collect();
+    let head = score.as_ref().map(Bytes::of).transpose()?;
+    let mut sizes = Vec::with_capacity(names.len() + 1);
+    for (name, stored) in &names {
+        sizes.push((name.clone(), weights.stored(stored)?.bytes.len() as u64));
+    }
+    sizes.extend(head.iter().map(|head| ("score.weight".to_owned(), head.data.len() as u64)));
+    let shards = plan_shards(&sizes, max_shard_bytes);
+    for (i, shard) in shards.iter().enumerate() {
+        let mut tensors: Vec<(String, Bytes<'_>)> = Vec::with_capacity(shard.len());
+        for name in shard {
+            let bytes = match (names.get(name), &head) {
+                (Some(stored), _) => changed_or_stored(&weights, stored, name, &changes)?,
+                (None, Some(head)) => head.borrowed(),
+                (None, None) => continue,
+            };
+            tensors.push((name.clone(), bytes));
+        }
+        save_bytes(&out.join(shard_name(i, shards.len())), &tensors)?;
+        shard.iter().filter_map(|name| names.get(name)).for_each(|stored| weights.release(stored));
+    }
+    if shards.len() > 1 {
+        save_index(out, &shards, sizes.iter().map(|(_, size)| size).sum())?;
+    }
+    for name in COMPANIONS {
+        let (from, to) = (model.join(name), out.join(name));
+        if from.is_file() {
+            std::fs::copy(&from, &to).map_err(|e| ModelError::file(&from, e))?;
+        }
+    }
+    let architecture = config.architecture(if score.is_some() { "ForSequenceClassification" } else { "ForCausalLM" });
+    // Last: a folder without it is no model.
+    write_config(model, out, &config, &architecture, score.is_some())?;
+    let changed = changes.values().filter(|change| change.lora.is_some()).count();
+    Ok(Merged { architecture, changed, shards: shards.len() })
+}
+
+/// What the adapter changes, by module, and its head.
+#[allow(clippy::type_complexity)]
+fn read_changes(
+    config: &NetworkConfig,
+    weights: &Weights,
+    adapter: &Path,
+) -> Result<(BTreeMap<String, Change>, Option<Tensor>), ModelError> {
+    let settings = read_settings(adapter)?;
+    let targets = Targets::new(&settings)?;
+    let mut saved = SavedAdapter::open(adapter, Device::Cpu)?;
+    let prefix = weight_prefix(weights);
+    let mut changes = BTreeMap::new();
+    for layer in 0..config.layers {
+        for map in projections(config) {
+            let (module, stored) =
+                (format!("model.layers.{layer}.{}", map.path), format!("{prefix}layers.{layer}.{}", map.path));
+            let kind = weights.stored(&format!("{stored}.weight"))?.kind;
+            let own = map.bias.then(|| weights.load(&format!("{stored}.bias"), &[map.out], kind, Device::Cpu));
+            let (own, update) = (own.transpose()?, targets.update(&module)?);
+            if own.is_none() && update.is_some() && settings.lora_bias {
+                return Err(ModelError::Adapter {
+                    path: adapter.to_owned(),
+                    problem: format!("lora_bias needs a bias to be merged into, and {module} has none"),
+                });
+            }
+            let (shape, own) = ([map.out, map.input], own.as_ref());
+            let change = Change::new(&module, shape, Device::Cpu, own, update, &settings, &mut saved)?;
+            if change.lora.is_some() || change.bias.is_some() {
+                changes.insert(module, change);
+            }
+        }
+    }
+    Ok((changes, saved.finish(adapter, config.hidden_size)?))
+}
+
+/// The tensor `stored` of the base, which is written as `name`, with its module's change worked in.
+fn changed_or_stored<'a>(
+    weights: &'a Weights,
+    stored: &str,
+    name: &str,
+    changes: &BTreeMap<String, Change>,
+) -> Result<Bytes<'a>, ModelError> {
+    let tensor = weights.stored(stored)?;
+    let change = name.rsplit_once('.').and_then(|(module, part)| Some((changes.get(module)?, part)));
+    let merged = match change {
+        Some((change, "weight")) if change.lora.is_some() => Some(change.merged(&tensor.tensor()?)?),
+        Some((change, "bias")) => {
+            let bias = change.merged_bias(Some(&tensor.tensor()?))?;
+            bias.map(|bias| bias.f_to_kind(tensor.kind)).transpose()?
+        }
+        _ => None,
+    };
+    match merged {
+        Some(merged) => Bytes::of(&merged),
+        None => Ok(Bytes {
+            dtype: tensor.dtype,
+            shape: tensor.shape.iter().map(|&n| n as usize).collect(),
+            data: tensor.bytes.into(),
+        }),
+    }
+}
+
+/// The base's `config.json` with what a merged model has different.
+fn write_config(
+    model: &Path,
+    out: &Path,
+    config: &NetworkConfig,
+    architecture: &str,
+    classifier: bool,
+) -> Result<(), ModelError> {
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
+    let mut value: Value = serde_json::from_str(&text).map_err(|e| ModelError::json(&path, e))?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("architectures".into(), json!([architecture]));
+        if classifier {
+            fields.insert("num_labels".into(), json!(1));
+            fields.insert("id2label".into(), json!({"0": "LABEL_0"}));
+            fields.insert("label2id".into(), json!({"LABEL_0": 0}));
+            // Without one, transformers' classifiers refuse batches.
+            if config.pad_token_id.is_none() {
+                fields.insert("pad_token_id".into(), config.eos_token_ids.first().copied().into());
+            }
+        }
+    }
+    write_json(&out.join("config.json"), &value)
+}
+
+/// Makes a folder; one that holds something is refused.
+fn empty_folder(folder: &Path) -> Result<(), ModelError> {
+    let failed = |source| ModelError::File { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    match std::fs::read_dir(folder).map_err(failed)?.next() {
+        None => Ok(()),
+        Some(_) => Err(failed(std::io::ErrorKind::DirectoryNotEmpty.into())),
+    }
+}
