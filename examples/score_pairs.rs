@@ -69,7 +69,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let pairs: Vec<_> = preferences.into_iter().map(|p| p.pair).collect();
     let settings = config.reward_model();
     let mut model = match &arguments.adapter {
-        Some(adapter) => RewardModel::with_adapter(folder, adapter, &settings, device)?,
+        Some(adapter) => RewardModel::with_adapter(folder, &config::fetched(adapter)?, &settings, device)?,
         None => RewardModel::from_folder(folder, &settings, device)?,
     };
     if limited && let Some(place) = model.screen(&pairs)?.iter().position(|s| *s == Screening::TooLong) {

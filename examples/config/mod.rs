@@ -84,10 +84,10 @@ pub(crate) struct Flags {
     /// Any setting by its key, such as training.learning_rate=1e-4; may be given several times, wins over all
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Preferences: JSON lines, gzipped or not, of HH-RLHF's layout or with `prompt`, `chosen`, `rejected`
+    /// Preferences: a file (JSON lines, JSON array, parquet; .gz, .zst), a folder of shards, a glob, or hf://owner/name
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Folder of the base model: config.json, tokenizer.json, *.safetensors
+    /// Folder of the base model: config.json, tokenizer.json, *.safetensors; or hf://owner/name
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
     /// How pairs become texts: raw, script or chat
@@ -149,6 +149,9 @@ impl Flags {
         }
         let mut config: Config =
             table.try_into().map_err(|error: toml::de::Error| anyhow!("settings: {}", error.message()))?;
+        if let Some(model) = &config.run.model {
+            config.run.model = Some(fetched(model)?);
+        }
         // One seed for all, unless a file gives a part its own.
         for seed in [&mut config.split.seed, &mut config.evolution.seed, &mut config.corpus.seed] {
             if *seed == 0 {
@@ -170,6 +173,14 @@ impl Config {
             token_budget: self.model.token_budget,
             init_seed: self.run.seed,
         }
+    }
+}
+
+/// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.
+pub(crate) fn fetched(folder: &Path) -> anyhow::Result<PathBuf> {
+    match folder.to_str() {
+        Some(address) if address.starts_with("hf://") => Ok(ser::data::hub::model_folder(address)?),
+        _ => Ok(folder.to_path_buf()),
     }
 }
 

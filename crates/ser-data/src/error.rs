@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::RowProblem;
+use crate::{Place, RowProblem};
 
 /// Why data could not be used. Each message is one sentence with the place, the value and what to do.
 #[derive(Debug, Error)]
@@ -27,22 +27,94 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file of a format that nobody reads here.
-    #[error("{} is a {format} file, which cannot be read; convert it to JSON lines (.jsonl or .jsonl.gz)", .path.display())]
+    #[error("{} is a {format} file, which cannot be read; unpack it, or convert it to JSON lines (.jsonl or .jsonl.gz)", .path.display())]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,
         /// Its format.
         format: &'static str,
     },
-    /// A gzip file that ends early.
-    #[error("{} is cut short: its gzip stream ends in line {line}; fetch or write the file again", .path.display())]
+    /// Something that this build of the crate leaves out.
+    #[error(
+        "{what} needs the feature `{feature}` of ser-data, which this program was built without; build it with --features {feature}"
+    )]
+    NeedsFeature {
+        /// The file or address.
+        what: String,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// A folder or pattern with nothing to read.
+    #[error("{} holds no data files; give a folder or pattern with .jsonl, .json or .parquet files (.gz and .zst too)", .path.display())]
+    NoDataFiles {
+        /// The folder or pattern.
+        path: PathBuf,
+    },
+    /// A glob that is none.
+    #[error("{pattern} is no pattern of file names ({problem}); write * for any characters and ** for any folders")]
+    BadGlob {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A folder with files of several splits.
+    #[error("{} holds several splits ({found}); name one as the setting data.split, or give a pattern such as train*.parquet", .path.display())]
+    SeveralSplits {
+        /// The folder or repository.
+        path: PathBuf,
+        /// The splits.
+        found: String,
+    },
+    /// A set of shards that is not whole.
+    #[error("{} has only {found} of the {of} shards of {set}; fetch the others, or give those that are meant as a pattern", .path.display())]
+    MissingShards {
+        /// The folder or repository.
+        path: PathBuf,
+        /// What their names begin with.
+        set: String,
+        /// How many are there.
+        found: usize,
+        /// How many there should be.
+        of: usize,
+    },
+    /// A split that is not there.
+    #[error("{} has no split `{split}` (it has {found}); set data.split to one of those, or leave it out", .path.display())]
+    NoSuchSplit {
+        /// The folder or repository.
+        path: PathBuf,
+        /// The split asked for.
+        split: String,
+        /// The splits there are.
+        found: String,
+    },
+    /// A compressed file that holds far more than its size.
+    #[error("{} unpacks to more than {limit} times its size (line {line}); if that is meant, raise max_expansion", .path.display())]
+    Expands {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+        /// The line being read, from 1.
+        line: u64,
+    },
+    /// A parquet file that is cut short or damaged.
+    #[error("{} is no readable parquet file ({problem}); fetch or write the file again", .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        problem: String,
+    },
+    /// A compressed file that ends early.
+    #[error("{} is cut short: its compressed stream ends in line {line}; fetch or write the file again", .path.display())]
     CutShort {
         /// The file.
         path: PathBuf,
         /// The line being read, from 1.
         line: u64,
     },
-    /// A gzip file that cannot be unpacked.
+    /// A compressed file that cannot be unpacked.
     #[error("{} is damaged at line {line} ({problem}); fetch or write the file again", .path.display())]
     Damaged {
         /// The file.
@@ -63,12 +135,12 @@ pub enum DataError {
         problem: &'static str,
     },
     /// A row that cannot be used.
-    #[error("{}, line {line}: {problem}; mend the row, or leave such rows out with --on-bad-row skip", .path.display())]
+    #[error("{}, {place}: {problem}; mend the row, or leave such rows out with --on-bad-row skip", .path.display())]
     Row {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+        /// Where in the file.
+        place: Place,
         /// What is wrong.
         problem: RowProblem,
     },
@@ -78,18 +150,15 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A file of which every row was left out.
-    #[error("{} holds no usable pair: all its {rows} rows were left out, the first of them (line {line}) because {problem}",
-        .path.display())]
+    /// A file of which no row gave a pair.
+    #[error("{} holds no usable pair: none of its {rows} rows gives one, {why}", .path.display())]
     NoUsableRow {
         /// The file.
         path: PathBuf,
         /// Rows in the file.
         rows: u64,
-        /// The first bad row's line.
-        line: u64,
-        /// What is wrong with it.
-        problem: String,
+        /// The first bad row and what is wrong with it, or that all are ties.
+        why: String,
     },
     /// Two pairs of one id.
     #[error("two pairs have the id {id}; give every pair of a run an id of its own")]
@@ -114,6 +183,96 @@ pub enum DataError {
         value: String,
         /// What is wrong with it and what to do.
         problem: &'static str,
+    },
+    /// A parquet file's columns hold one kind of thing.
+    #[error("pair {id} has not the form (whole texts, text or messages) of the first pair of {}; write such pairs to .jsonl, or to a file of their own", .path.display())]
+    MixedForms {
+        /// The file.
+        path: PathBuf,
+        /// The pair.
+        id: u64,
+    },
+    /// An index that is not as it should be.
+    #[error("the index file {} is damaged ({problem}); remove the index's folder, and it is built again", .path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An index that another process is building.
+    #[error("another process is building the index in {}; wait for it, or stop it", .folder.display())]
+    IndexInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// An index whose building was stopped.
+    #[error("stopped; {} keeps what is done, and the same call goes on with it", .folder.display())]
+    Stopped {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// An address on a hub that is none.
+    #[error("{address} is no address on a hub; write hf://owner/name, or hf://owner/name@revision")]
+    HubAddress {
+        /// The address given.
+        address: String,
+    },
+    /// A repository that the hub does not show.
+    #[error(
+        "{endpoint} has no {name}, or does not show it to you ({problem}); check the name, and for a private or gated repository accept its terms and set HF_TOKEN"
+    )]
+    HubRefused {
+        /// `owner/name`.
+        name: String,
+        /// The hub.
+        endpoint: String,
+        /// What it says.
+        problem: String,
+    },
+    /// A hub that cannot be reached, or answers nonsense.
+    #[error(
+        "cannot fetch {name} from {endpoint}: {problem}; check the connection, or use what is in the cache with HF_HUB_OFFLINE=1"
+    )]
+    Hub {
+        /// `owner/name`.
+        name: String,
+        /// The hub.
+        endpoint: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// Something that is not in the cache while nothing may be fetched.
+    #[error("{name} is not in the cache {}, and HF_HUB_OFFLINE forbids to fetch it; unset it, or fetch it elsewhere and copy the cache", .cache.display())]
+    HubOffline {
+        /// `owner/name`.
+        name: String,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// A model whose weights are pickles.
+    #[error(
+        "{name} has its weights only as a pickle ({file}), which can run code and is not read; take a revision with safetensors (hf://{name}@refs%2Fpr%2FN, if somebody has proposed one), or convert it in Python: AutoModel.from_pretrained(...).save_pretrained(FOLDER), and give the folder"
+    )]
+    OnlyPickles {
+        /// `owner/name`.
+        name: String,
+        /// One of the pickles.
+        file: String,
+    },
+    /// A repository without weights.
+    #[error("{name} holds no *.safetensors, so it is no model; check the name (a dataset goes to --data)")]
+    NoWeights {
+        /// `owner/name`.
+        name: String,
+    },
+    /// A layout that is not known.
+    #[error(
+        "there is no layout `{name}`; use hh_rlhf, columns, ultra_feedback, tldr, stack_exchange, stack_exchange_paired, llama_factory, pandalm, autoj or reward_bench"
+    )]
+    UnknownLayout {
+        /// The name given.
+        name: String,
     },
     /// A template name that is not known.
     #[error("there is no template `{name}`; use raw, script or chat")]

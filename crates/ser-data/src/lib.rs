@@ -3,9 +3,15 @@
 mod blind;
 pub mod corpus;
 mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
+#[cfg(feature = "index")]
+mod index;
+mod lengths;
 mod plan;
 mod prompt_key;
 mod read;
+mod shuffle;
 mod split;
 mod text;
 mod tokenized;
@@ -15,9 +21,16 @@ mod write;
 
 pub use blind::{GoldLabels, blind};
 pub use error::DataError;
+#[cfg(feature = "index")]
+pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
+pub use lengths::LengthCounts;
 pub use plan::{plan_batches, plan_batches_by_length};
 pub use prompt_key::PromptKey;
-pub use read::{Layout, OnBadRow, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow};
+pub use read::{
+    Layout, OnBadRow, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
+    html_to_text,
+};
+pub use shuffle::ShuffledOrder;
 pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;

@@ -1,5 +1,7 @@
 //! What tells one prompt from another.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use ser_core::Pair;
 use sha2::{Digest, Sha256};
 
@@ -30,6 +32,17 @@ impl PromptKey {
         PromptKey(first_bytes(hash))
     }
 
+    /// The hash itself.
+    #[cfg(feature = "index")]
+    pub(crate) fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    #[cfg(feature = "index")]
+    pub(crate) fn from_bits(bits: u128) -> Self {
+        PromptKey(bits)
+    }
+
     /// Where the prompt stands in the order that a seed gives.
     pub(crate) fn shuffled(self, seed: u64) -> u128 {
         seeded("split", seed, &self.0.to_le_bytes())
@@ -39,6 +52,11 @@ impl PromptKey {
 /// A hash of something under a seed, for a purpose: draws for different purposes are independent.
 pub(crate) fn seeded(purpose: &str, seed: u64, of: &[u8]) -> u128 {
     first_bytes(Sha256::new().chain_update(purpose).chain_update(seed.to_le_bytes()).chain_update(of))
+}
+
+/// A generator of random numbers for a purpose, drawn from a text alone.
+pub(crate) fn seeded_draw(purpose: &str, text: &[u8]) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(Sha256::new().chain_update(purpose).chain_update(text).finalize().into())
 }
 
 fn first_bytes(hash: Sha256) -> u128 {

@@ -142,6 +142,81 @@ impl Split {
     }
 }
 
+/// Where the parts end in the order of the prompts' hashes: the same split as [`split`]'s, found without sorting.
+#[cfg(feature = "index")]
+pub(crate) struct SplitEnds {
+    /// A part has the hashes from the end of the one before up to its own, exclusive.
+    ends: Vec<(SplitPart, u128)>,
+}
+
+#[cfg(feature = "index")]
+impl SplitEnds {
+    /// Hashes that are told apart by their first bits are counted together.
+    const BUCKET_BITS: u32 = 16;
+
+    /// Two passes over the hashes of all pairs: the first counts buckets, the second sorts the few in which a part ends.
+    pub(crate) fn find<I: Iterator<Item = u128>>(keys: &dyn Fn() -> I, settings: &SplitSettings) -> Self {
+        let bucket = |key: u128| (key >> (128 - Self::BUCKET_BITS)) as usize;
+        let mut counts = vec![0usize; 1 << Self::BUCKET_BITS];
+        for key in keys() {
+            if let Some(count) = counts.get_mut(bucket(key)) {
+                *count += 1;
+            }
+        }
+        let total: usize = counts.iter().sum();
+        let ends = settings.ends();
+        // The bucket in which a part's share is passed, and how many pairs are dealt before it.
+        let crossings = ends.map(|(part, end)| {
+            let mut dealt = 0usize;
+            let place = counts.iter().position(|count| {
+                dealt += count;
+                *count > 0 && dealt as f64 / total as f64 > end
+            });
+            (part, end, place.map(|place| (place, dealt - counts.get(place).copied().unwrap_or(0))))
+        });
+        let wanted: Vec<usize> = crossings.iter().filter_map(|(_, _, place)| place.map(|(place, _)| place)).collect();
+        let mut members: Vec<u128> = keys().filter(|key| wanted.contains(&bucket(*key))).collect();
+        members.sort_unstable();
+        let found = crossings.map(|(part, end, place)| {
+            let Some((place, mut dealt)) = place else { return (part, u128::MAX) };
+            let begin = members.partition_point(|key| bucket(*key) < place);
+            for group in members
+                .iter()
+                .skip(begin)
+                .take_while(|key| bucket(**key) == place)
+                .collect::<Vec<_>>()
+                .chunk_by(|a, b| a == b)
+            {
+                if let Some(first) = group.first()
+                    && middle(dealt, group.len(), total) >= end
+                {
+                    return (part, **first);
+                }
+                dealt += group.len();
+            }
+            // Its middle is before the end, and the next prompt's is behind it.
+            (
+                part,
+                ((place as u128) + 1)
+                    .checked_shl(128 - Self::BUCKET_BITS)
+                    .filter(|_| place + 1 < counts.len())
+                    .unwrap_or(u128::MAX),
+            )
+        });
+        SplitEnds { ends: found.to_vec() }
+    }
+
+    /// The part of a prompt by its hash.
+    pub(crate) fn part(&self, key: u128) -> SplitPart {
+        self.ends.iter().find(|(_, end)| key < *end).map_or(SplitPart::Pool, |(part, _)| *part)
+    }
+}
+
+/// Where the middle of a prompt's pairs falls, as a share of all.
+fn middle(dealt: usize, pairs: usize, total: usize) -> f64 {
+    (dealt as f64 + pairs as f64 / 2.0) / total as f64
+}
+
 /// Splits pairs by their prompts.
 ///
 /// The same prompt never stands on both sides. A hash of prompt and seed decides, so neither the order of the pairs nor
@@ -175,7 +250,7 @@ pub fn split<'a>(pairs: impl IntoIterator<Item = &'a Pair>, settings: &SplitSett
     let (mut dealt, mut prompts) = (0usize, 0usize);
     for group in order.chunk_by(|(a, _), (b, _)| a == b) {
         // A prompt's pairs go where their middle falls.
-        let middle = (dealt as f64 + group.len() as f64 / 2.0) / total as f64;
+        let middle = middle(dealt, group.len(), total);
         let part = ends.iter().find(|(_, end)| middle < *end).map_or(SplitPart::Pool, |(part, _)| *part);
         for (_, index) in group {
             if let Some(place) = parts.get_mut(*index) {
@@ -273,6 +348,14 @@ mod tests {
             let largest = *groups.values().max().unwrap() as f64;
             let test = one.size(SplitPart::Test) as f64;
             prop_assert!((test - 0.1 * pairs.len() as f64).abs() <= largest);
+            #[cfg(feature = "index")]
+            {
+                let keys: Vec<u128> = pairs.iter().map(|pair| PromptKey::of(pair).shuffled(seed)).collect();
+                let ends = SplitEnds::find(&|| keys.iter().copied(), &settings);
+                for (pair, key) in pairs.iter().zip(&keys) {
+                    prop_assert_eq!(ends.part(*key), first[&pair.id], "without sorting");
+                }
+            }
             pairs.rotate_left(turn);
             pairs.reverse();
             let second = split(&pairs, &settings).unwrap();

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ser_core::{PairSource, RawText, Side};
-use ser_data::{DataError, Layout, OnBadRow, PreferenceFile, ReadSettings, SplitPart, SplitSettings, blind, split};
+use ser_data::{
+    DataError, Layout, OnBadRow, Place, PreferenceFile, ReadSettings, SplitPart, SplitSettings, blind, split,
+};
 
 /// A file of real data beside the workspace, or a word on stderr that it is not there.
 fn shared(name: &str) -> Option<PathBuf> {
@@ -46,6 +48,7 @@ fn hh_harmless_test_is_read_whole() {
     assert_eq!((all.len(), source.layout()), (2312, Some(Layout::HhRlhf)));
     let summary = source.summary();
     assert_eq!((summary.prompts_differ, summary.blank_answers, summary.skipped), (5, 4, 0));
+    assert!(summary.turns_joined > 0 && summary.turns_joined <= 13, "{summary:?}");
 
     let mut lines = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(std::fs::File::open(&path).unwrap()), &mut lines)
@@ -73,6 +76,21 @@ fn hh_harmless_test_is_read_whole() {
     let (pairs, gold) = blind(&pool, 0).unwrap();
     let first = pairs.iter().filter(|pair| gold.reveal_for_audit(pair.id) == Some(Side::A)).count();
     assert!((first as f64 / pairs.len() as f64 - 0.5).abs() < 0.06, "{first} of {}", pairs.len());
+}
+
+#[test]
+fn judged_sets_are_read_to_their_counts() {
+    for (name, layout, rows, pairs, ties) in [
+        ("pandalm-testset-v1.json.gz", Layout::PandaLm, 999, 894, 105),
+        ("autoj-pairwise.jsonl.gz", Layout::AutoJ, 1392, 1019, 373),
+        ("llamafactory-dpo-en-demo.json.gz", Layout::LlamaFactory, 300, 300, 0),
+    ] {
+        let Some(path) = shared(&format!("data/{name}")) else { return };
+        let mut source = PreferenceFile::open(&path, &ReadSettings::default()).unwrap();
+        while source.next_preference().unwrap().is_some() {}
+        let summary = source.summary();
+        assert_eq!((source.layout(), summary.rows, summary.pairs, summary.ties), (Some(layout), rows, pairs, ties));
+    }
 }
 
 #[test]
@@ -116,7 +134,7 @@ fn bad_rows_stop_with_file_and_line() {
     ] {
         let (_folder, path) = file("pairs.jsonl", format!("{GOOD}\n\n{bad}\n{GOOD}\n").as_bytes());
         let error = read(&path, OnBadRow::Stop).unwrap_err();
-        assert!(matches!(error, DataError::Row { line: 3, .. }), "{error:?}");
+        assert!(matches!(error, DataError::Row { place: Place::Line(3), .. }), "{error:?}");
         let said = error.to_string();
         assert!(said.contains("pairs.jsonl, line 3: ") && said.contains(words), "{said}");
         assert!(said.ends_with("; mend the row, or leave such rows out with --on-bad-row skip"), "{said}");
@@ -124,7 +142,7 @@ fn bad_rows_stop_with_file_and_line() {
 
         let (pairs, summary) = read(&path, OnBadRow::Skip).unwrap();
         assert_eq!((pairs, summary.rows, summary.skipped), (2, 3, 1));
-        assert_eq!(summary.skipped_rows[0].line, 3);
+        assert_eq!((summary.skipped_rows[0].place, &summary.skipped_rows[0].file), (Place::Line(3), &path));
         assert!(summary.skipped_rows[0].problem.contains(words));
     }
 }
@@ -148,11 +166,18 @@ fn files_that_hold_nothing_or_are_not_there() {
     assert_eq!(missing.to_string(), "there is no /no/such.jsonl; check the path");
     let (folder, path) = file("pairs.jsonl", b"\n \n");
     assert!(matches!(read(&path, OnBadRow::Stop), Err(DataError::NoRows { .. })));
-    assert!(matches!(read(folder.path(), OnBadRow::Stop), Err(DataError::Io { .. })), "a folder is no file");
+    let error = read(folder.path(), OnBadRow::Stop).unwrap_err().to_string();
+    assert!(
+        error.ends_with("pairs.jsonl holds no rows; give a file with one pair a line")
+            || error.contains("holds no rows"),
+        "{error}"
+    );
+    assert!(matches!(read(tempfile::tempdir().unwrap().path(), OnBadRow::Stop), Err(DataError::NoDataFiles { .. })));
     let (_folder, path) = file("pairs.jsonl", b"{}\n{}\n");
     let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
     assert!(
-        error.contains("all its 2 rows were left out") && error.contains("no `chosen` (its columns: none)"),
+        error.contains("none of its 2 rows gives one")
+            && error.contains("(line 1) because the row has no `chosen` (its"),
         "{error}"
     );
 }
@@ -167,7 +192,10 @@ fn a_cut_gzip_names_the_file_and_the_line() {
     for on_bad_row in [OnBadRow::Stop, OnBadRow::Skip] {
         let error = read(&path, on_bad_row).unwrap_err();
         assert!(matches!(error, DataError::CutShort { line: 2.., .. }), "{error:?}");
-        assert!(error.to_string().contains("pairs.jsonl.gz is cut short: its gzip stream ends in line"), "{error}");
+        assert!(
+            error.to_string().contains("pairs.jsonl.gz is cut short: its compressed stream ends in line"),
+            "{error}"
+        );
     }
 }
 
@@ -178,4 +206,111 @@ fn later_rows_must_be_dialogues_as_the_first_was() {
         file("hh.jsonl", format!("{dialogue}\n{}\n", r#"{"chosen": "a", "rejected": "b"}"#).as_bytes());
     let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
     assert!(error.contains("line 2: `chosen` begins with \"a\" and not with \"\\n\\nHuman:\""), "{error}");
+}
+
+#[test]
+fn shards_are_one_file_in_the_order_of_their_names() {
+    let row = |i: usize| format!("{{\"prompt\": \"q{i}\", \"chosen\": \"good\", \"rejected\": \"bad\"}}\n");
+    let folder = tempfile::tempdir().unwrap();
+    let shard = |name: &str, rows: std::ops::Range<usize>| {
+        std::fs::write(folder.path().join(name), rows.map(row).collect::<String>()).unwrap();
+    };
+    shard("part-2.jsonl", 60..100);
+    shard("part-1.jsonl", 0..60);
+    shard("empty.jsonl", 0..0);
+    let (_whole, path) = file("all.jsonl", (0..100).map(row).collect::<String>().as_bytes());
+    let all = |path: &Path| PreferenceFile::open(path, &ReadSettings::default()).unwrap().read_all().unwrap();
+    let (whole, _) = all(&path);
+    let (shards, summary) = all(folder.path());
+    assert_eq!((&shards, summary.files, summary.rows), (&whole, 3, 100));
+    assert_eq!(all(&folder.path().join("part-*.jsonl")).0, whole);
+
+    // The split depends on nothing but prompts and seed: not on containers, nor on which shard comes first.
+    let parts = |all: &[ser_core::Preference]| {
+        let split = split(all.iter().map(|p| p.pair.as_ref()), &SplitSettings::default()).unwrap();
+        let mut parts: Vec<_> =
+            all.iter().zip(split.parts()).map(|(p, part)| (p.pair.prompt[0].content.clone(), *part)).collect();
+        parts.sort();
+        parts
+    };
+    std::fs::rename(folder.path().join("part-1.jsonl"), folder.path().join("part-3.jsonl")).unwrap();
+    let (turned, _) = all(folder.path());
+    assert_ne!(turned, whole);
+    assert_eq!(parts(&turned), parts(&whole));
+}
+
+#[test]
+fn a_row_without_end_costs_no_more_than_the_limit() {
+    // 100 MB in one field, and a gzip bomb: 300 MB of nothing in 300 kB.
+    let long = format!("{GOOD}\n{{\"prompt\": \"{}\"}}\n{GOOD}\n", "x".repeat(100 << 20));
+    let (_folder, path) = file("long.jsonl", long.as_bytes());
+    let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
+    assert!(error.contains("line 2: the row is longer than 67108864 bytes (setting max_row_bytes)"), "{error}");
+    assert_eq!(read(&path, OnBadRow::Skip).unwrap().0, 2);
+
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..300 {
+        bomb.write_all(&[b'\n'; 1 << 20]).unwrap();
+    }
+    let (_folder, path) = file("bomb.jsonl.gz", &bomb.finish().unwrap());
+    for on_bad_row in [OnBadRow::Stop, OnBadRow::Skip] {
+        let error = read(&path, on_bad_row).unwrap_err().to_string();
+        assert!(error.contains("bomb.jsonl.gz unpacks to more than 500 times its size (line"), "{error}");
+    }
+}
+
+#[test]
+fn nulls_types_and_mixed_layouts_are_rows_that_cannot_be_used() {
+    let scored = r#"{"question": "q", "answers": [{"text": "a", "pm_score": 1}, {"text": "b", "pm_score": 2}]}"#;
+    for bad in [
+        r#"{"question": null, "answers": []}"#,
+        r#"{"question": "q", "answers": [{"text": null, "pm_score": 1}]}"#,
+        r#"{"question": "q", "answers": [{"text": "a", "pm_score": "high"}]}"#,
+        r#"{"question": "\udc00", "answers": []}"#,
+        GOOD,
+    ] {
+        let (_folder, path) = file("mixed.jsonl", format!("{scored}\n{bad}\n").as_bytes());
+        let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
+        assert!(error.contains("mixed.jsonl, line 2: "), "{error}");
+        let (pairs, summary) = read(&path, OnBadRow::Skip).unwrap();
+        assert_eq!((pairs, summary.skipped), (1, 1));
+    }
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_holds_the_same_rows() {
+    let lines: String =
+        (0..300).map(|i| format!("{}\n", GOOD.replace("\"q\"", &format!("\"q{}\"", i * 7919 % 1000)))).collect();
+    let packed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+    let (_folder, path) = file("pairs.jsonl.zst", &packed);
+    assert_eq!(read(&path, OnBadRow::Stop).unwrap().0, 300);
+    let (_folder, path) = file("pairs.jsonl.zst", &packed[..packed.len() / 2]);
+    let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
+    assert!(error.contains("pairs.jsonl.zst is cut short"), "{error}");
+    let mut damaged = packed.clone();
+    damaged[10] ^= 0xff;
+    let (_folder, path) = file("pairs.jsonl.zst", &damaged);
+    let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
+    assert!(error.contains("pairs.jsonl.zst is damaged"), "{error}");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn a_parquet_file_that_is_cut_or_damaged_is_named() {
+    let whole =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layouts/hh_rlhf.parquet")).unwrap();
+    for cut in [4, 5, 12, whole.len() / 2, whole.len() - 1] {
+        let (_folder, path) = file("pairs.parquet", &whole[..cut]);
+        let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
+        assert!(error.contains("pairs.parquet is no readable parquet file ("), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+    // A byte that flips somewhere gives an error or other rows, and never more.
+    for at in (4..whole.len()).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let (_folder, path) = file("pairs.parquet", &damaged);
+        drop(read(&path, OnBadRow::Skip));
+    }
 }

@@ -40,6 +40,8 @@ pub fn prepare_files(
             summary = ReadSummary {
                 rows: summary.rows + of_test.rows,
                 skipped: summary.skipped + of_test.skipped,
+                ties: summary.ties + of_test.ties,
+                over_pair_limit: summary.over_pair_limit + of_test.over_pair_limit,
                 ..summary
             };
             Some(test)
@@ -49,8 +51,14 @@ pub fn prepare_files(
     let mut prepared = prepare(preferences, test, settings)?;
     let counts = &mut prepared.data.counts;
     (counts.source, counts.rows) = (source, summary.rows);
-    if summary.skipped > 0 {
-        counts.left_out.insert(0, Count::new("rows that could not be read", summary.skipped));
+    for (what, count) in [
+        ("pairs over the limit of one question", summary.over_pair_limit),
+        ("ties", summary.ties),
+        ("rows that could not be read", summary.skipped),
+    ] {
+        if count > 0 {
+            counts.left_out.insert(0, Count::new(what, count));
+        }
     }
     Ok(prepared)
 }

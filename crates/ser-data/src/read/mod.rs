@@ -1,10 +1,19 @@
 //! Files to labelled pairs.
 
-mod columns;
-mod dialogue;
+mod files;
+mod layouts;
+mod open;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod preference_file;
 mod row_problem;
 mod rows;
+mod settings;
 
-pub use preference_file::{Layout, OnBadRow, PreferenceFile, ReadSettings, ReadSummary, SkippedRow};
+pub use files::data_files;
+#[cfg(feature = "hub")]
+pub(crate) use files::{all_shards, is_data_file, one_split};
+pub use layouts::html_to_text;
+pub use preference_file::PreferenceFile;
 pub use row_problem::RowProblem;
+pub use settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};

@@ -1,101 +1,58 @@
-//! A file of labelled pairs, read as a stream.
+//! Files of labelled pairs, read as a stream.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{PairId, PairSource, Preference, Side};
-use serde::{Deserialize, Serialize};
+use ser_core::{PairId, PairSource, Preference};
 use serde_json::{Map, Value};
 
-use super::columns::{LabelledRow, detect_layout, read_row};
+use super::files::data_files;
+use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row};
+#[cfg(feature = "parquet")]
+use super::open::is_parquet;
+#[cfg(feature = "parquet")]
+use super::parquet_rows::ParquetRows;
 use super::row_problem::{RowProblem, describe};
-use super::rows::{RowPlace, Rows};
+use super::rows::TextRows;
+use super::settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
 use crate::DataError;
 
-/// How a file's rows are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Layout {
-    /// `chosen` and `rejected` hold whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF).
-    HhRlhf,
-    /// `chosen`, `rejected` and mostly `prompt` hold text or lists of messages (`role`, `content`).
-    Columns,
-}
-
-/// What to do about a row that cannot be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnBadRow {
-    /// Stop with an error.
-    #[default]
-    Stop,
-    /// Leave it out; [`ReadSummary`] counts and lists it.
-    Skip,
-}
-
-/// How a file is read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReadSettings {
-    /// What to do about a row that cannot be used.
-    pub on_bad_row: OnBadRow,
-    /// The layout; `None` means that the first row shows it.
-    pub layout: Option<Layout>,
-    /// A row of more bytes is a bad row: a limit on memory, whatever the file.
-    pub max_row_bytes: usize,
-}
-
-impl Default for ReadSettings {
-    fn default() -> Self {
-        ReadSettings { on_bad_row: OnBadRow::Stop, layout: None, max_row_bytes: 64 << 20 }
-    }
-}
-
-/// A row that was left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedRow {
-    /// The line it begins on, from 1.
-    pub line: u64,
-    /// Why.
-    pub problem: String,
-}
-
-/// What was read so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadSummary {
-    /// Rows seen, bad ones included.
-    pub rows: u64,
-    /// Pairs that came of them.
-    pub pairs: u64,
-    /// Pairs whose two conversations had different prompts; they keep what the prompts share.
-    pub prompts_differ: u64,
-    /// Pairs with an answer of nothing but whitespace. They are read, as HH-RLHF has some; screening leaves them out.
-    pub blank_answers: u64,
-    /// Rows left out.
-    pub skipped: u64,
-    /// The first [`ReadSummary::LISTED`] rows left out.
-    pub skipped_rows: Vec<SkippedRow>,
-}
-
-impl ReadSummary {
-    /// At most this many rows are listed; all are counted.
-    pub const LISTED: usize = 1000;
-}
-
-/// A file of labelled pairs: JSON lines or one JSON array, gzipped or not.
+/// Labelled pairs of one file, or of several as if they were one: JSON lines or a JSON array, plain, `.gz` or (feature
+/// `zstd`) `.zst`, and (feature `parquet`) parquet.
 ///
-/// Rows become preferences in file order: answer A is the chosen one, and ids are row numbers from 0, bad rows counted,
-/// blank lines not. Memory holds one row at a time.
+/// Rows become preferences in the order of the files' names and then of the file. Answer A is the chosen one. A row
+/// takes one id, or as many as it has pairs, from 0, bad rows counted, blank lines not; so where a row is a pair its id
+/// is the row's number. Memory holds one row at a time.
 pub struct PreferenceFile {
     path: PathBuf,
-    rows: Rows,
+    /// The files that are still to be read.
+    files: VecDeque<PathBuf>,
+    current: Option<(PathBuf, Source)>,
     settings: ReadSettings,
     layout: Option<Layout>,
     summary: ReadSummary,
-    buffer: Vec<u8>,
+    /// Pairs of the last row that were not asked for yet.
+    waiting: VecDeque<Preference>,
+    next_id: u64,
     ended: bool,
 }
+
+/// Where rows come from.
+enum Source {
+    Text {
+        rows: TextRows,
+        buffer: Vec<u8>,
+    },
+    #[cfg(feature = "parquet")]
+    Parquet {
+        rows: Box<ParquetRows>,
+        row: u64,
+    },
+}
+
+/// A row, or what is wrong with it, at its place.
+type Found = (Place, Result<Row, RowProblem>);
 
 impl std::fmt::Debug for PreferenceFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,21 +64,28 @@ impl std::fmt::Debug for PreferenceFile {
 }
 
 impl PreferenceFile {
-    /// Opens a file; rows are read as they are asked for.
+    /// Opens what `path` stands for ([`data_files`]): a file, a folder, a glob, or `hf://owner/name`. Rows are read as they
+    /// are asked for.
     ///
     /// # Errors
-    /// A file that is missing, cannot be read, or is of a format that is not supported.
+    /// A file that is missing, cannot be read, or is of a format that is not supported; settings that make no sense.
     pub fn open(path: impl AsRef<Path>, settings: &ReadSettings) -> Result<Self, DataError> {
+        settings.check()?;
         let path = path.as_ref();
-        Ok(PreferenceFile {
+        let mut file = PreferenceFile {
             path: path.to_path_buf(),
-            rows: Rows::open(path, settings.max_row_bytes)?,
+            files: data_files(path, settings.split.as_deref())?.into(),
+            current: None,
             settings: settings.clone(),
             layout: settings.layout,
             summary: ReadSummary::default(),
-            buffer: Vec::new(),
+            waiting: VecDeque::new(),
+            next_id: 0,
             ended: false,
-        })
+        };
+        // What is wrong with the first file is known at once.
+        file.next_file()?;
+        Ok(file)
     }
 
     /// The layout, once a row has shown it.
@@ -149,71 +113,144 @@ impl PreferenceFile {
     /// The next labelled pair, `None` at the end.
     ///
     /// # Errors
-    /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged, or holds no pair at all.
+    /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged; files that hold no pair at all.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
-        if self.ended {
-            return Ok(None);
-        }
         loop {
-            let Some(place) = self.rows.next(&mut self.buffer)? else {
-                self.ended = true;
-                break;
-            };
-            let id = PairId(self.summary.rows);
-            self.summary.rows += 1;
-            match self.read_row(place, id) {
-                Ok(row) => return Ok(Some(self.take(row))),
-                Err((line, problem)) => self.bad_row(line, problem)?,
+            if let Some(next) = self.waiting.pop_front() {
+                return Ok(Some(next));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            // Whatever goes wrong is told once.
+            self.ended = true;
+            match self.next_row()? {
+                Some((place, row)) => {
+                    self.summary.rows += 1;
+                    match row.and_then(|row| self.read_row(row)) {
+                        Ok(found) => self.take(found),
+                        Err(problem) => self.bad_row(place, problem)?,
+                    }
+                    self.ended = false;
+                }
+                None if self.next_file()? => self.ended = false,
+                None => return self.check_end().map(|()| None),
             }
         }
-        if self.summary.pairs > 0 {
-            return Ok(None);
-        }
-        Err(match self.summary.skipped_rows.first() {
-            None => DataError::NoRows { path: self.path.clone() },
-            Some(first) => DataError::NoUsableRow {
-                path: self.path.clone(),
-                rows: self.summary.rows,
-                line: first.line,
-                problem: first.problem.clone(),
-            },
-        })
     }
 
-    fn take(&mut self, row: LabelledRow) -> Preference {
-        let LabelledRow { pair, margin, prompts_differ } = row;
-        self.summary.pairs += 1;
-        self.summary.prompts_differ += u64::from(prompts_differ);
-        self.summary.blank_answers += u64::from(pair.responses.iter().any(|answer| answer.trim().is_empty()));
-        Preference { margin, ..Preference::human(Arc::new(pair), Side::A) }
+    /// Goes on to the next file; whether there is one.
+    fn next_file(&mut self) -> Result<bool, DataError> {
+        self.current = None;
+        let Some(path) = self.files.pop_front() else { return Ok(false) };
+        let source = Source::open(&path, &self.settings)?;
+        self.summary.files += 1;
+        self.current = Some((path, source));
+        Ok(true)
     }
 
-    /// Parses the row in the buffer; an error has the line it is on.
-    fn read_row(&mut self, place: RowPlace, id: PairId) -> Result<LabelledRow, (u64, RowProblem)> {
-        if place.too_long {
-            return Err((place.line, RowProblem::TooLong { limit: self.settings.max_row_bytes }));
+    fn next_row(&mut self) -> Result<Option<Found>, DataError> {
+        match &mut self.current {
+            Some((_, source)) => source.next(self.settings.max_row_bytes),
+            None => Ok(None),
         }
-        let row = parse_object(&self.buffer, place.line)?;
+    }
+
+    /// Takes the pairs of a row.
+    fn take(&mut self, found: RowPairs) {
+        self.summary.ties += found.ties;
+        self.summary.over_pair_limit += found.over_limit;
+        let first = self.next_id;
+        self.next_id += found.pairs.len().max(1) as u64;
+        for (number, labelled) in (first..).zip(found.pairs) {
+            let LabelledPair { mut pair, preferred, margin, prompts_differ, turns_joined } = labelled;
+            pair.id = PairId(number);
+            self.summary.pairs += 1;
+            self.summary.prompts_differ += u64::from(prompts_differ);
+            self.summary.turns_joined += u64::from(turns_joined);
+            self.summary.blank_answers += u64::from(pair.responses.iter().any(|answer| answer.trim().is_empty()));
+            self.waiting.push_back(Preference { margin, ..Preference::human(Arc::new(pair), preferred) });
+        }
+    }
+
+    fn read_row(&mut self, row: Row) -> Result<RowPairs, RowProblem> {
         let layout = self.layout.unwrap_or_else(|| detect_layout(&row));
-        let row = read_row(layout, id, row).map_err(|problem| (place.line, problem))?;
+        let found = read_row(layout, row, &self.settings)?;
         self.layout = Some(layout);
-        Ok(row)
+        Ok(found)
     }
 
-    fn bad_row(&mut self, line: u64, problem: RowProblem) -> Result<(), DataError> {
+    fn bad_row(&mut self, place: Place, problem: RowProblem) -> Result<(), DataError> {
+        self.next_id += 1;
+        let file = self.current.as_ref().map_or(&self.path, |(file, _)| file).clone();
         match self.settings.on_bad_row {
-            OnBadRow::Stop => {
-                self.ended = true;
-                Err(DataError::Row { path: self.path.clone(), line, problem })
-            }
+            OnBadRow::Stop => Err(DataError::Row { path: file, place, problem }),
             OnBadRow::Skip => {
                 self.summary.skipped += 1;
                 if self.summary.skipped_rows.len() < ReadSummary::LISTED {
-                    self.summary.skipped_rows.push(SkippedRow { line, problem: problem.to_string() });
+                    self.summary.skipped_rows.push(SkippedRow { file, place, problem: problem.to_string() });
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Files without a single pair are an error.
+    fn check_end(&self) -> Result<(), DataError> {
+        let ReadSummary { pairs, rows, ties, .. } = self.summary;
+        if pairs > 0 {
+            return Ok(());
+        }
+        let why = match self.summary.skipped_rows.first() {
+            Some(first) => format!("the first of those left out ({}) because {}", first.place, first.problem),
+            None if rows == 0 => return Err(DataError::NoRows { path: self.path.clone() }),
+            None => format!("as all {ties} comparisons in them are ties"),
+        };
+        Err(DataError::NoUsableRow { path: self.path.clone(), rows, why })
+    }
+}
+
+impl Source {
+    fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
+        #[cfg(feature = "parquet")]
+        if is_parquet(path)? {
+            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path)?), row: 0 });
+        }
+        Ok(Source::Text { rows: TextRows::open(path, settings)?, buffer: Vec::new() })
+    }
+
+    fn next(&mut self, max_row_bytes: usize) -> Result<Option<Found>, DataError> {
+        match self {
+            Source::Text { rows, buffer } => {
+                let Some(place) = rows.next(buffer)? else { return Ok(None) };
+                if place.too_long {
+                    return Ok(Some((Place::Line(place.line), Err(RowProblem::TooLong { limit: max_row_bytes }))));
+                }
+                Ok(Some(match parse_object(buffer, place.line) {
+                    Ok(row) => (Place::Line(place.line), Ok(row)),
+                    Err((line, problem)) => (Place::Line(line), Err(problem)),
+                }))
+            }
+            #[cfg(feature = "parquet")]
+            Source::Parquet { rows, row } => {
+                let Some(columns) = rows.next()? else { return Ok(None) };
+                *row += 1;
+                let long = columns.values().map(text_bytes).sum::<usize>() > max_row_bytes;
+                let found = if long { Err(RowProblem::TooLong { limit: max_row_bytes }) } else { Ok(columns) };
+                Ok(Some((Place::Row(*row), found)))
+            }
+        }
+    }
+}
+
+/// Bytes of all text in a value.
+#[cfg(feature = "parquet")]
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(columns) => columns.values().map(text_bytes).sum(),
+        _ => 0,
     }
 }
 

@@ -68,6 +68,26 @@ pub enum RowProblem {
     /// Two conversations with nothing in common.
     #[error("`chosen` and `rejected` share no first turn, so they are not answers to one prompt")]
     NoSharedPrompt,
+    /// A label that is none of those there are.
+    #[error("`{column}` is {found}, but {expected} is expected")]
+    UnknownLabel {
+        /// The column.
+        column: &'static str,
+        /// The labels there are.
+        expected: &'static str,
+        /// What it is.
+        found: i64,
+    },
+    /// More answers than can be paired.
+    #[error("`{column}` holds {count} answers, but at most {limit} can be paired")]
+    TooManyAnswers {
+        /// The column.
+        column: &'static str,
+        /// How many there are.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A row over the size limit.
     #[error("the row is longer than {limit} bytes (setting max_row_bytes)")]
     TooLong {

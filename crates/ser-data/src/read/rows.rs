@@ -1,23 +1,39 @@
-//! Files to rows of bytes: JSON lines or one JSON array, gzipped or not, a row at a time.
+//! Text to rows of bytes: JSON lines or one JSON array, a row at a time.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::open::{TooLarge, open_text};
+use super::settings::ReadSettings;
 use crate::DataError;
 
-const BUFFER: usize = 1 << 18;
-
-/// The rows of a file, streamed.
-pub(crate) struct Rows {
+/// The rows of a text file, streamed.
+pub(crate) struct TextRows {
     path: PathBuf,
     input: Box<dyn BufRead + Send>,
     container: Container,
     /// The line being read, from 1.
     line: u64,
     max_row_bytes: usize,
+    max_expansion: u64,
+    /// What is still to be passed by of a row that was too long; done when the next is asked for, since often none is.
+    rest: Rest,
+}
+
+/// The end of a row that was too long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    None,
+    Line,
+    Element(Scan),
+}
+
+/// Where in an array's element the scan for its end is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Scan {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +47,12 @@ enum Container {
     Ended,
 }
 
+/// How far an element was read.
+enum Scanned {
+    Whole { length: usize },
+    Part { scan: Scan },
+}
+
 /// A row's place; its bytes are in the buffer handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowPlace {
@@ -40,25 +62,17 @@ pub(crate) struct RowPlace {
     pub(crate) too_long: bool,
 }
 
-impl Rows {
-    /// Opens a file; gzip is known by its first bytes.
-    pub(crate) fn open(path: &Path, max_row_bytes: usize) -> Result<Self, DataError> {
-        let fail = |error| DataError::io("read", path, error);
-        let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(fail)?);
-        let start = file.fill_buf().map_err(fail)?;
-        let unsupported = |format| DataError::UnsupportedFormat { path: path.to_path_buf(), format };
-        let input: Box<dyn BufRead + Send> = if start.starts_with(&[0x1f, 0x8b]) {
-            Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
-        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            return Err(unsupported("zstd"));
-        } else if start.starts_with(b"PAR1") {
-            return Err(unsupported("parquet"));
-        } else if start.starts_with(b"PK\x03\x04") {
-            return Err(unsupported("zip"));
-        } else {
-            Box::new(file)
-        };
-        Ok(Rows { path: path.to_path_buf(), input, container: Container::Unknown, line: 1, max_row_bytes })
+impl TextRows {
+    pub(crate) fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
+        Ok(TextRows {
+            path: path.to_path_buf(),
+            input: open_text(path, settings.max_expansion)?,
+            container: Container::Unknown,
+            line: 1,
+            max_row_bytes: settings.max_row_bytes,
+            max_expansion: settings.max_expansion,
+            rest: Rest::None,
+        })
     }
 
     /// Puts the next row's bytes into `row`; `None` at the end. Blank lines are no rows.
@@ -67,6 +81,16 @@ impl Rows {
         if self.container == Container::Unknown {
             self.find_container()?;
         }
+        match std::mem::replace(&mut self.rest, Rest::None) {
+            Rest::None => {}
+            Rest::Line => {
+                self.input.skip_until(b'\n').map_err(|error| self.broken(error))?;
+            }
+            Rest::Element(scan) => {
+                self.scan_element(row, scan, self.max_row_bytes, usize::MAX)?;
+            }
+        }
+        row.clear();
         match self.container {
             Container::Array { begun } => self.next_element(row, begun),
             Container::Lines => self.next_line(row),
@@ -104,7 +128,7 @@ impl Rows {
             let ended = row.pop_if(|last| *last == b'\n').is_some();
             let too_long = row.len() > self.max_row_bytes;
             if !ended && too_long {
-                self.input.skip_until(b'\n').map_err(|error| self.broken(error))?;
+                self.rest = Rest::Line;
             }
             self.line += 1;
             if !row.trim_ascii().is_empty() {
@@ -131,39 +155,60 @@ impl Rows {
         }
         self.container = Container::Array { begun: true };
         let line = self.line;
-        let (mut depth, mut in_string, mut escaped, mut length) = (0usize, false, false, 0usize);
-        loop {
-            let Some(byte) = self.peek()? else {
-                return Err(self.array_problem("the file ends before the closing bracket; it may be cut short"));
-            };
-            if depth == 0 && !in_string && matches!(byte, b',' | b']' | b'}') {
-                break;
+        let over = self.max_row_bytes.saturating_add(1);
+        let length = match self.scan_element(row, Scan::default(), 0, over)? {
+            Scanned::Whole { length } => length,
+            Scanned::Part { scan } => {
+                self.rest = Rest::Element(scan);
+                over
             }
-            self.input.consume(1);
-            self.line += u64::from(byte == b'\n');
-            length += 1;
-            if length <= self.max_row_bytes {
-                row.push(byte);
-            }
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_string => escaped = true,
-                b'"' => in_string = !in_string,
-                b'{' | b'[' if !in_string => depth += 1,
-                // Whatever else is wrong inside, the JSON parser says; only the end is sought here.
-                b'}' | b']' if !in_string => {
-                    depth -= 1;
-                    if depth == 0 {
-                        break;
-                    }
-                }
-                _ => {}
-            }
-        }
+        };
         if length == 0 {
             return Err(self.array_problem("an element is missing"));
         }
         Ok(Some(RowPlace { line, too_long: length > self.max_row_bytes }))
+    }
+
+    /// Reads on to the end of an element of which `length` bytes are read, at most to `stop` bytes.
+    fn scan_element(
+        &mut self,
+        row: &mut Vec<u8>,
+        mut scan: Scan,
+        mut length: usize,
+        stop: usize,
+    ) -> Result<Scanned, DataError> {
+        loop {
+            let Some(byte) = self.peek()? else {
+                return Err(self.array_problem("the file ends before the closing bracket; it may be cut short"));
+            };
+            let Scan { depth, in_string, escaped } = scan;
+            if depth == 0 && !in_string && matches!(byte, b',' | b']' | b'}') {
+                return Ok(Scanned::Whole { length });
+            }
+            self.input.consume(1);
+            self.line += u64::from(byte == b'\n');
+            length = length.saturating_add(1);
+            if length <= self.max_row_bytes {
+                row.push(byte);
+            }
+            match byte {
+                _ if escaped => scan.escaped = false,
+                b'\\' if in_string => scan.escaped = true,
+                b'"' => scan.in_string = !in_string,
+                b'{' | b'[' if !in_string => scan.depth += 1,
+                // Whatever else is wrong inside, the JSON parser says; only the end is sought here.
+                b'}' | b']' if !in_string => {
+                    scan.depth = depth.saturating_sub(1);
+                    if scan.depth == 0 {
+                        return Ok(Scanned::Whole { length });
+                    }
+                }
+                _ => {}
+            }
+            if length == stop {
+                return Ok(Scanned::Part { scan });
+            }
+        }
     }
 
     fn peek(&mut self) -> Result<Option<u8>, DataError> {
@@ -188,12 +233,15 @@ impl Rows {
         DataError::BrokenArray { path: self.path.clone(), line: self.line, problem }
     }
 
-    /// Reading went wrong: gzip that ends early or is damaged is told apart from the disk's errors.
+    /// Reading went wrong: a compressed stream that ends early or is damaged is told apart from the disk's errors.
     fn broken(&self, error: io::Error) -> DataError {
         let (path, line) = (self.path.clone(), self.line);
+        if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
+            return DataError::Expands { path, limit: self.max_expansion, line };
+        }
         match error.kind() {
             io::ErrorKind::UnexpectedEof => DataError::CutShort { path, line },
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => {
                 DataError::Damaged { path, line, problem: error.to_string() }
             }
             _ => DataError::io("read", &path, error),
@@ -210,7 +258,8 @@ mod tests {
     fn rows(bytes: &[u8], limit: usize) -> Result<Vec<(u64, String, bool)>, DataError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let mut rows = Rows::open(file.path(), limit)?;
+        let settings = ReadSettings { max_row_bytes: limit, ..ReadSettings::default() };
+        let mut rows = TextRows::open(file.path(), &settings)?;
         let (mut row, mut all) = (Vec::new(), Vec::new());
         while let Some(place) = rows.next(&mut row)? {
             all.push((place.line, String::from_utf8_lossy(&row).trim().to_string(), place.too_long));
@@ -257,7 +306,7 @@ mod tests {
         let end = damaged.len() - 6;
         damaged[end] ^= 0xff;
         assert!(matches!(rows(&damaged, 99), Err(DataError::Damaged { .. })), "the checksum is wrong");
-        assert!(matches!(rows(b"PAR1...", 99), Err(DataError::UnsupportedFormat { format: "parquet", .. })));
+        assert!(matches!(rows(b"PK\x03\x04...", 99), Err(DataError::UnsupportedFormat { format: "zip", .. })));
     }
 
     #[test]
@@ -267,8 +316,10 @@ mod tests {
             found.iter().map(|row| (row.0, row.2)).collect::<Vec<_>>(),
             [(1, false), (2, true), (3, true), (4, false)]
         );
-        let found = rows(b"[12345,\"3456\", 1]", 5).unwrap();
-        assert_eq!(found.iter().map(|row| row.2).collect::<Vec<_>>(), [false, true, false]);
+        let found = rows(b"[12345,\"3456\", [[2], \"]\\\"\"], {\"a\":[]}, 1]", 5).unwrap();
+        assert_eq!(found.iter().map(|row| row.2).collect::<Vec<_>>(), [false, true, true, true, false]);
+        let error = rows(b"[\"1234567", 5).unwrap_err().to_string();
+        assert!(error.contains("cut short"), "{error}");
     }
 
     #[test]

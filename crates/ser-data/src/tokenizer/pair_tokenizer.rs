@@ -14,6 +14,17 @@ use super::folder::TokenizerConfig;
 use crate::text::{script_prompt, script_text};
 use crate::{DataError, TemplateKind, TextSettings, TokenizedPair};
 
+/// The files of a folder that are read.
+#[cfg(feature = "index")]
+const FILES: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
 /// The tokenizer of a Hugging Face folder, with the settings that make texts of pairs.
 ///
 /// Prompt and answer are tokenized together, so tokens are those that `transformers` gives for the whole text.
@@ -120,6 +131,21 @@ impl PairTokenizer {
     /// The id of the token that ends a text, where the folder names one.
     pub fn eos_id(&self) -> Option<u32> {
         self.eos_id
+    }
+
+    /// The files that say how it tokenizes, with what is in them.
+    #[cfg(feature = "index")]
+    pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        let mut files = Vec::new();
+        for name in FILES {
+            let path = self.folder.join(name);
+            match std::fs::read(&path) {
+                Ok(bytes) => files.push((name.to_string(), bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(DataError::io("read", &path, error)),
+            }
+        }
+        Ok(files)
     }
 
     /// A text's tokens; `add_special_tokens` adds what the tokenizer itself puts around a text.

@@ -1,21 +1,27 @@
-//! Labelled pairs back to JSON lines, with where the labels come from.
+//! Labelled pairs back to files, with where the labels come from.
+
+#[cfg(feature = "parquet")]
+mod parquet_file;
+mod row;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
-use ser_core::{LearningStatus, Message, Origin, PairId, Preference, RawText, Side};
-use serde::Serialize;
+use ser_core::Preference;
 
 use crate::DataError;
+use row::Row;
 
-/// Writes preferences as JSON lines, gzipped where the name ends in `.gz`.
+/// Writes preferences as JSON lines, packed where the name ends in `.gz` or (feature `zstd`) `.zst`, or as parquet (feature
+/// `parquet`) where it ends in `.parquet`.
 ///
 /// `prompt`, `chosen` and `rejected` have the form in which the pair was read: whole texts without `prompt` (HH-RLHF,
-/// byte by byte), plain text, or lists of messages; so what SER selected trains whatever the file trained before.
-/// Beside them stand `id`, `origin` (`human` or `pseudo`), `weight`, `probability`, `margin` where there is one, and for
-/// a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`.
+/// byte by byte), plain text, or lists of messages; so what SER selected trains whatever the file trained before, TRL's
+/// trainers among them. Beside them stand `id`, `origin` (`human` or `pseudo`), `weight`, `probability`, `margin` where
+/// there is one, and for a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`. In a parquet file
+/// all pairs have the form of the first.
 ///
 /// The file appears under its name when [`finish`](PreferenceWriter::finish) is called, whole or not at all; a writer
 /// that is dropped before leaves nothing behind.
@@ -29,95 +35,67 @@ pub struct PreferenceWriter {
 enum Output {
     Plain(BufWriter<File>),
     Gzip(Box<GzEncoder<BufWriter<File>>>),
+    #[cfg(feature = "zstd")]
+    Zstd(Box<zstd::stream::write::Encoder<'static, BufWriter<File>>>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<parquet_file::ParquetOutput>),
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Column<'a> {
-    Text(&'a str),
-    Turns(&'a [Message]),
-    Turn([&'a Message; 1]),
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    id: PairId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<Column<'a>>,
-    chosen: Column<'a>,
-    rejected: Column<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    margin: Option<f64>,
-    weight: f64,
-    probability: f64,
-    origin: &'static str,
-    #[serde(flatten)]
-    lineage: Option<Lineage>,
-}
-
-#[derive(Serialize)]
-struct Lineage {
-    round: u32,
-    status: LearningStatus,
-    flipped: bool,
-    score_chosen: f64,
-    score_rejected: f64,
+impl Output {
+    fn create(path: &Path, file: File) -> Result<Self, DataError> {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        #[cfg(not(all(feature = "zstd", feature = "parquet")))]
+        let lacking = |feature| DataError::NeedsFeature { what: format!("writing {}", path.display()), feature };
+        Ok(match extension {
+            "gz" => Output::Gzip(Box::new(GzEncoder::new(BufWriter::new(file), Compression::default()))),
+            #[cfg(feature = "zstd")]
+            "zst" => {
+                let encoder = zstd::stream::write::Encoder::new(BufWriter::new(file), 0);
+                Output::Zstd(Box::new(encoder.map_err(|error| DataError::io("write", path, error))?))
+            }
+            #[cfg(not(feature = "zstd"))]
+            "zst" => return Err(lacking("zstd")),
+            #[cfg(feature = "parquet")]
+            "parquet" => Output::Parquet(Box::new(parquet_file::ParquetOutput::new(path, file))),
+            #[cfg(not(feature = "parquet"))]
+            "parquet" => return Err(lacking("parquet")),
+            _ => Output::Plain(BufWriter::new(file)),
+        })
+    }
 }
 
 impl PreferenceWriter {
     /// Begins a file beside `path`.
     ///
     /// # Errors
-    /// A folder that is not there or cannot be written to.
+    /// A folder that is not there or cannot be written to; a format that this build leaves out.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref().to_path_buf();
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(".partial");
         let partial = path.with_file_name(name);
         let file = File::create(&partial).map_err(|error| DataError::io("create", &partial, error))?;
-        let file = BufWriter::new(file);
-        let output = if path.extension().is_some_and(|extension| extension == "gz") {
-            Output::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
-        } else {
-            Output::Plain(file)
-        };
-        Ok(PreferenceWriter { path, partial, output: Some(output) })
+        match Output::create(&path, file) {
+            Ok(output) => Ok(PreferenceWriter { path, partial, output: Some(output) }),
+            Err(error) => {
+                let _ = std::fs::remove_file(&partial);
+                Err(error)
+            }
+        }
     }
 
     /// Adds a row.
     ///
     /// # Errors
-    /// A disk that is full, say.
+    /// A disk that is full, say; in a parquet file, a pair of another form than the first.
     pub fn write(&mut self, preference: &Preference) -> Result<(), DataError> {
-        let pair = &preference.pair;
-        let [a, b] = &pair.responses;
-        let answers = [Message::assistant(a), Message::assistant(b)];
-        let [turn_a, turn_b] = &answers;
-        let (prompt, [a, b]) = match &pair.raw {
-            RawText::Whole([a, b]) => (None, [Column::Text(a), Column::Text(b)]),
-            RawText::Joined if pair.prompt.len() == 1 => {
-                (pair.prompt.first().map(|turn| Column::Text(&turn.content)), [Column::Text(a), Column::Text(b)])
-            }
-            _ => (Some(Column::Turns(&pair.prompt)), [Column::Turn([turn_a]), Column::Turn([turn_b])]),
-        };
-        let (chosen, rejected) = match preference.preferred {
-            Side::A => (a, b),
-            Side::B => (b, a),
-        };
-        let (origin, lineage) = match &preference.origin {
-            Origin::Human => ("human", None),
-            Origin::Pseudo(label) => {
-                let (a, b) = (label.scores.a.0, label.scores.b.0);
-                let (score_chosen, score_rejected) = if preference.preferred == Side::A { (a, b) } else { (b, a) };
-                let (round, status, flipped) = (label.round, label.status, label.flipped);
-                ("pseudo", Some(Lineage { round, status, flipped, score_chosen, score_rejected }))
-            }
-        };
-        let Preference { margin, weight, probability, .. } = *preference;
-        let row = Row { id: pair.id, prompt, chosen, rejected, margin, weight, probability, origin, lineage };
         let written = match &mut self.output {
-            Some(Output::Plain(file)) => write_row(file, &row),
-            Some(Output::Gzip(file)) => write_row(file, &row),
+            Some(Output::Plain(file)) => write_line(file, preference),
+            Some(Output::Gzip(file)) => write_line(file, preference),
+            #[cfg(feature = "zstd")]
+            Some(Output::Zstd(file)) => write_line(file, preference),
+            #[cfg(feature = "parquet")]
+            Some(Output::Parquet(file)) => return file.write(preference),
             None => Ok(()),
         };
         written.map_err(|error| DataError::io("write", &self.partial, error))
@@ -128,19 +106,23 @@ impl PreferenceWriter {
     /// # Errors
     /// A disk that is full, say.
     pub fn finish(mut self) -> Result<(), DataError> {
+        let buffered = |file: BufWriter<File>| file.into_inner().map_err(std::io::IntoInnerError::into_error);
         let file = match self.output.take() {
-            Some(Output::Plain(file)) => Ok(file),
-            Some(Output::Gzip(file)) => file.finish(),
+            Some(Output::Plain(file)) => buffered(file),
+            Some(Output::Gzip(file)) => file.finish().and_then(buffered),
+            #[cfg(feature = "zstd")]
+            Some(Output::Zstd(file)) => file.finish().and_then(buffered),
+            #[cfg(feature = "parquet")]
+            Some(Output::Parquet(file)) => file.finish(),
             None => return Ok(()),
         };
-        file.and_then(|file| file.into_inner().map_err(std::io::IntoInnerError::into_error))
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&self.partial, &self.path))
-            .map_err(|error| {
+        file.and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&self.partial, &self.path)).map_err(
+            |error| {
                 // What is left of it helps nobody; that it stays where even removing fails is no second error.
                 let _ = std::fs::remove_file(&self.partial);
                 DataError::io("write", &self.path, error)
-            })
+            },
+        )
     }
 }
 
@@ -158,8 +140,8 @@ impl std::fmt::Debug for PreferenceWriter {
     }
 }
 
-fn write_row(output: &mut impl Write, row: &Row<'_>) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *output, row)?;
+fn write_line(output: &mut impl Write, preference: &Preference) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *output, &Row::of(preference))?;
     output.write_all(b"\n")
 }
 
@@ -167,7 +149,7 @@ fn write_row(output: &mut impl Write, row: &Row<'_>) -> std::io::Result<()> {
 mod tests {
     use std::sync::Arc;
 
-    use ser_core::{Pair, PairScores, PseudoLabel};
+    use ser_core::{LearningStatus, Message, Pair, PairId, PairScores, PseudoLabel, RawText, Side};
 
     use super::*;
     use crate::{PreferenceFile, ReadSettings};
@@ -183,7 +165,13 @@ mod tests {
         let turns = vec![Message::user("x"), Message::assistant("y"), Message::user("z")];
         let messages = Pair { prompt: turns, raw: RawText::None, ..text.clone() };
         let label = |status| PseudoLabel { round: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };
-        for (pair, name) in [(text, "a.jsonl"), (hh, "b.jsonl.gz"), (messages, "c.jsonl")] {
+        let mut files = vec![(text.clone(), "a.jsonl"), (hh.clone(), "b.jsonl.gz"), (messages.clone(), "c.jsonl")];
+        #[cfg(feature = "zstd")]
+        files.push((hh.clone(), "d.jsonl.zst"));
+        #[cfg(feature = "parquet")]
+        files.extend([(text, "e.parquet"), (hh, "f.parquet"), (messages, "g.parquet")]);
+        let count = files.len();
+        for (pair, name) in files {
             let path = folder.path().join(name);
             let pair = Arc::new(pair);
             let human = Preference { margin: Some(0.5), ..Preference::human(Arc::clone(&pair), Side::A) };
@@ -209,7 +197,7 @@ mod tests {
             })
         );
         drop(PreferenceWriter::create(folder.path().join("a.jsonl")).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), count, "nothing else is left");
         assert_eq!(std::fs::read_to_string(folder.path().join("a.jsonl")).unwrap(), lines, "the old file is untouched");
     }
 

@@ -2,7 +2,7 @@
 
 use ser_core::{Message, Role};
 
-use super::row_problem::{RowProblem, beginning};
+use crate::read::row_problem::{RowProblem, beginning};
 use crate::text::readable_turns;
 
 const HUMAN: &str = "\n\nHuman:";

@@ -1,20 +1,14 @@
-//! One row's columns to a pair.
+//! `chosen` and `rejected`: HH-RLHF's dialogues, TRL's columns, RewardBench.
 
-use ser_core::{Message, Pair, PairId, RawText, Role};
-use serde_json::{Map, Value};
+use ser_core::{Message, RawText, Role};
+use serde_json::Value;
 
-use super::dialogue::{SharedPrompt, answer_text, is_dialogue, parse_dialogue, share_prompt};
-use super::preference_file::Layout;
-use super::row_problem::{RowProblem, describe};
-
-/// A row understood: A is the chosen answer.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LabelledRow {
-    pub(crate) pair: Pair,
-    pub(crate) margin: Option<f64>,
-    /// Whether the two conversations had different prompts.
-    pub(crate) prompts_differ: bool,
-}
+use super::dialogue::{SharedPrompt, answer_text, parse_dialogue, share_prompt};
+use super::fields::{Row, optional_number, require, take, take_list, take_text, turn};
+use super::scored::drawn;
+use super::{LabelledPair, RowPairs};
+use crate::read::row_problem::{RowProblem, describe};
+use crate::read::settings::ReadSettings;
 
 /// Text or messages.
 enum Column {
@@ -22,63 +16,87 @@ enum Column {
     Turns(Vec<Message>),
 }
 
-/// The layout that a first row shows.
-pub(crate) fn detect_layout(row: &Map<String, Value>) -> Layout {
-    let dialogue = |name| row.get(name).and_then(Value::as_str).is_some_and(is_dialogue);
-    let no_prompt = row.get("prompt").is_none_or(Value::is_null);
-    if no_prompt && dialogue("chosen") && dialogue("rejected") { Layout::HhRlhf } else { Layout::Columns }
+/// HH-RLHF: whole dialogues, kept byte by byte as raw text.
+pub(crate) fn read_dialogues(mut row: Row) -> Result<RowPairs, RowProblem> {
+    require(&row, &["chosen", "rejected"])?;
+    let margin = optional_number(&row, "margin")?;
+    let mut dialogue = |name| match read_column(name, take(&mut row, name)?)? {
+        Column::Text(text) => Ok(text),
+        Column::Turns(_) => {
+            let found = "a list of messages".to_string();
+            Err(RowProblem::WrongType { column: name, expected: "a dialogue, as in the first row,", found })
+        }
+    };
+    let (chosen, rejected) = (dialogue("chosen")?, dialogue("rejected")?);
+    let turns = (parse_dialogue("chosen", &chosen)?, parse_dialogue("rejected", &rejected)?);
+    let pair = conversations(turns.0, turns.1, RawText::Whole([chosen, rejected]))?;
+    Ok(LabelledPair { margin, ..pair }.into())
 }
 
-/// Reads one row.
-pub(crate) fn read_row(layout: Layout, id: PairId, mut row: Map<String, Value>) -> Result<LabelledRow, RowProblem> {
-    let margin = match row.get("margin") {
-        None | Some(Value::Null) => None,
-        Some(margin) => Some(margin.as_f64().ok_or_else(|| RowProblem::WrongType {
-            column: "margin",
-            expected: "a number",
-            found: describe(margin),
-        })?),
-    };
-    for column in ["chosen", "rejected"] {
-        if !row.contains_key(column) {
-            return Err(RowProblem::MissingColumn { column, found: column_names(&row) });
-        }
-    }
-    let mut column = |name| read_column(name, row.remove(name).unwrap_or_default());
+/// TRL's columns: the prompt explicit or shared, text or messages.
+pub(crate) fn read_columns(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(&row, &["chosen", "rejected"])?;
+    let margin = optional_number(&row, "margin")?;
+    let scores = (optional_number(&row, "score_chosen")?, optional_number(&row, "score_rejected")?);
+    let mut column = |name| read_column(name, take(&mut row, name)?);
     let (chosen, rejected) = (column("chosen")?, column("rejected")?);
     let prompt = match row.remove("prompt") {
         None | Some(Value::Null) => None,
         Some(value) => Some(read_column("prompt", value)?),
     };
-    let (pair, prompts_differ) = match (layout, prompt, chosen, rejected) {
-        (Layout::HhRlhf, _, Column::Text(chosen), Column::Text(rejected)) => hh_pair(id, chosen, rejected)?,
-        (_, Some(Column::Text(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
-            (Pair::from_text(id, prompt, chosen, rejected), false)
+    if let (Some(chosen), Some(rejected)) = scores
+        && (chosen == rejected || (chosen - rejected).abs() < settings.min_score_gap)
+    {
+        return Ok(RowPairs::tie());
+    }
+    let pair = match (prompt, chosen, rejected) {
+        (Some(Column::Text(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
+            LabelledPair::text(prompt, chosen, rejected)
         }
-        (_, None, Column::Text(chosen), Column::Text(rejected)) => (whole_texts(id, chosen, rejected), false),
-        (_, Some(Column::Turns(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
-            (Pair { id, prompt, responses: [chosen, rejected], raw: RawText::None }, false)
+        (None, Column::Text(chosen), Column::Text(rejected)) => whole_texts(chosen, rejected),
+        (Some(Column::Turns(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
+            LabelledPair::new(prompt, [chosen, rejected], RawText::None)
         }
-        (_, prompt, Column::Turns(chosen), Column::Turns(rejected)) => message_pair(id, prompt, chosen, rejected)?,
-        (_, _, Column::Text(_), Column::Turns(_)) => return Err(unlike("text, as `chosen`,", "a list of messages")),
-        (_, _, Column::Turns(_), Column::Text(_)) => return Err(unlike("a list of messages, as `chosen`,", "text")),
+        (prompt, Column::Turns(chosen), Column::Turns(rejected)) => message_pair(prompt, chosen, rejected)?,
+        (_, Column::Text(_), Column::Turns(_)) => return Err(unlike("text, as `chosen`,", "a list of messages")),
+        (_, Column::Turns(_), Column::Text(_)) => return Err(unlike("a list of messages, as `chosen`,", "text")),
     };
-    Ok(LabelledRow { pair, margin, prompts_differ })
+    Ok(LabelledPair { margin, ..pair }.into())
+}
+
+/// RewardBench: one chosen and one rejected text, or lists of them, of which every two make a pair.
+pub(crate) fn read_reward_bench(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    if !row.get("chosen").is_some_and(Value::is_array) {
+        return read_columns(row, settings);
+    }
+    require(&row, &["prompt", "chosen", "rejected"])?;
+    let prompt = take_text(&mut row, "prompt")?;
+    let mut texts = |column| -> Result<Vec<String>, RowProblem> {
+        let items = take_list(&mut row, column)?;
+        items
+            .into_iter()
+            .map(|item| match read_column(column, item)? {
+                Column::Text(text) => Ok(text),
+                Column::Turns(_) => {
+                    let found = "a list of messages".to_string();
+                    Err(RowProblem::WrongType { column, expected: "a list of texts", found })
+                }
+            })
+            .collect()
+    };
+    let (chosen, rejected) = (texts("chosen")?, texts("rejected")?);
+    let all: Vec<_> = chosen.iter().flat_map(|a| rejected.iter().map(move |b| (a, b))).collect();
+    let (kept, over_limit) = drawn(&prompt, all, settings.max_pairs_per_prompt);
+    let pairs = kept.into_iter().map(|(a, b)| LabelledPair::text(prompt.clone(), a.clone(), b.clone())).collect();
+    Ok(RowPairs { pairs, over_limit, ..RowPairs::default() })
 }
 
 fn unlike(expected: &'static str, found: &str) -> RowProblem {
     RowProblem::WrongType { column: "rejected", expected, found: found.to_string() }
 }
 
-/// Whole dialogues, kept byte by byte as raw text.
-fn hh_pair(id: PairId, chosen: String, rejected: String) -> Result<(Pair, bool), RowProblem> {
-    let turns = (parse_dialogue("chosen", &chosen)?, parse_dialogue("rejected", &rejected)?);
-    let SharedPrompt { prompt, responses, differ } = share_prompt(turns.0, turns.1)?;
-    Ok((Pair { id, prompt, responses, raw: RawText::Whole([chosen, rejected]) }, differ))
-}
-
 /// Two texts without a prompt: what they share, up to the last whitespace, is taken for it.
-fn whole_texts(id: PairId, chosen: String, rejected: String) -> Pair {
+fn whole_texts(chosen: String, rejected: String) -> LabelledPair {
     let shared = chosen.char_indices().zip(rejected.chars()).take_while(|((_, a), b)| a == b);
     let mut end = 0;
     for ((at, character), _) in shared {
@@ -90,18 +108,16 @@ fn whole_texts(id: PairId, chosen: String, rejected: String) -> Pair {
     let (_, b) = rejected.split_at(end);
     let prompt = if prompt.trim().is_empty() { Vec::new() } else { vec![Message::user(prompt.trim())] };
     let responses = [a.to_string(), b.to_string()];
-    Pair { id, prompt, responses, raw: RawText::Whole([chosen, rejected]) }
+    LabelledPair::new(prompt, responses, RawText::Whole([chosen, rejected]))
 }
 
 /// Message lists: the answer alone after a prompt, or whole conversations that share their beginning.
 fn message_pair(
-    id: PairId,
     prompt: Option<Column>,
     chosen: Vec<Message>,
     rejected: Vec<Message>,
-) -> Result<(Pair, bool), RowProblem> {
+) -> Result<LabelledPair, RowProblem> {
     let answers_alone = |turns: &[Message]| turns.first().is_some_and(|turn| turn.role == Role::Assistant);
-    let raw = RawText::None;
     match prompt {
         Some(prompt) if answers_alone(&chosen) && answers_alone(&rejected) => {
             let prompt = match prompt {
@@ -109,14 +125,19 @@ fn message_pair(
                 Column::Turns(turns) => turns,
             };
             let responses = [answer_text(&chosen), answer_text(&rejected)];
-            Ok((Pair { id, prompt, responses, raw }, false))
+            Ok(LabelledPair::new(prompt, responses, RawText::None))
         }
         // The conversations hold the prompt themselves (UltraFeedback's binarized files have it both ways).
-        _ => {
-            let SharedPrompt { prompt, responses, differ } = share_prompt(chosen, rejected)?;
-            Ok((Pair { id, prompt, responses, raw }, differ))
-        }
+        _ => conversations(chosen, rejected, RawText::None),
     }
+}
+
+/// Two whole conversations.
+fn conversations(chosen: Vec<Message>, rejected: Vec<Message>, raw: RawText) -> Result<LabelledPair, RowProblem> {
+    let twice = |turns: &[Message]| turns.windows(2).any(|two| matches!(two, [a, b] if a.role == b.role));
+    let turns_joined = twice(&chosen) || twice(&rejected);
+    let SharedPrompt { prompt, responses, differ } = share_prompt(chosen, rejected)?;
+    Ok(LabelledPair { prompts_differ: differ, turns_joined, ..LabelledPair::new(prompt, responses, raw) })
 }
 
 fn read_column(column: &'static str, value: Value) -> Result<Column, RowProblem> {
@@ -125,7 +146,8 @@ fn read_column(column: &'static str, value: Value) -> Result<Column, RowProblem>
         Value::String(text) if text.is_empty() && answer => Err(RowProblem::EmptyAnswer { column }),
         Value::String(text) => Ok(Column::Text(text)),
         Value::Array(turns) => {
-            let turns = turns.into_iter().map(|turn| read_turn(column, turn)).collect::<Result<Vec<_>, _>>()?;
+            let turns =
+                turns.into_iter().map(|value| turn(column, value, "role", "content")).collect::<Result<Vec<_>, _>>()?;
             match turns.last() {
                 None => {
                     Err(RowProblem::WrongType { column, expected: TEXT_OR_TURNS, found: "an empty list".to_string() })
@@ -140,44 +162,19 @@ fn read_column(column: &'static str, value: Value) -> Result<Column, RowProblem>
 
 const TEXT_OR_TURNS: &str = "text or a list of messages (`role`, `content`)";
 
-fn read_turn(column: &'static str, turn: Value) -> Result<Message, RowProblem> {
-    let wrong = |expected, found| RowProblem::WrongType { column, expected, found };
-    let Value::Object(mut turn) = turn else {
-        return Err(wrong("a list of messages (`role`, `content`)", format!("a list with {}", describe(&turn))));
-    };
-    let role = match turn.get("role") {
-        Some(Value::String(role)) => match role.as_str() {
-            "system" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            _ => return Err(RowProblem::UnknownRole { column, found: format!("{role:?}") }),
-        },
-        Some(other) => return Err(RowProblem::UnknownRole { column, found: describe(other) }),
-        None => return Err(wrong("a `role` in every message", "a list with a message without one".to_string())),
-    };
-    match turn.remove("content") {
-        Some(Value::String(content)) => Ok(Message { role, content }),
-        other => {
-            let found = other.as_ref().map_or("nothing".to_string(), describe);
-            Err(wrong("text as every message's `content`", format!("a list with a message whose content is {found}")))
-        }
-    }
-}
-
-fn column_names(row: &Map<String, Value>) -> String {
-    if row.is_empty() {
-        return "none".to_string();
-    }
-    row.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
+    use ser_core::{Pair, PairId};
+
     use super::*;
 
-    fn read(json: &str) -> Result<LabelledRow, RowProblem> {
+    fn row(json: &str) -> Row {
         let Value::Object(row) = serde_json::from_str(json).unwrap() else { panic!("no object") };
-        read_row(detect_layout(&row), PairId(7), row)
+        row
+    }
+
+    fn read(json: &str) -> Result<LabelledPair, RowProblem> {
+        read_columns(row(json), &ReadSettings::default()).map(|mut found| found.pairs.remove(0))
     }
 
     fn pair(json: &str) -> Pair {
@@ -187,7 +184,7 @@ mod tests {
     #[test]
     fn text_and_messages_say_the_same() {
         let text = pair(r#"{"prompt": "Why?", "chosen": "So.", "rejected": "No."}"#);
-        assert_eq!(text, Pair::from_text(PairId(7), "Why?", "So.", "No."));
+        assert_eq!(text, Pair::from_text(PairId(0), "Why?", "So.", "No."));
         let explicit = pair(
             r#"{"prompt": [{"role": "user", "content": "Why?"}], "chosen": [{"role": "assistant", "content": "So."}],
                 "rejected": [{"role": "assistant", "content": "No."}]}"#,

@@ -1,0 +1,15 @@
+//! Datasets and models of a Hugging Face hub, fetched once into the cache that its own tools use.
+//!
+//! An address is `hf://owner/name`, with `@revision` for another branch, tag or commit than `main`. `HF_ENDPOINT`,
+//! `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and `HF_HUB_DISABLE_PROGRESS_BARS` mean what
+//! they mean in Python.
+
+mod address;
+mod dataset;
+mod model;
+mod repository;
+mod settings;
+
+pub use dataset::dataset_files;
+pub use model::{model_folder, model_folder_with};
+pub use settings::HubSettings;

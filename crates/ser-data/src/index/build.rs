@@ -1,0 +1,229 @@
+//! Building an index, so that it can be interrupted at any instant.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ser_core::{Control, Event, Observer, Pair, Preference, Screening};
+use serde::{Deserialize, Serialize};
+
+use super::record::{RECORD, Record};
+use super::{ABOUT, IndexSummary, PAIRS, TOKENS, TokenIndex, source};
+use crate::{DataError, PairTokenizer, PreferenceFile, PromptKey, ReadSettings, TokenizedPair};
+
+/// Pairs that are tokenized together.
+const CHUNK: usize = 4096;
+
+/// After so many chunks what is there is put on the disk for good.
+const CHUNKS_PER_CHECKPOINT: u64 = 32;
+
+const CHECKPOINT: &str = "checkpoint.json";
+
+/// How far a build is, all of it on the disk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    /// Pairs taken from the files.
+    taken: u64,
+    summary: IndexSummary,
+}
+
+impl TokenIndex {
+    /// Opens the index of `data` below `folder`, or builds it first. It stands in a folder of its own, named by a hash of
+    /// the files (name, size, time of change), the tokenizer's files and all settings; when one of them changes, another
+    /// index is built beside it.
+    ///
+    /// A build that is interrupted, by `observer` or by a crash, goes on where it last put things on the disk; until it is
+    /// whole nothing stands under the index's name. Memory holds a few thousand pairs.
+    ///
+    /// # Errors
+    /// What is wrong with a file; a disk that is full; another process at the same index; [`DataError::Stopped`].
+    pub fn open_or_build(
+        data: &Path,
+        tokenizer: &PairTokenizer,
+        read: &ReadSettings,
+        folder: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, DataError> {
+        let whole = folder.join(source::key(data, tokenizer, read)?);
+        if whole.join(ABOUT).exists() {
+            return TokenIndex::open(whole);
+        }
+        let partial = whole.with_extension("partial");
+        std::fs::create_dir_all(&partial).map_err(|error| DataError::io("create", &partial, error))?;
+        let lock = lock(&partial)?;
+        // Another process may have finished it meanwhile.
+        if !whole.join(ABOUT).exists() {
+            Build::resume(partial.clone())?.run(data, tokenizer, read, observer)?;
+            let renamed =
+                std::fs::remove_file(partial.join(CHECKPOINT)).and_then(|()| std::fs::rename(&partial, &whole));
+            renamed.map_err(|error| DataError::io("write", &whole, error))?;
+            let _ = std::fs::remove_file(whole.join(LOCK));
+        }
+        drop(lock);
+        TokenIndex::open(whole)
+    }
+}
+
+const LOCK: &str = "lock";
+
+/// The lock goes with the process, however it ends.
+fn lock(folder: &Path) -> Result<File, DataError> {
+    let path = folder.join(LOCK);
+    let file = File::create(&path).map_err(|error| DataError::io("create", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataError::IndexInUse { folder: folder.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(DataError::io("write", &path, error)),
+    }
+}
+
+struct Build {
+    folder: PathBuf,
+    tokens: BufWriter<File>,
+    pairs: BufWriter<File>,
+    checkpoint: Checkpoint,
+}
+
+impl Build {
+    /// Goes back to the last checkpoint: what was written after it is cut off.
+    fn resume(folder: PathBuf) -> Result<Self, DataError> {
+        let path = folder.join(CHECKPOINT);
+        let checkpoint: Checkpoint = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| DataError::Index { path: path.clone(), problem: error.to_string() })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Checkpoint::default(),
+            Err(error) => return Err(DataError::io("read", &path, error)),
+        };
+        let open = |name: &str, bytes: u64| {
+            let path = folder.join(name);
+            let fail = |error| DataError::io("write", &path, error);
+            let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
+            let mut file = options.open(&path).map_err(fail)?;
+            if file.metadata().map_err(fail)?.len() < bytes {
+                let problem = "it is shorter than its checkpoint says; remove its folder".to_string();
+                return Err(DataError::Index { path, problem });
+            }
+            file.set_len(bytes).map_err(fail)?;
+            file.seek(SeekFrom::End(0)).map_err(fail)?;
+            Ok(BufWriter::with_capacity(1 << 20, file))
+        };
+        let tokens = open(TOKENS, checkpoint.summary.tokens * 4)?;
+        let pairs = open(PAIRS, checkpoint.summary.pairs * RECORD)?;
+        Ok(Build { folder, tokens, pairs, checkpoint })
+    }
+
+    fn run(
+        mut self,
+        data: &Path,
+        tokenizer: &PairTokenizer,
+        read: &ReadSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<(), DataError> {
+        const STAGE: &str = "index";
+        let mut stopped =
+            observer.observe(&Event::Started { stage: STAGE, total: None, unit: "pairs" }) == Control::Stop;
+        let mut source = PreferenceFile::open(data, read)?;
+        for _ in 0..self.checkpoint.taken {
+            source.next_preference()?;
+        }
+        for chunk_number in 1u64.. {
+            let chunk = take(&mut source, CHUNK)?;
+            if chunk.is_empty() {
+                break;
+            }
+            self.add(&chunk, tokenizer)?;
+            stopped |=
+                observer.observe(&Event::Advanced { stage: STAGE, done: self.checkpoint.taken }) == Control::Stop;
+            if stopped || chunk_number.is_multiple_of(CHUNKS_PER_CHECKPOINT) {
+                self.save()?;
+            }
+            if stopped {
+                return Err(DataError::Stopped { folder: self.folder });
+            }
+        }
+        self.checkpoint.summary.read = source.summary().clone();
+        self.save()?;
+        write_whole(&self.folder, ABOUT, &self.checkpoint.summary)?;
+        let _ = observer.observe(&Event::Finished { stage: STAGE });
+        Ok(())
+    }
+
+    fn add(&mut self, chunk: &[Preference], tokenizer: &PairTokenizer) -> Result<(), DataError> {
+        let pairs: Vec<Arc<Pair>> = chunk.iter().map(|preference| Arc::clone(&preference.pair)).collect();
+        let tokenized = tokenizer.tokenize(&pairs)?;
+        let screened = tokenizer.screen(&tokenized);
+        let mut bytes = Vec::new();
+        for ((preference, tokens), screening) in chunk.iter().zip(&tokenized).zip(screened) {
+            let summary = &mut self.checkpoint.summary;
+            let blank = preference.pair.responses.iter().any(|answer| answer.trim().is_empty());
+            let left_out = match screening {
+                _ if blank => Some(&mut summary.empty),
+                Screening::Fit => None,
+                Screening::Empty => Some(&mut summary.empty),
+                Screening::TooLong => Some(&mut summary.too_long),
+                Screening::Identical => Some(&mut summary.identical),
+            };
+            if screening != Screening::Empty && !blank {
+                summary.lengths.add(tokens.prompt.len() + tokens.answers[0].len());
+                summary.lengths.add(tokens.prompt.len() + tokens.answers[1].len());
+            }
+            match left_out {
+                Some(count) => *count += 1,
+                None => self.write(preference, tokens, &mut bytes)?,
+            }
+        }
+        self.checkpoint.taken += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn write(&mut self, preference: &Preference, tokens: &TokenizedPair, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+        let summary = &mut self.checkpoint.summary;
+        let (p, a, b) = tokens.lengths();
+        // A text of four thousand million tokens does not fit a row.
+        let lengths = [p, a, b].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
+        let Preference { pair, preferred, margin, .. } = preference;
+        let (start, prompt) = (summary.tokens, PromptKey::of(pair));
+        bytes.clear();
+        Record { start, lengths, preferred: *preferred, margin: *margin, id: pair.id, prompt }.write(bytes);
+        self.pairs.write_all(bytes).map_err(|error| DataError::io("write", &self.folder.join(PAIRS), error))?;
+        bytes.clear();
+        let [first, second] = &tokens.answers;
+        bytes.extend(tokens.prompt.iter().chain(first).chain(second).flat_map(|token| token.to_le_bytes()));
+        self.tokens.write_all(bytes).map_err(|error| DataError::io("write", &self.folder.join(TOKENS), error))?;
+        summary.pairs += 1;
+        summary.tokens += (p + a + b) as u64;
+        Ok(())
+    }
+
+    /// Puts all on the disk, and only then says so.
+    fn save(&mut self) -> Result<(), DataError> {
+        for (name, file) in [(TOKENS, &mut self.tokens), (PAIRS, &mut self.pairs)] {
+            let saved = file.flush().and_then(|()| file.get_ref().sync_data());
+            saved.map_err(|error| DataError::io("write", &self.folder.join(name), error))?;
+        }
+        write_whole(&self.folder, CHECKPOINT, &self.checkpoint)
+    }
+}
+
+fn take(source: &mut PreferenceFile, most: usize) -> Result<Vec<Preference>, DataError> {
+    let mut chunk = Vec::with_capacity(most);
+    while chunk.len() < most
+        && let Some(preference) = source.next_preference()?
+    {
+        chunk.push(preference);
+    }
+    Ok(chunk)
+}
+
+/// A JSON file that is there whole or not at all.
+fn write_whole(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), DataError> {
+    let path = folder.join(name);
+    let partial = folder.join(format!("{name}.new"));
+    let written = File::create(&partial).and_then(|mut file| {
+        serde_json::to_writer(&mut file, value)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &path)
+    });
+    written.map_err(|error| DataError::io("write", &path, error))
+}

@@ -1,0 +1,159 @@
+//! A dataset's tokens on disk: built once, then read at any place without loading.
+
+mod build;
+mod mapped;
+mod part;
+mod record;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use ser_core::{PairId, Side};
+use serde::{Deserialize, Serialize};
+
+use mapped::Mapped;
+pub use part::IndexSplit;
+use record::{RECORD, Record};
+
+use crate::{DataError, LengthCounts, PromptKey, ReadSummary, TokenizedPair};
+
+const ABOUT: &str = "index.json";
+const TOKENS: &str = "tokens.bin";
+const PAIRS: &str = "pairs.bin";
+
+/// What an index holds, and what was left out of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IndexSummary {
+    /// Pairs in the index.
+    pub pairs: u64,
+    /// Tokens in the index; what two texts share is there once.
+    pub tokens: u64,
+    /// Pairs left out because a text is over the length limit.
+    pub too_long: u64,
+    /// Pairs left out because both texts are the same.
+    pub identical: u64,
+    /// Pairs left out because an answer is empty.
+    pub empty: u64,
+    /// Tokens of each text, of the pairs over the limit too.
+    pub lengths: LengthCounts,
+    /// What was read.
+    pub read: ReadSummary,
+}
+
+/// A pair as the index holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexedPair {
+    /// Its id in what was read.
+    pub id: PairId,
+    /// The better answer.
+    pub preferred: Side,
+    /// By how much, where the data says.
+    pub margin: Option<f64>,
+    /// Its prompt's key.
+    pub prompt: PromptKey,
+    /// Its tokens.
+    pub tokens: TokenizedPair,
+}
+
+/// The pairs of a dataset as tokens, memory-mapped: whatever its size, what is read of it is all that is in memory.
+///
+/// [`open_or_build`](Self::open_or_build) makes it.
+#[derive(Debug)]
+pub struct TokenIndex {
+    folder: PathBuf,
+    summary: IndexSummary,
+    tokens: Mapped,
+    pairs: Mapped,
+}
+
+impl TokenIndex {
+    /// Opens an index's folder.
+    ///
+    /// # Errors
+    /// A file that is missing or not as long as it should be.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, DataError> {
+        let folder = folder.as_ref().to_path_buf();
+        let about = folder.join(ABOUT);
+        let text = std::fs::read_to_string(&about).map_err(|error| DataError::io("read", &about, error))?;
+        let bad = |file: &str, problem: String| DataError::Index { path: folder.join(file), problem };
+        let summary: IndexSummary = serde_json::from_str(&text).map_err(|error| bad(ABOUT, error.to_string()))?;
+        let tokens = Mapped::open(&folder.join(TOKENS))?;
+        let pairs = Mapped::open(&folder.join(PAIRS))?;
+        for (file, bytes, expected) in [
+            (TOKENS, tokens.len(), summary.tokens.saturating_mul(4)),
+            (PAIRS, pairs.len(), summary.pairs.saturating_mul(RECORD)),
+        ] {
+            if bytes != expected {
+                return Err(bad(file, format!("it has {bytes} bytes, {expected} are expected")));
+            }
+        }
+        Ok(TokenIndex { folder, summary, tokens, pairs })
+    }
+
+    /// How many pairs there are.
+    pub fn len(&self) -> u64 {
+        self.summary.pairs
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.summary.pairs == 0
+    }
+
+    /// What it holds, and what was left out.
+    pub fn summary(&self) -> &IndexSummary {
+        &self.summary
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A pair; `None` beyond the end.
+    ///
+    /// # Errors
+    /// A record that points outside the tokens.
+    pub fn get(&self, place: u64) -> Result<Option<IndexedPair>, DataError> {
+        let Some(record) = self.record(place) else { return Ok(None) };
+        let tokens = self.tokens_of(&record).ok_or_else(|| DataError::Index {
+            path: self.folder.join(PAIRS),
+            problem: format!("pair {place} points outside the tokens"),
+        })?;
+        let Record { id, preferred, margin, prompt, .. } = record;
+        Ok(Some(IndexedPair { id, preferred, margin, prompt, tokens }))
+    }
+
+    /// (P, A, B) of a pair: tokens of what its texts share and of each answer; `None` beyond the end.
+    pub fn lengths(&self, place: u64) -> Option<(usize, usize, usize)> {
+        let [p, a, b] = self.record(place)?.lengths.map(|length| length as usize);
+        Some((p, a, b))
+    }
+
+    /// The key of a pair's prompt; `None` beyond the end.
+    pub fn prompt_key(&self, place: u64) -> Option<PromptKey> {
+        self.record(place).map(|record| record.prompt)
+    }
+
+    fn record(&self, place: u64) -> Option<Record> {
+        if place >= self.summary.pairs {
+            return None;
+        }
+        Record::read(self.pairs.get(place.checked_mul(RECORD)?, RECORD)?)
+    }
+
+    fn tokens_of(&self, record: &Record) -> Option<TokenizedPair> {
+        let [p, a, b] = record.lengths.map(u64::from);
+        let read = |from: u64, count: u64| {
+            let bytes = self.tokens.get(from.checked_mul(4)?, count * 4)?;
+            let token = |four: &[u8]| four.try_into().map_or(0, u32::from_le_bytes);
+            Some(bytes.chunks_exact(4).map(token).collect())
+        };
+        let start = record.start;
+        Some(TokenizedPair {
+            prompt: read(start, p)?,
+            answers: [read(start.checked_add(p)?, a)?, read(start.checked_add(p + a)?, b)?],
+        })
+    }
+}

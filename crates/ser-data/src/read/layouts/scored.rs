@@ -1,0 +1,189 @@
+//! Several scored answers to one question: every two of unequal score make a pair.
+
+use rand::seq::index::sample;
+use ser_core::{Message, RawText};
+use serde_json::Value;
+
+use super::fields::{Row, number, object, optional_number, require, take_answer, take_list, take_text, text};
+use super::html::html_to_text;
+use super::{LabelledPair, RowPairs};
+use crate::prompt_key::seeded_draw;
+use crate::read::row_problem::RowProblem;
+use crate::read::settings::ReadSettings;
+
+/// More answers to one question make no dataset; pairing them would take time without end.
+const MOST_ANSWERS: usize = 1000;
+
+/// UltraFeedback, original. A completion without a score or a text is passed by.
+pub(crate) fn read_ultra_feedback(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(&row, &["instruction", "completions"])?;
+    let instruction = take_text(&mut row, "instruction")?;
+    let mut answers = Vec::new();
+    for completion in take_list(&mut row, "completions")? {
+        let mut completion = object("completions[]", completion)?;
+        let score = optional_number(&completion, "overall_score")?;
+        let response = take_text(&mut completion, "response")?;
+        if let Some(score) = score
+            && !response.is_empty()
+        {
+            answers.push((response, score));
+        }
+    }
+    pairs("completions", instruction, answers, settings)
+}
+
+/// StackExchange preferences: HTML, whose text is taken.
+pub(crate) fn read_stack_exchange(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(&row, &["question", "answers"])?;
+    let question = html_to_text(&take_text(&mut row, "question")?);
+    let mut answers = Vec::new();
+    for answer in take_list(&mut row, "answers")? {
+        let mut answer = object("answers[]", answer)?;
+        let score = number("answers[].pm_score", answer.get("pm_score").unwrap_or(&Value::Null))?;
+        answers.push((html_to_text(&text("answers[].text", answer.remove("text").unwrap_or(Value::Null))?), score));
+    }
+    pairs("answers", question, answers, settings)
+}
+
+/// StackExchange paired: the pairs are made, the better answer is `response_j`.
+pub(crate) fn read_stack_exchange_paired(mut row: Row) -> Result<RowPairs, RowProblem> {
+    require(&row, &["question", "response_j", "response_k"])?;
+    let question = take_text(&mut row, "question")?;
+    let (better, worse) = (take_answer(&mut row, "response_j")?, take_answer(&mut row, "response_k")?);
+    Ok(LabelledPair::text(question, better, worse).into())
+}
+
+fn pairs(
+    column: &'static str,
+    prompt: String,
+    answers: Vec<(String, f64)>,
+    settings: &ReadSettings,
+) -> Result<RowPairs, RowProblem> {
+    if answers.len() > MOST_ANSWERS {
+        return Err(RowProblem::TooManyAnswers { column, count: answers.len(), limit: MOST_ANSWERS });
+    }
+    let (mut unequal, mut ties) = (Vec::new(), 0);
+    for (i, first) in answers.iter().enumerate() {
+        for second in answers.iter().skip(i + 1) {
+            let (better, worse) = if first.1 < second.1 { (second, first) } else { (first, second) };
+            let gap = better.1 - worse.1;
+            if gap > 0.0 && gap >= settings.min_score_gap {
+                unequal.push((better, worse, gap));
+            } else {
+                ties += 1;
+            }
+        }
+    }
+    let (kept, over_limit) = drawn(&prompt, unequal, settings.max_pairs_per_prompt);
+    let pair = |((better, _), (worse, _), gap): (&(String, f64), &(String, f64), f64)| LabelledPair {
+        margin: settings.score_margin.then_some(gap),
+        ..LabelledPair::new(vec![Message::user(prompt.as_str())], [better.clone(), worse.clone()], RawText::Joined)
+    };
+    Ok(RowPairs { pairs: kept.into_iter().map(pair).collect(), ties, over_limit })
+}
+
+/// At most `limit` of `all`, in their order, and how many are left over. Which ones depends on the prompt alone.
+pub(crate) fn drawn<T>(prompt: &str, all: Vec<T>, limit: usize) -> (Vec<T>, u64) {
+    if all.len() <= limit {
+        return (all, 0);
+    }
+    let mut keep = vec![false; all.len()];
+    for index in sample(&mut seeded_draw("pairs of a prompt", prompt.as_bytes()), all.len(), limit) {
+        if let Some(place) = keep.get_mut(index) {
+            *place = true;
+        }
+    }
+    let over = all.len() - limit;
+    (all.into_iter().zip(keep).filter_map(|(item, keep)| keep.then_some(item)).collect(), over as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(json: &serde_json::Value) -> Row {
+        json.as_object().unwrap().clone()
+    }
+
+    fn answers(scores: &[f64]) -> Row {
+        let answers: Vec<_> = scores
+            .iter()
+            .enumerate()
+            .map(|(i, s)| serde_json::json!({"answer_id": i, "pm_score": s, "text": format!("<p>a{i}</p>")}))
+            .collect();
+        row(&serde_json::json!({"qid": 5, "question": "<p>Why &amp; how?</p>", "answers": answers}))
+    }
+
+    #[test]
+    fn unequal_scores_make_pairs_and_equal_ones_ties() {
+        let settings = ReadSettings::default();
+        let found = read_stack_exchange(answers(&[1.0, 3.0, 1.0]), &settings).unwrap();
+        let said: Vec<_> = found
+            .pairs
+            .iter()
+            .map(|p| (p.pair.responses[0].as_str(), p.pair.responses[1].as_str(), p.margin))
+            .collect();
+        assert_eq!(said, [("a1", "a0", Some(2.0)), ("a1", "a2", Some(2.0))]);
+        assert_eq!((found.ties, found.over_limit), (1, 0));
+        assert_eq!(found.pairs[0].pair.prompt, [Message::user("Why & how?")]);
+        let wide = ReadSettings { min_score_gap: 2.5, score_margin: false, ..settings.clone() };
+        let found = read_stack_exchange(answers(&[1.0, 3.0, 4.0]), &wide).unwrap();
+        assert_eq!((found.pairs.len(), found.ties, found.pairs[0].margin), (1, 2, None));
+        assert!(read_stack_exchange(answers(&[1.0]), &settings).unwrap().pairs.is_empty());
+    }
+
+    #[test]
+    fn a_prompts_pairs_are_limited_by_a_draw_of_its_own() {
+        let settings = ReadSettings { max_pairs_per_prompt: 4, ..ReadSettings::default() };
+        let scores: Vec<f64> = (0..12).map(f64::from).collect();
+        let one = read_stack_exchange(answers(&scores), &settings).unwrap();
+        assert_eq!((one.pairs.len(), one.over_limit), (4, 62));
+        assert_eq!(one, read_stack_exchange(answers(&scores), &settings).unwrap());
+        let drawn: Vec<Vec<u32>> = (0..200).map(|i| super::drawn(&format!("q{i}"), (0..66).collect(), 4).0).collect();
+        assert!(drawn.iter().all(|four| four.is_sorted()));
+        let mean = drawn.iter().flatten().sum::<u32>() as f64 / 800.0;
+        assert!((mean - 32.5).abs() < 3.0, "every pair is as likely: {mean}");
+    }
+
+    #[test]
+    fn ultra_feedback_pairs_its_completions() {
+        let completion = |score: Option<f64>, text: &str| serde_json::json!({"overall_score": score, "response": text, "model": "m"});
+        let completions = [
+            completion(Some(8.0), "good"),
+            completion(None, "x"),
+            completion(Some(6.5), "bad"),
+            completion(Some(9.0), ""),
+        ];
+        let found = read_ultra_feedback(
+            row(&serde_json::json!({"instruction": "Do it.", "completions": completions})),
+            &ReadSettings::default(),
+        );
+        let found = found.unwrap();
+        assert_eq!(found.pairs.len(), 1);
+        assert_eq!((found.pairs[0].pair.responses[0].as_str(), found.pairs[0].margin), ("good", Some(1.5)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let settings = ReadSettings::default();
+        for (json, words) in [
+            (serde_json::json!({"question": 3, "answers": []}), "`question` is the number 3, but text"),
+            (serde_json::json!({"question": "q", "answers": {}}), "`answers` is an object, but a list"),
+            (serde_json::json!({"question": "q", "answers": ["x"]}), "`answers[]` is the text \"x\", but an object"),
+            (
+                serde_json::json!({"question": "q", "answers": [{"text": "x"}]}),
+                "`answers[].pm_score` is null, but a number",
+            ),
+            (serde_json::json!({"question": "q", "answers": [{"pm_score": 1}]}), "`answers[].text` is null"),
+            (
+                serde_json::json!({"question": "q", "answers": vec![serde_json::json!({"text": "x", "pm_score": 1}); 1001]}),
+                "holds 1001",
+            ),
+        ] {
+            let error = read_stack_exchange(row(&json), &settings).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let paired = row(&serde_json::json!({"question": "q", "response_j": "a"}));
+        assert!(read_stack_exchange_paired(paired).unwrap_err().to_string().contains("`response_k`"));
+    }
+}

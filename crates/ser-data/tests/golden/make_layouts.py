@@ -1,0 +1,263 @@
+"""Small files of every layout, from the schemas that the datasets publish, and the pairs that are in them.
+
+    pip install pyarrow && python make_layouts.py
+
+Writes layouts/NAME.jsonl and layouts/NAME.parquet (as Hugging Face's datasets store them) and layouts/expected.json.
+"""
+
+import json
+import pathlib
+
+import pyarrow
+import pyarrow.parquet
+
+OUT = pathlib.Path(__file__).parent / "layouts"
+WORDS = "tea coffee rain light stone river paper engine garden letter window music".split()
+
+
+def text(i, k):
+    """A few words that depend on i and k; some with characters that formats trip over."""
+    words = [WORDS[(i * 7 + k * 3 + j * 5) % len(WORDS)] for j in range(3 + (i + k) % 4)]
+    return " ".join(words) + ["", ".", ' "quoted"', " naïve 猫", "\nnew line"][(i + k) % 5]
+
+
+def user(content):
+    return {"content": content, "role": "user"}
+
+
+def assistant(content):
+    return {"content": content, "role": "assistant"}
+
+
+def hh_rlhf(i):
+    start = f"\n\nHuman: {text(i, 0)}\n\nAssistant: {text(i, 1)}\n\nHuman: {text(i, 2)}\n\nAssistant:"
+    row = {"chosen": f"{start} {text(i, 3)}", "rejected": f"{start} {text(i, 4)}"}
+    return row, [([text(i, 0), text(i, 1), text(i, 2)], text(i, 3), text(i, 4), None)]
+
+
+def ultrafeedback_binarized(i):
+    prompt, a, b = text(i, 0), text(i, 1), text(i, 2)
+    scores = (8.0, 8.0 if i % 4 == 3 else 6.5)
+    row = {
+        "prompt": prompt,
+        "prompt_id": f"{i:064x}",
+        "chosen": [user(prompt), assistant(a)],
+        "rejected": [user(prompt), assistant(b)],
+        "messages": [user(prompt), assistant(a)],
+        "score_chosen": scores[0],
+        "score_rejected": scores[1],
+    }
+    return row, [] if scores[0] == scores[1] else [([prompt], a, b, None)]
+
+
+def ultrafeedback(i):
+    scores = [5.0, 7.5, 5.0, 8.5 - i]
+    answers = [text(i, 1 + k) for k in range(4)]
+    completions = [
+        {
+            "annotations": {"helpfulness": {"Rating": "4", "Rationale": "fine"}},
+            "critique": "fine",
+            "fine-grained_score": score - 1,
+            "model": f"model-{k}",
+            "overall_score": score,
+            "principle": "helpfulness",
+            "response": answer,
+        }
+        for k, (score, answer) in enumerate(zip(scores, answers))
+    ]
+    row = {
+        "source": "evol_instruct",
+        "instruction": text(i, 0),
+        "models": [f"model-{k}" for k in range(4)],
+        "completions": completions,
+        "correct_answers": ["None"],
+        "incorrect_answers": ["None"],
+    }
+    return row, scored([text(i, 0)], list(zip(answers, scores)))
+
+
+def scored(prompt, answers):
+    pairs = []
+    for x in range(len(answers)):
+        for y in range(x + 1, len(answers)):
+            (a, s), (b, t) = answers[x], answers[y]
+            if s > t:
+                pairs.append((prompt, a, b, s - t))
+            elif t > s:
+                pairs.append((prompt, b, a, t - s))
+    return pairs
+
+
+def tldr(i):
+    info = {"id": f"t3_{i}", "post": text(i, 0), "title": text(i, 1), "subreddit": "AskReddit", "site": None, "article": None}
+    a, b = " " + text(i, 2), " " + text(i, 3)
+    row = {
+        "info": info,
+        "summaries": [{"text": a, "policy": "sup2", "note": None}, {"text": b, "policy": "ref", "note": "ok"}],
+        "choice": i % 2,
+        "worker": "w",
+        "batch": "batch3",
+        "split": "train",
+        "extra": {"confidence": 7},
+    }
+    prompt = f"SUBREDDIT: r/AskReddit\nTITLE: {text(i, 1)}\nPOST: {text(i, 0)}\nTL;DR:"
+    return row, [([prompt], a, b, None) if i % 2 == 0 else ([prompt], b, a, None)]
+
+
+def stack_exchange(i):
+    scores = [0, 3 + i, 1, 0][: 2 + i % 3]
+    answers = [
+        {
+            "answer_id": 100 * i + k,
+            "author": "a",
+            "author_id": k,
+            "author_profile": "https://stackexchange.com/users/1",
+            "pm_score": score,
+            "selected": k == 1,
+            "text": f"<p>Use <code>x &lt; {k}</code>:</p>\n\n<pre><code>if x:\n    y({i})\n</code></pre>\n",
+        }
+        for k, score in enumerate(scores)
+    ]
+    row = {
+        "qid": i,
+        "question": f"<p>What is <em>question</em> {i} &amp; why?</p>\n",
+        "answers": answers,
+        "date": "2012/05/04",
+        "metadata": ["https://ai.stackexchange.com/questions/1", "https://ai.stackexchange.com"],
+    }
+    plain = [(f"Use x < {k}:\n\nif x:\n    y({i})", float(score)) for k, score in enumerate(scores)]
+    return row, scored([f"What is question {i} & why?"], plain)
+
+
+def stack_exchange_paired(i):
+    row = {
+        "qid": i,
+        "question": text(i, 0),
+        "date": "2012/05/04",
+        "metadata": ["https://ai.stackexchange.com"],
+        "response_j": text(i, 1),
+        "response_k": text(i, 2),
+    }
+    return row, [([text(i, 0)], text(i, 1), text(i, 2), None)]
+
+
+def trl_margin(i):
+    row = {
+        "prompt": [{"content": "Be kind.", "role": "system"}, user(text(i, 0))],
+        "chosen": [assistant(text(i, 1))],
+        "rejected": [assistant(text(i, 2))],
+        "margin": None if i == 2 else i / 2,
+    }
+    return row, [(["Be kind.", text(i, 0)], text(i, 1), text(i, 2), row["margin"])]
+
+
+def trl_implicit(i):
+    start = [user(text(i, 0)), assistant(text(i, 1)), user(text(i, 2))]
+    row = {"chosen": start + [assistant(text(i, 3))], "rejected": start + [assistant(text(i, 4))]}
+    return row, [([text(i, 0), text(i, 1), text(i, 2)], text(i, 3), text(i, 4), None)]
+
+
+def llama_factory(i):
+    turns = [{"from": "system", "value": "Be kind."}, {"from": "human", "value": text(i, 0)}]
+    row = {
+        "conversations": turns[1 - i % 2 :],
+        "chosen": {"from": "gpt", "value": text(i, 1)},
+        "rejected": {"from": "gpt", "value": text(i, 2)},
+    }
+    prompt = ["Be kind."] * (i % 2) + [text(i, 0)]
+    return row, [(prompt, text(i, 1), text(i, 2), None)]
+
+
+def pandalm(i):
+    votes = [(1, 1, 2), (2, 2, 2), (0, 1, 2), (0, 0, 1)][i % 4]
+    a, b = text(i, 2), "" if i == 1 else text(i, 3)
+    row = {
+        "idx": i,
+        "motivation_app": "Grammarly",
+        "cmp_key": "bloom-7b_llama-7b",
+        "instruction": text(i, 0),
+        "input": text(i, 1) if i % 2 else "",
+        "response1": a,
+        "response2": b,
+        "annotator1": votes[0],
+        "annotator2": votes[1],
+        "annotator3": votes[2],
+    }
+    prompt = f"{text(i, 0)}\n\n{text(i, 1)}" if i % 2 else text(i, 0)
+    return row, {0: [([prompt], a, b, None)], 1: [([prompt], b, a, None)]}.get(i % 4, [])
+
+
+def autoj(i):
+    a, b = text(i, 1), text(i, 2)
+    row = {"scenario": "s", "label": i % 3, "prompt": text(i, 0), "response 1": a, "response 2": b}
+    return row, [[([text(i, 0)], a, b, None)], [([text(i, 0)], b, a, None)], []][i % 3]
+
+
+def reward_bench(i):
+    row = {
+        "prompt": text(i, 0),
+        "chosen": text(i, 1),
+        "chosen_model": "m",
+        "rejected": text(i, 2),
+        "rejected_model": "n",
+        "subset": "alpacaeval-easy",
+        "id": i,
+    }
+    return row, [([text(i, 0)], text(i, 1), text(i, 2), None)]
+
+
+def reward_bench_2(i):
+    chosen, rejected = [text(i, 1)], [text(i, k) for k in (2, 3, 4)]
+    row = {
+        "id": str(i),
+        "prompt": text(i, 0),
+        "chosen": chosen,
+        "rejected": rejected,
+        "num_correct": 1,
+        "num_incorrect": 3,
+        "total_completions": 4,
+        "models": ["m"] * 4,
+        "subset": "Math",
+        "additional_metadata": {"category": None, "valid": 1.0},
+    }
+    return row, [([text(i, 0)], a, b, None) for a in chosen for b in rejected]
+
+
+LAYOUTS = {
+    "hh_rlhf": hh_rlhf,
+    "columns": ultrafeedback_binarized,
+    "columns-margin": trl_margin,
+    "columns-implicit": trl_implicit,
+    "ultra_feedback": ultrafeedback,
+    "tldr": tldr,
+    "stack_exchange": stack_exchange,
+    "stack_exchange_paired": stack_exchange_paired,
+    "llama_factory": llama_factory,
+    "pandalm": pandalm,
+    "autoj": autoj,
+    "reward_bench": reward_bench,
+    "reward_bench-2": reward_bench_2,
+}
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    expected = {}
+    for name, make in LAYOUTS.items():
+        rows, pairs = zip(*(make(i) for i in range(5)))
+        with open(OUT / f"{name}.jsonl", "w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row) + "\n")
+        table = pyarrow.Table.from_pylist(list(rows))
+        pyarrow.parquet.write_table(table, OUT / f"{name}.parquet", row_group_size=2)
+        expected[name] = [
+            {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin}
+            for row in pairs
+            for prompt, chosen, rejected, margin in row
+        ]
+    with open(OUT / "expected.json", "w", encoding="utf-8") as file:
+        json.dump(expected, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+
+
+main()

@@ -1,0 +1,74 @@
+//! Every layout as published, in every container, against pairs that `golden/make_layouts.py` makes of the same rows.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use ser_core::Preference;
+use ser_data::{Layout, PreferenceFile, ReadSettings, ReadSummary};
+use serde_json::{Value, json};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layouts")
+}
+
+fn read(path: &Path, settings: &ReadSettings) -> (Vec<Preference>, ReadSummary, Option<Layout>) {
+    let mut file = PreferenceFile::open(path, settings).unwrap();
+    let mut all = Vec::new();
+    while let Some(next) = file.next_preference().unwrap() {
+        all.push(next);
+    }
+    (all, file.summary().clone(), file.layout())
+}
+
+/// A pair as the golden file has it.
+fn plain(preference: &Preference) -> Value {
+    let prompt: Vec<&str> = preference.pair.prompt.iter().map(|turn| turn.content.as_str()).collect();
+    json!({"prompt": prompt, "chosen": preference.chosen(), "rejected": preference.rejected(), "margin": preference.margin})
+}
+
+#[test]
+fn every_layout_gives_its_pairs() {
+    let expected: Value = serde_json::from_slice(&std::fs::read(golden().join("expected.json")).unwrap()).unwrap();
+    let mut layouts = Vec::new();
+    for (name, pairs) in expected.as_object().unwrap() {
+        let layout: Layout = name.split('-').next().unwrap().parse().unwrap();
+        layouts.push(layout);
+        let named = ReadSettings { layout: Some(layout), ..ReadSettings::default() };
+        let path = golden().join(format!("{name}.jsonl"));
+        let (found, summary, detected) = read(&path, &ReadSettings::default());
+        assert_eq!(detected, Some(layout), "{name}");
+        assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), *pairs.as_array().unwrap(), "{name}");
+        assert_eq!((summary.rows, summary.pairs as usize, summary.skipped), (5, found.len(), 0), "{name}");
+        assert_eq!(read(&path, &named).0, found, "{name}, named");
+        let ids: Vec<u64> = found.iter().map(|p| p.pair.id.0).collect();
+        assert!(ids.windows(2).all(|two| two[0] < two[1]), "{name}: {ids:?}");
+        #[cfg(feature = "parquet")]
+        {
+            let (of_parquet, other, detected) =
+                read(&golden().join(format!("{name}.parquet")), &ReadSettings::default());
+            assert_eq!((detected, other), (Some(layout), summary), "{name}");
+            assert_eq!(of_parquet, found, "{name}");
+        }
+    }
+    assert!(Layout::ALL.iter().all(|layout| layouts.contains(layout)));
+}
+
+#[test]
+fn ties_and_limits_are_counted() {
+    let of = |name: &str, settings: &ReadSettings| read(&golden().join(name), settings).1;
+    let default = ReadSettings::default();
+    assert_eq!(of("pandalm.jsonl", &default).ties, 2);
+    assert_eq!(of("pandalm.jsonl", &default).blank_answers, 1, "an empty answer that people judged");
+    assert_eq!(of("autoj.jsonl", &default).ties, 1);
+    assert_eq!(of("columns.jsonl", &default).ties, 1);
+    let wide = ReadSettings { min_score_gap: 2.0, ..default.clone() };
+    // Scores 5, 7.5, 5 and 8.5 - i: gaps of 0; 2.5 twice; 3.5 - i twice; and 1 - i, whatever their sign.
+    let ties = |i: i32| 1 + 2 * u64::from((3.5 - f64::from(i)).abs() < 2.0) + u64::from((1 - i).abs() < 2);
+    assert_eq!(of("ultra_feedback.jsonl", &wide).ties, (0..5).map(ties).sum::<u64>());
+    let all_ties = PreferenceFile::open(golden().join("columns.jsonl"), &wide).unwrap().read_all().unwrap_err();
+    assert!(all_ties.to_string().contains("none of its 5 rows gives one, as all 5 comparisons in them are ties"));
+    let one = ReadSettings { max_pairs_per_prompt: 1, ..default };
+    let summary = of("reward_bench-2.jsonl", &one);
+    assert_eq!((summary.pairs, summary.over_pair_limit), (5, 10));
+}

@@ -1,0 +1,299 @@
+//! What is in a preference dataset: rows, layout, ties, duplicates, lengths, what is left out and why, a few samples.
+//!
+//! ```sh
+//! cargo run --release --example inspect_data -- hh-rlhf.jsonl.gz
+//! cargo run --release --example inspect_data -- 'data/train-*.parquet' --on-bad-row skip
+//! cargo run --release --features tokenizers --example inspect_data -- hf://owner/name --split train --tokenizer llama-3-8b
+//! ```
+//!
+//! The data is read as a stream; memory holds a hash per pair, to find duplicates.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use ser::core::{Message, Preference};
+use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceFile, PromptKey, ReadSettings};
+
+/// Tells what is in a preference dataset
+#[derive(Parser)]
+struct Arguments {
+    /// A file, a folder of shards, a glob, or hf://owner/name
+    data: PathBuf,
+    /// The layout; the first row shows it if not given
+    #[arg(long)]
+    layout: Option<Layout>,
+    /// Of a folder or repository with several splits, the one to read
+    #[arg(long)]
+    split: Option<String>,
+    /// What to do about a row that cannot be used: stop or skip
+    #[arg(long, default_value = "stop", value_parser = ["stop", "skip"])]
+    on_bad_row: String,
+    /// Where answers have scores, the least difference of a pair
+    #[arg(long, default_value_t = 0.0)]
+    min_score_gap: f64,
+    /// At most so many pairs of one question's scored answers
+    #[arg(long, default_value_t = 10)]
+    max_pairs_per_prompt: usize,
+    /// How many pairs to show, drawn at random
+    #[arg(long, default_value_t = 3)]
+    samples: usize,
+    /// Seed of the draw
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder or hf:// address of a tokenizer, for lengths in tokens
+    #[cfg(feature = "tokenizers")]
+    #[arg(long)]
+    tokenizer: Option<String>,
+    /// The length limit whose share of pairs left out is told
+    #[cfg(feature = "tokenizers")]
+    #[arg(long, default_value_t = 512)]
+    max_length: usize,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough is no failure.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is counted while pairs pass by.
+#[derive(Default)]
+struct Counts {
+    pairs: u64,
+    prompts: HashSet<u64>,
+    /// Of each pair of answers to a prompt, in either order: which way round the first was.
+    seen: HashMap<u64, bool>,
+    duplicates: u64,
+    contradictions: u64,
+    identical: u64,
+    longer_chosen: u64,
+    margins: u64,
+    turns: LengthCounts,
+    prompt: LengthCounts,
+    chosen: LengthCounts,
+    rejected: LengthCounts,
+}
+
+impl Counts {
+    fn add(&mut self, preference: &Preference, hasher: &RandomState) {
+        let pair = &preference.pair;
+        let (chosen, rejected) = (preference.chosen(), preference.rejected());
+        let prompt = hasher.hash_one(PromptKey::of(pair));
+        self.pairs += 1;
+        self.prompts.insert(prompt);
+        let straight = chosen < rejected;
+        let (low, high) = if straight { (chosen, rejected) } else { (rejected, chosen) };
+        match self.seen.insert(hasher.hash_one((prompt, low, high)), straight) {
+            Some(before) if before == straight => self.duplicates += 1,
+            Some(_) => self.contradictions += 1,
+            None => {}
+        }
+        self.identical += u64::from(chosen == rejected);
+        let characters = |text: &str| text.chars().count();
+        let (of_chosen, of_rejected) = (characters(chosen), characters(rejected));
+        self.longer_chosen += u64::from(of_chosen > of_rejected);
+        self.margins += u64::from(preference.margin.is_some());
+        self.turns.add(pair.prompt.len());
+        self.prompt.add(pair.prompt.iter().map(|turn| characters(&turn.content)).sum());
+        self.chosen.add(of_chosen);
+        self.rejected.add(of_rejected);
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = ReadSettings {
+        layout: arguments.layout,
+        split: arguments.split.clone(),
+        on_bad_row: if arguments.on_bad_row == "skip" { OnBadRow::Skip } else { OnBadRow::Stop },
+        min_score_gap: arguments.min_score_gap,
+        max_pairs_per_prompt: arguments.max_pairs_per_prompt,
+        ..ReadSettings::default()
+    };
+    #[cfg(feature = "tokenizers")]
+    let mut tokens = tokens::Tokens::new(arguments)?;
+    let mut file = PreferenceFile::open(&arguments.data, &settings)?;
+    let (mut counts, hasher) = (Counts::default(), RandomState::new());
+    let mut samples: Vec<Preference> = Vec::new();
+    let mut rng = ChaCha8Rng::seed_from_u64(arguments.seed);
+    while let Some(preference) = file.next_preference()? {
+        counts.add(&preference, &hasher);
+        #[cfg(feature = "tokenizers")]
+        if let Some(tokens) = &mut tokens {
+            tokens.add(&preference)?;
+        }
+        // Each pair so far is as likely to be among the samples.
+        if samples.len() < arguments.samples {
+            samples.push(preference);
+        } else if let Ok(place) = usize::try_from(rng.random_range(0..counts.pairs))
+            && let Some(sample) = samples.get_mut(place)
+        {
+            *sample = preference;
+        }
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    tell(&mut out, &file, &counts)?;
+    #[cfg(feature = "tokenizers")]
+    if let Some(tokens) = &tokens {
+        tokens.tell(&mut out)?;
+    }
+    for sample in &samples {
+        tell_sample(&mut out, sample)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Result<()> {
+    let summary = file.summary();
+    let share = |part: u64, whole: u64| format!("{part} ({:.1} %)", 100.0 * part as f64 / whole.max(1) as f64);
+    writeln!(out, "layout             {}", file.layout().map_or("none", Layout::as_str))?;
+    writeln!(out, "files              {}", summary.files)?;
+    writeln!(out, "rows               {}", summary.rows)?;
+    writeln!(out, "pairs              {}", summary.pairs)?;
+    writeln!(out, "prompts            {}", counts.prompts.len())?;
+    writeln!(out, "ties               {}", summary.ties)?;
+    for (name, count) in [
+        ("over pair limit   ", summary.over_pair_limit),
+        ("prompts differ    ", summary.prompts_differ),
+        ("turns joined      ", summary.turns_joined),
+        ("blank answers     ", summary.blank_answers),
+        ("with a margin     ", counts.margins),
+    ] {
+        if count > 0 {
+            writeln!(out, "{name} {}", share(count, summary.pairs))?;
+        }
+    }
+    writeln!(out, "identical answers  {}", share(counts.identical, counts.pairs))?;
+    writeln!(out, "duplicates         {}", share(counts.duplicates, counts.pairs))?;
+    writeln!(out, "contradictions     {}", share(counts.contradictions, counts.pairs))?;
+    writeln!(out, "chosen is longer   {}", share(counts.longer_chosen, counts.pairs))?;
+    writeln!(out, "rows left out      {}", share(summary.skipped, summary.rows))?;
+    const SHOWN: usize = 20;
+    for row in summary.skipped_rows.iter().take(SHOWN) {
+        writeln!(out, "  {}, {}: {}", row.file.display(), row.place, row.problem)?;
+    }
+    if summary.skipped > SHOWN as u64 {
+        writeln!(out, "  and {} more", summary.skipped - SHOWN as u64)?;
+    }
+    writeln!(out, "\nlengths            mean      50 %      90 %      99 %       max")?;
+    for (name, lengths) in [
+        ("turns of prompt", &counts.turns),
+        ("prompt, chars", &counts.prompt),
+        ("chosen, chars", &counts.chosen),
+        ("rejected, chars", &counts.rejected),
+    ] {
+        tell_lengths(out, name, lengths)?;
+    }
+    Ok(())
+}
+
+fn tell_lengths(out: &mut impl Write, name: &str, lengths: &LengthCounts) -> io::Result<()> {
+    write!(out, "{name:<15} {:>7.1}", lengths.mean().unwrap_or(0.0))?;
+    for percent in [50.0, 90.0, 99.0, 100.0] {
+        write!(out, " {:>9}", lengths.percentile(percent).unwrap_or(0))?;
+    }
+    writeln!(out)
+}
+
+fn tell_sample(out: &mut impl Write, sample: &Preference) -> io::Result<()> {
+    let pair = &sample.pair;
+    let margin = sample.margin.map_or(String::new(), |margin| format!(", margin {margin}"));
+    writeln!(out, "\npair {}{margin}", pair.id.0)?;
+    for Message { role, content } in &pair.prompt {
+        writeln!(out, "  {:<9} {}", role.as_str(), beginning(content))?;
+    }
+    for (name, answer) in [("chosen", sample.chosen()), ("rejected", sample.rejected())] {
+        writeln!(out, "  {name:<9} {}", beginning(answer))?;
+    }
+    Ok(())
+}
+
+/// A text's beginning on one line.
+fn beginning(text: &str) -> String {
+    const SHOWN: usize = 300;
+    let mut line: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Lengths in tokens.
+#[cfg(feature = "tokenizers")]
+mod tokens {
+    use std::io::{self, Write};
+    use std::path::PathBuf;
+
+    use ser::core::{Preference, Screening};
+    use ser::data::{LengthCounts, PairTokenizer, TextSettings};
+
+    use super::{Arguments, tell_lengths};
+
+    pub(super) struct Tokens {
+        tokenizer: PairTokenizer,
+        limit: usize,
+        lengths: LengthCounts,
+        screened: [u64; 4],
+    }
+
+    impl Tokens {
+        pub(super) fn new(arguments: &Arguments) -> anyhow::Result<Option<Self>> {
+            let Some(folder) = &arguments.tokenizer else { return Ok(None) };
+            let folder =
+                if folder.starts_with("hf://") { ser::data::hub::model_folder(folder)? } else { PathBuf::from(folder) };
+            let settings =
+                TextSettings { max_length: Some(arguments.max_length), append_eos: false, ..TextSettings::default() };
+            let tokenizer = PairTokenizer::from_folder(folder, &settings)?;
+            Ok(Some(Tokens {
+                tokenizer,
+                limit: arguments.max_length,
+                lengths: LengthCounts::default(),
+                screened: [0; 4],
+            }))
+        }
+
+        pub(super) fn add(&mut self, preference: &Preference) -> anyhow::Result<()> {
+            let pairs = [std::sync::Arc::clone(&preference.pair)];
+            let tokens = self.tokenizer.tokenize(&pairs)?;
+            for pair in &tokens {
+                let (p, a, b) = pair.lengths();
+                self.lengths.add(p + a);
+                self.lengths.add(p + b);
+            }
+            for screening in self.tokenizer.screen_pairs(&pairs)? {
+                let place = match screening {
+                    Screening::Fit => 0,
+                    Screening::TooLong => 1,
+                    Screening::Identical => 2,
+                    Screening::Empty => 3,
+                };
+                self.screened[place] += 1;
+            }
+            Ok(())
+        }
+
+        pub(super) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
+            tell_lengths(out, "text, tokens", &self.lengths)?;
+            let [fit, too_long, identical, empty] = self.screened;
+            let all = self.screened.iter().sum::<u64>().max(1);
+            writeln!(out, "\nfit for training   {fit} ({:.1} %)", 100.0 * fit as f64 / all as f64)?;
+            writeln!(out, "over {} tokens    {too_long}", self.limit)?;
+            writeln!(out, "identical texts    {identical}")?;
+            writeln!(out, "empty answers      {empty}")
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The example `inspect_data` as a program.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The example that cargo built beside this test; built here if only this test was asked for.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let path = profile.join("examples").join(format!("inspect_data{}", std::env::consts::EXE_SUFFIX));
+    if !path.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--example", "inspect_data"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
+        assert!(build.status().unwrap().success());
+    }
+    path
+}
+
+fn inspect(data: &str, arguments: &[&str], home: &Path) -> Output {
+    let offline = [("HF_HUB_OFFLINE", "1"), ("HF_HUB_CACHE", "")];
+    Command::new(program()).arg(data).args(arguments).envs(offline).env("HF_HOME", home).output().unwrap()
+}
+
+fn said(output: &[u8]) -> &str {
+    std::str::from_utf8(output).unwrap()
+}
+
+/// The words behind a name at the beginning of a line.
+fn figure<'a>(output: &'a str, name: &str) -> &'a str {
+    output.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim()
+}
+
+const ROWS: &str = r#"{"prompt": "q1", "chosen": "longer", "rejected": "b"}
+{"prompt": "q1", "chosen": "longer", "rejected": "b"}
+{"prompt": "q1", "chosen": "b", "rejected": "longer"}
+{"prompt": "q2", "chosen": "a", "rejected": "bb", "margin": 2}
+"#;
+
+#[test]
+fn a_file_is_told_in_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, ROWS).unwrap();
+    let output = inspect(path.to_str().unwrap(), &["--samples", "2"], folder.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    let text = said(&output.stdout);
+    for (name, value) in [
+        ("layout", "columns"),
+        ("rows ", "4"),
+        ("pairs", "4"),
+        ("prompts", "2"),
+        ("ties", "0"),
+        ("duplicates", "1 (25.0 %)"),
+        ("contradictions", "1 (25.0 %)"),
+        ("chosen is longer", "2 (50.0 %)"),
+        ("with a margin", "1 (25.0 %)"),
+        ("rows left out", "0 (0.0 %)"),
+        ("chosen, chars", "3.5         1         6         6         6"),
+    ] {
+        assert_eq!(figure(text, name), value, "{text}");
+    }
+    assert_eq!(text.matches("  rejected  ").count(), 2, "{text}");
+}
+
+#[test]
+fn bad_rows_stop_or_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, format!("{ROWS}{{\"prompt\": \"q\"}}\n")).unwrap();
+    let path = path.to_str().unwrap();
+    let output = inspect(path, &[], folder.path());
+    assert_eq!(output.status.code(), Some(1));
+    let error = said(&output.stderr);
+    assert!(error.contains("rows.jsonl, line 5: the row has no `chosen` (its columns: `prompt`)"), "{error}");
+    let output = inspect(path, &["--on-bad-row", "skip"], folder.path());
+    let text = said(&output.stdout);
+    assert_eq!(figure(text, "rows left out"), "1 (20.0 %)");
+    assert!(text.contains("rows.jsonl, line 5: the row has no `chosen`"), "{text}");
+    let error = inspect(path, &["--layout", "csv"], folder.path());
+    assert!(said(&error.stderr).contains("there is no layout `csv`"));
+}
+
+#[test]
+fn what_is_in_the_hubs_cache_needs_no_hub() {
+    let home = tempfile::tempdir().unwrap();
+    let repository = home.path().join("hub/datasets--owner--pairs");
+    let snapshot = repository.join("snapshots/abc/data");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(repository.join("refs")).unwrap();
+    std::fs::write(repository.join("refs/main"), "abc").unwrap();
+    std::fs::write(snapshot.join("train.jsonl"), ROWS).unwrap();
+    std::fs::write(snapshot.join("test.jsonl"), "").unwrap();
+    let output = inspect("hf://owner/pairs", &["--split", "train"], home.path());
+    assert_eq!(figure(said(&output.stdout), "pairs"), "4", "{}", said(&output.stderr));
+    let output = inspect("hf://owner/pairs", &[], home.path());
+    assert!(said(&output.stderr).contains("holds several splits (test, train)"), "{}", said(&output.stderr));
+    let output = inspect("hf://owner/none", &[], home.path());
+    assert!(said(&output.stderr).contains("owner/none is not in the cache"), "{}", said(&output.stderr));
+}
