@@ -89,4 +89,65 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A judge's setting that makes no sense.
+    #[error("judge.{setting} is {value}; it must {rule}")]
+    BadJudgeSetting {
+        /// The setting's name.
+        setting: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must.
+        rule: &'static str,
+    },
+    /// No API key where one should be.
+    #[error("the environment variable {variable} is not set; set it to the judge's API key, or leave api_key_env out")]
+    NoApiKey {
+        /// The variable.
+        variable: String,
+    },
+    /// An API key that cannot be one.
+    #[error("the value of the environment variable {variable} {reason}")]
+    BadApiKey {
+        /// The variable.
+        variable: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A cache with a line that is no answer.
+    #[error("{} line {line} is no answer of a judge ({reason}); take the line out, or use another cache", path.display())]
+    BadCacheLine {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A cache that another process has.
+    #[error("{} is in use by another judge; wait for it, or use another cache", path.display())]
+    CacheInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An endpoint that turns every request down.
+    #[error("the judge's endpoint refuses requests, {reason}; check endpoint, model and API key")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The status and what the endpoint says.
+        reason: String,
+    },
+    /// An endpoint that does not answer.
+    #[error(
+        "the judge's endpoint left {requests} requests without an answer, the last with: {reason}; run again later"
+    )]
+    NoAnswers {
+        /// How many.
+        requests: u64,
+        /// What the last one ended with.
+        reason: String,
+    },
+    /// The observer said stop.
+    #[error("the judge was stopped; the answers it has are kept where there is a cache")]
+    Stopped,
 }

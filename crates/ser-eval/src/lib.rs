@@ -5,6 +5,7 @@ mod bootstrap;
 mod calibration;
 mod error;
 mod html;
+mod judge;
 mod length_control;
 mod report;
 mod win_rate;
@@ -13,9 +14,12 @@ pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first,
 pub use bootstrap::{Bootstrap, Estimate};
 pub use calibration::{Binning, Calibration, ReliabilityBin};
 pub use error::EvalError;
+#[cfg(feature = "http")]
+pub use judge::Http;
+pub use judge::{AdditiveJudge, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Transport, Usage};
 pub use length_control::length_controlled;
 pub use report::{
     Baseline, BaselineKind, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
-    Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing,
+    Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
 pub use win_rate::VerdictCounts;

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use ser_core::{FitSummary, LearningStatus};
+use ser_core::{FitSummary, LearningStatus, Pair, PairId, Side, Verdict};
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Count, DataCounts, DeltaBin, EvalError, Evaluation,
-    Report, Round, Selection, StageTime, SubsetAccuracy, Timing,
+    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Comparison, Count, DataCounts, DeltaBin, EvalError,
+    Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime,
+    SubsetAccuracy, Timing,
 };
 
 fn evaluation(right: u64) -> Evaluation {
@@ -70,6 +72,71 @@ fn baseline(kind: BaselineKind, right: u64, trained_on: u64, human_labels: u64) 
     }
 }
 
+/// Two policies of PPO with noisy curves, their SFT, three comparisons, and answers that are markup.
+fn policy() -> PolicyReport {
+    let mut sft = PolicyStage::new("SFT", PolicyTraining::Sft);
+    for step in 1..=30u32 {
+        sft.record(step.into(), &[("loss", 3.0 * (-f64::from(step) / 12.0).exp() + 1.2)]);
+        if step % 10 == 0 {
+            sft.record(step.into(), &[("eval_loss", 3.0 * (-f64::from(step) / 12.0).exp() + 1.35)]);
+        }
+    }
+    let ppo = |name: &str, gain: f64| {
+        let mut stage = PolicyStage::new(name, PolicyTraining::Ppo);
+        stage.target_kl = Some(6.0);
+        for step in 1..=400u32 {
+            let t = f64::from(step);
+            let noise = f64::from(step * 7919 % 101) / 101.0 - 0.5;
+            stage.record(
+                step.into(),
+                &[
+                    ("objective/scores", gain * (1.0 - (-t / 120.0).exp()) - 0.4 + 0.5 * noise),
+                    ("objective/kl", 6.0 * (1.0 - (-t / 80.0).exp()) + noise),
+                    ("tokens/responses_len_mean", 60.0 + t / 20.0 + 8.0 * noise),
+                    ("val/explained_variance", f64::NAN),
+                ],
+            );
+        }
+        stage
+    };
+    let pairs: Vec<Arc<Pair>> = (0..200)
+        .map(|i| Arc::new(Pair::from_text(PairId(i), "q", "a".repeat(40 + i as usize % 60), "b".repeat(55))))
+        .collect();
+    let compare = |policy: &str, against: &str, wins: usize, ties: usize| {
+        let verdicts: Vec<Verdict> = (0..200)
+            .map(|i| match i * 37 % 200 {
+                k if k < wins => Verdict::Prefers(Side::A),
+                k if k < wins + ties => Verdict::Contradiction,
+                199 => Verdict::Failure,
+                _ => Verdict::Prefers(Side::B),
+            })
+            .collect();
+        Comparison::measure(policy, against, "pairwise, <judge>", &pairs, &verdicts, &Bootstrap::default()).unwrap()
+    };
+    let answer = |policy: &str, text: &str, reward: Option<f64>| SampleAnswer {
+        policy: policy.to_owned(),
+        text: text.to_owned(),
+        reward,
+    };
+    let sample = |i: usize| Sample {
+        prompt: format!("How do I undo my last commit, number {i}?"),
+        answers: vec![
+            answer("SFT", "Use git.", None),
+            answer("PPO-SER", "git reset --soft HEAD~1\nkeeps your <b>changes</b>.", Some(1.25)),
+            answer("PPO-Full", "", Some(-0.5)),
+        ],
+    };
+    PolicyReport {
+        stages: vec![sft, ppo("PPO-SER", 1.6), ppo("PPO-Full", 1.2)],
+        comparisons: vec![
+            compare("PPO-SER", "SFT", 122, 30),
+            compare("PPO-SER", "PPO-Full", 84, 41),
+            compare("PPO-Full", "SFT", 110, 28),
+        ],
+        samples: (0..5).map(sample).collect(),
+    }
+}
+
 fn sample() -> Report {
     let scores: Vec<[f64; 2]> = (0..1200).map(|i| [f64::from(i * 37 % 600) / 100.0 - 1.4, 0.0]).collect();
     let mut report = Report {
@@ -106,7 +173,7 @@ fn sample() -> Report {
             baseline(BaselineKind::Oracle, 869, 4205, 4205),
         ],
         calibration: Some(Calibration::measure(&scores, 10, Binning::EqualWidth).unwrap()),
-        policy: None,
+        policy: Some(policy()),
         subsets: vec![SubsetAccuracy { subset: "chat & talk".into(), accuracy: evaluation(900).accuracy }],
         warnings: vec!["Scores drifted by <0.3> between loops 1 and 2.".to_owned()],
         timing: Timing {
@@ -184,6 +251,57 @@ fn writing_replaces_and_leaves_nothing_else() {
     let mut names: Vec<_> = fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["report.html", "report.json"]);
+}
+
+#[test]
+fn a_report_of_the_first_version_is_read() {
+    let mut old: serde_json::Value = serde_json::from_str(&sample().to_json().unwrap()).unwrap();
+    assert!(old.as_object_mut().unwrap().remove("policy").is_some());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    fs::write(&path, old.to_string()).unwrap();
+    let report = Report::read(&path).unwrap();
+    assert_eq!(report.policy, None);
+    let page = report.to_html();
+    assert!(
+        !page.contains("Who answers better")
+            && !page.contains("over PPO steps")
+            && !report.to_text().contains(" vs SFT")
+    );
+}
+
+#[test]
+fn policies_are_on_the_page() {
+    let page = sample().to_html();
+    for text in [
+        "PPO-SER vs PPO-Full",
+        "win 61.3 %, tie 15.1 %, lose 23.6 %",
+        "Reward over PPO steps",
+        "KL over PPO steps",
+        "SFT loss",
+        "SFT, held-out: 2.65 to 1.60",
+        "pairwise, &lt;judge&gt;",
+        "keeps your &lt;b&gt;changes&lt;/b&gt;.",
+        "(no answer)",
+        "2 more",
+    ] {
+        assert!(page.contains(text), "{text} not in the page");
+    }
+    // A policy's stage without curves, a comparison without a verdict, and a curve of one step are no reason to fail.
+    let mut bare = sample();
+    let mut stage = PolicyStage::new("PPO", PolicyTraining::Ppo);
+    stage.record(1, &[("objective/scores", 0.0)]);
+    let comparison = Comparison::measure("a", "b", "c", &[], &[], &Bootstrap::default()).unwrap();
+    bare.policy = Some(PolicyReport {
+        stages: vec![PolicyStage::new("SFT", PolicyTraining::Sft), stage],
+        comparisons: vec![comparison],
+        samples: Vec::new(),
+    });
+    let page = bare.to_html();
+    assert_balanced(&page);
+    assert!(!page.contains("NaN") && page.contains("a vs b"));
+    bare.policy = Some(PolicyReport::default());
+    assert_balanced(&bare.to_html());
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(crate) fn nice_domain(domain: (f64, f64), wanted: f64) -> (f64, f64) {
 }
 
 /// The least of 1, 2 or 5 times a power of ten that is at least `rough`; 1 for what is no length.
-fn nice_step(rough: f64) -> f64 {
+pub(crate) fn nice_step(rough: f64) -> f64 {
     if !(rough.is_finite() && rough > 0.0) {
         return 1.0;
     }

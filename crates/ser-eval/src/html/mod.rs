@@ -1,8 +1,10 @@
 //! `report.html`: one file with everything in it, no scripts, nothing fetched.
 
 mod chart;
+mod curves;
 mod markup;
 mod plots;
+mod policy;
 mod sections;
 mod tables;
 
@@ -20,6 +22,9 @@ impl Report {
             sections::warnings,
             sections::comparison,
             sections::loops,
+            policy::comparisons,
+            policy::training,
+            policy::samples,
             sections::deltas,
             sections::calibration,
             sections::subsets,

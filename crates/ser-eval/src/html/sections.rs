@@ -6,7 +6,7 @@ use super::tables::{self, cell, heading, scrolling};
 use crate::report::{Baseline, BaselineKind, Count, Report, percent, points, thousands, whole_percent};
 
 /// A section with a heading and a sentence on how to read it.
-fn section(title: &str, note: &str, inside: &Markup) -> Markup {
+pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
     let mut content = Markup::new();
     content.element("h2", &[], title);
     if !note.is_empty() {
@@ -148,7 +148,7 @@ pub(crate) fn loops(report: &Report) -> Markup {
     out
 }
 
-fn legend(entries: &[(&str, &str)]) -> Markup {
+pub(super) fn legend(entries: &[(&str, &str)]) -> Markup {
     let mut inside = Markup::new();
     for (class, name) in entries {
         let mut entry = Markup::new();

@@ -11,7 +11,7 @@ pub(crate) fn heading(names: &[&str]) -> Markup {
     let mut row = Markup::new();
     for name in names {
         // Text stands to the left, figures to the right.
-        let class = if matches!(*name, "Rule" | "Value") { "wide" } else { "" };
+        let class = if matches!(*name, "Rule" | "Value" | "Judge") { "wide" } else { "" };
         row.element("th", &[("scope", &"col"), ("class", &class)], name);
     }
     let mut head = Markup::new();

@@ -1,5 +1,6 @@
 //! What a run found out, as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
 
+mod comparison_table;
 mod file;
 mod headline;
 mod policy;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use ser_core::{FitSummary, LearningStatus};
 use serde::{Deserialize, Serialize};
 
+pub use comparison_table::comparison_table;
 pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
 
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};

@@ -1,7 +1,7 @@
 //! The headline table for a terminal.
 
-use super::Report;
 use super::headline::{Row, percent, points, rows, thousands, whole_percent};
+use super::{Report, comparison_table};
 
 /// Two lines each, so that the table fits 80 columns.
 const HEADINGS: [[&str; COLUMNS]; 2] = [
@@ -12,7 +12,8 @@ const HEADINGS: [[&str; COLUMNS]; 2] = [
 const COLUMNS: usize = 9;
 
 impl Report {
-    /// The headline table as plain text: Loop 0, the loops, SER and the baselines. Ends with a line break.
+    /// The headline table as plain text: Loop 0, the loops, SER and the baselines; after it, who wins among policies. Ends
+    /// with a line break.
     pub fn to_text(&self) -> String {
         let rows = rows(self);
         let mut lines: Vec<[String; COLUMNS]> = HEADINGS.iter().map(|line| line.map(str::to_owned)).collect();
@@ -37,11 +38,14 @@ impl Report {
                 text.push_str(&rule);
                 text.push('\n');
             }
-            text.push_str(aligned(line, &widths).trim_end());
-            text.push('\n');
+            text.push_str(&aligned(line, &widths));
         }
         if rows.iter().any(|row| row.chosen) {
             text.push_str("* chosen as the run's result\n");
+        }
+        if let Some(policy) = self.policy.as_ref().filter(|policy| !policy.comparisons.is_empty()) {
+            text.push('\n');
+            text.push_str(&comparison_table(&policy.comparisons));
         }
         text
     }
@@ -62,12 +66,13 @@ fn cells(row: &Row<'_>) -> [String; COLUMNS] {
     ]
 }
 
-/// The first column to the left, numbers to the right.
-fn aligned(line: &[String; COLUMNS], widths: &[Option<usize>]) -> String {
+/// A line with the first column to the left and numbers to the right; columns without a width are left out.
+pub(super) fn aligned(line: &[String], widths: &[Option<usize>]) -> String {
     let columns = line.iter().zip(widths).enumerate();
     let cells = columns.filter_map(|(column, (cell, width))| {
         let width = (*width)?;
         Some(if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
     });
-    cells.collect::<Vec<_>>().join("  ")
+    let line = cells.collect::<Vec<_>>().join("  ");
+    format!("{}\n", line.trim_end())
 }

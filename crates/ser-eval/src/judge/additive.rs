@@ -1,0 +1,87 @@
+//! A model behind an endpoint that grades each answer by itself.
+
+use std::sync::Arc;
+
+use ser_core::{Judge, Observer, Pair, PairScores, Silent, Verdict};
+
+use super::chat::Chat;
+use super::prompt::{grade, read_score};
+use super::reward::verdict;
+use super::{JudgeSettings, Transport, Usage};
+use crate::EvalError;
+
+/// Asks a model for an additive score from 0 to 5 per answer, as the authors' script does (`Score: n`, then
+/// `Evaluation evidence: ...`). The higher score wins, equal scores tie, and a pair with an answer whose score cannot be
+/// read is a [`Verdict::Failure`].
+pub struct AdditiveJudge {
+    chat: Chat,
+}
+
+impl AdditiveJudge {
+    /// A judge over HTTP. Reads the API key and the cache.
+    ///
+    /// # Errors
+    /// What [`JudgeSettings::check`] says, [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the cache.
+    #[cfg(feature = "http")]
+    pub fn new(settings: JudgeSettings) -> Result<Self, EvalError> {
+        let transport = Box::new(super::Http::new(&settings)?);
+        AdditiveJudge::with_transport(settings, transport)
+    }
+
+    /// A judge over a transport of one's own.
+    ///
+    /// # Errors
+    /// What [`JudgeSettings::check`] says, and errors of the cache.
+    pub fn with_transport(settings: JudgeSettings, transport: Box<dyn Transport>) -> Result<Self, EvalError> {
+        Ok(AdditiveJudge { chat: Chat::new(settings, transport)? })
+    }
+
+    /// The scores of each pair's answers, A's first, from 0 to 5; none where no score could be read.
+    ///
+    /// # Errors
+    /// As [`judge_observed`](Judge::judge_observed).
+    pub fn scores(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<[Option<f64>; 2]>, EvalError> {
+        let prompts: Vec<String> =
+            pairs.iter().flat_map(|pair| pair.responses.iter().map(|answer| grade(&pair.prompt, answer))).collect();
+        let scores = self.chat.ask(&prompts, read_score, stage, observer)?;
+        Ok(scores
+            .chunks_exact(2)
+            .map(|both| [both.first(), both.last()].map(|score| score.copied().flatten()))
+            .collect())
+    }
+
+    /// What a pair's two scores say.
+    pub fn verdict(scores: [Option<f64>; 2]) -> Verdict {
+        match scores {
+            [Some(a), Some(b)] => verdict(PairScores::new(a, b)),
+            _ => Verdict::Failure,
+        }
+    }
+
+    /// What asking has cost so far.
+    pub fn usage(&self) -> Usage {
+        self.chat.usage()
+    }
+}
+
+impl Judge for AdditiveJudge {
+    type Error = EvalError;
+
+    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, EvalError> {
+        self.judge_observed(pairs, "judge", &mut Silent)
+    }
+
+    fn judge_observed(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Verdict>, EvalError> {
+        Ok(self.scores(pairs, stage, observer)?.into_iter().map(AdditiveJudge::verdict).collect())
+    }
+}

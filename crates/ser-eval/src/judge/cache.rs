@@ -1,0 +1,136 @@
+//! Answers on disk, so that none is asked or paid for twice.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+/// An answer, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// What the model said.
+    pub(super) answer: String,
+    /// Tokens sent.
+    pub(super) prompt_tokens: u64,
+    /// Tokens answered.
+    pub(super) completion_tokens: u64,
+}
+
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    /// The request's hash.
+    key: String,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// A file of answers by request, to which lines are only ever appended. One process has it at a time.
+pub(super) struct Cache {
+    path: PathBuf,
+    file: File,
+}
+
+impl Cache {
+    /// Opens the file, or makes it with its folders, and reads what it has. A last line without an end is what a killed
+    /// process left: it is cut off.
+    pub(super) fn open(path: &Path) -> Result<(Self, HashMap<String, Answer>), EvalError> {
+        let unreadable = |source| EvalError::Read { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|source| EvalError::Write { path: folder.to_owned(), source })?;
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(unreadable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(EvalError::CacheInUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(unreadable(source)),
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let mut answers = HashMap::new();
+        let lines = bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').zip(1..);
+        for (line, number) in lines.filter(|(line, _)| !line.is_empty()) {
+            let entry: Entry = serde_json::from_slice(line).map_err(|error| EvalError::BadCacheLine {
+                path: path.to_owned(),
+                line: number,
+                reason: error.to_string(),
+            })?;
+            answers.insert(entry.key, entry.answer);
+        }
+        let cache = Cache { path: path.to_owned(), file };
+        if whole < bytes.len() {
+            cache.file.set_len(whole as u64).map_err(|source| cache.unwritable(source))?;
+        }
+        Ok((cache, answers))
+    }
+
+    /// Keeps an answer: one write of a whole line, with the process before the next answer.
+    pub(super) fn keep(&mut self, key: &str, answer: &Answer) -> Result<(), EvalError> {
+        let entry = Entry { key: key.to_owned(), answer: answer.clone() };
+        let line = serde_json::to_string(&entry).map_err(|error| self.unwritable(error.into()))?;
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|source| self.unwritable(source))
+    }
+
+    fn unwritable(&self, source: std::io::Error) -> EvalError {
+        EvalError::Write { path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Answer {
+        Answer { answer: text.to_owned(), prompt_tokens: 3, completion_tokens: 4 }
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_opens_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new").join("cache.jsonl");
+        let (mut cache, empty) = Cache::open(&path).unwrap();
+        assert!(empty.is_empty());
+        for i in 0..3 {
+            cache.keep(&format!("key {i}"), &answer(&format!("Ärger\n{i}"))).unwrap();
+        }
+        drop(cache);
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (mut cache, answers) = Cache::open(&path).unwrap();
+            let ends = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(answers.len(), ends, "cut at {cut}");
+            cache.keep("after", &answer("x")).unwrap();
+            drop(cache);
+            let (_, answers) = Cache::open(&path).unwrap();
+            assert_eq!((answers.len(), answers.get("after")), (ends + 1, Some(&answer("x"))), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named_and_nothing_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.jsonl");
+        let text = "{\"key\":\"a\",\"answer\":\"b\",\"prompt_tokens\":1,\"completion_tokens\":1}\nwhat?\n";
+        fs::write(&path, text).unwrap();
+        let error = Cache::open(&path).err().unwrap();
+        assert!(matches!(&error, EvalError::BadCacheLine { line: 2, .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.jsonl");
+        let first = Cache::open(&path).unwrap();
+        assert!(matches!(Cache::open(&path), Err(EvalError::CacheInUse { .. })));
+        drop(first);
+        Cache::open(&path).unwrap();
+    }
+}

@@ -1,0 +1,73 @@
+//! A model behind an endpoint as judge of two answers, in both orders.
+
+use std::sync::Arc;
+
+use ser_core::{Judge, Observer, Pair, Silent, Verdict};
+
+use super::chat::Chat;
+use super::prompt::{compare, read_verdict};
+use super::{JudgeSettings, Transport, Usage};
+use crate::EvalError;
+
+/// Asks a model which of two answers is better, once in either order, as the paper does. Orders that disagree are a
+/// [`Verdict::Contradiction`], which counts as a tie; a pair of which either order has no readable answer is a
+/// [`Verdict::Failure`]. Identical answers tie without being asked about.
+pub struct PairwiseJudge {
+    chat: Chat,
+}
+
+impl PairwiseJudge {
+    /// A judge over HTTP. Reads the API key and the cache.
+    ///
+    /// # Errors
+    /// What [`JudgeSettings::check`] says, [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the cache.
+    #[cfg(feature = "http")]
+    pub fn new(settings: JudgeSettings) -> Result<Self, EvalError> {
+        let transport = Box::new(super::Http::new(&settings)?);
+        PairwiseJudge::with_transport(settings, transport)
+    }
+
+    /// A judge over a transport of one's own.
+    ///
+    /// # Errors
+    /// What [`JudgeSettings::check`] says, and errors of the cache.
+    pub fn with_transport(settings: JudgeSettings, transport: Box<dyn Transport>) -> Result<Self, EvalError> {
+        Ok(PairwiseJudge { chat: Chat::new(settings, transport)? })
+    }
+
+    /// What asking has cost so far.
+    pub fn usage(&self) -> Usage {
+        self.chat.usage()
+    }
+}
+
+impl Judge for PairwiseJudge {
+    type Error = EvalError;
+
+    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, EvalError> {
+        self.judge_observed(pairs, "judge", &mut Silent)
+    }
+
+    fn judge_observed(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Verdict>, EvalError> {
+        let differing: Vec<bool> = pairs.iter().map(|pair| pair.responses[0] != pair.responses[1]).collect();
+        let mut prompts = Vec::new();
+        for (pair, _) in pairs.iter().zip(&differing).filter(|(_, differs)| **differs) {
+            let [a, b] = &pair.responses;
+            prompts.extend([compare(&pair.prompt, a, b), compare(&pair.prompt, b, a)]);
+        }
+        let readings = self.chat.ask(&prompts, read_verdict, stage, observer)?;
+        let mut readings = readings.chunks_exact(2);
+        let verdict = |differs: bool| match differs.then(|| readings.next()) {
+            None => Verdict::Tie,
+            Some(Some([Some(first), Some(second)])) if *first == second.swapped() => *first,
+            Some(Some([Some(_), Some(_)])) => Verdict::Contradiction,
+            Some(_) => Verdict::Failure,
+        };
+        Ok(differing.into_iter().map(verdict).collect())
+    }
+}

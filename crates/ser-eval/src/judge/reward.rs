@@ -1,0 +1,37 @@
+//! A reward model as judge.
+
+use std::sync::Arc;
+
+use ser_core::{Judge, Observer, Pair, PairScores, Scorer, Verdict};
+
+/// Judges by any scorer: the answer that scores strictly higher is better, equal scores tie, and NaN is no verdict.
+///
+/// A policy that was trained against this very reward model wins under it for free: judge it by another.
+#[derive(Clone, Copy, Debug)]
+pub struct RewardJudge<S>(pub S);
+
+impl<S: Scorer> Judge for RewardJudge<S> {
+    type Error = S::Error;
+
+    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, S::Error> {
+        Ok(self.0.score(pairs)?.into_iter().map(verdict).collect())
+    }
+
+    fn judge_observed(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Verdict>, S::Error> {
+        Ok(self.0.score_observed(pairs, stage, observer)?.into_iter().map(verdict).collect())
+    }
+}
+
+/// What two scores say.
+pub(super) fn verdict(scores: PairScores) -> Verdict {
+    match scores.higher() {
+        Some(side) => Verdict::Prefers(side),
+        None if scores.a == scores.b => Verdict::Tie,
+        None => Verdict::Failure,
+    }
+}

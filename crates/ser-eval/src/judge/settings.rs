@@ -1,0 +1,191 @@
+//! What a judge behind an endpoint needs to know.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+/// A model behind an OpenAI-compatible chat-completions endpoint, and how to ask it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JudgeSettings {
+    /// The endpoint's base, as `https://host/v1`; `/chat/completions` is added unless it is there, and `/v1` before it
+    /// where only a host is given.
+    pub endpoint: String,
+    /// The model's name there.
+    pub model: String,
+    /// Name of the environment variable that holds the API key; none where the endpoint needs no key. The key itself is
+    /// no setting: settings are written into reports.
+    pub api_key_env: Option<String>,
+    /// Sampling temperature; none leaves it to the endpoint.
+    pub temperature: Option<f64>,
+    /// Most tokens of an answer; none leaves it to the endpoint.
+    pub max_tokens: Option<u32>,
+    /// Requests under way at once.
+    pub concurrency: usize,
+    /// Seconds until a request counts as unanswered.
+    pub timeout_seconds: f64,
+    /// Further tries of a request after a timeout, a broken connection, status 408, 425, 429 or 5xx, or a reply that is
+    /// no chat completion.
+    pub retries: u32,
+    /// Seconds before the first further try. They double with every try, and each wait is cut by up to a half, so that
+    /// requests that failed together do not come back together. What `Retry-After` asks for, in seconds, is waited for.
+    pub first_wait_seconds: f64,
+    /// The longest wait, whatever `Retry-After` says.
+    pub longest_wait_seconds: f64,
+    /// So many requests in a row without any answer (no connection, timeouts, 429, 502 to 504) end the work.
+    pub give_up_after: u32,
+    /// What tokens cost; none leaves costs out.
+    pub prices: Option<Prices>,
+    /// Every answer is kept in this file, a line each, and not asked for again; none keeps nothing.
+    pub cache: Option<PathBuf>,
+}
+
+/// Prices per million tokens, in any currency.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// Of tokens sent.
+    pub prompt_per_million: f64,
+    /// Of tokens answered.
+    pub completion_per_million: f64,
+}
+
+impl Default for JudgeSettings {
+    fn default() -> Self {
+        JudgeSettings {
+            endpoint: String::new(),
+            model: String::new(),
+            api_key_env: None,
+            temperature: Some(0.0),
+            max_tokens: Some(512),
+            concurrency: 4,
+            timeout_seconds: 120.0,
+            retries: 6,
+            first_wait_seconds: 1.0,
+            longest_wait_seconds: 60.0,
+            give_up_after: 8,
+            prices: None,
+            cache: None,
+        }
+    }
+}
+
+impl JudgeSettings {
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// [`EvalError::BadJudgeSetting`].
+    pub fn check(&self) -> Result<(), EvalError> {
+        let bad = |setting, value: String, rule| Err(EvalError::BadJudgeSetting { setting, value, rule });
+        let authority = ["http://", "https://"].iter().find_map(|scheme| self.endpoint.strip_prefix(scheme));
+        match authority.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or("")) {
+            // What stands there may be a secret: it is not repeated.
+            Some(host) if host.contains('@') => {
+                return bad("endpoint", "one with a user or password in it".to_owned(), NO_SECRETS);
+            }
+            Some(host) if !host.is_empty() => {}
+            _ => return bad("endpoint", format!("\"{}\"", self.endpoint), "be the base of a URL, as http://host/v1"),
+        }
+        if self.endpoint.contains(['?', '#']) {
+            return bad("endpoint", "one with a query in it".to_owned(), NO_SECRETS);
+        }
+        if let Some(name) = &self.api_key_env {
+            let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+            if !is_name {
+                // It may be the key, by mistake: it is not repeated.
+                return bad(
+                    "api_key_env",
+                    "no variable's name".to_owned(),
+                    "be the name of a variable that holds the key",
+                );
+            }
+        }
+        if self.model.is_empty() {
+            return bad("model", "empty".to_owned(), "be a model's name as the endpoint knows it");
+        }
+        if let Some(t) = self.temperature.filter(|t| !(t.is_finite() && *t >= 0.0)) {
+            return bad("temperature", t.to_string(), "be 0 or more");
+        }
+        if self.max_tokens == Some(0) {
+            return bad("max_tokens", "0".to_owned(), "be at least 1, or none");
+        }
+        if self.concurrency == 0 {
+            return bad("concurrency", "0".to_owned(), "be at least 1");
+        }
+        if self.give_up_after == 0 {
+            return bad("give_up_after", "0".to_owned(), "be at least 1");
+        }
+        let seconds = [
+            ("timeout_seconds", self.timeout_seconds, 1e-3),
+            ("first_wait_seconds", self.first_wait_seconds, 0.0),
+            ("longest_wait_seconds", self.longest_wait_seconds, 0.0),
+        ];
+        for (setting, value, least) in seconds {
+            if !(value >= least && value <= 86_400.0) {
+                return bad(setting, value.to_string(), "be a number of seconds, more than none and at most a day");
+            }
+        }
+        let prices = self.prices.map(|p| [p.prompt_per_million, p.completion_per_million]);
+        if let Some(price) = prices.iter().flatten().find(|price| !(price.is_finite() && **price >= 0.0)) {
+            return bad("prices", price.to_string(), "be 0 or more per million tokens");
+        }
+        Ok(())
+    }
+
+    /// Where requests go.
+    #[cfg(feature = "http")]
+    pub(super) fn url(&self) -> String {
+        let base = self.endpoint.trim_end_matches('/');
+        let path = base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+        match path {
+            "" => format!("{base}/v1/chat/completions"),
+            path if path.ends_with("chat/completions") => base.to_owned(),
+            _ => format!("{base}/chat/completions"),
+        }
+    }
+}
+
+const NO_SECRETS: &str = "hold no secret; name the environment variable with the key in api_key_env";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn settings(endpoint: &str) -> JudgeSettings {
+        JudgeSettings { endpoint: endpoint.to_owned(), model: "m".to_owned(), ..JudgeSettings::default() }
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn an_endpoint_is_completed() {
+        for endpoint in
+            ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/", "http://h:1/v1/chat/completions"]
+        {
+            assert_eq!(settings(endpoint).url(), "http://h:1/v1/chat/completions");
+        }
+        assert_eq!(settings("https://h/openai/v1").url(), "https://h/openai/v1/chat/completions");
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        settings("http://h").check().unwrap();
+        let says = |s: JudgeSettings| s.check().unwrap_err().to_string();
+        let good = settings("http://h");
+        assert!(says(settings("ftp://h")).starts_with("judge.endpoint is \"ftp://h\"; it must be the base of a URL"));
+        assert!(says(settings("")).starts_with("judge.endpoint is \"\""));
+        for secret in ["http://me:s3cret@h/v1", "http://h/v1?key=s3cret"] {
+            let message = says(settings(secret));
+            assert!(message.contains("api_key_env") && !message.contains("s3cret"), "{message}");
+        }
+        assert!(says(JudgeSettings { model: String::new(), ..good.clone() }).contains("judge.model"));
+        assert!(says(JudgeSettings { concurrency: 0, ..good.clone() }).contains("judge.concurrency is 0"));
+        assert!(says(JudgeSettings { temperature: Some(-1.0), ..good.clone() }).contains("judge.temperature is -1"));
+        assert!(says(JudgeSettings { timeout_seconds: f64::NAN, ..good.clone() }).contains("judge.timeout_seconds"));
+        let prices = Some(Prices { prompt_per_million: 1.0, completion_per_million: -2.0 });
+        assert!(says(JudgeSettings { prices, ..good }).contains("judge.prices is -2"));
+        assert!(serde_json::from_str::<JudgeSettings>(r#"{"api_key": "x"}"#).is_err());
+    }
+}

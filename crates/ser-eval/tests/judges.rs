@@ -1,0 +1,405 @@
+//! Judges over an endpoint that is a function: what is counted, kept, asked again, and given up.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use ser_core::testing::StopAfter;
+use ser_core::{Control, Event, Judge, Pair, PairId, PairScores, Side, Silent, Verdict};
+use ser_eval::{
+    AdditiveJudge, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Transport,
+    VerdictCounts,
+};
+use serde_json::Value;
+
+type Answer = Result<Reply, NoReply>;
+
+/// An endpoint that answers by a function of the question and of how often it was asked before.
+struct Endpoint<F> {
+    answer: F,
+    asked: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl<F: Fn(&str, usize) -> Answer + Send + Sync> Transport for Endpoint<F> {
+    fn post(&self, body: &str) -> Answer {
+        let body: Value = serde_json::from_str(body).unwrap();
+        let question = body["messages"][0]["content"].as_str().unwrap().to_owned();
+        let before = {
+            let mut asked = self.asked.lock().unwrap();
+            let times = asked.entry(question.clone()).or_default();
+            *times += 1;
+            *times - 1
+        };
+        (self.answer)(&question, before)
+    }
+
+    fn redact(&self, text: String) -> String {
+        text.replace("s3cret", "[key]")
+    }
+}
+
+/// How often each question was asked.
+type Asked = Arc<Mutex<HashMap<String, usize>>>;
+
+fn endpoint(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Box<dyn Transport>, Asked) {
+    let asked = Asked::default();
+    (Box::new(Endpoint { answer, asked: Arc::clone(&asked) }), asked)
+}
+
+fn says(content: &str) -> Answer {
+    let usage = serde_json::json!({"prompt_tokens": 100, "completion_tokens": 10});
+    let body = serde_json::json!({"choices": [{"message": {"role": "assistant", "content": content}}], "usage": usage});
+    Ok(Reply { status: 200, retry_after: None, body: body.to_string() })
+}
+
+fn status(status: u16, retry_after: Option<f64>) -> Answer {
+    Ok(Reply { status, retry_after, body: "{\"error\": {\"message\": \"not now, s3cret\"}}".to_owned() })
+}
+
+fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
+    text.split_once(from).unwrap().1.split_once(to).unwrap().0
+}
+
+/// The two numbers that the answers are.
+fn numbers(question: &str) -> [i32; 2] {
+    ["A", "B"].map(|name| {
+        between(question, &format!("[Answer {name}]\n"), &format!("\n[End of answer {name}]")).trim().parse().unwrap()
+    })
+}
+
+/// Prefers the greater number.
+fn honest(question: &str) -> Answer {
+    let [a, b] = numbers(question);
+    says(match a.cmp(&b) {
+        std::cmp::Ordering::Greater => "Greater.\nVerdict: A",
+        std::cmp::Ordering::Less => "Greater.\nVerdict: B",
+        std::cmp::Ordering::Equal => "Verdict: tie",
+    })
+}
+
+fn settings() -> JudgeSettings {
+    JudgeSettings {
+        endpoint: "http://unused".to_owned(),
+        model: "judge".to_owned(),
+        first_wait_seconds: 0.0,
+        retries: 3,
+        ..JudgeSettings::default()
+    }
+}
+
+/// Pairs of numbers as answers.
+fn pairs(numbers: &[[i32; 2]]) -> Vec<Arc<Pair>> {
+    let pair = |(i, [a, b]): (usize, &[i32; 2])| {
+        Arc::new(Pair::from_text(PairId(i as u64), format!("question {i}"), a.to_string(), b.to_string()))
+    };
+    numbers.iter().enumerate().map(pair).collect()
+}
+
+fn judge(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (PairwiseJudge, Asked) {
+    let (transport, asked) = endpoint(answer);
+    (PairwiseJudge::with_transport(settings(), transport).unwrap(), asked)
+}
+
+const A: Verdict = Verdict::Prefers(Side::A);
+const B: Verdict = Verdict::Prefers(Side::B);
+
+#[test]
+fn both_orders_are_asked_and_counted() {
+    let (mut judge, asked) = judge(|question, _| honest(question));
+    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [5, 3], [7, 7]])).unwrap();
+    assert_eq!(verdicts, [A, B, A, Verdict::Tie]);
+    let asked = asked.lock().unwrap();
+    // Identical answers are not asked about.
+    assert_eq!(asked.len(), 6);
+    assert!(asked.keys().any(|question| numbers(question) == [2, 1]));
+    assert!(asked.keys().any(|question| numbers(question) == [1, 2]));
+    let usage = judge.usage();
+    assert_eq!((usage.answers, usage.prompt_tokens, usage.completion_tokens), (6, 600, 60));
+    let cost = usage.cost(Prices { prompt_per_million: 1000.0, completion_per_million: 5000.0 });
+    assert!((cost - 0.9).abs() < 1e-12);
+}
+
+#[test]
+fn a_judge_that_always_prefers_the_first_contradicts_itself() {
+    let (mut judge, _) = judge(|_, _| says("Verdict: A"));
+    let verdicts = judge.judge(&pairs(&[[1, 2], [2, 1]])).unwrap();
+    assert_eq!(verdicts, [Verdict::Contradiction; 2]);
+    let counts = VerdictCounts::of(&verdicts);
+    assert_eq!((counts.ties, counts.contradictions, counts.failures), (2, 2, 0));
+}
+
+#[test]
+fn one_order_only_is_a_failure_and_no_tie() {
+    let (mut judge, asked) = judge(|question, _| match numbers(question) {
+        [a, b] if a > b => honest(question),
+        _ => status(500, None),
+    });
+    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [9, 3]])).unwrap();
+    assert_eq!(verdicts, [Verdict::Failure; 3]);
+    let usage = judge.usage();
+    assert_eq!((usage.answers, usage.unanswered, usage.unreadable), (3, 3, 0));
+    // A try and three more.
+    assert_eq!(usage.retries, 9);
+    assert!(asked.lock().unwrap().iter().all(|(q, times)| *times == if numbers(q)[0] > numbers(q)[1] { 1 } else { 4 }));
+}
+
+#[test]
+fn what_passes_is_tried_again() {
+    let (mut judge, _) = judge(|question, before| match before {
+        0 => status(429, None),
+        1 => Ok(Reply { status: 200, retry_after: None, body: "<html>gateway</html>".to_owned() }),
+        2 => Err(NoReply { reason: "timeout".to_owned() }),
+        _ => honest(question),
+    });
+    assert_eq!(judge.judge(&pairs(&[[2, 1], [1, 2]])).unwrap(), [A, B]);
+    assert_eq!((judge.usage().retries, judge.usage().unanswered), (12, 0));
+}
+
+#[test]
+fn answers_that_cannot_be_read_are_failures_and_not_asked_again() {
+    let (mut judge, asked) = judge(|_, _| says("I would rather not say."));
+    assert_eq!(judge.judge(&pairs(&[[2, 1]])).unwrap(), [Verdict::Failure]);
+    assert_eq!((judge.usage().unreadable, judge.usage().unanswered), (2, 0));
+    assert!(asked.lock().unwrap().values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_request_that_is_bad_in_itself_is_not_repeated() {
+    let (mut judge, asked) =
+        judge(|question, _| if numbers(question).contains(&9) { status(400, None) } else { honest(question) });
+    assert_eq!(judge.judge(&pairs(&[[9, 1], [2, 1]])).unwrap(), [Verdict::Failure, A]);
+    assert!(asked.lock().unwrap().values().all(|times| *times == 1));
+}
+
+#[test]
+fn what_the_endpoint_asks_to_wait_is_waited() {
+    let wait = |retry_after: f64, longest: f64| {
+        let (transport, _) = endpoint(
+            move |question, before| {
+                if before == 0 { status(429, Some(retry_after)) } else { honest(question) }
+            },
+        );
+        let settings = JudgeSettings { longest_wait_seconds: longest, ..settings() };
+        let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
+        let start = Instant::now();
+        assert_eq!(judge.judge(&pairs(&[[2, 1]])).unwrap(), [A]);
+        start.elapsed()
+    };
+    assert!(wait(0.3, 60.0) >= Duration::from_millis(300));
+    assert!(wait(5000.0, 0.01) < Duration::from_secs(5));
+}
+
+#[test]
+fn a_refusal_ends_the_work_at_once_and_keeps_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.jsonl");
+    for refusal in [301, 401, 403, 404] {
+        let _ = fs::remove_file(&path);
+        let (transport, asked) =
+            endpoint(
+                move |question, _| if numbers(question)[0] > 50 { status(refusal, None) } else { honest(question) },
+            );
+        let settings = JudgeSettings { cache: Some(path.clone()), concurrency: 1, ..settings() };
+        let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
+        let error = judge.judge(&pairs(&[[2, 1], [99, 1], [3, 1], [4, 1]])).unwrap_err();
+        assert!(matches!(&error, EvalError::Refused { status, .. } if *status == refusal), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("status {refusal}: not now, [key]")), "{message}");
+        assert_eq!(asked.lock().unwrap().len(), 3);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_given_up() {
+    for down in [None, Some(429), Some(503)] {
+        let (transport, asked) = endpoint(move |_, _| match down {
+            None => Err(NoReply { reason: "connection refused, s3cret".to_owned() }),
+            Some(code) => status(code, None),
+        });
+        let settings = JudgeSettings { give_up_after: 3, retries: 1, concurrency: 1, ..settings() };
+        let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
+        let error = judge.judge(&pairs(&(0..50).map(|i| [i, i + 1]).collect::<Vec<_>>())).unwrap_err();
+        assert!(matches!(error, EvalError::NoAnswers { requests: 3, .. }), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert!(asked.lock().unwrap().len() <= 5);
+    }
+    // Not an answer at all: the endpoint is no judge.
+    let (mut judge, _) = judge(|_, _| Ok(Reply { status: 200, retry_after: None, body: "hello".to_owned() }));
+    let error = judge.judge(&pairs(&[[1, 2]])).unwrap_err();
+    assert!(error.to_string().contains("no chat completion: hello"), "{error}");
+}
+
+#[test]
+fn nothing_is_asked_twice_after_a_stop_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let all: Vec<[i32; 2]> = (0..12).map(|i| [i, 20 - i]).collect();
+    for moment in 0..30 {
+        let cache = Some(folder.path().join(format!("{moment}.jsonl")));
+        let (transport, first) = endpoint(|question, _| honest(question));
+        let settings = JudgeSettings { cache, concurrency: 2, ..settings() };
+        let mut judge = PairwiseJudge::with_transport(settings.clone(), transport).unwrap();
+        match judge.judge_observed(&pairs(&all), "judge", &mut StopAfter(moment)) {
+            Ok(verdicts) => assert_eq!(verdicts.len(), 12),
+            Err(error) => assert!(matches!(error, EvalError::Stopped), "{error}"),
+        }
+        drop(judge);
+        let (transport, second) = endpoint(|question, _| honest(question));
+        // The endpoint has moved meanwhile.
+        let settings = JudgeSettings { endpoint: "http://elsewhere/v1".to_owned(), ..settings };
+        let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
+        let verdicts = judge.judge(&pairs(&all)).unwrap();
+        let expected: Vec<Verdict> = all
+            .iter()
+            .map(|[a, b]| {
+                if a > b {
+                    A
+                } else if b > a {
+                    B
+                } else {
+                    Verdict::Tie
+                }
+            })
+            .collect();
+        assert_eq!(verdicts, expected);
+        let (first, second) = (first.lock().unwrap(), second.lock().unwrap());
+        assert_eq!(first.len() + second.len(), 22, "moment {moment}: all once, but the identical pair");
+        assert!(first.values().chain(second.values()).all(|times| *times == 1));
+        assert_eq!(judge.usage().from_cache as usize, first.len());
+        assert_eq!(judge.usage().cached_prompt_tokens as usize, 100 * first.len());
+    }
+}
+
+#[test]
+fn another_model_or_setting_is_another_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Some(folder.path().join("cache.jsonl"));
+    let base = JudgeSettings { cache, ..settings() };
+    let others = [
+        base.clone(),
+        JudgeSettings { model: "other".to_owned(), ..base.clone() },
+        JudgeSettings { temperature: None, ..base.clone() },
+        JudgeSettings { max_tokens: Some(9), ..base.clone() },
+    ];
+    for settings in others {
+        let (transport, asked) = endpoint(|question, _| honest(question));
+        PairwiseJudge::with_transport(settings, transport).unwrap().judge(&pairs(&[[1, 2]])).unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 2);
+    }
+    // Retries and the like make no difference.
+    let (transport, asked) = endpoint(|question, _| honest(question));
+    let settings = JudgeSettings { retries: 9, concurrency: 1, ..base };
+    PairwiseJudge::with_transport(settings, transport).unwrap().judge(&pairs(&[[1, 2]])).unwrap();
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_key_stays_out_of_cache_and_notes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache.jsonl");
+    let (transport, _) = endpoint(|question, _| match numbers(question) {
+        [a, b] if a > b => says("Your key is s3cret.\nVerdict: A"),
+        _ => status(500, None),
+    });
+    let settings = JudgeSettings { cache: Some(path.clone()), ..settings() };
+    let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
+    let mut notes = Vec::new();
+    let mut observer = |event: &Event<'_>| {
+        if let Event::Note { text } = event {
+            notes.push((*text).to_owned());
+        }
+        Control::Continue
+    };
+    judge.judge_observed(&pairs(&[[2, 1]]), "judge", &mut observer).unwrap();
+    assert_eq!(notes, ["a request stays without an answer: status 500: not now, [key]"]);
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.contains("Your key is [key].") && !kept.contains("s3cret"), "{kept}");
+}
+
+#[test]
+fn requests_under_way_are_bounded() {
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (transport, _) = endpoint({
+        let most = Arc::clone(&most);
+        move |question, _| {
+            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+            under_way.fetch_sub(1, Ordering::SeqCst);
+            honest(question)
+        }
+    });
+    let mut judge = PairwiseJudge::with_transport(JudgeSettings { concurrency: 3, ..settings() }, transport).unwrap();
+    judge.judge(&pairs(&(0..20).map(|i| [i, i + 1]).collect::<Vec<_>>())).unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn the_additive_judge_grades_each_answer() {
+    let (transport, asked) = endpoint(|question, _| match between(question, "[Answer]\n", "\n[End of answer]") {
+        "9" => says("No score today."),
+        answer => says(&format!("Score: {answer}\nEvaluation evidence: as asked.")),
+    });
+    let mut judge = AdditiveJudge::with_transport(settings(), transport).unwrap();
+    let pairs = pairs(&[[5, 3], [0, 4], [2, 2], [9, 1], [7, 1]]);
+    let scores = judge.scores(&pairs, "judge", &mut Silent).unwrap();
+    let some = |a, b| [Some(a), Some(b)];
+    assert_eq!(scores, [some(5.0, 3.0), some(0.0, 4.0), some(2.0, 2.0), [None, Some(1.0)], [None, Some(1.0)]]);
+    assert_eq!(judge.judge(&pairs).unwrap(), [A, B, Verdict::Tie, Verdict::Failure, Verdict::Failure]);
+    // Equal answers to one question are one request, and the second call asked for nothing.
+    assert_eq!(asked.lock().unwrap().values().sum::<usize>(), 9);
+}
+
+#[test]
+fn a_reward_model_and_a_closure_judge() {
+    let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {
+        let score = |text: &str| text.parse().unwrap_or(f64::NAN);
+        Ok(pairs.iter().map(|p| PairScores::new(score(&p.responses[0]), score(&p.responses[1]))).collect())
+    };
+    let mut all = pairs(&[[2, 1], [1, 2], [3, 3]]);
+    all.push(Arc::new(Pair::from_text(PairId(9), "q", "none", "1")));
+    assert_eq!(RewardJudge(scorer).judge(&all).unwrap(), [A, B, Verdict::Tie, Verdict::Failure]);
+    let mut closure = |pairs: &[Arc<Pair>]| -> Result<Vec<Verdict>, Infallible> { Ok(vec![Verdict::Tie; pairs.len()]) };
+    assert_eq!(closure.judge_observed(&all, "judge", &mut Silent).unwrap(), [Verdict::Tie; 4]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the judge is: honest, partial to a place, silent or unreadable about some answers.
+    #[test]
+    fn swapped_pairs_mirror_the_verdicts(all in vec([0i32..6, 0i32..6], 1..10), turn in 0usize..10) {
+        let answer = |question: &str, _: usize| match numbers(question) {
+            [0, _] => says("Verdict: A"),
+            [_, 1] => says("Hm."),
+            [2, 3] => status(400, None),
+            _ => honest(question),
+        };
+        let verdicts = |pairs: &[Arc<Pair>]| judge(answer).0.judge(pairs);
+        let straight = pairs(&all);
+        let swapped: Vec<_> = straight.iter().map(|pair| Arc::new(Pair::clone(pair).swapped())).collect();
+        // All requests refused is an error, in either order.
+        match (verdicts(&straight), verdicts(&swapped)) {
+            (Ok(one), Ok(other)) => {
+                prop_assert_eq!(&one, &other.iter().map(|v| v.swapped()).collect::<Vec<_>>());
+                // Another order of the pairs is the same verdicts in that order.
+                let turn = turn % straight.len();
+                let (mut turned, mut expected) = (straight.clone(), one);
+                turned.rotate_left(turn);
+                expected.rotate_left(turn);
+                prop_assert_eq!(verdicts(&turned).unwrap(), expected);
+            }
+            (Err(one), Err(other)) => {
+                prop_assert!(matches!(one, EvalError::NoAnswers { .. }), "{}", one);
+                prop_assert!(matches!(other, EvalError::NoAnswers { .. }), "{}", other);
+            }
+            (one, other) => prop_assert!(false, "{:?} {:?}", one, other),
+        }
+    }
+}

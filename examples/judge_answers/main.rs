@@ -1,0 +1,223 @@
+//! Who answers better? Two files of answers to the same prompts, judged by a language model behind an OpenAI-compatible
+//! endpoint (OpenAI, vLLM, llama.cpp, Ollama, ...).
+//!
+//! ```sh
+//! cargo run --release --example judge_answers -- ppo.jsonl sft.jsonl \
+//!   --endpoint http://localhost:8000/v1 --judge-model llama-3-70b
+//! ```
+//!
+//! Each line of a file has `prompt` (a text, or messages) and `answer` or `response`. Rows are matched by `id` if all have
+//! one, else by prompt. Every answer of the judge is kept in a cache beside the first file as it comes: after Ctrl-C, an
+//! error or a kill, the same command goes on, and asks for nothing twice. The API key comes from the environment
+//! variable that `--api-key-env` names, and is written nowhere.
+
+mod answers;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use ser::Progress;
+use ser::core::{Judge, Pair, Verdict};
+use ser::eval::{
+    AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, comparison_table,
+};
+
+use answers::{Answers, matched};
+
+/// Judges two files of answers: wins, ties, losses and win rates
+#[derive(Parser)]
+struct Arguments {
+    /// JSON lines with `prompt` and `answer` or `response`: those whose wins are counted
+    answers: PathBuf,
+    /// The answers they are compared with
+    against: PathBuf,
+    /// Base of an OpenAI-compatible endpoint, as http://localhost:8000/v1
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// The judge's name at the endpoint
+    #[arg(long, value_name = "NAME")]
+    judge_model: String,
+    /// Environment variable that holds the API key
+    #[arg(long, value_name = "NAME")]
+    api_key_env: Option<String>,
+    /// How to judge
+    #[arg(long, value_enum, default_value_t = Way::Pairwise)]
+    judge: Way,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Writes each pair's verdict, a line of JSON per pair, in the order of the first file
+    #[arg(long, value_name = "FILE")]
+    verdicts: Option<PathBuf>,
+    /// Where the judge's answers are kept [default: judge_cache.jsonl beside the first file]
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Leaves out what only one of the files has
+    #[arg(long)]
+    common: bool,
+    /// Requests under way at once
+    #[arg(long, default_value_t = JudgeSettings::default().concurrency)]
+    concurrency: usize,
+    /// Seconds until a request counts as unanswered
+    #[arg(long, value_name = "SECONDS", default_value_t = JudgeSettings::default().timeout_seconds)]
+    timeout: f64,
+    /// Further tries of a request that failed
+    #[arg(long, default_value_t = JudgeSettings::default().retries)]
+    retries: u32,
+    /// Seconds before the first further try; they double
+    #[arg(long, value_name = "SECONDS", default_value_t = JudgeSettings::default().first_wait_seconds)]
+    first_wait: f64,
+    /// Sampling temperature, or `none` to send none
+    #[arg(long, default_value = "0", value_parser = or_none::<f64>)]
+    temperature: std::option::Option<f64>,
+    /// Most tokens of the judge's answer, or `none` to send none
+    #[arg(long, default_value = "512", value_parser = or_none::<u32>)]
+    max_tokens: std::option::Option<u32>,
+    /// Price of a million tokens sent, to tell what it cost
+    #[arg(long, value_name = "PRICE", requires = "completion_price")]
+    prompt_price: Option<f64>,
+    /// Price of a million tokens answered
+    #[arg(long, value_name = "PRICE", requires = "prompt_price")]
+    completion_price: Option<f64>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Way {
+    /// Which of two is better, asked in both orders; if they disagree it is a tie (the paper)
+    Pairwise,
+    /// A score from 0 to 5 for each answer (the authors' script)
+    Additive,
+}
+
+/// Clap takes a plain `Option` for a flag that may be absent; the fields of this parser have the name spelled out.
+fn or_none<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// The judge, its verdicts and what goes with them.
+struct Judged {
+    verdicts: Vec<Verdict>,
+    mean_scores: Option<[Option<f64>; 2]>,
+    usage: Usage,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if matches!(error.downcast_ref(), Some(EvalError::Stopped | EvalError::NoAnswers { .. })) {
+                eprintln!("The same command goes on from here.");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let prices = arguments
+        .prompt_price
+        .zip(arguments.completion_price)
+        .map(|(prompt, completion)| Prices { prompt_per_million: prompt, completion_per_million: completion });
+    let settings = JudgeSettings {
+        endpoint: arguments.endpoint,
+        model: arguments.judge_model,
+        api_key_env: arguments.api_key_env,
+        temperature: arguments.temperature,
+        max_tokens: arguments.max_tokens,
+        concurrency: arguments.concurrency,
+        timeout_seconds: arguments.timeout,
+        retries: arguments.retries,
+        first_wait_seconds: arguments.first_wait,
+        prices,
+        cache: Some(arguments.cache.unwrap_or_else(|| arguments.answers.with_file_name("judge_cache.jsonl"))),
+        ..JudgeSettings::default()
+    };
+    settings.check()?;
+    let (first, second) = (Answers::read(&arguments.answers)?, Answers::read(&arguments.against)?);
+    let (pairs, left_out) = matched(&first, &second, arguments.common)?;
+    if left_out > 0 {
+        eprintln!("{left_out} rows that only one file has are left out");
+    }
+    let way = if arguments.judge == Way::Pairwise { "pairwise" } else { "additive" };
+    let judge = format!("{way}, {}", settings.model);
+    let Judged { verdicts, mean_scores, usage } = match arguments.judge {
+        Way::Pairwise => pairwise(settings, &pairs)?,
+        Way::Additive => additive(settings, &pairs)?,
+    };
+    if let Some(path) = &arguments.verdicts {
+        let lines: String = pairs.iter().zip(&verdicts).map(|(pair, verdict)| line(pair, *verdict)).collect();
+        std::fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let [policy, against] = names(&arguments.answers, &arguments.against);
+    let bootstrap = Bootstrap { seed: arguments.seed, ..Bootstrap::default() };
+    let comparison = Comparison::measure(policy, against, judge, &pairs, &verdicts, &bootstrap)?;
+    let cost = prices.map(|prices| usage.cost(prices));
+    eprintln!("{}", said(&usage, cost));
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        let figures = serde_json::json!({
+            "comparison": comparison, "mean_scores": mean_scores, "usage": usage, "cost": cost,
+        });
+        writeln!(out, "{figures:#}")?;
+    } else {
+        write!(out, "{}", comparison_table(std::slice::from_ref(&comparison)))?;
+        if let Some([policy, against]) = mean_scores {
+            let score = |score: Option<f64>| score.map_or("none".to_owned(), |score| format!("{score:.2}"));
+            writeln!(out, "mean scores: {} and {}", score(policy), score(against))?;
+        }
+    }
+    Ok(())
+}
+
+fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
+    let mut judge = PairwiseJudge::new(settings)?;
+    let verdicts = judge.judge_observed(pairs, "judge", &mut progress()?)?;
+    Ok(Judged { verdicts, mean_scores: None, usage: judge.usage() })
+}
+
+fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
+    let mut judge = AdditiveJudge::new(settings)?;
+    let scores = judge.scores(pairs, "judge", &mut progress()?)?;
+    let mean = |side: usize| {
+        let read: Vec<f64> = scores.iter().filter_map(|both| both.get(side).copied().flatten()).collect();
+        (!read.is_empty()).then(|| read.iter().sum::<f64>() / read.len() as f64)
+    };
+    let mean_scores = Some([mean(0), mean(1)]);
+    let verdicts = scores.into_iter().map(AdditiveJudge::verdict).collect();
+    Ok(Judged { verdicts, mean_scores, usage: judge.usage() })
+}
+
+fn progress() -> anyhow::Result<Progress> {
+    Progress::with_ctrl_c().context("cannot listen for Ctrl-C")
+}
+
+fn line(pair: &Pair, verdict: Verdict) -> String {
+    format!("{}\n", serde_json::json!({"prompt": pair.prompt, "answers": pair.responses, "verdict": verdict}))
+}
+
+/// The files' names without their ends; the paths where those are the same.
+fn names(first: &Path, second: &Path) -> [String; 2] {
+    let stems = [first, second].map(|path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    if stems[0] == stems[1] { [first, second].map(|path| path.display().to_string()) } else { stems }
+}
+
+/// What asking took, in a line.
+fn said(usage: &Usage, cost: Option<f64>) -> String {
+    let Usage { answers, from_cache, retries, unanswered, unreadable, prompt_tokens, completion_tokens, .. } = usage;
+    let mut text = format!(
+        "{answers} answers, {from_cache} more from the cache, {retries} retries; {unanswered} requests unanswered, \
+         {unreadable} answers unreadable; {prompt_tokens} tokens sent, {completion_tokens} answered"
+    );
+    if let Some(cost) = cost {
+        text.push_str(&format!(", cost {cost:.4}"));
+    }
+    text
+}
