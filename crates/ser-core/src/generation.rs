@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Sampling {
     /// At most this many new tokens.
     pub max_new_tokens: usize,
+    /// No end token before so many new tokens; 0 means no such limit.
+    pub min_new_tokens: usize,
     /// Softmax temperature; 0 means greedy.
     pub temperature: f64,
     /// Only the k most probable tokens; 0 means all.
@@ -28,6 +30,7 @@ impl Default for Sampling {
     fn default() -> Self {
         Sampling {
             max_new_tokens: 256,
+            min_new_tokens: 0,
             temperature: 1.0,
             top_k: 0,
             top_p: 1.0,

@@ -156,6 +156,19 @@ pub trait Generator: Send {
 
     /// `sampling.samples_per_prompt` answers for each prompt, in the order of `prompts`.
     fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, Self::Error>;
+
+    /// [`generate`](Generator::generate), with progress in answers. An implementation that is slow reports as it goes, and
+    /// stops when told.
+    fn generate_observed(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Vec<Response>>, Self::Error> {
+        let _ = (stage, observer);
+        self.generate(prompts, sampling)
+    }
 }
 
 /// Says what answers are worth.

@@ -28,12 +28,12 @@ pub use plan::{plan_batches, plan_batches_by_length};
 pub use prompt_key::PromptKey;
 pub use read::{
     Layout, OnBadRow, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
-    html_to_text,
+    html_to_text, read_prompts,
 };
 pub use shuffle::ShuffledOrder;
 pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
-pub use tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse, train_tokenizer};
+pub use tokenizer::{IncrementalDecoder, PairTokenizer, TokenizedConversation, TokenizedResponse, train_tokenizer};
 pub use write::PreferenceWriter;

@@ -16,15 +16,17 @@ namespace {
 struct Kernel {
   decltype(&baseline::forward) forward;
   decltype(&baseline::backward) backward;
+  decltype(&baseline::decode) decode;
+  decltype(&baseline::few_rows) few_rows;
 };
 
 Kernel pick() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return {avx512::forward, avx512::backward};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::forward, avx2::backward};
+    return {avx512::forward, avx512::backward, avx512::decode, avx512::few_rows};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::forward, avx2::backward, avx2::decode, avx2::few_rows};
 #endif
-  return {baseline::forward, baseline::backward};
+  return {baseline::forward, baseline::backward, baseline::decode, baseline::few_rows};
 }
 
 const Kernel& kernel() {
@@ -99,6 +101,41 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& table,
                             double scale, int64_t window) {
   return PackedAttention::apply(q, k, v, table, scale, window);
+}
+
+at::Tensor decode_attention(const at::Tensor& q_, const at::Tensor& k, const at::Tensor& v, const int64_t* runs,
+                            const int64_t* ends, double scale) {
+  const auto q = q_.contiguous();
+  auto out = at::empty_like(q);
+  const auto shape = shape_of(q, k, scale, 0);
+  const auto* table = reinterpret_cast<const Run*>(runs);
+  const int64_t width = shape.heads * shape.dim;
+  const auto *queries = q.data_ptr<float>(), *keys = k.data_ptr<float>(), *values = v.data_ptr<float>();
+  auto* results = out.data_ptr<float>();
+  // A task for each row and key/value head; it writes heads of its own.
+  at::parallel_for(0, q.size(0) * shape.kv_heads, 1, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i++) {
+      const int64_t row = i / shape.kv_heads, first = row == 0 ? 0 : ends[row - 1];
+      kernel().decode(shape, table + first, ends[row] - first, i % shape.kv_heads, queries + row * width, keys, values,
+                      results + row * width);
+    }
+  });
+  return out;
+}
+
+at::Tensor few_rows_linear(const at::Tensor& x_, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto x = x_.contiguous();
+  const int64_t rows = x.size(0), depth = x.size(1), width = weight.size(0);
+  auto y = at::empty({rows, width}, x.options());
+  const auto *in = x.data_ptr<float>(), *w = weight.data_ptr<float>();
+  const auto* b = bias.defined() ? bias.data_ptr<float>() : nullptr;
+  auto* out = y.data_ptr<float>();
+  // A task of at least a few tens of microseconds, a multiple of three columns.
+  const int64_t grain = std::max<int64_t>(3, 131072 / std::max<int64_t>(1, depth) / 3 * 3);
+  at::parallel_for(0, (width + 2) / 3, grain / 3, [&](int64_t from, int64_t to) {
+    kernel().few_rows(rows, depth, from * 3, std::min(width, to * 3), width, in, w, b, out);
+  });
+  return y;
 }
 
 }  // namespace ser

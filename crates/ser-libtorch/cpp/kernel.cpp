@@ -156,7 +156,113 @@ inline int64_t lowest(const Shape& s, int64_t place) {
   return s.window > 0 && place >= s.window ? place - s.window + 1 : 0;
 }
 
+// sum_d a[d] b[d]
+inline float dot(const float* a, const float* b, int64_t dim) {
+  vec sum{};
+  int64_t d = 0;
+  for (; d + LANES <= dim; d += LANES) sum += load(a + d) * load(b + d);
+  float total = 0;
+  for (int l = 0; l < LANES; l++) total += sum[l];
+  for (; d < dim; d++) total += a[d] * b[d];
+  return total;
+}
+
+// to += factor * x
+inline void add_scaled(float* to, const float* x, float factor, int64_t dim) {
+  int64_t d = 0;
+  for (; d + LANES <= dim; d += LANES) store(to + d, load(to + d) + splat(factor) * load(x + d));
+  for (; d < dim; d++) to[d] += factor * x[d];
+}
+
+inline float sum_of(vec x) {
+  float total = 0;
+  for (int l = 0; l < LANES; l++) total += x[l];
+  return total;
+}
+
+// y[r, c] = x_r . w_c + bias_c for R rows and C columns. A row's sums do not depend on how many rows there are.
+template <int R, int C>
+inline void tile(int64_t depth, int64_t width, const float* x, const float* weight, const float* bias, float* y) {
+  vec acc[R][C] = {};
+  int64_t d = 0;
+  for (; d + LANES <= depth; d += LANES) {
+    vec w[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; c++) w[c] = load(weight + c * depth + d);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      const vec v = load(x + r * depth + d);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; c++) acc[r][c] += v * w[c];
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) {
+      float total = sum_of(acc[r][c]);
+      for (int64_t i = d; i < depth; i++) total += x[r * depth + i] * weight[c * depth + i];
+      y[r * width + c] = bias ? total + bias[c] : total;
+    }
+}
+
+template <int C>
+inline void columns(int64_t rows, int64_t depth, int64_t width, const float* x, const float* weight, const float* bias,
+                    float* y) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) tile<4, C>(depth, width, x + r * depth, weight, bias, y + r * width);
+  for (; r + 2 <= rows; r += 2) tile<2, C>(depth, width, x + r * depth, weight, bias, y + r * width);
+  for (; r < rows; r++) tile<1, C>(depth, width, x + r * depth, weight, bias, y + r * width);
+}
+
 }  // namespace
+
+// The weights are read once, as they lie, while the few rows stay in the nearest cache: what bounds it is memory.
+void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x, const float* weight,
+              const float* bias, float* y) {
+  int64_t c = from;
+  for (; c + 3 <= to; c += 3) columns<3>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
+  for (; c < to; c++) columns<1>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
+}
+
+void decode(const Shape& shape, const Run* runs, int64_t count, int64_t kv_head, const float* q, const float* k,
+            const float* v, float* out) {
+  const int64_t D = shape.dim, group = shape.heads / shape.kv_heads, stride = shape.kv_heads * D;
+  int64_t keys = 0;
+  for (int64_t r = 0; r < count; r++) keys += runs[r].length;
+  const int64_t padded = round_up(keys, LANES);
+  float* scores = scratch.take(4, group * padded);
+  const float* queries = q + kv_head * group * D;
+  float* results = out + kv_head * group * D;
+  int64_t j = 0;
+  for (int64_t r = 0; r < count; r++) {
+    const float* key = k + runs[r].start * stride + kv_head * D;
+    for (int64_t i = 0; i < runs[r].length; i++, j++, key += stride)
+      for (int64_t g = 0; g < group; g++) scores[g * padded + j] = dot(queries + g * D, key, D);
+  }
+  for (int64_t g = 0; g < group; g++) {
+    float* s = scores + g * padded;
+    float top = -std::numeric_limits<float>::infinity();
+    for (int64_t i = 0; i < keys; i++) top = std::max(top, s[i]);
+    top *= shape.scale;
+    for (int64_t i = keys; i < padded; i++) s[i] = -std::numeric_limits<float>::infinity();
+    vec total{};
+    for (int64_t i = 0; i < padded; i += LANES) {
+      const vec p = exponential(load(s + i) * splat(shape.scale) - splat(top));
+      store(s + i, p);
+      total += p;
+    }
+    float sum = 0;
+    for (int l = 0; l < LANES; l++) sum += total[l];
+    const float inverse = 1.0f / sum;
+    for (int64_t i = 0; i < padded; i += LANES) store(s + i, load(s + i) * splat(inverse));
+    std::memset(results + g * D, 0, D * sizeof(float));
+  }
+  j = 0;
+  for (int64_t r = 0; r < count; r++) {
+    const float* value = v + runs[r].start * stride + kv_head * D;
+    for (int64_t i = 0; i < runs[r].length; i++, j++, value += stride)
+      for (int64_t g = 0; g < group; g++) add_scaled(results + g * D, value, scores[g * padded + j], D);
+  }
+}
 
 void forward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
              const float* v, float* out, float* lse) {

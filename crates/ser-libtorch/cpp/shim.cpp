@@ -67,6 +67,16 @@ char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tens
   return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
 }
 
+char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const int64_t* runs, const int64_t* ends,
+                           double scale, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::decode_attention(*q, *k, *v, runs, ends, scale)); });
+}
+
+// bias may be null.
+char* ser_few_rows_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::few_rows_linear(*x, *weight, bias ? *bias : at::Tensor())); });
+}
+
 // x with entries dropped with probability p and the rest scaled up, drawn from a generator of its own.
 char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {

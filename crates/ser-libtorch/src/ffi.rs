@@ -20,6 +20,21 @@ unsafe extern "C" {
         window: i64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn ser_decode_attention(
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        runs: *const i64,
+        ends: *const i64,
+        scale: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_few_rows_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn ser_dropout(x: *const C_tensor, p: f64, seed: u64, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn ser_fill_uniform(x: *const C_tensor, low: f64, high: f64, seed: u64) -> *mut c_char;
     pub(crate) fn ser_fill_normal(x: *const C_tensor, mean: f64, std: f64, seed: u64) -> *mut c_char;

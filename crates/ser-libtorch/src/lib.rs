@@ -3,6 +3,7 @@
 mod adamw;
 mod attention;
 mod cuda;
+mod decode;
 mod error;
 mod ffi;
 mod mapped;
@@ -11,6 +12,7 @@ mod random;
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use cuda::{free_memory, load_cuda};
+pub use decode::{Run, decode_attention, few_rows_linear};
 pub use error::Error;
 pub use mapped::MappedFile;
 pub use random::{dropout, fill_normal, fill_uniform};

@@ -6,7 +6,7 @@ use ser_core::{FitSummary, Observer, Preference};
 use ser_data::{PairTokenizer, TextSettings, train_tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::{CausalExample, CausalModel, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, TrainingSettings};
+use crate::{CausalExample, CausalLm, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, TrainingSettings};
 
 /// How a base model is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub fn make_base<'a>(
             examples.push(CausalExample { tokens: text.tokens, prompt: text.prompt_len });
         }
     }
-    let mut model = CausalModel::fresh(config, seed, device)?;
+    let mut model = CausalLm::fresh(config, tokenizer, seed, device)?;
     let summary = model.fit(&examples, &settings.training, seed, "teach the base model its language", observer)?;
     model.save(folder)?;
     Ok(summary)

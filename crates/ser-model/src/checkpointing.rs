@@ -40,15 +40,15 @@ impl<'a> Tape<'a> {
         if !checkpointing {
             return Ok(Tape { hidden: network.forward(batch, rows, dropout)?, kept: None });
         }
-        let pass = Pass { adapter: network.adapters.active(), dropout };
+        let pass = Pass { adapter: network.adapters.active(), dropout, decoding: false };
         let way = network.way(batch, rows)?;
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
-            let mut x = network.embed(batch)?;
+            let mut x = network.embed(&batch.tokens)?;
             for i in 0..network.layers.len() {
                 // The seeds as they stand before the layer draws.
                 inputs.push((x.shallow_clone(), dropout.cloned()));
-                x = network.layer(i, &x, batch, &way, pass)?;
+                x = network.layer(i, &x, &mut &*batch, &way, pass)?;
             }
             let hidden = network.last_norm(&x)?;
             Ok((inputs, x, hidden))
@@ -71,13 +71,14 @@ impl Kept<'_> {
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.inputs.len();
-            let pass = Pass { adapter, dropout: seeds.as_ref() };
+            let pass = Pass { adapter, dropout: seeds.as_ref(), decoding: false };
             // Below the first layer there is nothing to train but the embedding.
             let further = i > 0 || network.embedding_is_trained();
-            gradient = self.through(&input, further, &gradient, |x| network.layer(i, x, batch, &self.way, pass))?;
+            gradient =
+                self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, &self.way, pass))?;
         }
         if network.embedding_is_trained() {
-            push(&network.embed(batch)?, &gradient)?;
+            push(&network.embed(&batch.tokens)?, &gradient)?;
         }
         Ok(())
     }

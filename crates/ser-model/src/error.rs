@@ -210,6 +210,29 @@ pub enum ModelError {
         /// The pair's place in the batch.
         pair: usize,
     },
+    /// An empty prompt, and no token that begins a text.
+    #[error("a prompt has no tokens, and neither config.json nor the tokenizer names a bos token; give it some text")]
+    EmptyPrompt,
+    /// A prompt that fills the model's positions.
+    #[error(
+        "prompt {prompt} (from 0) has {tokens} tokens and leaves no room for an answer in {limit} positions; shorten it or leave it out"
+    )]
+    LongPrompt {
+        /// Its place among the prompts, from 0.
+        prompt: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The longest text.
+        limit: usize,
+    },
+    /// The model's logits are no numbers.
+    #[error(
+        "the logits after prompt {prompt} (from 0) hold no finite number; the weights are damaged, or the precision is too low"
+    )]
+    NoToken {
+        /// The prompt's place, from 0.
+        prompt: usize,
+    },
     /// There is nothing to train on.
     #[error("nothing to train on: {0}")]
     NoData(&'static str),

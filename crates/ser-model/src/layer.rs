@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::lora::{Linear, Pass};
-use crate::packed::PackedBatch;
+use crate::network::{Attention, Rows};
 use crate::rope::Rotation;
 use crate::source::TensorSource;
 use crate::{ModelError, NetworkConfig};
@@ -120,11 +120,11 @@ impl Layer {
         norms
     }
 
-    /// One layer over packed rows. With `last`, keys and values are computed for all rows, the rest for those alone.
+    /// One layer. With `last`, keys and values are computed for all rows, the rest for those alone.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        batch: &PackedBatch,
+        attention: &mut dyn Attention,
         last: Option<&Tensor>,
         rotation: &Rotation,
         config: &NetworkConfig,
@@ -139,18 +139,19 @@ impl Layer {
         };
         let k = rotation.turn(&split(self.k.forward(&normed, pass)?, kv_heads, &self.k_norm)?)?;
         let v = self.v.forward(&normed, pass)?.f_view([-1, kv_heads, dim])?;
-        let (residual, q, segments) = match last {
+        let (residual, q) = match last {
             None => {
                 let q = rotation.turn(&split(self.q.forward(&normed, pass)?, heads, &self.q_norm)?)?;
-                (x.shallow_clone(), q, &batch.segments)
+                (x.shallow_clone(), q)
             }
             Some(rows) => {
                 let asking = normed.f_index_select(0, rows)?;
                 let q = split(self.q.forward(&asking, pass)?, heads, &self.q_norm)?;
-                (x.f_index_select(0, rows)?, rotation.select(rows)?.turn(&q)?, &batch.last_segments)
+                (x.f_index_select(0, rows)?, rotation.select(rows)?.turn(&q)?)
             }
         };
-        let attended = crate::attention::attend(&q, &k, &v, segments, self.window)?;
+        let asking = if last.is_some() { Rows::Last } else { Rows::All };
+        let attended = attention.attend(&q, &k, &v, asking, self.window)?;
         let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, pass)?)?;
         let normed = rms_norm(&x, &self.post_norm, eps)?;
         let gated = self.gate.forward(&normed, pass)?.f_silu()?.f_mul(&self.up.forward(&normed, pass)?)?;

@@ -6,6 +6,7 @@ use crate::adapters::Adapters;
 use crate::layer::{Layer, rms_norm};
 use crate::lora::Pass;
 use crate::packed::PackedBatch;
+use crate::product::few_rows;
 use crate::rope::Rotation;
 use crate::seeds::Seeds;
 use crate::source::TensorSource;
@@ -18,6 +19,38 @@ pub(crate) enum Rows {
     All,
     /// Each text's last token: [texts, hidden]. The last layer then computes nothing for the others but keys and values.
     Last,
+}
+
+/// How the rows of one forward pass see each other, and rows before them. Called once per layer, the first one first.
+pub(crate) trait Attention {
+    /// q: [rows, heads, dim], or the last rows alone if those are `asking`; k, v: [rows, kv_heads, dim]; result as q. Of
+    /// its text, a place sees itself and the `window` - 1 places before it.
+    fn attend(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        asking: Rows,
+        window: Option<i64>,
+    ) -> Result<Tensor, ModelError>;
+}
+
+/// Within the texts of a packed batch.
+impl Attention for &PackedBatch {
+    fn attend(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        asking: Rows,
+        window: Option<i64>,
+    ) -> Result<Tensor, ModelError> {
+        let segments = match asking {
+            Rows::All => &self.segments,
+            Rows::Last => &self.last_segments,
+        };
+        crate::attention::attend(q, k, v, segments, window)
+    }
 }
 
 /// What every layer needs of a batch, once per device that layers lie on.
@@ -49,6 +82,18 @@ pub(crate) struct Network {
     lm_head: Option<Tensor>,
 }
 
+impl Way {
+    /// The way of rows at some of its own rows.
+    pub(crate) fn at(&self, index: &Tensor) -> Result<Self, ModelError> {
+        let mut places = Vec::with_capacity(self.places.len());
+        for place in &self.places {
+            let rotation = place.rotation.select(&index.f_to_device(place.device)?)?;
+            places.push(Place { device: place.device, rotation, last: None });
+        }
+        Ok(Way { places })
+    }
+}
+
 impl Network {
     pub(crate) fn new(
         config: NetworkConfig,
@@ -73,36 +118,48 @@ impl Network {
         rows: Rows,
         dropout: Option<&Seeds>,
     ) -> Result<Tensor, ModelError> {
-        let way = self.way(batch, rows)?;
-        let pass = Pass { adapter: self.adapters.active(), dropout };
-        let mut x = self.embed(batch)?;
+        let pass = Pass { adapter: self.adapters.active(), dropout, decoding: false };
+        self.run(&batch.tokens, &self.way(batch, rows)?, &mut &*batch, pass)
+    }
+
+    /// The same with rows of tokens from anywhere.
+    pub(crate) fn run(
+        &self,
+        tokens: &Tensor,
+        way: &Way,
+        attention: &mut dyn Attention,
+        pass: Pass<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let mut x = self.embed(tokens)?;
         for i in 0..self.layers.len() {
-            x = self.layer(i, &x, batch, &way, pass)?;
+            x = self.layer(i, &x, attention, way, pass)?;
         }
         self.last_norm(&x)
     }
 
     /// What every layer needs of a batch.
     pub(crate) fn way(&self, batch: &PackedBatch, rows: Rows) -> Result<Way, ModelError> {
+        self.way_of(&batch.positions, &batch.lengths, (rows == Rows::Last).then_some(batch.last_rows.as_slice()))
+    }
+
+    /// What every layer needs of rows at `positions` in texts of `lengths` tokens, of which only `last` leave.
+    pub(crate) fn way_of(&self, positions: &[i64], lengths: &[i64], last: Option<&[i64]>) -> Result<Way, ModelError> {
         let mut way = Way { places: Vec::new() };
         for layer in &self.layers {
             let device = layer.device();
             if way.places.iter().any(|place| place.device == device) {
                 continue;
             }
-            let rotation = Rotation::new(&self.config, &batch.positions, &batch.lengths, self.kind, device)?;
-            let last = match rows {
-                Rows::All => None,
-                Rows::Last => Some(Tensor::f_from_slice(&batch.last_rows)?.f_to_device(device)?),
-            };
+            let rotation = Rotation::new(&self.config, positions, lengths, self.kind, device)?;
+            let last = last.map(|rows| Tensor::f_from_slice(rows)?.f_to_device(device)).transpose()?;
             way.places.push(Place { device, rotation, last });
         }
         Ok(way)
     }
 
-    /// [rows, hidden]
-    pub(crate) fn embed(&self, batch: &PackedBatch) -> Result<Tensor, ModelError> {
-        Ok(Tensor::f_embedding(&self.embedding, &batch.tokens, -1, false, false)?)
+    /// [rows] -> [rows, hidden]
+    pub(crate) fn embed(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?)
     }
 
     /// Layer `i`; the last one leaves out the rows that are not wanted.
@@ -110,7 +167,7 @@ impl Network {
         &self,
         i: usize,
         x: &Tensor,
-        batch: &PackedBatch,
+        attention: &mut dyn Attention,
         way: &Way,
         pass: Pass<'_>,
     ) -> Result<Tensor, ModelError> {
@@ -119,7 +176,7 @@ impl Network {
         let Some(place) = way.places.iter().find(|place| place.device == layer.device()) else { return unchanged() };
         let last = place.last.as_ref().filter(|_| i + 1 == self.layers.len());
         // From one GPU to the next, where the layers are spread; else nothing happens.
-        layer.forward(&x.f_to_device(place.device)?, batch, last, &place.rotation, &self.config, pass)
+        layer.forward(&x.f_to_device(place.device)?, attention, last, &place.rotation, &self.config, pass)
     }
 
     pub(crate) fn last_norm(&self, x: &Tensor) -> Result<Tensor, ModelError> {
@@ -134,6 +191,11 @@ impl Network {
     /// Next-token logits of hidden rows: [rows, hidden] -> [rows, vocab].
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(hidden.f_linear(self.lm_head.as_ref().unwrap_or(&self.embedding), None::<&Tensor>)?)
+    }
+
+    /// The same for the few rows of a decoding step.
+    pub(crate) fn next_logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        few_rows(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)
     }
 
     /// All of the network's own tensors under Hugging Face's names.

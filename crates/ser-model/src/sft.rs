@@ -1,20 +1,15 @@
 //! Full-weight causal language modelling: how the built-in corpus gets its base model.
 
-use std::path::Path;
-
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use ser_core::{Control, Event, FitSummary, Observer};
 use tch::{Kind, Reduction, Tensor};
 
-use crate::network::{Network, Rows};
+use crate::network::Rows;
 use crate::optimizer::Optimizer;
 use crate::packed::PackedBatch;
-use crate::seeds::Seeds;
-use crate::source::Fresh;
-use crate::writer::{save, write_json};
-use crate::{Device, ModelError, NetworkConfig, TrainingSettings};
+use crate::{CausalLm, ModelError, TrainingSettings};
 
 /// A text and how many of its tokens, from the start, carry no loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +20,7 @@ pub struct CausalExample {
     pub prompt: usize,
 }
 
-/// A decoder with a language-model head, all of whose weights are trained.
-pub struct CausalModel {
-    network: Network,
-}
-
-impl CausalModel {
-    /// A fresh network.
-    pub fn fresh(config: NetworkConfig, seed: u64, device: Device) -> Result<Self, ModelError> {
-        let mut source = Fresh { std: config.initializer_range, seeds: Seeds::new(seed), device: device.0 };
-        let network = Network::new(config, &mut source, true, Kind::Float, device.0)?;
-        Ok(CausalModel { network })
-    }
-
+impl CausalLm {
     /// Trains on the tokens after each prompt, mean over the tokens of a batch. Reports loss,
     /// mean_token_accuracy, num_tokens, grad_norm, learning_rate, epoch (TRL's names).
     pub fn fit(
@@ -153,15 +136,6 @@ impl CausalModel {
             count += tokens;
         }
         Ok(sum / count)
-    }
-
-    /// Writes `config.json` and `model.safetensors`, which transformers loads; the tokenizer's files are the caller's.
-    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
-        std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
-        let tensors: Vec<(String, Tensor)> =
-            self.network.tensors().into_iter().map(|(name, tensor)| (name, tensor.shallow_clone())).collect();
-        save(&folder.join("model.safetensors"), &tensors)?;
-        write_json(&folder.join("config.json"), &self.network.config.to_json())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files to labelled pairs.
+//! Files to labelled pairs, or to prompts alone.
 
 mod files;
 mod layouts;
@@ -6,6 +6,7 @@ mod open;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
 mod preference_file;
+mod prompts;
 mod row_problem;
 mod rows;
 mod settings;
@@ -15,5 +16,6 @@ pub use files::data_files;
 pub(crate) use files::{all_shards, is_data_file, one_split};
 pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;
+pub use prompts::read_prompts;
 pub use row_problem::RowProblem;
 pub use settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};

@@ -2,9 +2,11 @@
 
 mod chat_template;
 mod folder;
+mod incremental;
 mod pair_tokenizer;
 mod python_json;
 mod train;
 
+pub use incremental::IncrementalDecoder;
 pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse};
 pub use train::train_tokenizer;

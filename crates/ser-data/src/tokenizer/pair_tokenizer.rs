@@ -235,17 +235,22 @@ impl PairTokenizer {
     /// A conversation under the raw template ([`DataError::NoRawText`]), or one that the chat template refuses.
     pub fn encode_prompt(&self, prompt: &[Message]) -> Result<Vec<u32>, DataError> {
         match self.settings.template {
-            TemplateKind::Raw => self.encode(&raw_prompt(prompt)?, true),
-            TemplateKind::Script => {
-                let mut tokens = self.encode(&script_prompt(prompt), true)?;
-                // A tokenizer that ends every text itself must not end the prompt.
-                if self.eos_id.is_some() && tokens.last().copied() == self.eos_id {
-                    tokens.pop();
-                }
-                Ok(tokens)
-            }
+            TemplateKind::Raw => self.encode_open(&raw_prompt(prompt)?),
+            TemplateKind::Script => self.encode_open(&script_prompt(prompt)),
             TemplateKind::Chat => self.encode(&self.chat(prompt, true, &|| "a prompt".to_string())?, false),
         }
+    }
+
+    /// A text that something follows: a tokenizer that ends every text itself must not end this one.
+    fn encode_open(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let mut tokens = self.encode(text, true)?;
+        if self.eos_id.is_some()
+            && tokens.last().copied() == self.eos_id
+            && self.encode(text, false)?.last().copied() != self.eos_id
+        {
+            tokens.pop();
+        }
+        Ok(tokens)
     }
 
     /// A prompt and one response tokenized together, for training on the response.

@@ -1,0 +1,145 @@
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, ffi};
+
+/// Consecutive slots of a key/value cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Run {
+    /// The first slot.
+    pub start: i64,
+    /// How many.
+    pub length: i64,
+}
+
+/// Attention of a decoding step on the CPU in f32: one query per row, each against cached keys of its own choice.
+///
+/// q: [rows, heads, dim]; k, v: [slots, kv_heads, dim], contiguous, heads a multiple of kv_heads; result as q, scaled by
+/// 1/sqrt(dim) before the softmax. Row i sees the slots of the runs from `ends[i - 1]` (0 for the first) up to
+/// `ends[i]`, at least one. Rows may share runs. A row's result does not depend on the others. No gradients.
+pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: &[i64]) -> Result<Tensor, Error> {
+    let bad = |problem: String| Err(Error::Argument { function: "decode_attention", problem });
+    let (Ok((rows, heads, dim)), Ok((slots, kv_heads, key_dim))) = (q.size3(), k.size3()) else {
+        return bad(format!("q and k have three dimensions, not {:?} and {:?}", q.size(), k.size()));
+    };
+    if v.size() != k.size() || dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 {
+        return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
+    }
+    for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
+        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
+            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
+        }
+    }
+    if !(k.is_contiguous() && v.is_contiguous()) {
+        return bad("k and v must be contiguous".into());
+    }
+    let mut first = 0;
+    for (row, &end) in ends.iter().enumerate() {
+        if end <= first || end > runs.len() as i64 {
+            return bad(format!("the runs of row {row} are {first} up to {end} of {}", runs.len()));
+        }
+        first = end;
+    }
+    if ends.len() as i64 != rows {
+        return bad(format!("{rows} rows of q and runs of {} rows", ends.len()));
+    }
+    let inside =
+        |run: &Run| run.start >= 0 && run.length >= 1 && run.length <= slots && run.start <= slots - run.length;
+    if let Some(run) = runs.iter().find(|run| !inside(run)) {
+        return bad(format!("{run:?} is not inside {slots} slots"));
+    }
+    let scale = 1.0 / (dim as f64).sqrt();
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes, as many ends as rows, and runs
+    // inside the slots: checked above. `Run` is two i64 in C's layout.
+    ffi::produced(|out| unsafe {
+        ffi::ser_decode_attention(q.as_ptr(), k.as_ptr(), v.as_ptr(), runs.as_ptr().cast(), ends.as_ptr(), scale, out)
+    })
+}
+
+/// x W^T + bias on the CPU in f32, for few rows, as a decoding step has them: faster there than libtorch's product, and
+/// a row's result is the same to the last bit whatever rows stand beside it.
+///
+/// x: [rows, depth]; weight: [width, depth], contiguous; bias: [width]; result [rows, width]. No gradients.
+pub fn few_rows_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, Error> {
+    let bad = |problem: String| Err(Error::Argument { function: "few_rows_linear", problem });
+    let (Ok((_, depth)), Ok((width, weight_depth))) = (x.size2(), weight.size2()) else {
+        return bad(format!("x and weight have two dimensions, not {:?} and {:?}", x.size(), weight.size()));
+    };
+    if depth != weight_depth || bias.is_some_and(|b| b.size() != [width]) {
+        return bad(format!("x {:?}, weight {:?} and bias do not go together", x.size(), weight.size()));
+    }
+    for (name, tensor) in [("x", Some(x)), ("weight", Some(weight)), ("bias", bias)] {
+        let Some(tensor) = tensor else { continue };
+        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
+            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
+        }
+        if name != "x" && !tensor.is_contiguous() {
+            return bad(format!("{name} must be contiguous"));
+        }
+    }
+    let bias = bias.map_or(std::ptr::null(), Tensor::as_ptr);
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above; bias may be null.
+    ffi::produced(|out| unsafe { ffi::ser_few_rows_linear(x.as_ptr(), weight.as_ptr(), bias.cast(), out) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_equal_libtorchs_product_and_do_not_depend_on_each_other() {
+        tch::manual_seed(8);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        for (rows, depth, width) in [(1, 256, 512), (8, 64, 50), (7, 37, 3001), (3, 5, 2), (13, 16, 1), (2, 100, 4)] {
+            let (x, weight, bias) = (random(&[rows, depth]), random(&[width, depth]), random(&[width]));
+            for bias in [None, Some(&bias)] {
+                let ours = few_rows_linear(&x, &weight, bias).unwrap();
+                let gap = (&ours - x.linear(&weight, bias)).abs().max().double_value(&[]);
+                assert!(gap < 1e-4, "{rows} x {depth} x {width}: {gap}");
+                let last = few_rows_linear(&x.narrow(0, rows - 1, 1), &weight, bias).unwrap();
+                assert_eq!(last, ours.narrow(0, rows - 1, 1));
+            }
+        }
+        assert!(few_rows_linear(&random(&[2, 3]), &random(&[4, 5]), None).is_err());
+        assert!(few_rows_linear(&random(&[2, 3]), &random(&[3, 4]).transpose(0, 1), None).is_err());
+    }
+
+    #[test]
+    fn equals_a_plain_softmax_over_the_slots_named() {
+        tch::manual_seed(5);
+        for (heads, kv_heads, dim) in [(4, 2, 32), (3, 3, 8), (8, 1, 20), (2, 1, 64), (6, 2, 10)] {
+            let random = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+            let (q, k, v) = (random([3, heads, dim]), random([90, kv_heads, dim]), random([90, kv_heads, dim]));
+            let run = |start, length| Run { start, length };
+            let runs = [run(0, 40), run(50, 7), run(0, 40), run(89, 1), run(60, 3)];
+            let ends = [2, 4, 5];
+            let ours = decode_attention(&q, &k, &v, &runs, &ends).unwrap();
+            let mut from = 0;
+            for (row, &end) in ends.iter().enumerate() {
+                let slots: Vec<i64> =
+                    runs[from..end as usize].iter().flat_map(|r| r.start..r.start + r.length).collect();
+                from = end as usize;
+                let pick = |x: &Tensor| {
+                    let x = x.index_select(0, &Tensor::from_slice(&slots));
+                    x.repeat_interleave_self_int(heads / kv_heads, 1, None).transpose(0, 1)
+                };
+                let query = q.get(row as i64).unsqueeze(1);
+                let p = (query.matmul(&pick(&k).transpose(1, 2)) / (dim as f64).sqrt()).softmax(-1, Kind::Float);
+                let want = p.matmul(&pick(&v)).squeeze_dim(1);
+                let gap = (ours.get(row as i64) - want).abs().max().double_value(&[]);
+                assert!(gap < 1e-5, "row {row} differs by {gap} at heads {heads} dim {dim}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let q = Tensor::ones([2, 1, 8], (Kind::Float, Device::Cpu));
+        let refused = |runs: &[Run], ends: &[i64]| decode_attention(&q, &q, &q, runs, ends).unwrap_err().to_string();
+        let run = |start, length| Run { start, length };
+        assert!(refused(&[run(0, 1), run(1, 2)], &[1, 2]).contains("not inside 2 slots"));
+        assert!(refused(&[run(0, 1), run(i64::MAX, 2)], &[1, 2]).contains("not inside"));
+        assert!(refused(&[run(0, 1)], &[1, 1]).contains("row 1"));
+        assert!(refused(&[run(0, 1)], &[1]).contains("2 rows"));
+    }
+}

@@ -1,0 +1,204 @@
+//! The causal language model: a decoder with its LM head and its tokenizer.
+
+use std::path::Path;
+
+use ser_core::Message;
+use ser_data::{PairTokenizer, TextSettings};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::layer_map::LayerMap;
+use crate::network::{Network, Rows};
+use crate::packed::PackedBatch;
+use crate::peft::load_adapter;
+use crate::seeds::Seeds;
+use crate::source::{Checkpoint, Fresh, FreshAdapter};
+use crate::weights::Weights;
+use crate::writer::{save, write_json};
+use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
+
+/// How a causal language model is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CausalLmSettings {
+    /// How prompts and answers become texts and tokens.
+    pub text: TextSettings,
+    /// Numbers the network computes in.
+    pub precision: Precision,
+    /// Tokens in one forward over whole texts: prompts, or texts to be evaluated.
+    pub token_budget: usize,
+    /// Answers in the making at one time.
+    pub batch_answers: usize,
+}
+
+impl Default for CausalLmSettings {
+    fn default() -> Self {
+        CausalLmSettings {
+            text: TextSettings::default(),
+            precision: Precision::default(),
+            token_budget: 2048,
+            batch_answers: 64,
+        }
+    }
+}
+
+impl CausalLmSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.text.check()?;
+        for (name, value) in [("token_budget", self.token_budget), ("batch_answers", self.batch_answers)] {
+            if value == 0 {
+                return Err(ModelError::Setting { name, value: "0".into(), expected: "it must be at least 1" });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A decoder with a language-model head, the tokenizer of its folder and, where wanted, a LoRA adapter.
+pub struct CausalLm {
+    pub(crate) network: Network,
+    pub(crate) tokenizer: PairTokenizer,
+    pub(crate) settings: CausalLmSettings,
+    /// Every id that ends an answer: those of config.json, generation_config.json and the tokenizer.
+    pub(crate) stop_ids: Vec<u32>,
+}
+
+impl CausalLm {
+    /// Loads a Hugging Face folder. The head is `lm_head.weight`, or the embedding where config.json ties them.
+    pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
+        settings.check()?;
+        let config = NetworkConfig::from_folder(folder)?;
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
+        let mut stop_ids = generation_eos(&folder.join("generation_config.json"))?;
+        let weights = Weights::from_folder(folder)?;
+        let kind = settings.precision.kind();
+        check_vocabulary(folder, &tokenizer, &config)?;
+        let map = LayerMap::new(&config, kind, device)?;
+        let device = map.first();
+        let network = Network::new(config, &mut Checkpoint::new(&weights, kind, map), true, kind, device)?;
+        add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
+        Ok(CausalLm { network, tokenizer, settings: settings.clone(), stop_ids })
+    }
+
+    /// A fresh network in f32, to be trained from nothing.
+    pub fn fresh(
+        config: NetworkConfig,
+        tokenizer: PairTokenizer,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let mut source = Fresh { std: config.initializer_range, seeds: Seeds::new(seed), device: device.0 };
+        let network = Network::new(config, &mut source, true, Kind::Float, device.0)?;
+        let settings = CausalLmSettings { text: tokenizer.settings().clone(), ..CausalLmSettings::default() };
+        let mut stop_ids = Vec::new();
+        add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
+        Ok(CausalLm { network, tokenizer, settings, stop_ids })
+    }
+
+    /// Adds a fresh adapter under a name, which changes nothing before it is trained; it becomes the active one.
+    pub fn add_adapter(&mut self, name: &str, settings: &LoraSettings, seed: u64) -> Result<(), ModelError> {
+        let device = self.network.device;
+        self.network.add_adapter(name, settings, &mut FreshAdapter { seeds: &Seeds::new(seed), device })
+    }
+
+    /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
+    pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
+        let active = self.network.adapters.active();
+        if load_adapter(folder, &mut self.network, name)?.is_some() {
+            self.network.remove_last_adapter(active);
+            let problem = "it holds a score head: it is a reward model's adapter, not a language model's".to_owned();
+            return Err(ModelError::Adapter { path: folder.to_owned(), problem });
+        }
+        Ok(())
+    }
+
+    /// The network's shape.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.network.config
+    }
+
+    /// The tokenizer of its folder.
+    pub fn tokenizer(&self) -> &PairTokenizer {
+        &self.tokenizer
+    }
+
+    /// Every token id that ends an answer.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// The tokens of a prompt, as training on answers sees them; the token that begins a text where there are none.
+    pub fn tokenize_prompt(&self, prompt: &[Message]) -> Result<Vec<u32>, ModelError> {
+        let tokens = self.tokenizer.encode_prompt(prompt)?;
+        if !tokens.is_empty() {
+            return Ok(tokens);
+        }
+        let bos = self.network.config.bos_token_id.and_then(|id| u32::try_from(id).ok()).or(self.tokenizer.bos_id());
+        bos.map(|id| vec![id]).ok_or(ModelError::EmptyPrompt)
+    }
+
+    /// Next-token logits [tokens, vocab] of single texts, one after the other: row t says what follows token t.
+    pub(crate) fn logits(&self, texts: &[&[u32]], dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
+        let batch = PackedBatch::of_texts(texts, &self.network.config, self.network.device)?;
+        self.network.logits(&self.network.forward(&batch, Rows::All, dropout)?)
+    }
+
+    /// log p of each token given those before it, from the second on: one list per text, in f32 arithmetic.
+    pub fn log_probs(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f64>>, ModelError> {
+        let mut all = Vec::with_capacity(texts.len());
+        for &text in texts {
+            let targets: Vec<i64> = text.iter().skip(1).map(|&id| i64::from(id)).collect();
+            let values = tch::no_grad(|| -> Result<Vec<f32>, ModelError> {
+                let logits = self.logits(&[text], None)?.f_narrow(0, 0, targets.len() as i64)?;
+                let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?.f_unsqueeze(1)?;
+                let chosen = logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, &targets, false)?;
+                Ok(Vec::try_from(&chosen.f_view([-1])?)?)
+            })?;
+            all.push(values.into_iter().map(f64::from).collect());
+        }
+        Ok(all)
+    }
+
+    /// Writes `config.json` and `model.safetensors`, which transformers loads; the tokenizer's files are the caller's.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
+        let tensors: Vec<(String, Tensor)> =
+            self.network.tensors().into_iter().map(|(name, tensor)| (name, tensor.shallow_clone())).collect();
+        save(&folder.join("model.safetensors"), &tensors)?;
+        write_json(&folder.join("config.json"), &self.network.config.to_json())
+    }
+}
+
+/// Every token of the tokenizer has an embedding.
+fn check_vocabulary(folder: &Path, tokenizer: &PairTokenizer, config: &NetworkConfig) -> Result<(), ModelError> {
+    if tokenizer.vocab_size() as i64 <= config.vocab_size {
+        return Ok(());
+    }
+    let (path, tokenizer) = (folder.to_owned(), tokenizer.vocab_size());
+    Err(ModelError::Vocabulary { path, tokenizer, network: config.vocab_size })
+}
+
+/// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.
+fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ModelError::file(path, error)),
+    };
+    let file: serde_json::Value = serde_json::from_str(&text).map_err(|e| ModelError::json(path, e))?;
+    let ids = match file.get("eos_token_id") {
+        Some(serde_json::Value::Array(ids)) => ids.iter().collect(),
+        Some(id) => vec![id],
+        None => Vec::new(),
+    };
+    Ok(ids.into_iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect())
+}
+
+/// Adds the ids that config.json and the tokenizer name, each once, in order.
+fn add_stop_ids(ids: &mut Vec<u32>, config: &NetworkConfig, tokenizer: &PairTokenizer) {
+    ids.extend(config.eos_token_ids.iter().filter_map(|&id| u32::try_from(id).ok()));
+    ids.extend(tokenizer.eos_id());
+    ids.sort_unstable();
+    ids.dedup();
+}

@@ -1,0 +1,258 @@
+//! The batch: prompts come in, answers grow by a token a step, and leave when they end.
+
+use std::collections::HashMap;
+
+use ser_core::{Control, Event, Sampling};
+use tch::{Kind, Tensor};
+
+use super::answer::Answer;
+use super::cache::{Decoding, Filling, KvCache, PAGE, Sight, slot};
+use super::sampler::{Sampler, is_plain_greedy, log_prob};
+use super::{GenerateOptions, SampledAnswer, TextPiece, occurrences};
+use crate::layer::Layer;
+use crate::lora::Pass;
+use crate::network::{Rows, Way};
+use crate::packed::PackedBatch;
+use crate::{CausalLm, ModelError};
+
+/// A prompt whose keys and values are in the cache.
+struct Prompt {
+    pages: Vec<usize>,
+    tokens: usize,
+    /// How many of its answers are in the making.
+    answers: usize,
+}
+
+/// An answer in the making.
+struct Row {
+    prompt: usize,
+    sample: usize,
+    /// Pages of its own tokens.
+    pages: Vec<usize>,
+    /// Its own tokens in the cache: all but the last one chosen.
+    cached: usize,
+    /// The token chosen last.
+    last: u32,
+    sampler: Sampler,
+    answer: Answer,
+}
+
+pub(super) struct Engine<'a, 'o> {
+    model: &'a CausalLm,
+    prompts: &'a [Vec<u32>],
+    occurrences: Vec<u64>,
+    sampling: &'a Sampling,
+    options: GenerateOptions<'o>,
+    cache: KvCache,
+    /// The windows that layers have, each once.
+    windows: Vec<Option<i64>>,
+    /// The way of all positions that can come.
+    way: Way,
+    limit: usize,
+    /// The next prompt to come in.
+    next: usize,
+    active: HashMap<usize, Prompt>,
+    rows: Vec<Row>,
+    answers: Vec<Vec<Option<SampledAnswer>>>,
+    done: u64,
+}
+
+impl<'a, 'o> Engine<'a, 'o> {
+    pub(super) fn new(
+        model: &'a CausalLm,
+        prompts: &'a [Vec<u32>],
+        sampling: &'a Sampling,
+        options: GenerateOptions<'o>,
+    ) -> Result<Self, ModelError> {
+        let network = &model.network;
+        let limit = model.generation_limit();
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let positions: Vec<i64> = (0..longest.saturating_add(sampling.max_new_tokens).min(limit) as i64).collect();
+        let mut windows: Vec<Option<i64>> = (0..network.layers.len()).map(|i| network.config.window(i)).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        Ok(Engine {
+            model,
+            prompts,
+            occurrences: occurrences(prompts),
+            sampling,
+            options,
+            cache: KvCache::new(&network.config, network.kind, network.layers.iter().map(Layer::device))?,
+            windows,
+            way: network.way_of(&positions, &[], None)?,
+            limit,
+            next: 0,
+            active: HashMap::new(),
+            rows: Vec::new(),
+            answers: vec![vec![None; sampling.samples_per_prompt]; prompts.len()],
+            done: 0,
+        })
+    }
+
+    /// Until every answer has ended.
+    pub(super) fn run(mut self) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
+        let stage = self.options.stage;
+        let total = (self.prompts.len() * self.sampling.samples_per_prompt) as u64;
+        let started = Event::Started { stage, total: Some(total), unit: "answers" };
+        if self.options.observer.observe(&started) == Control::Stop {
+            return Err(ModelError::Stopped(stage.to_owned()));
+        }
+        loop {
+            self.admit()?;
+            if self.rows.is_empty() {
+                break;
+            }
+            self.step()?;
+            if self.options.observer.observe(&Event::Advanced { stage, done: self.done }) == Control::Stop {
+                return Err(ModelError::Stopped(format!("{stage}, answer {} of {total}", self.done)));
+            }
+        }
+        let _ = self.options.observer.observe(&Event::Finished { stage });
+        Ok(self.answers.into_iter().map(|samples| samples.into_iter().flatten().collect()).collect())
+    }
+
+    /// Lets prompts in while there is room; for few at a time the way through the network would not pay.
+    fn admit(&mut self) -> Result<(), ModelError> {
+        let most = self.model.settings.batch_answers;
+        while self.next < self.prompts.len() && self.rows.len() <= most - most.div_ceil(4) {
+            let first = self.next;
+            let (mut tokens, mut answers) = (0, self.rows.len());
+            for prompt in self.prompts.get(first..).unwrap_or_default() {
+                tokens += prompt.len();
+                answers += self.sampling.samples_per_prompt;
+                let fits = tokens <= self.model.settings.token_budget && answers <= most;
+                if self.next > first && !fits {
+                    break;
+                }
+                self.next += 1;
+            }
+            self.fill(first, self.next)?;
+        }
+        Ok(())
+    }
+
+    /// Computes the prompts `first..end` in one forward and chooses the first tokens of their answers.
+    fn fill(&mut self, first: usize, end: usize) -> Result<(), ModelError> {
+        let network = &self.model.network;
+        let prompts: Vec<&[u32]> = self.prompts.iter().take(end).skip(first).map(Vec::as_slice).collect();
+        let batch = PackedBatch::of_texts(&prompts, &network.config, network.device)?;
+        let mut slots = Vec::with_capacity(batch.positions.len());
+        for (prompt, tokens) in (first..).zip(&prompts) {
+            let pages = self.cache.take(tokens.len())?;
+            slots.extend((0..tokens.len()).map(|token| slot(&pages, token)));
+            let answers = self.sampling.samples_per_prompt;
+            self.active.insert(prompt, Prompt { pages, tokens: tokens.len(), answers });
+        }
+        let slots = Tensor::f_from_slice(&slots)?.f_to_device(network.device)?;
+        let mut attention = Filling { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
+        let pass = Pass { adapter: network.adapters.active(), dropout: None, decoding: false };
+        let hidden = network.run(&batch.tokens, &network.way(&batch, Rows::Last)?, &mut attention, pass)?;
+        let logits = network.next_logits(&hidden)?;
+        let mut rows = Vec::new();
+        let mut sources = Vec::new();
+        for ((prompt, tokens), source) in (first..).zip(&prompts).zip(0..) {
+            let before = self.occurrences.get(prompt).copied().unwrap_or(0);
+            for sample in 0..self.sampling.samples_per_prompt {
+                let sampler = Sampler::new(self.sampling, tokens, before, sample as u64);
+                let answer = Answer::new(tokens, self.model.strips_space());
+                rows.push(Row { prompt, sample, pages: Vec::new(), cached: 0, last: 0, sampler, answer });
+                sources.push(source);
+            }
+        }
+        self.choose(&logits, rows, &sources)
+    }
+
+    /// One token for every row.
+    fn step(&mut self) -> Result<(), ModelError> {
+        let network = &self.model.network;
+        let (mut tokens, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sights: Vec<_> = self.windows.iter().map(|&window| (window, Sight::default())).collect();
+        for row in &mut self.rows {
+            let Some(prompt) = self.active.get(&row.prompt) else { continue };
+            if row.cached % PAGE == 0 {
+                row.pages.extend(self.cache.take(1)?);
+            }
+            tokens.push(i64::from(row.last));
+            positions.push((prompt.tokens + row.cached) as i64);
+            slots.push(slot(&row.pages, row.cached));
+            row.cached += 1;
+            let parts = [(prompt.pages.as_slice(), prompt.tokens), (row.pages.as_slice(), row.cached)];
+            sights.iter_mut().for_each(|(window, sight)| sight.push(&parts, *window));
+        }
+        let place = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
+        let way = self.way.at(&place(&positions)?)?;
+        let mut attention = Decoding::new(&mut self.cache, &slots, sights)?;
+        let pass = Pass { adapter: network.adapters.active(), dropout: None, decoding: true };
+        let hidden = network.run(&place(&tokens)?, &way, &mut attention, pass)?;
+        let logits = network.next_logits(&hidden)?;
+        let rows = std::mem::take(&mut self.rows);
+        let sources: Vec<usize> = (0..rows.len()).collect();
+        self.choose(&logits, rows, &sources)
+    }
+
+    /// Chooses a token for each of `rows` from its row of `logits`, keeps those that go on, and lets the others out.
+    fn choose(&mut self, logits: &Tensor, rows: Vec<Row>, sources: &[usize]) -> Result<(), ModelError> {
+        let (sampling, stop_ids) = (self.sampling, &self.model.stop_ids);
+        let (_, vocab) = logits.size2()?;
+        let plain = is_plain_greedy(sampling) && !self.options.log_probs;
+        let best = if plain { Vec::<i64>::try_from(&logits.f_argmax(-1, false)?)? } else { Vec::new() };
+        let values = if plain { Vec::new() } else { floats(logits)? };
+        let mut scratch = Vec::new();
+        for (mut row, &source) in rows.into_iter().zip(sources) {
+            let from = source * vocab as usize;
+            let raw = values.get(from..from + vocab as usize).unwrap_or_default();
+            let token = if plain {
+                best.get(source).and_then(|&id| u32::try_from(id).ok())
+            } else {
+                scratch.clear();
+                scratch.extend_from_slice(raw);
+                row.sampler.choose(&mut scratch, sampling, row.answer.tokens.len(), stop_ids)
+            };
+            let Some(token) = token else { return Err(ModelError::NoToken { prompt: row.prompt }) };
+            if self.options.log_probs {
+                row.answer.log_probs.push(log_prob(raw, token));
+            }
+            row.last = token;
+            let ended = row.answer.push(token, sampling, stop_ids, &self.model.tokenizer)?;
+            let full = self.prompts.get(row.prompt).map_or(0, Vec::len) + row.answer.tokens.len() >= self.limit;
+            let ended = ended || full;
+            if ended {
+                row.answer.close(sampling, &self.model.tokenizer)?;
+            }
+            if let Some(on_text) = &mut self.options.on_text {
+                let text = row.answer.news(&sampling.stop, ended);
+                if ended || !text.is_empty() {
+                    on_text(TextPiece { prompt: row.prompt, sample: row.sample, text, last: ended });
+                }
+            }
+            if ended {
+                self.leave(row);
+            } else {
+                self.rows.push(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an answer that has ended and gives its pages back; the prompt's too, with the last of its answers.
+    fn leave(&mut self, row: Row) {
+        self.cache.give(&row.pages);
+        if let Some(prompt) = self.active.get_mut(&row.prompt) {
+            prompt.answers -= 1;
+            if prompt.answers == 0 {
+                self.cache.give(&prompt.pages);
+                self.active.remove(&row.prompt);
+            }
+        }
+        let (response, log_probs) = row.answer.into_response();
+        if let Some(place) = self.answers.get_mut(row.prompt).and_then(|samples| samples.get_mut(row.sample)) {
+            *place = Some(SampledAnswer { response, log_probs });
+        }
+        self.done += 1;
+    }
+}
+
+/// All entries in f32, row by row.
+fn floats(x: &Tensor) -> Result<Vec<f32>, ModelError> {
+    Ok(Vec::try_from(&x.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?)?)
+}
