@@ -150,7 +150,11 @@ pub(crate) struct SavedAdapter {
 
 impl SavedAdapter {
     pub(crate) fn open(folder: &Path, device: Device) -> Result<Self, ModelError> {
-        let weights = Weights::from_file(&folder.join(WEIGHTS))?;
+        let (path, pickle) = (folder.join(WEIGHTS), folder.join("adapter_model.bin"));
+        if !path.exists() && pickle.exists() {
+            return Err(ModelError::Pickled { path: pickle });
+        }
+        let weights = Weights::from_file(&path)?;
         let unused = weights.names().map(str::to_owned).collect();
         Ok(SavedAdapter { weights, unused, device })
     }

@@ -151,6 +151,9 @@ fn adapters() {
     })
     .unwrap();
     assert!(text.contains("has no place in this network"), "{text}");
+    let text =
+        with(&|f| fs::rename(f.join("adapter_model.safetensors"), f.join("adapter_model.bin")).unwrap()).unwrap();
+    assert!(text.contains("adapter_model.bin: pickled weights are not read"), "{text}");
     let text = with(&|f| fs::remove_file(f.join("adapter_model.safetensors")).unwrap()).unwrap();
     assert!(text.contains("adapter_model.safetensors: no such file"), "{text}");
 }
