@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use ser::LoopSettings;
 use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, SplitSettings, TextSettings};
-use ser::model::{BaseSettings, DeviceChoice, LoraSettings, Precision, RewardModelSettings, TrainingSettings};
+use ser::model::{
+    BaseSettings, CausalLmSettings, DeviceChoice, LoraSettings, Precision, RewardModelSettings, TrainingSettings,
+};
+use ser::{LoopSettings, PoolSampling};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     /// The loop.
     #[serde(rename = "loop")]
     pub(crate) evolution: LoopSettings,
+    /// A pool out of prompts alone.
+    pub(crate) prompts: Prompts,
     /// The built-in corpus, where no data is given.
     pub(crate) corpus: CorpusSettings,
     /// Its base model.
@@ -54,6 +58,18 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
     /// Threads of libtorch on the CPU; all cores if 0.
     pub(crate) threads: usize,
+}
+
+/// Prompts that a generator answers twice each, for the pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Prompts {
+    /// The prompts: JSON lines with `prompt`, or a prompt a line.
+    pub(crate) file: Option<PathBuf>,
+    /// Folder of the language model that answers; the base model if not given.
+    pub(crate) generator: Option<PathBuf>,
+    /// How it is asked.
+    pub(crate) answers: PoolSampling,
 }
 
 /// How the network computes.
@@ -153,7 +169,12 @@ impl Flags {
             config.run.model = Some(fetched(model)?);
         }
         // One seed for all, unless a file gives a part its own.
-        for seed in [&mut config.split.seed, &mut config.evolution.seed, &mut config.corpus.seed] {
+        for seed in [
+            &mut config.split.seed,
+            &mut config.evolution.seed,
+            &mut config.corpus.seed,
+            &mut config.prompts.answers.sampling.seed,
+        ] {
             if *seed == 0 {
                 *seed = config.run.seed;
             }
@@ -164,6 +185,7 @@ impl Flags {
 
 impl Config {
     /// The parts of it that a reward model is made with.
+    #[allow(dead_code, reason = "not every example has a reward model")]
     pub(crate) fn reward_model(&self) -> RewardModelSettings {
         RewardModelSettings {
             lora: self.lora.clone(),
@@ -172,6 +194,17 @@ impl Config {
             precision: self.model.precision,
             token_budget: self.model.token_budget,
             init_seed: self.run.seed,
+        }
+    }
+
+    /// The parts of it that a language model is loaded with.
+    #[allow(dead_code, reason = "not every example has a language model")]
+    pub(crate) fn causal_lm(&self) -> CausalLmSettings {
+        CausalLmSettings {
+            text: self.text.clone(),
+            precision: self.model.precision,
+            token_budget: self.model.token_budget,
+            ..CausalLmSettings::default()
         }
     }
 }

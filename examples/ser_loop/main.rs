@@ -17,12 +17,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ser::core::{FitSummary, Observer};
+use ser::core::{FitSummary, Message, Observer};
 use ser::data::corpus::generate;
-use ser::model::{Device, RewardModel, make_base};
-use ser::{MetricsLog, Observers, Prepared, Progress, RunFolder, SelfEvolution, prepare, prepare_files};
+use ser::data::read_prompts;
+use ser::model::{CausalLm, Device, RewardModel, make_base};
+use ser::{
+    MetricsLog, Observers, Prepared, Progress, RunFolder, SelfEvolution, SerData, prepare, prepare_files, sample_pool,
+};
 
-use config::{Config, Flags};
+use config::{Config, Flags, fetched};
 
 /// What the built-in corpus does differently from the paper.
 const DEMO: &str = include_str!("demo.toml");
@@ -36,6 +39,10 @@ struct Arguments {
     /// Goes on with the run in that folder
     #[arg(long)]
     resume: bool,
+    /// Prompts for the pool, each answered twice by the base model: JSON lines with `prompt`, or a prompt a line. All pairs
+    /// of --data for the reward model are then labelled ones, unless split.labelled says otherwise
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
     /// Held-out preferences to measure accuracy on; a part of --data if not given
     #[arg(long)]
     test_data: Option<PathBuf>,
@@ -55,7 +62,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let from_files = arguments.flags.data.is_some() || !arguments.flags.config.is_empty();
-    let config = arguments.flags.load(if from_files { "" } else { DEMO })?;
+    let mut config = arguments.flags.load(match (from_files, &arguments.prompts) {
+        (true, Some(_)) => "split = { labelled = 1.0 }",
+        (true, None) => "",
+        (false, _) => DEMO,
+    })?;
+    config.prompts.file = arguments.prompts.or(config.prompts.file);
+    let prompts = config.prompts.file.as_ref().map(read_prompts).transpose()?.unwrap_or_default();
     let (device, why) = Device::choose(config.model.device)?;
     ser::model::set_threads(config.run.threads);
     eprintln!("{why}");
@@ -70,22 +83,26 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.evolution.check()?;
     config.reward_model().check()?;
     config.base.training.check()?;
+    config.prompts.answers.check()?;
     let test_data = arguments.test_data.or_else(|| config.run.test_data.clone());
     match &config.run.data {
         Some(data) => {
             let Some(folder) = &config.run.model else {
                 anyhow::bail!("--data needs --model FOLDER with config.json, tokenizer.json and *.safetensors");
             };
-            let prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
+            let mut prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
             let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
             let mut run = RunFolder::open(&out, arguments.resume)?;
+            let mut observers = Observers::new();
+            observers.push(progress);
+            fill_pool(&config, &prompts, folder, &mut prepared.data, &mut run, device, &mut observers)?;
             let title = format!("SER on {}", name(data));
-            evolve(&config, &title, &mut model, prepared, &mut run, progress)
+            evolve(&config, &title, &mut model, prepared, &mut run, observers)
         }
         None => {
             let corpus = generate(&config.corpus)?;
             let texts: Vec<String> = corpus.texts().map(str::to_owned).collect();
-            let prepared = prepare(corpus.train.preferences, Some(corpus.test.preferences), &config.split)?;
+            let mut prepared = prepare(corpus.train.preferences, Some(corpus.test.preferences), &config.split)?;
             let mut run = RunFolder::open(&out, arguments.resume)?;
             let mut observers = Observers::new();
             observers.push(progress);
@@ -94,6 +111,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 None => base(&config, &texts, &prepared, &mut run, device, &mut observers)?,
             };
             let mut model = RewardModel::from_folder(&folder, &config.reward_model(), device)?;
+            fill_pool(&config, &prompts, &folder, &mut prepared.data, &mut run, device, &mut observers)?;
             evolve(&config, "SER on the built-in corpus", &mut model, prepared, &mut run, observers)
         }
     }
@@ -116,6 +134,26 @@ fn base(
         Ok(make_base(folder, texts, &prepared.sft, &config.text, &config.base, seed, device, observer)?)
     })?;
     Ok(run.stage_path("base"))
+}
+
+/// Adds two sampled answers for each prompt to the pool.
+fn fill_pool(
+    config: &Config,
+    prompts: &[Vec<Message>],
+    base: &Path,
+    data: &mut SerData,
+    run: &mut RunFolder,
+    device: Device,
+    observers: &mut Observers<'_>,
+) -> anyhow::Result<()> {
+    if prompts.is_empty() {
+        return Ok(());
+    }
+    let folder = fetched(config.prompts.generator.as_deref().unwrap_or(base))?;
+    let make = || CausalLm::from_folder(&folder, &config.causal_lm(), device);
+    let pool = sample_pool(make, prompts, &config.prompts.answers, data.free_id(), run, observers)?;
+    data.add_to_pool(pool);
+    Ok(())
 }
 
 /// The loop, its table and where its report is.

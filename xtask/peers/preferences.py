@@ -23,7 +23,7 @@ def whole(row):
 
 
 def main():
-    """Writes the first pairs of a file whose two texts fit a length limit, as whole texts."""
+    """Writes the first pairs of a file whose two texts fit a length limit, as whole texts, or their prompts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--pairs", type=int, required=True)
@@ -31,6 +31,7 @@ def main():
     # One token less than the 512 of the measurements: some append an end token.
     parser.add_argument("--max-length", type=int, default=511)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--prompts", action="store_true", help="write what comes before the last answer, as `prompt`")
     args = parser.parse_args()
 
     tokenizer = Tokenizer.from_file(f"{args.tokenizer}/tokenizer.json")
@@ -44,6 +45,9 @@ def main():
         raise SystemExit(f"{args.data} holds {len(kept)} pairs that fit, fewer than the {args.pairs} asked for")
     with open(args.out, "w", encoding="utf-8") as out:
         for row in kept:
+            if args.prompts:
+                before, mark, _ = row["chosen"].rpartition("\n\nAssistant:")
+                row = {"prompt": before + mark}
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -49,6 +49,35 @@ enum Job {
     ScoreTiny,
     /// Scoring, 512 wide, 8 layers
     ScoreSmall,
+    /// Greedy generation, batches of 8, 64 new tokens, 256 wide, 4 layers: transformers
+    GenerateTiny,
+    /// Generation, 512 wide, 8 layers
+    GenerateSmall,
+}
+
+/// What a job counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    PairsPerSecond,
+    TokensPerSecond,
+}
+
+impl Unit {
+    /// The field of the JSON lines that programs print.
+    fn field(self) -> &'static str {
+        match self {
+            Unit::PairsPerSecond => "pairs_per_s",
+            Unit::TokensPerSecond => "tokens_per_s",
+        }
+    }
+
+    /// For the table.
+    fn words(self) -> &'static str {
+        match self {
+            Unit::PairsPerSecond => "pairs/s",
+            Unit::TokensPerSecond => "tokens/s",
+        }
+    }
 }
 
 /// What a job is made of.
@@ -58,19 +87,25 @@ struct Plan {
     script: &'static str,
     example: &'static str,
     pairs: u32,
+    unit: Unit,
 }
 
 impl Job {
     fn plan(self) -> Plan {
-        let (name, size, script, example, pairs) = match self {
-            Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train_reward", 240),
-            Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train_reward", 120),
-            Job::ScoreTiny => ("score-tiny", "tiny", "hf_score.py", "score_pairs", 1000),
-            Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score_pairs", 400),
+        let (name, size, script, example, pairs, unit) = match self {
+            Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train_reward", 240, Unit::PairsPerSecond),
+            Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train_reward", 120, Unit::PairsPerSecond),
+            Job::ScoreTiny => ("score-tiny", "tiny", "hf_score.py", "score_pairs", 1000, Unit::PairsPerSecond),
+            Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score_pairs", 400, Unit::PairsPerSecond),
+            Job::GenerateTiny => ("generate-tiny", "tiny", "hf_generate.py", "generate", 64, Unit::TokensPerSecond),
+            Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
         };
-        Plan { name, size, script, example, pairs }
+        Plan { name, size, script, example, pairs, unit }
     }
 }
+
+/// The flags of the example `generate` in a measurement.
+const GENERATION: [&str; 7] = ["--greedy", "--batch", "8", "--max-new-tokens", "64", "--min-new-tokens", "64"];
 
 /// Measures the jobs asked for and prints the table.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -92,7 +127,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for job in jobs {
         let plan = job.plan();
         let model = environment.model(&data, plan.size)?;
-        let pairs = environment.pairs(&data, options.pairs.unwrap_or(plan.pairs), &model)?;
+        let count = options.pairs.unwrap_or(plan.pairs);
+        let pairs = environment.pairs(&data, count, &model, plan.unit == Unit::TokensPerSecond)?;
         let found = compare(workspace, &environment, &plan, &model, &pairs, options)?;
         comparisons.extend(found);
         environment.save(&table::to_json(&comparisons))?;
@@ -117,7 +153,7 @@ fn compare(
         peer.arg("--model").arg(model).arg("--data").arg(pairs).args(["--threads", &threads]);
         peer.env("OMP_NUM_THREADS", &threads);
         let said = output(peer)?;
-        let peers = figures(&said.0);
+        let peers = figures(&said.0, plan.unit);
         if peers.is_empty() {
             bail!("{} printed no figure; it said:\n{}", plan.script, said.1);
         }
@@ -126,22 +162,30 @@ fn compare(
         // pairs, at most 512 tokens.
         let mut ours = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
         ours.args([plan.example, "--", "--timing", "--template", "raw", "--threads", &threads]);
-        ours.arg("--model").arg(model).arg("--data").arg(pairs);
+        ours.arg("--model").arg(model);
+        if plan.example == "generate" {
+            // As many new tokens as hf_generate.py makes, and as many answers at a time.
+            ours.arg("--prompts").arg(pairs).args(GENERATION);
+        } else {
+            ours.arg("--data").arg(pairs);
+        }
         if plan.example == "train_reward" {
             ours.arg("--out").arg(environment.fresh_folder("adapter")?);
         }
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(workspace).apply(&mut ours)?;
         let said = output(ours)?;
-        let Some((_, our_figure)) = figures(&said.1).pop() else {
+        let Some((_, our_figure)) = figures(&said.1, plan.unit).pop() else {
             bail!("{} --timing printed no figure; it said:\n{}", plan.example, said.1);
         };
 
         for (name, figure) in peers {
-            eprintln!("{} round {round}: {name} {figure:.1} pairs/s, ours {our_figure:.1}", plan.name);
+            let unit = plan.unit.words();
+            eprintln!("{} round {round}: {name} {figure:.1} {unit}, ours {our_figure:.1}", plan.name);
+            let rounds = vec![(figure, our_figure)];
             match comparisons.iter_mut().find(|comparison| comparison.peer == name) {
-                Some(comparison) => comparison.rounds.push((figure, our_figure)),
-                None => comparisons.push(Comparison { job: plan.name, peer: name, rounds: vec![(figure, our_figure)] }),
+                Some(comparison) => comparison.rounds.extend(rounds),
+                None => comparisons.push(Comparison { job: plan.name, peer: name, unit, rounds }),
             }
         }
     }
@@ -160,13 +204,13 @@ fn output(mut command: Command) -> Result<(String, String)> {
     Ok((String::from_utf8_lossy(&output.stdout).into_owned(), stderr))
 }
 
-/// The JSON lines with a `pairs_per_s`: who, and how many.
-fn figures(text: &str) -> Vec<(String, f64)> {
+/// The JSON lines with a figure of this unit: who, and how many.
+fn figures(text: &str, unit: Unit) -> Vec<(String, f64)> {
     text.lines()
         .filter_map(|line| {
             let value: Value = serde_json::from_str(line).ok()?;
             let name = value.get("peer").and_then(Value::as_str).unwrap_or("ours").to_owned();
-            Some((name, value.get("pairs_per_s")?.as_f64()?))
+            Some((name, value.get(unit.field())?.as_f64()?))
         })
         .collect()
 }
@@ -178,6 +222,7 @@ mod tests {
     #[test]
     fn figures_are_found_among_other_lines() {
         let text = "loading\n{\"peer\": \"a\", \"pairs_per_s\": 2.5}\n{\"other\": 1}\n{\"pairs_per_s\": 7}\n";
-        assert_eq!(figures(text), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
+        assert_eq!(figures(text, Unit::PairsPerSecond), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
+        assert!(figures(text, Unit::TokensPerSecond).is_empty());
     }
 }

@@ -60,10 +60,12 @@ impl Environment {
     }
 
     /// A file of the first `count` pairs of `data` that fit the length limit, so that both sides do the same work:
-    /// they differ in what they do about longer ones.
-    pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path) -> Result<PathBuf> {
-        let file = self.place(data)?.join(format!("{count}.jsonl"));
+    /// they differ in what they do about longer ones. With `prompts`, of their prompts alone.
+    pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path, prompts: bool) -> Result<PathBuf> {
+        let name = if prompts { format!("{count}-prompts.jsonl") } else { format!("{count}.jsonl") };
+        let file = self.place(data)?.join(name);
         let mut cut = self.python("preferences.py");
+        cut.args(prompts.then_some("--prompts"));
         cut.arg("--data").arg(data).args(["--pairs", &count.to_string(), "--out"]).arg(&file);
         cut.arg("--tokenizer").arg(model);
         run(cut)?;

@@ -12,7 +12,9 @@ pub(super) struct Comparison {
     pub(super) job: &'static str,
     /// The peer's name.
     pub(super) peer: String,
-    /// Pairs per second of each round, the peer's and ours.
+    /// What the figures count: `pairs/s`.
+    pub(super) unit: &'static str,
+    /// The figures of each round, the peer's and ours.
     pub(super) rounds: Vec<(f64, f64)>,
 }
 
@@ -44,8 +46,8 @@ impl Comparison {
 /// The table as Markdown, the machine above it.
 pub(super) fn to_markdown(comparisons: &[Comparison]) -> String {
     let mut text = format!(
-        "\n{}\n\n| job | peer | peer, pairs/s | ours, pairs/s | ratio, median | min | max |\n\
-         |---|---|---:|---:|---:|---:|---:|\n",
+        "\n{}\n\n| job | peer | unit | peer's | ours | ratio, median | min | max |\n\
+         |---|---|---|---:|---:|---:|---:|---:|\n",
         machine()
     );
     for comparison in comparisons {
@@ -53,8 +55,15 @@ pub(super) fn to_markdown(comparisons: &[Comparison]) -> String {
         let ours = Spread::of(comparison.rounds.iter().map(|(_, ours)| *ours));
         let ratio = comparison.ratios();
         text.push_str(&format!(
-            "| {} | {} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} |\n",
-            comparison.job, comparison.peer, peer.median, ours.median, ratio.median, ratio.min, ratio.max
+            "| {} | {} | {} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} |\n",
+            comparison.job,
+            comparison.peer,
+            comparison.unit,
+            peer.median,
+            ours.median,
+            ratio.median,
+            ratio.min,
+            ratio.max
         ));
     }
     text
@@ -69,6 +78,7 @@ pub(super) fn to_json(comparisons: &[Comparison]) -> Value {
             json!({
                 "job": comparison.job,
                 "peer": comparison.peer,
+                "unit": comparison.unit,
                 "rounds": comparison.rounds.iter().map(|(peer, ours)| json!({"peer": peer, "ours": ours})).collect::<Vec<_>>(),
                 "ratio": {"median": ratio.median, "min": ratio.min, "max": ratio.max},
             })
@@ -105,9 +115,11 @@ mod tests {
     #[test]
     fn the_spread_of_ratios() {
         let rounds = vec![(2.0, 6.0), (1.0, 2.0), (2.0, 8.0)];
-        let comparison = Comparison { job: "reward-tiny", peer: "peer".into(), rounds };
+        let comparison = Comparison { job: "reward-tiny", peer: "peer".into(), unit: "pairs/s", rounds };
         assert_eq!(comparison.ratios(), Spread { median: 3.0, min: 2.0, max: 4.0 });
         assert_eq!(Spread::of([1.0, 2.0].into_iter()).median, 1.5);
-        assert!(to_markdown(&[comparison]).contains("| reward-tiny | peer | 2.0 | 6.0 | 3.00 | 2.00 | 4.00 |"));
+        assert!(
+            to_markdown(&[comparison]).contains("| reward-tiny | peer | pairs/s | 2.0 | 6.0 | 3.00 | 2.00 | 4.00 |")
+        );
     }
 }

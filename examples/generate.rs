@@ -1,0 +1,184 @@
+//! Answers prompts with a causal language model: the text alone on stdout, as it comes where that is a terminal.
+//!
+//! ```sh
+//! cargo run --release --features libtorch --example generate -- --model llama-3-8b --prompt "Why is the sky blue?"
+//! ```
+//!
+//! With `--prompts` it answers a file of prompts, a line of JSON for each answer: `{"prompt": …, "response": …}`.
+
+mod config;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use ser::Progress;
+use ser::core::{Control, Event, Message, Observer, Sampling};
+use ser::data::read_prompts;
+use ser::model::{CausalLm, CausalLmSettings, Device, GenerateOptions, SampledAnswer, TextPiece};
+
+use config::{Flags, fetched};
+
+/// Answers prompts with a causal language model
+#[derive(Parser)]
+struct Arguments {
+    /// The prompt; an empty one with --template raw begins a text from nothing
+    #[arg(long, conflicts_with = "prompts", required_unless_present = "prompts")]
+    prompt: Option<String>,
+    /// File of prompts: JSON lines with `prompt`, or a prompt a line
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Adapter folder in PEFT's layout
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Always the most probable token; the same as --temperature 0
+    #[arg(long, conflicts_with = "temperature")]
+    greedy: bool,
+    /// At most so many tokens
+    #[arg(long, default_value_t = 256)]
+    max_new_tokens: usize,
+    /// No end before so many tokens
+    #[arg(long, default_value_t = 0)]
+    min_new_tokens: usize,
+    /// Softmax temperature
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Only the k most probable tokens; 0 means all
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Only the most probable tokens whose mass reaches this share
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Makes tokens that were there before less probable; 1 means no difference
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// A text that ends an answer and is no part of it; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Answers for each prompt; several are parted by an empty line
+    #[arg(long, default_value_t = 1)]
+    samples: usize,
+    /// Answers in the making at one time
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Prints tokens per second, tokenization included, after a first batch that is not counted, as a line of JSON on stderr
+    #[arg(long)]
+    timing: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // Nothing is put around a prompt unless asked for.
+    let config = arguments.flags.load("text = { template = \"raw\", append_eos = false }")?;
+    let Some(folder) = &config.run.model else { bail!("give --model FOLDER") };
+    if let Some(data) = &config.run.data {
+        bail!("{}: pairs are not answered; give --prompt TEXT, or --prompts FILE", data.display());
+    }
+    let prompts = match &arguments.prompts {
+        Some(file) => read_prompts(file)?,
+        None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],
+    };
+    let (device, why) = Device::choose(config.model.device)?;
+    ser::model::set_threads(config.run.threads);
+    eprintln!("{why}");
+    let settings = CausalLmSettings { batch_answers: arguments.batch, ..config.causal_lm() };
+    let mut model = CausalLm::from_folder(folder, &settings, device)?;
+    if let Some(adapter) = &arguments.adapter {
+        model.load_adapter(&fetched(adapter)?, "default")?;
+    }
+    let sampling = Sampling {
+        max_new_tokens: arguments.max_new_tokens,
+        min_new_tokens: arguments.min_new_tokens,
+        temperature: if arguments.greedy { 0.0 } else { arguments.temperature },
+        top_k: arguments.top_k,
+        top_p: arguments.top_p,
+        repetition_penalty: arguments.repetition_penalty,
+        samples_per_prompt: arguments.samples,
+        stop: arguments.stop,
+        seed: config.run.seed,
+    };
+    let tokenize = |prompts: &[Vec<Message>]| {
+        prompts.iter().map(|prompt| model.tokenize_prompt(prompt)).collect::<Result<Vec<_>, _>>()
+    };
+    if arguments.timing {
+        let first = tokenize(prompts.get(..arguments.batch.min(prompts.len())).unwrap_or_default())?;
+        model.sample(&first, &sampling, quiet(&mut |_: &Event<'_>| Control::Continue))?;
+    }
+    let start = Instant::now();
+    let tokens = tokenize(&prompts)?;
+    let answers = if arguments.prompts.is_some() {
+        let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
+        let answers = model.sample(&tokens, &sampling, quiet(&mut progress))?;
+        drop(progress);
+        write_lines(&prompts, &answers)?;
+        answers
+    } else {
+        write_text(&model, &tokens, &sampling)?
+    };
+    if arguments.timing {
+        let count: usize = answers.iter().flatten().map(|answer| answer.response.tokens.len()).sum();
+        let figure = serde_json::json!({"tokens_per_s": count as f64 / start.elapsed().as_secs_f64()});
+        eprintln!("{figure}");
+    }
+    Ok(())
+}
+
+fn quiet(observer: &mut dyn Observer) -> GenerateOptions<'_> {
+    GenerateOptions { stage: "generate", observer, on_text: None, log_probs: false }
+}
+
+/// A line of JSON for each answer.
+fn write_lines(prompts: &[Vec<Message>], answers: &[Vec<SampledAnswer>]) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for (prompt, samples) in prompts.iter().zip(answers) {
+        let prompt = match prompt.as_slice() {
+            [turn] => serde_json::json!(turn.content),
+            turns => serde_json::json!(turns),
+        };
+        for sample in samples {
+            let line = serde_json::json!({"prompt": prompt, "response": sample.response.text});
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// The answers' texts and nothing else; a single one as it comes where someone looks on.
+fn write_text(model: &CausalLm, tokens: &[Vec<u32>], sampling: &Sampling) -> anyhow::Result<Vec<Vec<SampledAnswer>>> {
+    let mut out = io::stdout().lock();
+    let streams = out.is_terminal() && sampling.samples_per_prompt == 1;
+    let mut failed = None;
+    let mut show = |piece: TextPiece<'_>| {
+        if let Err(error) = write!(out, "{}", piece.text).and_then(|()| out.flush()) {
+            failed.get_or_insert(error);
+        }
+    };
+    let mut observer = |_: &Event<'_>| Control::Continue;
+    let on_text: Option<&mut dyn FnMut(TextPiece<'_>)> = if streams { Some(&mut show) } else { None };
+    let options = GenerateOptions { on_text, ..quiet(&mut observer) };
+    let answers = model.sample(tokens, sampling, options)?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if streams {
+        writeln!(out)?;
+    } else {
+        let texts: Vec<&str> = answers.iter().flatten().map(|answer| answer.response.text.as_str()).collect();
+        writeln!(out, "{}", texts.join("\n\n"))?;
+    }
+    Ok(answers)
+}
