@@ -8,8 +8,10 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use ser::core::{BoxError, Event, LearningStatus, LossOutput, Pair, PairProbabilities, PairTarget, Preference};
-use ser::core::{Control, PairId, Side};
+use ser::core::{
+    BoxError, Control, Event, FitSummary, Learner, LearningStatus, LossOutput, Observer, Pair, PairId, PairLoss,
+    PairProbabilities, PairScores, PairTarget, Preference, Scorer, Side,
+};
 use ser::eval::{BaselineKind, Report};
 use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings};
 use ser::{Baselines, Carry, Choice, LoopSettings, Outcome, SelfEvolution, SerData, WarmStart};
@@ -149,7 +151,56 @@ fn a_model_that_is_sure_of_nothing_ends_with_loop_0() {
     assert!(report.rounds[0].chosen);
     let text = report.warnings.join("\n");
     assert!(text.contains("margin of 0") && text.contains("random and oracle are left out"), "{text}");
+    assert!(!text.contains("per_pair"), "no anchor helps against margins of 0: {text}");
     assert!(report.baseline(BaselineKind::Full).is_some());
+}
+
+/// A model whose raw scores all lie far over 0, as a pairwise loss lets them.
+struct Drifted(Linear);
+
+impl Scorer for Drifted {
+    type Error = std::io::Error;
+
+    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
+        Ok(self.0.score(pairs)?.iter().map(|s| PairScores::new(s.a.0 + 30.0, s.b.0 + 30.0)).collect())
+    }
+}
+
+impl Learner for Drifted {
+    fn fit(
+        &mut self,
+        preferences: &[Preference],
+        loss: &dyn PairLoss,
+        seed: u64,
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<FitSummary, Self::Error> {
+        self.0.fit(preferences, loss, seed, stage, observer)
+    }
+
+    fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.0.snapshot(folder)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.0.restore(folder)
+    }
+}
+
+#[test]
+fn an_anchor_is_advised_where_scores_have_drifted_from_the_thresholds() {
+    let run = |anchor| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LoopSettings { anchor, ..settings() };
+        let mut model = Drifted(Linear::default());
+        SelfEvolution::new(settings).run(&mut model, data(1), folder.path()).unwrap().report
+    };
+    let advised = |report: &Report| report.warnings.iter().any(|w| w.contains("loop.anchor = \"per_pair\""));
+    let drifted = run(Anchor::None);
+    assert_eq!(drifted.rounds.len(), 1);
+    assert!(advised(&drifted), "{:?}", drifted.warnings);
+    let anchored = run(Anchor::PerPair);
+    assert!(anchored.rounds.len() > 1 && !advised(&anchored), "{:?}", anchored.warnings);
 }
 
 /// The same pairs with B's cues a copy of A's, but for a blank that screening sees.

@@ -90,6 +90,17 @@ impl Guards {
         })
     }
 
+    /// Warns of a filter that keeps nothing only because raw scores lie elsewhere than its thresholds: anchored by
+    /// pair, `kept` pairs would pass.
+    pub(crate) fn unanchored(round: u32, kept: usize) -> Option<String> {
+        (kept > 0).then(|| {
+            format!(
+                "Nothing could be selected for loop {round}, but with loop.anchor = \"per_pair\" {kept} pairs would pass \
+                 the same filter: a pairwise loss leaves open where raw scores lie, so try that anchor."
+            )
+        })
+    }
+
     /// Warns of a loop that unlearns.
     pub(crate) fn validation(&self, round: u32, now: Option<f64>, best_before: Option<f64>) -> Option<String> {
         let (now, best) = (now?, best_before?);

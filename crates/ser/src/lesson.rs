@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use ser_core::{Learner, PairProbabilities, PairScores, Preference};
 use ser_status::{
-    Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, Reason, RoundFacts, Selected,
-    StatusError, Validation,
+    Anchor, Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, Reason, RoundFacts,
+    Selected, StatusError, Validation,
 };
 use serde::Serialize;
 
@@ -85,6 +85,11 @@ impl Loop<'_> {
         let decision = self.checked.schedule.decide(history);
         guard.see_scores(&self.settings.guards, number as u32, &scores);
         if decision.state == LoopState::Stop {
+            if self.settings.anchor == Anchor::None && decision.reason == Reason::NothingToSelect {
+                let by_pair = Anchor::PerPair.fit(&scores, &[]).map_err(failed)?.apply(&scores);
+                let kept = filter.counts(&by_pair).map_err(failed)?.either;
+                guard.warnings.extend(Guards::unanchored(number as u32, kept));
+            }
             return Ok(ControlFlow::Break(decision.reason));
         }
         let lengths = candidates.lengths();
