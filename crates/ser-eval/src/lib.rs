@@ -8,6 +8,7 @@ mod html;
 mod judge;
 mod length_control;
 mod report;
+mod reward_bench;
 mod win_rate;
 
 pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first, correct};
@@ -22,4 +23,5 @@ pub use report::{
     Baseline, BaselineKind, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
     Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
+pub use reward_bench::{RewardBench, SectionScore};
 pub use win_rate::VerdictCounts;

@@ -72,7 +72,7 @@ fn find_null(value: &Value, place: String) -> Option<String> {
 }
 
 /// Writes beside the file and renames, so that a kill at any instant leaves a whole file or none.
-fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), EvalError> {
+pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), EvalError> {
     let path = folder.join(name);
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let write = || {

@@ -12,6 +12,7 @@ use ser_core::{FitSummary, LearningStatus};
 use serde::{Deserialize, Serialize};
 
 pub use comparison_table::comparison_table;
+pub(crate) use file::write_whole;
 pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
 
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
