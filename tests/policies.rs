@@ -125,7 +125,7 @@ fn killed_at_any_instant<T: PartialEq + std::fmt::Debug>(
     let time = started.elapsed();
     let expected = result(&whole);
     let seed = std::process::id().into();
-    println!("{example}: kills drawn from seed {seed}, a run takes {time:?}");
+    eprintln!("{example}: kills drawn from seed {seed}, a run takes {time:?}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut kills, mut runs) = (0, 0);
     while kills < 10 {
@@ -144,7 +144,7 @@ fn killed_at_any_instant<T: PartialEq + std::fmt::Debug>(
         }
         assert!(result(&folder) == expected, "run {runs} differs");
     }
-    println!("{example}: {kills} kills in {runs} runs");
+    eprintln!("{example}: {kills} kills in {runs} runs");
 }
 
 #[test]

@@ -177,7 +177,6 @@ fn a_reward_model_rewards_single_answers() {
     let mut reward = ScorerReward::raw(scorer);
     assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "")]).unwrap(), [2.0, 0.0]);
     assert_eq!(reward.reward(&[(&prompt, "abc")]).unwrap(), [3.0]);
-    drop(reward);
     ids.dedup();
     assert_eq!(ids.len(), 3, "ids are never used again");
     let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {

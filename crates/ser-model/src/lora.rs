@@ -265,12 +265,12 @@ impl Linear {
     /// Keeps weight and bias with an adapter's change worked in beside its own; without `place`, drops them.
     pub(crate) fn merge(&mut self, place: Option<usize>) -> Result<(), ModelError> {
         self.merged = None;
-        if let Some((place, change)) = place.and_then(|place| Some((place, self.changes.get(place)?))) {
-            if change.lora.is_some() || change.bias.is_some() {
-                let bias = change.merged_bias(self.bias.as_ref())?;
-                let bias = bias.map(|bias| bias.f_to_kind(self.weight.kind())).transpose()?;
-                self.merged = Some((place, change.merged(&self.weight)?, bias));
-            }
+        if let Some((place, change)) = place.and_then(|place| Some((place, self.changes.get(place)?)))
+            && (change.lora.is_some() || change.bias.is_some())
+        {
+            let bias = change.merged_bias(self.bias.as_ref())?;
+            let bias = bias.map(|bias| bias.f_to_kind(self.weight.kind())).transpose()?;
+            self.merged = Some((place, change.merged(&self.weight)?, bias));
         }
         Ok(())
     }

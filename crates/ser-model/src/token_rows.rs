@@ -30,9 +30,9 @@ impl CausalLm {
     /// The last layer computes only keys and values for what stands before the first of them, and the head sees no
     /// other row at all: what is computed for answers costs what answers cost, not what their prompts cost. Place 0 is
     /// foretold by nothing and must not be asked about.
-    pub(crate) fn answer_rows<'t>(
+    pub(crate) fn answer_rows(
         &self,
-        texts: Vec<(&'t [u32], impl Iterator<Item = usize>)>,
+        texts: Vec<(&[u32], impl Iterator<Item = usize>)>,
         dropout: Option<&Seeds>,
     ) -> Result<TokenRows, ModelError> {
         let network = &self.network;

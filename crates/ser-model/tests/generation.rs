@@ -165,7 +165,7 @@ fn other_batches_and_other_orders_give_the_same_answers() {
         found.swap(1, 7);
         assert_eq!(together, found);
         for (prompt, answers) in prompts().iter().zip(&together).take(7) {
-            assert_eq!(answers, &tokens(&sample(&load("qwen3", &raw()), &[prompt.clone()], &sampling))[0]);
+            assert_eq!(answers, &tokens(&sample(&load("qwen3", &raw()), std::slice::from_ref(prompt), &sampling))[0]);
         }
     }
 }
@@ -258,7 +258,7 @@ fn every_end_token_of_both_files_ends_an_answer() {
     std::fs::write(folder.path().join("generation_config.json"), format!(r#"{{"eos_token_id": {end}}}"#)).unwrap();
     let model = CausalLm::from_folder(folder.path(), &raw(), Device::cpu()).unwrap();
     let first = case.greedy.iter().position(|&t| t == end).unwrap();
-    let answers = sample(&model, &[case.ids.clone()], &greedy(20));
+    let answers = sample(&model, std::slice::from_ref(&case.ids), &greedy(20));
     assert_eq!(answers[0][0].response.tokens, case.greedy[..=first]);
     assert!(answers[0][0].response.finished);
     let without = model.tokenizer().decode(&case.greedy[..first]).unwrap();

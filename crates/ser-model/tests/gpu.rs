@@ -13,11 +13,11 @@ use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSetting
 fn gpu() -> Option<Device> {
     match Device::choose(DeviceChoice::Cuda) {
         Ok((device, why)) => {
-            println!("{why}");
+            eprintln!("{why}");
             Some(device)
         }
         Err(error) => {
-            println!("skipped: {error}");
+            eprintln!("skipped: {error}");
             None
         }
     }
@@ -62,7 +62,7 @@ fn scores_are_those_of_transformers() {
         let mut model =
             RewardModel::with_adapter(&folder, &folder.join("adapter"), &settings(Precision::F32), device).unwrap();
         let gap = gap(&scores(&mut model, &pairs), &expected);
-        println!("{}: {gap:.1e}", folder.display());
+        eprintln!("{}: {gap:.1e}", folder.display());
         assert!(gap < 1e-4, "{}: {gap}", folder.display());
     }
 }
@@ -76,7 +76,7 @@ fn company_does_not_change_a_score_in_bf16() {
         let together = scores(&mut model, &pairs);
         let alone: Vec<f64> = pairs.iter().flat_map(|pair| scores(&mut model, std::slice::from_ref(pair))).collect();
         let gap = gap(&alone, &together);
-        println!("{}: {gap:.1e}", folder.display());
+        eprintln!("{}: {gap:.1e}", folder.display());
         assert!(gap < 2e-2, "{}: {gap}", folder.display());
     }
 }

@@ -90,7 +90,7 @@ fn causal_adapters_of_peft_merge_into_models_that_transformers_loads() {
 fn python() -> Option<OsString> {
     let python = std::env::var_os("SER_PYTHON");
     if python.is_none() {
-        println!("skipped: SER_PYTHON names no Python with transformers and peft");
+        eprintln!("skipped: SER_PYTHON names no Python with transformers and peft");
     }
     python
 }
@@ -98,6 +98,6 @@ fn python() -> Option<OsString> {
 fn run(python: &OsStr, task: &str, folder: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check_written.py");
     let output = Command::new(python).arg(script).arg(task).arg(folder).env("HF_HUB_OFFLINE", "1").output().unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
+    eprintln!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -232,7 +232,7 @@ impl Tally {
 fn send(request: &Request, settings: &JudgeSettings, transport: &dyn Transport, stop: &AtomicBool) -> (Outcome, u32) {
     for tries in 0.. {
         let (result, retry_after) = outcome(transport, &request.body);
-        let again = matches!(result, Err(_)) && tries < settings.retries;
+        let again = result.is_err() && tries < settings.retries;
         match result {
             Ok(outcome) => return (outcome, tries),
             Err(outcome) if !again => return (outcome, tries),

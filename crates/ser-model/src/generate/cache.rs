@@ -159,13 +159,16 @@ impl Sight {
     }
 }
 
+/// What the layers of one window see: the window, the sight, and on other devices than the CPU the sight as tensors.
+type WindowSight = (Option<i64>, Sight, Option<(Tensor, Tensor)>);
+
 /// One new token per answer: keeps its key and value, and lets it see the prompt and the answer so far.
 pub(crate) struct Decoding<'a> {
     cache: &'a mut KvCache,
     /// The slot of every row.
     slots: Tensor,
-    /// What the layers of each window see, as tensors too for other devices than the CPU.
-    sights: Vec<(Option<i64>, Sight, Option<(Tensor, Tensor)>)>,
+    /// What the layers of each window see.
+    sights: Vec<WindowSight>,
     /// The layer that comes next.
     layer: usize,
 }

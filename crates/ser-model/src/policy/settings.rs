@@ -46,7 +46,7 @@ impl PolicySettings {
     pub(super) fn optimizer(&self) -> TrainingSettings {
         TrainingSettings {
             optim: self.optim,
-            adafactor: self.adafactor.clone(),
+            adafactor: self.adafactor,
             max_grad_norm: self.max_grad_norm,
             weight_decay: self.weight_decay,
             ..TrainingSettings::default()

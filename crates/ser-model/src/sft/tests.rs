@@ -1,5 +1,7 @@
 //! SFT against TRL's SFTTrainer (tests/golden/sft.py), and what a resumed training owes an uninterrupted one.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +37,7 @@ fn golden() -> Golden {
 fn examples(rows: &[Row]) -> Vec<CausalExample> {
     let learnt = |mask: &[u8]| -> Vec<Range<usize>> {
         let first = mask.iter().position(|m| *m == 1).unwrap();
-        vec![first..mask.len()]
+        Vec::from([first..mask.len()])
     };
     rows.iter()
         .map(|row| CausalExample { tokens: row.input_ids.clone(), learnt: learnt(&row.completion_mask) })
@@ -175,7 +177,7 @@ fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
 #[test]
 fn nothing_to_learn_is_refused() {
     let mut model = model(2048);
-    let empty = CausalExample { tokens: vec![0, 1, 2], learnt: vec![0..1] };
+    let empty = CausalExample { tokens: vec![0, 1, 2], learnt: Vec::from([0..1]) };
     let mut refuse = |texts: Vec<CausalExample>, settings: SftSettings| {
         SftTraining::new(&mut model, texts, Vec::new(), &settings, 0).err().unwrap().to_string()
     };
@@ -183,6 +185,6 @@ fn nothing_to_learn_is_refused() {
     assert!(refuse(Vec::new(), settings()).contains("no text"));
     let zero = SftSettings { checkpoint_every: 0, ..settings() };
     assert!(refuse(Vec::new(), zero).contains("sft.checkpoint_every is 0"));
-    let long = CausalExample { tokens: vec![0; 300], learnt: vec![1..300] };
+    let long = CausalExample { tokens: vec![0; 300], learnt: Vec::from([1..300]) };
     assert!(refuse(vec![long], settings()).contains("300"));
 }
