@@ -59,7 +59,7 @@ pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: 
 /// x W^T + bias on the CPU in f32, for few rows, as a decoding step has them: faster there than libtorch's product, and
 /// a row's result is the same to the last bit whatever rows stand beside it.
 ///
-/// x: [rows, depth]; weight: [width, depth], contiguous; bias: [width]; result [rows, width]. No gradients.
+/// x: `[rows, depth]`; weight: `[width, depth]`, contiguous; bias: `[width]`; result `[rows, width]`. No gradients.
 pub fn few_rows_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, Error> {
     let bad = |problem: String| Err(Error::Argument { function: "few_rows_linear", problem });
     let (Ok((_, depth)), Ok((width, weight_depth))) = (x.size2(), weight.size2()) else {
