@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use ser::LoopSettings;
+use ser::core::Sampling;
 use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, SplitSettings, TextSettings};
-use ser::model::{BaseSettings, DeviceChoice, LoraSettings, Precision, RewardModelSettings, TrainingSettings};
+use ser::model::{
+    BaseSettings, CausalLmSettings, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
+    RewardModelSettings, SftSettings, TrainingSettings,
+};
+use ser::ppo::PpoSettings;
+use ser::{LoopSettings, PolicyRunSettings, PoolSampling};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -32,6 +37,22 @@ pub(crate) struct Config {
     /// The loop.
     #[serde(rename = "loop")]
     pub(crate) evolution: LoopSettings,
+    /// A pool out of prompts alone.
+    pub(crate) prompts: Prompts,
+    /// Supervised fine-tuning.
+    pub(crate) sft: SftSettings,
+    /// The policy's adapter and optimizer.
+    pub(crate) policy: PolicySettings,
+    /// PPO.
+    pub(crate) ppo: PpoSettings,
+    /// How long PPO runs, and what is kept of it.
+    pub(crate) policy_run: PolicyRunSettings,
+    /// What PPO's answers are rewarded for.
+    pub(crate) reward: Reward,
+    /// DPO.
+    pub(crate) dpo: DpoTrainingSettings,
+    /// Which policies a run of the loop trains and compares.
+    pub(crate) policies: Policies,
     /// The built-in corpus, where no data is given.
     pub(crate) corpus: CorpusSettings,
     /// Its base model.
@@ -54,6 +75,61 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
     /// Threads of libtorch on the CPU; all cores if 0.
     pub(crate) threads: usize,
+}
+
+/// Prompts that a generator answers twice each, for the pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Prompts {
+    /// The prompts: JSON lines with `prompt`, or a prompt a line.
+    pub(crate) file: Option<PathBuf>,
+    /// Folder of the language model that answers; the base model if not given.
+    pub(crate) generator: Option<PathBuf>,
+    /// How it is asked.
+    pub(crate) answers: PoolSampling,
+}
+
+/// What an answer is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reward {
+    /// Words whose share among an answer's words is its reward, where no reward model is named.
+    pub(crate) words: Vec<String>,
+    /// Folder of a reward model's adapter, with its head.
+    pub(crate) model: Option<PathBuf>,
+    /// Folder of that adapter's base model; the policy's if not given.
+    pub(crate) base: Option<PathBuf>,
+    /// Whether the reward is sigmoid(r), which reward scaling (Eq. 7) is for, instead of the raw score r.
+    pub(crate) probability: bool,
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        let words =
+            "happy happily smile smiled smiles love loved loves friend friends fun nice kind good great laughed";
+        let words = words.split(' ').map(str::to_owned).collect();
+        Reward { words, model: None, base: None, probability: false }
+    }
+}
+
+/// The policy half of a run of the loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Policies {
+    /// Whether there is one: SFT, PPO with the evolved reward model, PPO with the full-data one, and their comparison.
+    pub(crate) train: bool,
+    /// Whether DPO on the labelled seed is held against them, too.
+    pub(crate) dpo: bool,
+    /// Test prompts that all policies answer.
+    pub(crate) judged: usize,
+    /// How they answer.
+    pub(crate) sampling: Sampling,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Policies { train: false, dpo: true, judged: 200, sampling: Sampling::default() }
+    }
 }
 
 /// How the network computes.
@@ -153,7 +229,15 @@ impl Flags {
             config.run.model = Some(fetched(model)?);
         }
         // One seed for all, unless a file gives a part its own.
-        for seed in [&mut config.split.seed, &mut config.evolution.seed, &mut config.corpus.seed] {
+        for seed in [
+            &mut config.split.seed,
+            &mut config.evolution.seed,
+            &mut config.corpus.seed,
+            &mut config.prompts.answers.sampling.seed,
+            &mut config.policies.sampling.seed,
+            &mut config.policy.seed,
+            &mut config.ppo.seed,
+        ] {
             if *seed == 0 {
                 *seed = config.run.seed;
             }
@@ -164,6 +248,7 @@ impl Flags {
 
 impl Config {
     /// The parts of it that a reward model is made with.
+    #[allow(dead_code, reason = "not every example has a reward model")]
     pub(crate) fn reward_model(&self) -> RewardModelSettings {
         RewardModelSettings {
             lora: self.lora.clone(),
@@ -181,6 +266,19 @@ pub(crate) fn fetched(folder: &Path) -> anyhow::Result<PathBuf> {
     match folder.to_str() {
         Some(address) if address.starts_with("hf://") => Ok(ser::data::hub::model_folder(address)?),
         _ => Ok(folder.to_path_buf()),
+    }
+}
+
+impl Config {
+    /// The parts of it that a language model is loaded with.
+    #[allow(dead_code, reason = "not every example has a language model")]
+    pub(crate) fn causal_lm(&self) -> CausalLmSettings {
+        CausalLmSettings {
+            text: self.text.clone(),
+            precision: self.model.precision,
+            token_budget: self.model.token_budget,
+            ..CausalLmSettings::default()
+        }
     }
 }
 

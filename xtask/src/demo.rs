@@ -14,7 +14,10 @@ pub(crate) struct Options {
     /// Seed of every random choice
     #[arg(long)]
     seed: Option<u64>,
-    /// Folder of the run [default: runs/demo]
+    /// Trains policies, too: SFT, PPO with the evolved reward model, and what it is held against
+    #[arg(long)]
+    full: bool,
+    /// Folder of the run [default: runs/demo, or runs/demo-full]
     #[arg(long)]
     out: Option<PathBuf>,
     /// Goes on with the run in that folder
@@ -29,6 +32,9 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::run(workspace, &setup::Options::default())?;
     let mut command = workspace.cargo(&["run", "--release", "--features", "libtorch", "--example", "ser_loop", "--"]);
+    if options.full {
+        command.arg("--full");
+    }
     if let Some(seed) = options.seed {
         command.args(["--seed", &seed.to_string()]);
     }

@@ -60,6 +60,14 @@ impl Adapters {
         self.active.set(paused);
     }
 
+    /// Runs `work` with no adapter: the base model, which is a policy's reference. Costs nothing.
+    pub(crate) fn disabled<T>(&self, work: impl FnOnce() -> T) -> T {
+        let paused = self.pause();
+        let result = work();
+        self.resume(paused);
+        result
+    }
+
     fn place(&self, name: &str) -> Result<usize, ModelError> {
         self.list.iter().position(|(known, _)| known == name).ok_or_else(|| self.unknown(name))
     }

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use ser_core::{FitSummary, Observer, Preference};
+use ser_core::{Control, Event, FitSummary, Observer, Preference, Training};
 use ser_data::{PairTokenizer, TextSettings, train_tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::{CausalExample, CausalLm, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, TrainingSettings};
+use crate::{
+    CausalExample, CausalLm, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, SftSettings, SftTraining,
+    TrainingSettings,
+};
 
 /// How a base model is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,44 @@ pub fn make_base<'a>(
     observer: &mut dyn Observer,
 ) -> Result<FitSummary, ModelError> {
     settings.training.check()?;
+    let mut model = fresh_base(folder, texts, text, settings, seed, device)?;
+    let mut examples: Vec<CausalExample> = Vec::with_capacity(sft.len());
+    for preference in sft {
+        let text = model.tokenizer().tokenize_response(&preference.pair.prompt, preference.chosen())?;
+        if text.tokens.len() <= model.text_limit() {
+            examples.push(text.into());
+        }
+    }
+    let stage = "teach the base model its language";
+    let sft = SftSettings { training: settings.training.clone(), ..SftSettings::default() };
+    let mut training = SftTraining::new(&mut model, examples, Vec::new(), &sft, seed)?;
+    let total = training.total();
+    let stopped = |step: u64| ModelError::Stopped(format!("{stage}, step {step} of {total}"));
+    if observer.observe(&Event::Started { stage, total: Some(total), unit: "steps" }) == Control::Stop {
+        return Err(stopped(0));
+    }
+    while training.done() < total {
+        if training.step_observed(stage, observer)? == Control::Stop {
+            return Err(stopped(training.done()));
+        }
+    }
+    let _ = observer.observe(&Event::Finished { stage });
+    let summary = training.summary();
+    drop(training);
+    model.save(folder)?;
+    Ok(summary)
+}
+
+/// The same before it has learnt anything: trains a tokenizer on `texts` and draws the weights of a Llama, which are
+/// written to `folder`, too.
+pub fn fresh_base<'a>(
+    folder: &Path,
+    texts: impl Iterator<Item = &'a str> + Send,
+    text: &TextSettings,
+    settings: &BaseSettings,
+    seed: u64,
+    device: Device,
+) -> Result<CausalLm, ModelError> {
     std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
     let vocab = train_tokenizer(texts, settings.vocab_size, folder)?;
     let tokenizer = PairTokenizer::from_folder(folder, text)?;
@@ -59,16 +100,7 @@ pub fn make_base<'a>(
     config.bos_token_id = tokenizer.bos_id().map(i64::from);
     config.eos_token_ids = tokenizer.eos_id().map(i64::from).into_iter().collect();
     config.pad_token_id = tokenizer.eos_id().map(i64::from);
-    let limit = text.max_length.unwrap_or(usize::MAX).min(settings.shape.max_positions as usize);
-    let mut examples = Vec::with_capacity(sft.len());
-    for preference in sft {
-        let text = tokenizer.tokenize_response(&preference.pair.prompt, preference.chosen())?;
-        if text.tokens.len() <= limit {
-            examples.push(CausalExample { tokens: text.tokens, prompt: text.prompt_len });
-        }
-    }
-    let mut model = CausalLm::fresh(config, tokenizer, seed, device)?;
-    let summary = model.fit(&examples, &settings.training, seed, "teach the base model its language", observer)?;
+    let model = CausalLm::fresh(config, tokenizer, seed, device)?;
     model.save(folder)?;
-    Ok(summary)
+    Ok(model)
 }

@@ -233,6 +233,12 @@ pub enum ModelError {
         /// The prompt's place, from 0.
         prompt: usize,
     },
+    /// A reward model that cannot score.
+    #[error("{}: neither this adapter nor its base model has a score head, so it is no reward model; give one that was trained", path.display())]
+    NoHead {
+        /// The adapter's folder.
+        path: PathBuf,
+    },
     /// There is nothing to train on.
     #[error("nothing to train on: {0}")]
     NoData(&'static str),

@@ -141,6 +141,12 @@ impl Optimizer {
         Ok(Optimizer { params, steps: 0, state })
     }
 
+    /// Steps taken.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    #[cfg(test)]
     pub(crate) fn params(&self) -> &[Tensor] {
         &self.params
     }

@@ -60,6 +60,23 @@ impl PackedBatch {
         }
         builder.finish(device)
     }
+
+    /// Packs single texts of each of which the rows from a place on ask, not the last alone.
+    pub(crate) fn of_endings(
+        texts: &[(&[u32], usize)],
+        config: &NetworkConfig,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let mut builder = Builder::new(config);
+        for (i, &(text, first)) in texts.iter().enumerate() {
+            if text.len() <= first {
+                return Err(ModelError::EmptyText { pair: i });
+            }
+            builder.push(&[], text, &[])?;
+            builder.let_ask_from(first as i64);
+        }
+        builder.finish(device)
+    }
 }
 
 struct Builder<'a> {
@@ -117,6 +134,15 @@ impl<'a> Builder<'a> {
         });
         self.segments.push(segment);
         Ok(())
+    }
+
+    /// Lets the rows of the last text from a place on ask.
+    fn let_ask_from(&mut self, first: i64) {
+        if let Some(segment) = self.last_segments.last_mut() {
+            segment.query_a = first;
+            self.last_rows.pop();
+            self.last_rows.extend(segment.start + first..segment.start + segment.a);
+        }
     }
 
     fn finish(self, device: Device) -> Result<PackedBatch, ModelError> {

@@ -1,7 +1,8 @@
-//! A stream of seeds from one seed.
+//! Streams of seeds, and random orders, from one seed.
 
 use std::cell::RefCell;
 
+use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -14,8 +15,30 @@ impl Seeds {
         Seeds(RefCell::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
+    /// The stream of one part of one step of a training, whatever was drawn before: so a training resumes without a
+    /// generator's state.
+    pub(crate) fn of_step(seed: u64, step: u64, part: u64) -> Self {
+        Seeds(RefCell::new(generator([seed, step, part, 0])))
+    }
+
     /// The next one.
     pub(crate) fn draw(&self) -> u64 {
         self.0.borrow_mut().next_u64()
     }
+}
+
+/// 0..n in the order of one epoch.
+pub(crate) fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut generator([seed, epoch, 0, 1]));
+    order
+}
+
+/// A generator of its own for each key.
+fn generator(key: [u64; 4]) -> ChaCha8Rng {
+    let mut bytes = [0; 32];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(key) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(bytes)
 }

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::evaluation::HeldOut;
 use crate::filter::AnyRule;
 use crate::observers::Observers;
-use crate::report::{Findings, report};
+use crate::report::{Findings, report, write_report};
 use crate::rounds::{Loop, Round, Rounds};
 use crate::run_data::SerData;
 use crate::run_folder::RunFolder;
@@ -154,17 +154,9 @@ impl<'a> SelfEvolution<'a> {
         stages.hold(&chosen.model)?;
 
         let findings = Findings { title: self.title, rounds: &rounds, chosen, stopped, comparisons, warnings };
-        let report = report(&work, stages.run, findings).map_err(Error::stage("writing the report"))?;
-        let json = report.to_json().map_err(Error::stage("writing the report"))?;
-        let html = report.to_html();
-        stages.run.write_text("report.html", &html)?;
-        stages.run.write_text("report.json", &json)?;
-        Ok(Outcome {
-            round: chosen.number,
-            model: stages.path(&chosen.model),
-            html: stages.path("report.html"),
-            report,
-        })
+        let mut report = report(&work, stages.run, findings).map_err(Error::stage("writing the report"))?;
+        let html = write_report(stages.run, &mut report)?;
+        Ok(Outcome { round: chosen.number, model: stages.path(&chosen.model), html, report })
     }
 }
 

@@ -36,6 +36,7 @@ pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerR
 pub use prepare::{Prepared, prepare, prepare_files};
 #[cfg(feature = "progress")]
 pub use progress::Progress;
+pub use report::write_report;
 pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use sampled_pool::{PoolSampling, SampledPool, sample_pool};

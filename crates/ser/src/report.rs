@@ -1,6 +1,7 @@
 //! A run's findings as a [`Report`].
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 
 use ser_core::PairId;
 use ser_eval::{
@@ -8,6 +9,7 @@ use ser_eval::{
 };
 use ser_status::Reason;
 
+use crate::Error;
 use crate::baselines::Comparison;
 use crate::evaluation::Scored;
 use crate::filter::status_of;
@@ -18,6 +20,17 @@ use crate::settings::WarmStart;
 
 /// Bins of the reliability table, as many as the ECE of the accuracies has.
 const BINS: usize = 10;
+
+/// Writes `report.json` and `report.html` into a run's folder, with the run's timing. Returns the latter's path.
+///
+/// For who adds to the report of a loop, policies say.
+pub fn write_report(run: &RunFolder, report: &mut Report) -> Result<PathBuf, Error> {
+    report.timing = timing(run);
+    let json = report.to_json().map_err(Error::stage("writing the report"))?;
+    run.write_text("report.html", &report.to_html())?;
+    run.write_text("report.json", &json)?;
+    Ok(run.stage_path("report.html"))
+}
 
 /// What a run found out.
 pub(crate) struct Findings<'r> {
@@ -126,7 +139,7 @@ fn selection(lesson: &Lesson) -> Selection {
     }
 }
 
-pub(crate) fn timing(run: &RunFolder) -> Timing {
+fn timing(run: &RunFolder) -> Timing {
     let stages: Vec<_> = run.timing().map(|(stage, seconds)| StageTime { stage: stage.to_owned(), seconds }).collect();
     Timing { started: None, total_seconds: Some(stages.iter().map(|stage| stage.seconds).sum()), stages }
 }

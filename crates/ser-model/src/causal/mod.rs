@@ -1,5 +1,7 @@
 //! The causal language model: a decoder with its LM head and its tokenizer.
 
+mod trained;
+
 use std::path::Path;
 
 use ser_core::Message;

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod fit;
+mod head;
 mod score;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ser_eval::{DataCounts, PolicyReport, Report};
+use ser_eval::{DataCounts, PolicyReport, Report, Timing};
 
 use crate::Error;
-use crate::report::timing;
+use crate::report::write_report;
 use crate::run_folder::RunFolder;
 
 /// Writes `report.json` and `report.html` of a run that trained policies and no reward model. Returns the latter's path.
@@ -17,7 +17,7 @@ pub fn write_policy_report(
     policy: PolicyReport,
     warnings: Vec<String>,
 ) -> Result<PathBuf, Error> {
-    let report = Report {
+    let mut report = Report {
         title: title.to_owned(),
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -30,10 +30,7 @@ pub fn write_policy_report(
         subsets: Vec::new(),
         policy: Some(policy),
         warnings,
-        timing: timing(run),
+        timing: Timing::default(),
     };
-    let json = report.to_json().map_err(Error::stage("writing the report"))?;
-    run.write_text("report.html", &report.to_html())?;
-    run.write_text("report.json", &json)?;
-    Ok(run.stage_path("report.html"))
+    write_report(run, &mut report)
 }

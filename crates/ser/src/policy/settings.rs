@@ -18,6 +18,8 @@ pub struct PolicyRunSettings {
     pub top_k: usize,
     /// Rollouts are sampled from the most probable tokens whose mass reaches this share.
     pub top_p: f64,
+    /// No answer ends before so many tokens; 0 means no such limit. With it, rollouts are not the policy's own.
+    pub min_new_tokens: usize,
     /// Texts that end an answer; they are not part of it.
     pub stop: Vec<String>,
     /// Steps from one checkpoint to the next.
@@ -37,6 +39,7 @@ impl Default for PolicyRunSettings {
             temperature: 1.0,
             top_k: 0,
             top_p: 1.0,
+            min_new_tokens: 0,
             stop: Vec::new(),
             checkpoint_every: 20,
             sample_every: 10,
@@ -72,6 +75,7 @@ impl PolicyRunSettings {
     pub(crate) fn sampling(&self, max_new_tokens: usize, seed: u64) -> Sampling {
         Sampling {
             max_new_tokens,
+            min_new_tokens: self.min_new_tokens.min(max_new_tokens),
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,

@@ -1,0 +1,99 @@
+//! The policy on the tokens of rollouts: as they were sampled, and as they are learnt from.
+
+use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
+use ser_data::plan_batches;
+use tch::{Kind, Tensor};
+
+use crate::ModelError;
+use crate::policy::{PolicyModel, per_text};
+use crate::seeds::Seeds;
+use crate::token_rows::{TokenRows, entropies};
+
+/// Prompt and answer in one.
+fn text(rollout: &Rollout) -> Vec<u32> {
+    [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat()
+}
+
+impl PolicyModel {
+    /// Fills in log-probabilities of policy and reference, and values, by one forward each over packed rollouts.
+    pub(super) fn look_back(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
+        let lengths: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len() + r.response.tokens.len()).collect();
+        for part in plan_batches(&lengths, self.model.settings.token_budget) {
+            let Some(part) = part.first().zip(part.last()).and_then(|(a, b)| rollouts.get_mut(*a..=*b)) else {
+                continue;
+            };
+            tch::no_grad(|| self.look_back_at(part, full_kl))?;
+        }
+        Ok(())
+    }
+
+    fn look_back_at(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
+        let texts: Vec<Vec<u32>> = rollouts.iter().map(text).collect();
+        let starts: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len()).collect();
+        let rows = self.rows(&texts, &starts, None)?;
+        let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
+        let log_softmax = self.model.log_softmax(&rows.hidden)?;
+        let log_probs = per_text(&rows.chosen(&log_softmax)?, &rows.counts)?;
+        let reference_rows = self.model.network.adapters.disabled(|| self.rows(&texts, &starts, None))?;
+        let reference_softmax = self.model.log_softmax(&reference_rows.hidden)?;
+        let reference = per_text(&rows.chosen(&reference_softmax)?, &rows.counts)?;
+        let kl = full_kl.then(|| -> Result<_, ModelError> {
+            let terms = log_softmax.f_exp()?.f_mul(&log_softmax.f_sub(&reference_softmax)?)?;
+            per_text(&terms.f_sum_dim_intlist(-1, false, Kind::Float)?, &rows.counts)
+        });
+        let mut kl = kl.transpose()?.map(Vec::into_iter);
+        let looked = values.into_iter().zip(log_probs).zip(reference);
+        for (rollout, ((values, log_probs), reference)) in rollouts.iter_mut().zip(looked) {
+            (rollout.values, rollout.log_probs, rollout.reference_log_probs) = (values, log_probs, reference);
+            rollout.full_kl = kl.as_mut().and_then(Iterator::next);
+        }
+        Ok(())
+    }
+
+    /// Forward over a mini-batch, its objective, and `weight` times the gradient into the leaves.
+    pub(super) fn learn(
+        &self,
+        mini_batch: &[&Rollout],
+        weight: f64,
+        objective: &mut Objective<'_>,
+        dropout: &Seeds,
+    ) -> Result<(), ModelError> {
+        let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
+        let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
+        let rows = self.rows(&texts, &starts, Some(dropout))?;
+        let log_softmax = self.model.log_softmax(&rows.hidden)?;
+        let (log_probs, values) = (rows.chosen(&log_softmax)?, self.values.forward(&rows.hidden)?);
+        let entropy = tch::no_grad(|| entropies(&log_softmax))?;
+        let evaluated = per_text(&log_probs, &rows.counts)?
+            .into_iter()
+            .zip(per_text(&values, &rows.counts)?)
+            .zip(per_text(&entropy, &rows.counts)?);
+        let evaluations: Vec<TokenEvaluation> = evaluated
+            .map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies })
+            .collect();
+        let gradients = objective(&evaluations).map_err(ModelError::Loss)?;
+        let column = |of: fn(&ObjectiveGradient) -> &Vec<f64>| -> Vec<f32> {
+            gradients.iter().flat_map(of).map(|slope| (weight * slope) as f32).collect()
+        };
+        let mut sum = weighted(&log_probs, &column(|g| &g.log_probs))?;
+        sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
+        let by_entropy = column(|g| &g.entropies);
+        // Entropies are dear: through them goes a gradient only if they have one.
+        if by_entropy.iter().any(|slope| *slope != 0.0) {
+            sum = sum.f_add(&weighted(&entropies(&log_softmax)?, &by_entropy)?)?;
+        }
+        Ok(sum.f_backward()?)
+    }
+
+    /// The rows that foretell the answers' tokens.
+    fn rows(&self, texts: &[Vec<u32>], starts: &[usize], dropout: Option<&Seeds>) -> Result<TokenRows, ModelError> {
+        let asked = texts.iter().zip(starts).map(|(text, start)| (text.as_slice(), *start..text.len())).collect();
+        self.model.answer_rows(asked, dropout)
+    }
+}
+
+/// sum(x * slopes).
+fn weighted(x: &Tensor, slopes: &[f32]) -> Result<Tensor, ModelError> {
+    let slopes = Tensor::f_from_slice(slopes)?.f_to_device(x.device())?;
+    Ok(x.f_mul(&slopes)?.f_sum(Kind::Float)?)
+}

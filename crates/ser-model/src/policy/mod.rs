@@ -1,0 +1,146 @@
+//! A language model as PPO's policy: an adapter and a value head, the reference being the model without them.
+
+mod evaluate;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value_head;
+
+use std::path::Path;
+
+use ser_core::{Generator, Message, Objective, Policy, Response, Rollout, Sampling};
+use tch::Tensor;
+
+pub use settings::PolicySettings;
+
+use crate::adapters::DEFAULT_ADAPTER;
+use crate::optimizer::Optimizer;
+use crate::policy::value_head::ValueHead;
+use crate::seeds::Seeds;
+use crate::trainer_state::OPTIMIZER;
+use crate::{CausalLm, ModelError};
+
+/// A causal language model that PPO can steer.
+///
+/// What is trained are a LoRA adapter and a value head, one number from the same hidden state that the next token is
+/// foretold from. The reference is the same network with its adapter off, so it takes no memory of its own.
+pub struct PolicyModel {
+    model: CausalLm,
+    values: ValueHead,
+    optimizer: Optimizer,
+    settings: PolicySettings,
+    /// Mini-batches whose gradients wait: their dropouts differ.
+    waiting: u64,
+}
+
+impl PolicyModel {
+    /// Gives a model a fresh adapter, under which it still is its reference, and a value head that says 0.
+    pub fn new(mut model: CausalLm, settings: &PolicySettings) -> Result<Self, ModelError> {
+        settings.check()?;
+        model.add_adapter(DEFAULT_ADAPTER, &settings.lora, settings.seed)?;
+        let values = ValueHead::zero(model.config().hidden_size, model.network.device)?;
+        let mut leaves = model.leaves(true)?;
+        leaves.extend(values.leaves());
+        let optimizer = Optimizer::new(leaves, settings.optim)?;
+        Ok(PolicyModel { model, values, optimizer, settings: settings.clone(), waiting: 0 })
+    }
+
+    /// The language model, with the adapter on.
+    pub fn model(&self) -> &CausalLm {
+        &self.model
+    }
+
+    /// The language model back, with the adapter on.
+    pub fn into_model(self) -> CausalLm {
+        self.model
+    }
+
+    /// Runs `work` with the adapter off: what answers then is the reference.
+    pub fn without_adapter<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let paused = self.model.network.adapters.pause();
+        let result = work(self);
+        self.model.network.adapters.resume(paused);
+        result
+    }
+
+    /// The longest answer to `prompt` that fits the model's positions; 0 if the prompt fills them.
+    pub fn room_after(&self, prompt: &[Message]) -> Result<usize, ModelError> {
+        let tokens = self.model.tokenize_prompt(prompt)?.len();
+        Ok(self.model.generation_limit().saturating_sub(tokens))
+    }
+}
+
+impl Generator for PolicyModel {
+    type Error = ModelError;
+
+    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, ModelError> {
+        self.model.generate(prompts, sampling)
+    }
+}
+
+impl Policy for PolicyModel {
+    fn rollout(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        full_kl: bool,
+    ) -> Result<Vec<Rollout>, ModelError> {
+        let answers = self.model.generate(prompts, &Sampling { samples_per_prompt: 1, ..sampling.clone() })?;
+        let mut rollouts = Vec::with_capacity(prompts.len());
+        for (place, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
+            for response in answers {
+                let prompt_tokens = self.model.tokenize_prompt(prompt)?;
+                rollouts.push(Rollout { prompt: place, prompt_tokens, response, ..Rollout::default() });
+            }
+        }
+        self.look_back(&mut rollouts, full_kl)?;
+        Ok(rollouts)
+    }
+
+    fn accumulate(
+        &mut self,
+        mini_batch: &[&Rollout],
+        weight: f64,
+        objective: &mut Objective<'_>,
+    ) -> Result<(), ModelError> {
+        let dropout = Seeds::of_step(self.settings.seed, self.optimizer.steps(), self.waiting);
+        self.waiting += 1;
+        self.learn(mini_batch, weight, objective, &dropout)
+    }
+
+    fn step(&mut self, learning_rate: f64) -> Result<f64, ModelError> {
+        self.waiting = 0;
+        self.optimizer.step(&self.settings.optimizer(), learning_rate)
+    }
+
+    fn end_tokens(&self) -> Vec<u32> {
+        self.model.stop_ids().to_vec()
+    }
+
+    /// Adapter in PEFT's layout, value head, optimizer.
+    fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.model.save_adapter(folder)?;
+        self.values.save(folder)?;
+        self.optimizer.save(&folder.join(OPTIMIZER))
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.model.fill_adapter(folder)?;
+        self.values.load(folder)?;
+        self.waiting = 0;
+        self.optimizer.load(&folder.join(OPTIMIZER))
+    }
+}
+
+/// A list of numbers per text, out of all of them one after the other.
+fn per_text(all: &Tensor, counts: &[i64]) -> Result<Vec<Vec<f64>>, ModelError> {
+    let all = Vec::<f32>::try_from(&all.f_detach()?.f_to_device(tch::Device::Cpu)?)?;
+    let mut rest = all.as_slice();
+    let mut texts = Vec::with_capacity(counts.len());
+    for &count in counts {
+        let (text, after) = rest.split_at(rest.len().min(count as usize));
+        texts.push(text.iter().map(|x| f64::from(*x)).collect());
+        rest = after;
+    }
+    Ok(texts)
+}

@@ -1,0 +1,55 @@
+//! The settings of a policy.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings};
+
+/// What a policy is trained with. `Default` = the authors' script's adapter: rank 16, alpha 32, dropout 0.05.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// The adapter; without it the network is the reference.
+    pub lora: LoraSettings,
+    /// The optimizer: AdamW, or Adafactor as in the authors' script.
+    pub optim: Optim,
+    /// What Adafactor does beside.
+    pub adafactor: AdafactorSettings,
+    /// Gradients are scaled down to this norm; not at all if left out, as in TRL.
+    pub max_grad_norm: Option<f64>,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Seed of a fresh adapter and of dropouts.
+    pub seed: u64,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        PolicySettings {
+            lora: LoraSettings { rank: 16, alpha: 32.0, dropout: 0.05, ..LoraSettings::default() },
+            optim: Optim::default(),
+            adafactor: AdafactorSettings::default(),
+            max_grad_norm: None,
+            weight_decay: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl PolicySettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.lora.check()?;
+        self.optimizer().check()
+    }
+
+    /// What the optimizer wants to know.
+    pub(super) fn optimizer(&self) -> TrainingSettings {
+        TrainingSettings {
+            optim: self.optim,
+            adafactor: self.adafactor.clone(),
+            max_grad_norm: self.max_grad_norm,
+            weight_decay: self.weight_decay,
+            ..TrainingSettings::default()
+        }
+    }
+}

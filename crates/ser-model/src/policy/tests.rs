@@ -1,0 +1,208 @@
+//! A language model as a policy: log-probabilities against whole texts, gradients against finite differences.
+
+use std::path::{Path, PathBuf};
+
+use ser_core::{Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
+use ser_data::{TemplateKind, TextSettings};
+
+use super::*;
+use crate::{CausalLmSettings, Device, LoraSettings};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama3")
+}
+
+fn policy(dropout: f64) -> PolicyModel {
+    let text = TextSettings { template: TemplateKind::Raw, ..TextSettings::default() };
+    let settings = CausalLmSettings { text, ..CausalLmSettings::default() };
+    let model = CausalLm::from_folder(&folder(), &settings, Device::cpu()).unwrap();
+    let lora = LoraSettings { rank: 2, dropout, ..LoraSettings::default() };
+    PolicyModel::new(model, &PolicySettings { lora, ..PolicySettings::default() }).unwrap()
+}
+
+fn prompts() -> Vec<Vec<Message>> {
+    ["Why is the sky blue? ", "q", "Name three rivers: "].map(|text| vec![Message::user(text)]).to_vec()
+}
+
+fn sampling(seed: u64) -> Sampling {
+    Sampling { max_new_tokens: 9, seed, ..Sampling::default() }
+}
+
+/// An objective that is linear in everything, with different slopes for every token.
+fn slopes(now: &[TokenEvaluation]) -> Vec<ObjectiveGradient> {
+    let mut place = 0.0;
+    let mut row = |n: usize, scale: f64| -> Vec<f64> {
+        (0..n)
+            .map(|_| {
+                place += 1.0;
+                scale * f64::sin(place)
+            })
+            .collect()
+    };
+    now.iter()
+        .map(|e| {
+            let n = e.values.len();
+            ObjectiveGradient { log_probs: row(n, 0.3), values: row(n, -0.2), entropies: row(n, 0.1) }
+        })
+        .collect()
+}
+
+fn value(now: &[TokenEvaluation]) -> f64 {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+    let sum = |(e, g): (&TokenEvaluation, &ObjectiveGradient)| {
+        dot(&e.log_probs, &g.log_probs) + dot(&e.values, &g.values) + dot(&e.entropies, &g.entropies)
+    };
+    now.iter().zip(&slopes(now)).map(sum).sum()
+}
+
+/// Moves adapter and head away from where they begin.
+fn stir(policy: &mut PolicyModel, rollouts: &[Rollout]) {
+    for _ in 0..3 {
+        let batch: Vec<&Rollout> = rollouts.iter().collect();
+        policy.accumulate(&batch, 1.0, &mut |now| Ok(slopes(now))).unwrap();
+        policy.step(0.05).unwrap();
+    }
+}
+
+#[test]
+fn rollouts_say_what_whole_texts_say() {
+    let mut policy = policy(0.5);
+    let first = policy.rollout(&prompts(), &sampling(1), true).unwrap();
+    for rollout in &first {
+        // A fresh adapter is its reference, and a fresh head says 0.
+        assert_eq!(rollout.log_probs, rollout.reference_log_probs);
+        assert!(rollout.values.iter().all(|v| *v == 0.0));
+        assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6));
+    }
+    stir(&mut policy, &first);
+    let rollouts = policy.rollout(&prompts(), &sampling(2), true).unwrap();
+    assert_eq!(rollouts.iter().map(|r| r.prompt).collect::<Vec<_>>(), [0, 1, 2]);
+    for rollout in &rollouts {
+        let tokens = rollout.response.tokens.len();
+        assert_eq!(
+            [rollout.log_probs.len(), rollout.values.len(), rollout.full_kl.as_ref().unwrap().len()],
+            [tokens; 3]
+        );
+        let text = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
+        let near = |all: Vec<f64>, ours: &[f64]| {
+            for (a, b) in all[rollout.prompt_tokens.len() - 1..].iter().zip(ours) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        };
+        near(policy.model().log_probs(&[&text]).unwrap().remove(0), &rollout.log_probs);
+        let reference = policy.without_adapter(|policy| policy.model().log_probs(&[&text]).unwrap().remove(0));
+        near(reference, &rollout.reference_log_probs);
+        assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| *kl > -1e-6));
+    }
+    let moved = rollouts.iter().flat_map(|r| r.log_probs.iter().zip(&r.reference_log_probs)).any(|(p, q)| p != q);
+    assert!(moved && rollouts.iter().flat_map(|r| &r.values).any(|v| *v != 0.0));
+}
+
+#[test]
+fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
+    let mut policy = policy(0.0);
+    let rollouts = policy.rollout(&prompts(), &sampling(3), false).unwrap();
+    stir(&mut policy, &rollouts);
+    let rollouts = policy.rollout(&prompts(), &sampling(4), false).unwrap();
+    let batch: Vec<&Rollout> = rollouts.iter().collect();
+    policy
+        .accumulate(&batch, 0.0, &mut |now| {
+            for (e, r) in now.iter().zip(&rollouts) {
+                let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+                assert!(near(&e.log_probs, &r.log_probs) && near(&e.values, &r.values));
+                assert!(e.entropies.iter().all(|h| *h > 0.0 && *h < (260_f64).ln()));
+            }
+            Ok(slopes(now))
+        })
+        .unwrap();
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    let mut policy = policy(0.0);
+    let rollouts = policy.rollout(&prompts(), &sampling(5), false).unwrap();
+    stir(&mut policy, &rollouts);
+    let batch: Vec<&Rollout> = rollouts.iter().collect();
+    policy.accumulate(&batch, 2.0, &mut |now| Ok(slopes(now))).unwrap();
+    let leaves: Vec<Tensor> = policy.optimizer.params().iter().map(Tensor::shallow_clone).collect();
+    let gradients: Vec<Tensor> = leaves.iter().map(|leaf| leaf.grad().copy()).collect();
+    let evaluate = |policy: &mut PolicyModel| {
+        let mut sum = 0.0;
+        let zero = |now: &[TokenEvaluation]| {
+            let empty = |n: usize| vec![0.0; n];
+            let of = |e: &TokenEvaluation| {
+                let n = e.values.len();
+                ObjectiveGradient { log_probs: empty(n), values: empty(n), entropies: empty(n) }
+            };
+            now.iter().map(of).collect::<Vec<_>>()
+        };
+        policy
+            .accumulate(&batch, 1.0, &mut |now| {
+                sum = value(now);
+                Ok(zero(now))
+            })
+            .unwrap();
+        sum
+    };
+    let mut compared = 0;
+    for (leaf, gradient) in leaves.iter().zip(&gradients) {
+        // Along the gradient itself, and along one axis.
+        let norm = gradient.norm().double_value(&[]);
+        if norm < 1e-3 {
+            continue;
+        }
+        let direction = gradient / norm;
+        let step = 1e-2;
+        let mut moved = |by: f64| {
+            tch::no_grad(|| drop(leaf.shallow_clone().g_add_(&(&direction * by))));
+            let value = evaluate(&mut policy);
+            tch::no_grad(|| drop(leaf.shallow_clone().g_sub_(&(&direction * by))));
+            value
+        };
+        let difference = 2.0 * (moved(step) - moved(-step)) / (2.0 * step);
+        assert!((norm - difference).abs() < 2e-2 * norm, "{:?}: {norm} {difference}", leaf.size());
+        compared += 1;
+    }
+    assert!(compared >= 6, "{compared} leaves");
+}
+
+#[test]
+fn a_snapshot_brings_the_same_next_steps_back() {
+    let mut through = policy(0.4);
+    let rollouts = through.rollout(&prompts(), &sampling(6), false).unwrap();
+    stir(&mut through, &rollouts);
+    let folder = tempfile::tempdir().unwrap();
+    through.snapshot(folder.path()).unwrap();
+    let mut resumed = policy(0.4);
+    resumed.restore(folder.path()).unwrap();
+    for policy in [&mut through, &mut resumed] {
+        let rollouts = policy.rollout(&prompts(), &sampling(7), false).unwrap();
+        stir(policy, &rollouts);
+    }
+    let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
+        policy.optimizer.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+    };
+    assert_eq!(bits(&through), bits(&resumed));
+    assert_eq!(
+        through.rollout(&prompts(), &sampling(8), false).unwrap(),
+        resumed.rollout(&prompts(), &sampling(8), false).unwrap()
+    );
+}
+
+#[test]
+fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bonus() {
+    let mut policy = policy(0.9);
+    let rollouts = policy.rollout(&prompts(), &sampling(9), false).unwrap();
+    stir(&mut policy, &rollouts);
+    let batch: Vec<&Rollout> = rollouts.iter().collect();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        policy
+            .accumulate(&batch, 1.0, &mut |now| {
+                seen.push(now.to_vec());
+                Ok(slopes(now))
+            })
+            .unwrap();
+    }
+    assert_ne!(seen[0], seen[1]);
+}

@@ -1,0 +1,74 @@
+//! The settings of SFT.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LoraSettings, ModelError, Scheduler, TrainingSettings};
+
+/// Which answers of a conversation carry loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearntTurns {
+    /// The last one, as the paper trains on chosen responses.
+    #[default]
+    Last,
+    /// Every turn of the assistant.
+    All,
+}
+
+/// Supervised fine-tuning. `Default` = the paper: 2e-5 with cosine decay, 2 warm-up steps, batch 16, 3 epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftSettings {
+    /// How weights are moved.
+    pub training: TrainingSettings,
+    /// The adapter that is trained; all weights are if left out. The paper does not say which.
+    pub lora: Option<LoraSettings>,
+    /// Which answers carry loss.
+    pub turns: LearntTurns,
+    /// Steps between two looks at the validation texts; at the end of each epoch if left out.
+    pub eval_every: Option<u64>,
+    /// Steps from one checkpoint to the next.
+    pub checkpoint_every: u64,
+}
+
+impl Default for SftSettings {
+    fn default() -> Self {
+        SftSettings {
+            training: TrainingSettings {
+                learning_rate: 2e-5,
+                scheduler: Scheduler::Cosine,
+                warmup_steps: 2,
+                epochs: 3,
+                batch_size: 16,
+                ..TrainingSettings::default()
+            },
+            lora: None,
+            turns: LearntTurns::Last,
+            eval_every: None,
+            checkpoint_every: 50,
+        }
+    }
+}
+
+impl SftSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.training.check()?;
+        if self.training.gradient_checkpointing {
+            let expected = "only a reward model's training has it; leave it out";
+            let name = "sft.training.gradient_checkpointing";
+            return Err(ModelError::Setting { name, value: "true".into(), expected });
+        }
+        if let Some(lora) = &self.lora {
+            lora.check()?;
+        }
+        for (name, steps) in
+            [("sft.eval_every", self.eval_every), ("sft.checkpoint_every", Some(self.checkpoint_every))]
+        {
+            if steps == Some(0) {
+                return Err(ModelError::Setting { name, value: "0".into(), expected: "it must be at least 1" });
+            }
+        }
+        Ok(())
+    }
+}

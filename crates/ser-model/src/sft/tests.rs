@@ -1,0 +1,188 @@
+//! SFT against TRL's SFTTrainer (tests/golden/sft.py), and what a resumed training owes an uninterrupted one.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ser_core::{StepOutcome, Training};
+use ser_data::{TemplateKind, TextSettings};
+use serde::Deserialize;
+
+use super::*;
+use crate::{CausalLmSettings, Device, LoraSettings, Scheduler};
+
+#[derive(Deserialize)]
+struct Golden {
+    texts: Vec<Row>,
+    held_out: Vec<Row>,
+    steps: Vec<std::collections::HashMap<String, f64>>,
+    evaluations: Vec<std::collections::HashMap<String, f64>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    input_ids: Vec<u32>,
+    completion_mask: Vec<u8>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("sft.json")).unwrap()).unwrap()
+}
+
+fn examples(rows: &[Row]) -> Vec<CausalExample> {
+    let learnt = |mask: &[u8]| -> Vec<Range<usize>> {
+        let first = mask.iter().position(|m| *m == 1).unwrap();
+        vec![first..mask.len()]
+    };
+    rows.iter()
+        .map(|row| CausalExample { tokens: row.input_ids.clone(), learnt: learnt(&row.completion_mask) })
+        .collect()
+}
+
+fn model(token_budget: usize) -> CausalLm {
+    let text = TextSettings { template: TemplateKind::Raw, ..TextSettings::default() };
+    let settings = CausalLmSettings { text, token_budget, ..CausalLmSettings::default() };
+    CausalLm::from_folder(&folder().join("llama3"), &settings, Device::cpu()).unwrap()
+}
+
+fn settings() -> SftSettings {
+    let training = TrainingSettings {
+        learning_rate: 1e-2,
+        scheduler: Scheduler::Cosine,
+        warmup_steps: 2,
+        epochs: 6,
+        batch_size: 3,
+        ..TrainingSettings::default()
+    };
+    SftSettings { training, ..SftSettings::default() }
+}
+
+fn figure(outcome: &StepOutcome, name: &str) -> f64 {
+    outcome.values.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("{name}: {outcome:?}")).1
+}
+
+#[test]
+fn every_step_is_trls() {
+    let golden = golden();
+    // In one forward, and in as many as there are texts.
+    for budget in [2048, 1] {
+        let mut model = model(budget);
+        let (texts, held_out) = (examples(&golden.texts), examples(&golden.held_out));
+        let mut training = SftTraining::new(&mut model, texts, held_out, &settings(), 0).unwrap();
+        assert_eq!(training.total(), 6);
+        for (step, (wanted, evaluation)) in golden.steps.iter().zip(&golden.evaluations).enumerate() {
+            let got = training.step().unwrap();
+            for (name, wanted) in wanted.iter().chain(evaluation) {
+                let got = figure(&got, name);
+                assert!((got - wanted).abs() < 2e-4 * wanted.abs().max(1.0), "step {step}: {name} {got} {wanted}");
+            }
+        }
+    }
+}
+
+/// All weights, or the adapter's, as bits.
+fn weights(model: &CausalLm, adapter: bool) -> Vec<Vec<f32>> {
+    model.leaves(adapter).unwrap().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+}
+
+#[test]
+fn a_restored_training_ends_with_the_same_bits() {
+    let golden = golden();
+    let lora = LoraSettings { rank: 2, dropout: 0.3, ..LoraSettings::default() };
+    for lora in [None, Some(lora)] {
+        let settings = SftSettings {
+            training: TrainingSettings { batch_size: 1, epochs: 3, ..settings().training },
+            lora: lora.clone(),
+            ..settings()
+        };
+        let texts = examples(&golden.texts);
+        let mut model_a = model(2048);
+        let mut whole = SftTraining::new(&mut model_a, texts.clone(), Vec::new(), &settings, 7).unwrap();
+        let snapshot = tempfile::tempdir().unwrap();
+        let mut outcomes = Vec::new();
+        for step in 0..9 {
+            if step == 4 {
+                whole.snapshot(snapshot.path()).unwrap();
+            }
+            outcomes.push(whole.step().unwrap());
+        }
+        drop(whole);
+        let mut model_b = model(2048);
+        let mut resumed = SftTraining::new(&mut model_b, texts.clone(), Vec::new(), &settings, 7).unwrap();
+        resumed.restore(snapshot.path()).unwrap();
+        assert_eq!(resumed.done(), 4);
+        for outcome in &outcomes[4..] {
+            assert_eq!(&resumed.step().unwrap(), outcome);
+        }
+        let result = tempfile::tempdir().unwrap();
+        resumed.save(result.path()).unwrap();
+        drop(resumed);
+        assert_eq!(weights(&model_a, lora.is_some()), weights(&model_b, lora.is_some()));
+        let mut model_c = model(2048);
+        let mut loaded = SftTraining::new(&mut model_c, texts, Vec::new(), &settings, 7).unwrap();
+        loaded.load(result.path()).unwrap();
+        assert_eq!((loaded.done(), loaded.total()), (9, 9));
+        drop(loaded);
+        assert_eq!(weights(&model_c, lora.is_some()), weights(&model_b, lora.is_some()));
+    }
+}
+
+#[test]
+fn a_trained_model_is_a_folder_like_the_one_it_came_from() {
+    let golden = golden();
+    let mut model = model(2048);
+    let mut training = SftTraining::new(&mut model, examples(&golden.texts), Vec::new(), &settings(), 0).unwrap();
+    for _ in 0..3 {
+        training.step().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    training.save(folder.path()).unwrap();
+    drop(training);
+    let again = CausalLm::from_folder(folder.path(), &model.settings, Device::cpu()).unwrap();
+    assert_eq!(weights(&again, false), weights(&model, false));
+}
+
+#[test]
+fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
+    let golden = golden();
+    let model = model(2048);
+    let mut texts = examples(&golden.texts);
+    // Two ranges in the first text.
+    let all = texts[0].learnt[0].clone();
+    texts[0].learnt = vec![3..6, all.clone()];
+    let alone: Vec<f64> = texts
+        .iter()
+        .map(|text| {
+            let figures = tch::no_grad(|| model.answer_figures(&[text], None, None)).unwrap();
+            figures.loss() * text.places().count() as f64
+        })
+        .collect();
+    let together: Vec<&CausalExample> = texts.iter().collect();
+    let figures = tch::no_grad(|| model.answer_figures(&together, None, None)).unwrap();
+    let places: usize = texts.iter().map(|t| t.places().count()).sum();
+    assert_eq!(texts[0].places().count(), 3 + all.len());
+    let (sum, packed) = (alone.iter().sum::<f64>(), figures.loss() * places as f64);
+    assert!((sum - packed).abs() < 1e-4 * sum, "{sum} {packed}");
+    // By the log-probabilities of the whole text.
+    let log_probs = model.log_probs(&[&texts[0].tokens]).unwrap().remove(0);
+    let by_hand: f64 = texts[0].places().map(|place| -log_probs[place - 1]).sum();
+    assert!((by_hand - alone[0]).abs() < 1e-4 * by_hand);
+}
+
+#[test]
+fn nothing_to_learn_is_refused() {
+    let mut model = model(2048);
+    let empty = CausalExample { tokens: vec![0, 1, 2], learnt: vec![0..1] };
+    let mut refuse = |texts: Vec<CausalExample>, settings: SftSettings| {
+        SftTraining::new(&mut model, texts, Vec::new(), &settings, 0).err().unwrap().to_string()
+    };
+    assert!(refuse(vec![empty], settings()).contains("no token that carries loss"));
+    assert!(refuse(Vec::new(), settings()).contains("no text"));
+    let zero = SftSettings { checkpoint_every: 0, ..settings() };
+    assert!(refuse(Vec::new(), zero).contains("sft.checkpoint_every is 0"));
+    let long = CausalExample { tokens: vec![0; 300], learnt: vec![1..300] };
+    assert!(refuse(vec![long], settings()).contains("300"));
+}

@@ -1,0 +1,69 @@
+//! What answers are rewarded for: words of a list, or a reward model's score.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::bail;
+use ser::ScorerReward;
+use ser::core::{BoxError, Message, Reward};
+use ser::model::{Device, RewardModel};
+
+use crate::config::Config;
+
+/// One of the two.
+pub(crate) enum AnyReward {
+    /// The share of an answer's words that stand in the list.
+    Words(HashSet<String>),
+    /// A reward model's score.
+    Model(Box<ScorerReward<RewardModel>>),
+}
+
+impl AnyReward {
+    /// What the settings ask for. `base` is the reward model's base where they name none.
+    pub(crate) fn new(config: &Config, base: &Path, device: Device) -> anyhow::Result<Self> {
+        let settings = &config.reward;
+        let Some(adapter) = &settings.model else {
+            if settings.words.iter().all(|word| word.trim().is_empty()) {
+                bail!("reward.words is empty: name words to reward, or a reward model");
+            }
+            return Ok(AnyReward::Words(settings.words.iter().map(|word| word.trim().to_lowercase()).collect()));
+        };
+        let base = settings.base.as_deref().unwrap_or(base);
+        let model = RewardModel::for_scoring(base, adapter, &config.reward_model(), device)?;
+        let reward = if settings.probability { ScorerReward::probability(model) } else { ScorerReward::raw(model) };
+        Ok(AnyReward::Model(Box::new(reward)))
+    }
+}
+
+impl Reward for AnyReward {
+    type Error = RewardError;
+
+    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, RewardError> {
+        match self {
+            AnyReward::Words(words) => Ok(answers.iter().map(|(_, answer)| share(words, answer)).collect()),
+            AnyReward::Model(model) => model.reward(answers).map_err(|error| RewardError(error.into())),
+        }
+    }
+}
+
+/// Why a reward model could not score.
+#[derive(Debug)]
+pub(crate) struct RewardError(BoxError);
+
+impl std::fmt::Display for RewardError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for RewardError {}
+
+/// The share of an answer's words that stand in the list; 0 for an answer without words.
+fn share(words: &HashSet<String>, answer: &str) -> f64 {
+    let said = || {
+        let bare =
+            answer.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
+        bare.filter(|word| !word.is_empty())
+    };
+    said().filter(|word| words.contains(word)).count() as f64 / said().count().max(1) as f64
+}

@@ -1,0 +1,283 @@
+//! SFT, PPO and the whole procedure as programs: killed runs, bad input, what is learnt.
+
+#![cfg(feature = "libtorch")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use support::report_without_timing;
+use tempfile::TempDir;
+
+const EXAMPLES: [&str; 3] = ["ser_loop", "train_sft", "train_ppo"];
+
+/// The folder with the examples that cargo built beside this test; built here if only this test was asked for.
+fn examples() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let folder = profile.join("examples");
+        if EXAMPLES.iter().any(|name| !folder.join(name).exists()) {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--quiet", "--features", "libtorch"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            build.args(EXAMPLES.iter().flat_map(|name| ["--example", name]));
+            build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
+            assert!(build.status().unwrap().success());
+        }
+        folder
+    });
+    &FOLDER
+}
+
+fn command(example: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new(examples().join(example));
+    // One thread: several tests run at once.
+    command.args(arguments).args(["--device", "cpu", "--threads", "1"]).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn run(example: &str, arguments: &[String]) -> Output {
+    command(example, arguments).output().unwrap()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// A nano checkpoint with tied embeddings.
+fn nano() -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/llama3"))
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Settings as `--set` flags.
+fn set(settings: &[&str]) -> Vec<String> {
+    settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]).collect()
+}
+
+/// A preference file of so many rows.
+fn rows(folder: &TempDir, n: usize) -> String {
+    let path = folder.path().join("pairs.jsonl");
+    let row = |i: usize| format!(r#"{{"prompt": "Question {i}? ", "chosen": "good {i} ", "rejected": "bad"}}"#) + "\n";
+    fs::write(&path, (0..n).map(row).collect::<String>()).unwrap();
+    text(&path)
+}
+
+fn ppo_arguments() -> Vec<String> {
+    let settings = set(&[
+        "ppo.batch_size=4",
+        "ppo.mini_batch_size=2",
+        "ppo.response_length={fixed=6}",
+        "policy_run.checkpoint_every=3",
+        "policy.lora.dropout=0.2",
+        "ppo.score_normalization=scale",
+    ]);
+    [words(&format!("--model {} --steps 24 --word a,b --seed 4", nano())), settings].concat()
+}
+
+/// What is left of a run of PPO: its weights and its figures.
+fn ppo_result(folder: &Path) -> (Vec<(String, Vec<u8>)>, String, String) {
+    (files(&folder.join("ppo/model")), metrics(folder), report_without_timing(folder))
+}
+
+/// A folder's files with their names, in order.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (text(Path::new(path.file_name().unwrap())), fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+fn metrics(folder: &Path) -> String {
+    fs::read_to_string(folder.join("metrics.jsonl")).unwrap()
+}
+
+/// Kills a run ten times at random instants, resuming it each time and beginning anew when it comes to its end, and
+/// holds every result against that of a run that was never stopped.
+fn killed_at_any_instant<T: PartialEq + std::fmt::Debug>(
+    example: &str,
+    arguments: &[String],
+    result: impl Fn(&Path) -> T,
+) {
+    let root = tempfile::tempdir().unwrap();
+    let start = |folder: &Path| -> Child {
+        let mut command = command(example, arguments);
+        command.arg("--resume").arg("--out").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let whole = root.path().join("whole");
+    let started = Instant::now();
+    assert!(start(&whole).wait().unwrap().success());
+    let time = started.elapsed();
+    let expected = result(&whole);
+    let seed = std::process::id().into();
+    println!("{example}: kills drawn from seed {seed}, a run takes {time:?}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut kills, mut runs) = (0, 0);
+    while kills < 10 {
+        runs += 1;
+        let folder = root.path().join(format!("killed-{runs}"));
+        loop {
+            let mut child = start(&folder);
+            std::thread::sleep(rng.random_range(Duration::ZERO..time));
+            if kills == 10 || child.try_wait().unwrap().is_some() {
+                assert!(child.wait().unwrap().success());
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        assert!(result(&folder) == expected, "run {runs} differs");
+    }
+    println!("{example}: {kills} kills in {runs} runs");
+}
+
+#[test]
+fn ppo_killed_at_any_instant_ends_with_the_same_weights() {
+    killed_at_any_instant("train_ppo", &ppo_arguments(), ppo_result);
+}
+
+#[test]
+fn sft_killed_at_any_instant_ends_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = rows(&folder, 64);
+    for lora in ["sft.eval_every=5", "sft.lora={rank=2,dropout=0.2}"] {
+        let settings = set(&["sft.training.batch_size=4", "sft.checkpoint_every=4", lora]);
+        let arguments =
+            [words(&format!("--model {} --data {data} --validation-data {data} --template raw", nano())), settings]
+                .concat();
+        killed_at_any_instant("train_sft", &arguments, |folder| {
+            (files(&folder.join("sft/model")), metrics(folder), report_without_timing(folder))
+        });
+    }
+}
+
+#[test]
+fn ppo_writes_a_line_a_step_and_its_policy_moves() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let output = run("train_ppo", &[ppo_arguments(), words(&format!("--out {}", text(&out)))].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<Value> = metrics(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 24);
+    for (step, line) in (1..).zip(&lines) {
+        assert_eq!(line["step"], step);
+        for name in ["objective/kl", "objective/scores", "loss/policy_avg", "val/ratio", "env/reward_mean", "episode"] {
+            assert!(line[name].is_number(), "{name}");
+        }
+    }
+    assert!(lines[0]["objective/kl"].as_f64().unwrap().abs() < 1e-4);
+    assert!(lines[23]["objective/kl"].as_f64().unwrap().abs() > 1e-4);
+    let names: Vec<String> = files(&out.join("ppo/model")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "optimizer.safetensors",
+            "trainer_state.json",
+            "value_head.safetensors"
+        ]
+    );
+    let report: Value = serde_json::from_str(&fs::read_to_string(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["policy"]["stages"][0]["name"], "PPO");
+    assert!(out.join("report.html").exists() && out.join("ppo/answers.jsonl").exists());
+}
+
+/// What a program says of bad input; it must not have made its folder.
+fn refused(example: &str, arguments: &[String]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = run(example, &[arguments, &["--out".to_owned(), text(&out)]].concat());
+    assert!(!output.status.success());
+    assert!(!out.exists(), "nothing may be left behind");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut errors = said.lines().filter(|line| !line.starts_with("device: "));
+    let sentence = errors.next().unwrap_or_default().to_owned();
+    assert!(sentence.starts_with("error: ") && errors.next().is_none(), "{said}");
+    sentence
+}
+
+#[test]
+fn bad_settings_are_one_sentence_and_leave_nothing() {
+    let ppo =
+        |settings: &[&str]| refused("train_ppo", &[words(&format!("--model {}", nano())), set(settings)].concat());
+    let said = ppo(&["ppo.batch_size=4", "ppo.mini_batch_size=9"]);
+    assert!(said.contains("ppo.mini_batch_size is 9, more than ppo.batch_size, 4"), "{said}");
+    let said = ppo(&["ppo.initial_kl_coefficient=-0.1"]);
+    assert!(said.contains("initial_kl_coefficient is -0.1"), "{said}");
+    let said = ppo(&["reward.words=[]"]);
+    assert!(said.contains("reward.words is empty"), "{said}");
+    let said = ppo(&["ppo.response_length={fixed=5000}"]);
+    assert!(said.contains("no prompt leaves room for an answer of 5000 tokens"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.txt");
+    fs::write(&empty, "\n\n").unwrap();
+    let with_prompts = words(&format!("--model {} --prompts {}", nano(), text(&empty)));
+    let said = refused("train_ppo", &with_prompts);
+    assert!(said.contains("empty.txt"), "{said}");
+    // An adapter of a language model is no reward model.
+    let data = rows(&folder, 8);
+    let sft = folder.path().join("sft");
+    let lora = set(&["sft.lora={rank=2}", "sft.training.epochs=1"]);
+    let train = words(&format!("--model {} --data {data} --template raw --out {}", nano(), text(&sft)));
+    assert!(run("train_sft", &[train, lora].concat()).status.success());
+    let headless = words(&format!("--model {} --reward-model {}", nano(), text(&sft.join("sft/model"))));
+    let said = refused("train_ppo", &headless);
+    assert!(said.contains("score head"), "{said}");
+    let said = refused(
+        "train_sft",
+        &[words(&format!("--model {} --data {data}", nano())), set(&["sft.checkpoint_every=0"])].concat(),
+    );
+    assert!(said.contains("sft.checkpoint_every is 0"), "{said}");
+}
+
+#[test]
+fn the_whole_procedure_runs_and_resumes() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = set(&[
+        "corpus.pairs=320",
+        "corpus.test_pairs=40",
+        "base.vocab_size=1000",
+        "base.shape.hidden_size=16",
+        "base.shape.intermediate_size=32",
+        "base.shape.layers=1",
+        "base.training.epochs=1",
+        "training.epochs=1",
+        "policy_run.steps=3",
+        "policies.judged=10",
+        "policies.sampling.max_new_tokens=12",
+        "ppo.response_length={fixed=12}",
+        "dpo.training.epochs=1",
+    ]);
+    let out = root.path().join("run");
+    let arguments = [words(&format!("--full --seed 3 --out {}", text(&out))), settings].concat();
+    let output = run("ser_loop", &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = report_without_timing(&out);
+    let report: Value = serde_json::from_str(&expected).unwrap();
+    let names = |list: &Value, key: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&report["policy"]["stages"], "name"), ["SFT", "PPO-SER", "PPO-Full", "DPO"]);
+    assert_eq!(names(&report["policy"]["comparisons"], "against"), ["SFT", "SFT", "SFT", "PPO-Full", "DPO"]);
+    assert_eq!(report["policy"]["samples"][0]["answers"].as_array().unwrap().len(), 4);
+    let again = run("ser_loop", &[arguments, vec!["--resume".to_owned()]].concat());
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(report_without_timing(&out), expected);
+}
