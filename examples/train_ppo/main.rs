@@ -161,11 +161,11 @@ fn that_fit(policy: &PolicyModel, prompts: Vec<Vec<Message>>, longest: usize) ->
             fit.push(prompt);
         }
     }
-    if fit.len() < all {
-        eprintln!("left out: {} prompts that leave no room for {longest} tokens", all - fit.len());
-    }
     if fit.is_empty() && all > 0 {
         bail!("no prompt leaves room for an answer of {longest} tokens; lower ppo.response_length");
+    }
+    if fit.len() < all {
+        eprintln!("left out: {} prompts that leave no room for {longest} tokens", all - fit.len());
     }
     Ok(fit)
 }

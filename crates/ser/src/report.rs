@@ -21,10 +21,11 @@ use crate::settings::WarmStart;
 /// Bins of the reliability table, as many as the ECE of the accuracies has.
 const BINS: usize = 10;
 
-/// Writes `report.json` and `report.html` into a run's folder, with the run's timing. Returns the latter's path.
+/// Writes `report.json` and `report.html` into a run's folder, with the run's settings and timing. Returns the latter's path.
 ///
 /// For who adds to the report of a loop, policies say.
 pub fn write_report(run: &RunFolder, report: &mut Report) -> Result<PathBuf, Error> {
+    report.settings = run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     report.timing = timing(run);
     let json = report.to_json().map_err(Error::stage("writing the report"))?;
     run.write_text("report.html", &report.to_html())?;
@@ -77,7 +78,7 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
     let mut report = Report {
         title,
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), work.settings.seed)]),
         data: work.data.counts.clone(),
         rounds: rounds.iter().map(round).collect::<Result<_, _>>()?,

@@ -20,7 +20,7 @@ pub fn write_policy_report(
     let mut report = Report {
         title: title.to_owned(),
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
         data: DataCounts::default(),
         rounds: Vec::new(),
