@@ -280,19 +280,6 @@ pub(crate) fn fetched(folder: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-impl Config {
-    /// The parts of it that a language model is loaded with.
-    #[allow(dead_code, reason = "not every example has a language model")]
-    pub(crate) fn causal_lm(&self) -> CausalLmSettings {
-        CausalLmSettings {
-            text: self.text.clone(),
-            precision: self.model.precision,
-            token_budget: self.model.token_budget,
-            ..CausalLmSettings::default()
-        }
-    }
-}
-
 /// One sentence with file and line.
 fn located(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
