@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ser_core::{Control, Event, FitSummary, Observer, Preference, Training};
 use ser_data::{PairTokenizer, TextSettings, train_tokenizer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::partial::over;
 use crate::{
     CausalExample, CausalLm, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, SftSettings, SftTraining,
     TrainingSettings,
@@ -20,6 +21,7 @@ pub struct BaseSettings {
     /// The network.
     pub shape: LlamaShape,
     /// The training, on the chosen answers.
+    #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
 }
 
@@ -39,6 +41,10 @@ impl Default for BaseSettings {
             },
         }
     }
+}
+
+fn over_own_training<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrainingSettings, D::Error> {
+    over(deserializer, BaseSettings::default().training)
 }
 
 /// Makes a base model in `folder` (config.json, model.safetensors, tokenizer.json): trains a tokenizer on `texts`, then

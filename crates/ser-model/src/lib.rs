@@ -21,6 +21,7 @@ mod merge;
 mod network;
 mod optimizer;
 mod packed;
+mod partial;
 mod peft;
 mod policy;
 mod product;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use safetensors::{Dtype, tensor::TensorView};
 use ser_data::{TemplateKind, TextSettings};
-use ser_model::{Device, RewardModel, RewardModelSettings};
+use ser_model::{Device, Precision, RewardModel, RewardModelSettings};
 use serde_json::json;
 
 const LAYERS: usize = 8;
@@ -70,14 +70,13 @@ fn peak_is_the_network_and_at_most_a_shard_more() {
     let folder = tempfile::tempdir().unwrap();
     let (total, largest) = write_model(folder.path());
     let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
-    // Stored in bf16, computed with in f32: the harder way.
-    let size = 2 * total;
+    // Kept as it is stored. Where it is cast, what the allocator keeps of the stored copies comes on top.
+    let size = total;
     let before = memory("VmRSS:").unwrap();
-    let settings = RewardModelSettings { text, ..Default::default() };
+    let settings = RewardModelSettings { text, precision: Precision::Bf16, ..Default::default() };
     let model = RewardModel::from_folder(folder.path(), &settings, Device::cpu()).unwrap();
     let peak = memory("VmHWM:").unwrap() - before;
     println!("network {size}, largest shard {largest}, peak {peak}");
-    // 12 MB for what libtorch and the tokenizer take at their first use.
-    assert!(peak < size + largest * 6 / 5 + 12_000_000, "{peak} bytes for a network of {size} in shards of {largest}");
+    assert!(peak < size + largest * 6 / 5, "{peak} bytes for a network of {size} in shards of {largest}");
     drop(model);
 }

@@ -39,6 +39,7 @@ pub(crate) fn open_text(path: &Path, max_expansion: u64) -> Result<Box<dyn BufRe
 }
 
 /// Whether a file is parquet, by its first bytes.
+#[cfg(feature = "parquet")]
 pub(crate) fn is_parquet(path: &Path) -> Result<bool, DataError> {
     let fail = |error| DataError::io("read", path, error);
     let mut start = Vec::new();

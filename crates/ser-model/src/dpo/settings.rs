@@ -1,7 +1,8 @@
 //! The settings of DPO's training; those of its loss stand with the loss.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::partial::over;
 use crate::{LoraSettings, ModelError, TrainingSettings};
 
 /// DPO's training. The default has the policy's adapter of the authors' script, and TRL's learning rate and batch.
@@ -9,8 +10,10 @@ use crate::{LoraSettings, ModelError, TrainingSettings};
 #[serde(default, deny_unknown_fields)]
 pub struct DpoTrainingSettings {
     /// How weights are moved.
+    #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
     /// The adapter; without it the network is the reference.
+    #[serde(deserialize_with = "over_own_lora")]
     pub lora: LoraSettings,
     /// What log-ratios are multiplied with to be reported as rewards: the loss's beta, over 0.
     pub beta: f64,
@@ -30,6 +33,14 @@ impl Default for DpoTrainingSettings {
             checkpoint_every: 50,
         }
     }
+}
+
+fn over_own_training<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrainingSettings, D::Error> {
+    over(deserializer, DpoTrainingSettings::default().training)
+}
+
+fn over_own_lora<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoraSettings, D::Error> {
+    over(deserializer, DpoTrainingSettings::default().lora)
 }
 
 impl DpoTrainingSettings {

@@ -1,7 +1,8 @@
 //! The settings of a policy.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::partial::over;
 use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings};
 
 /// What a policy is trained with. `Default` = the authors' script's adapter: rank 16, alpha 32, dropout 0.05.
@@ -9,6 +10,7 @@ use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings
 #[serde(default, deny_unknown_fields)]
 pub struct PolicySettings {
     /// The adapter; without it the network is the reference.
+    #[serde(deserialize_with = "over_own_lora")]
     pub lora: LoraSettings,
     /// The optimizer: AdamW, or Adafactor as in the authors' script.
     pub optim: Optim,
@@ -33,6 +35,10 @@ impl Default for PolicySettings {
             seed: 0,
         }
     }
+}
+
+fn over_own_lora<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoraSettings, D::Error> {
+    over(deserializer, PolicySettings::default().lora)
 }
 
 impl PolicySettings {

@@ -1,7 +1,8 @@
 //! The settings of SFT.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::partial::over;
 use crate::{LoraSettings, ModelError, Scheduler, TrainingSettings};
 
 /// Which answers of a conversation carry loss.
@@ -20,6 +21,7 @@ pub enum LearntTurns {
 #[serde(default, deny_unknown_fields)]
 pub struct SftSettings {
     /// How weights are moved.
+    #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
     /// The adapter that is trained; all weights are if left out. The paper does not say which.
     pub lora: Option<LoraSettings>,
@@ -48,6 +50,10 @@ impl Default for SftSettings {
             checkpoint_every: 50,
         }
     }
+}
+
+fn over_own_training<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TrainingSettings, D::Error> {
+    over(deserializer, SftSettings::default().training)
 }
 
 impl SftSettings {

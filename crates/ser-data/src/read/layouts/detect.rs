@@ -7,6 +7,7 @@ use super::fields::Row;
 use crate::read::settings::Layout;
 
 /// Every column that some layout reads; of files that are stored by column, the others are not read.
+#[cfg(feature = "parquet")]
 pub(crate) const KNOWN_COLUMNS: [&str; 28] = [
     "annotator1",
     "annotator2",

@@ -12,7 +12,9 @@ mod verdicts;
 
 use ser_core::{Message, Pair, PairId, RawText, Side};
 
-pub(crate) use detect::{KNOWN_COLUMNS, detect_layout};
+#[cfg(feature = "parquet")]
+pub(crate) use detect::KNOWN_COLUMNS;
+pub(crate) use detect::detect_layout;
 pub(crate) use fields::Row;
 pub use html::html_to_text;
 
