@@ -53,6 +53,8 @@ enum Job {
     GenerateTiny,
     /// Generation, 512 wide, 8 layers
     GenerateSmall,
+    /// Steps of PPO, batches of 8, 64 new tokens, 4 epochs, 256 wide, 4 layers: TRL 0.11's PPOTrainer
+    PpoTiny,
 }
 
 /// What a job counts.
@@ -60,6 +62,7 @@ enum Job {
 enum Unit {
     PairsPerSecond,
     TokensPerSecond,
+    StepsPerMinute,
 }
 
 impl Unit {
@@ -68,6 +71,7 @@ impl Unit {
         match self {
             Unit::PairsPerSecond => "pairs_per_s",
             Unit::TokensPerSecond => "tokens_per_s",
+            Unit::StepsPerMinute => "steps_per_min",
         }
     }
 
@@ -76,6 +80,7 @@ impl Unit {
         match self {
             Unit::PairsPerSecond => "pairs/s",
             Unit::TokensPerSecond => "tokens/s",
+            Unit::StepsPerMinute => "steps/min",
         }
     }
 }
@@ -99,6 +104,8 @@ impl Job {
             Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score_pairs", 400, Unit::PairsPerSecond),
             Job::GenerateTiny => ("generate-tiny", "tiny", "hf_generate.py", "generate", 64, Unit::TokensPerSecond),
             Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
+            // Five steps of 8 prompts each, the first of which warms up.
+            Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train_ppo", 40, Unit::StepsPerMinute),
         };
         Plan { name, size, script, example, pairs, unit }
     }
@@ -106,6 +113,11 @@ impl Job {
 
 /// The flags of the example `generate` in a measurement.
 const GENERATION: [&str; 7] = ["--greedy", "--batch", "8", "--max-new-tokens", "64", "--min-new-tokens", "64"];
+
+/// The longest text in tokens: one less than the 512 of the measurements, for those who append an end token.
+const LONGEST: u32 = 511;
+/// The longest dialogue whose prompt PPO answers.
+const LONGEST_OF_PPO: u32 = 255;
 
 /// Measures the jobs asked for and prints the table.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -120,6 +132,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for job in jobs {
         build.args(["--example", job.plan().example]);
     }
+    if jobs.contains(&Job::PpoTiny) {
+        build.args(["--example", "train_reward"]);
+    }
     Origin::find(workspace).apply(&mut build)?;
     run_command(build)?;
 
@@ -128,13 +143,32 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let plan = job.plan();
         let model = environment.model(&data, plan.size)?;
         let count = options.pairs.unwrap_or(plan.pairs);
-        let pairs = environment.pairs(&data, count, &model, plan.unit == Unit::TokensPerSecond)?;
+        let (prompts, longest) = match plan.unit {
+            Unit::PairsPerSecond => (false, LONGEST),
+            Unit::TokensPerSecond => (true, LONGEST),
+            Unit::StepsPerMinute => (true, LONGEST_OF_PPO),
+        };
+        let pairs = environment.pairs(&data, count, &model, prompts, longest)?;
+        if plan.unit == Unit::StepsPerMinute {
+            environment.prepare_ppo()?;
+            reward_model(workspace, &environment, &data, &model)?;
+        }
         let found = compare(workspace, &environment, &plan, &model, &pairs, options)?;
         comparisons.extend(found);
         environment.save(&table::to_json(&comparisons))?;
     }
     println!("{}", table::to_markdown(&comparisons));
     Ok(())
+}
+
+/// Trains the reward model of our side of PPO for a few steps: it must have a head. TRL's side has a fresh one.
+fn reward_model(workspace: &Workspace, environment: &Environment, data: &Path, model: &Path) -> Result<()> {
+    let pairs = environment.pairs(data, 32, model, false, LONGEST)?;
+    let mut train = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
+    train.args(["train_reward", "--", "--template", "raw", "--model"]).arg(model).arg("--data").arg(pairs);
+    train.arg("--out").arg(environment.fresh_folder("reward")?);
+    Origin::find(workspace).apply(&mut train)?;
+    run_command(train)
 }
 
 /// One job, peer and ours in turn; one comparison for each way the peer does it.
@@ -149,7 +183,10 @@ fn compare(
     let threads = options.threads.to_string();
     let mut comparisons: Vec<Comparison> = Vec::new();
     for round in 1..=options.rounds {
-        let mut peer = environment.python(plan.script);
+        let mut peer = match plan.unit {
+            Unit::StepsPerMinute => environment.ppo_python(plan.script),
+            _ => environment.python(plan.script),
+        };
         peer.arg("--model").arg(model).arg("--data").arg(pairs).args(["--threads", &threads]);
         peer.env("OMP_NUM_THREADS", &threads);
         let said = output(peer)?;
@@ -163,14 +200,22 @@ fn compare(
         let mut ours = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
         ours.args([plan.example, "--", "--timing", "--template", "raw", "--threads", &threads]);
         ours.arg("--model").arg(model);
-        if plan.example == "generate" {
+        match plan.example {
+            "train_reward" => {
+                ours.arg("--data").arg(pairs).arg("--out").arg(environment.fresh_folder("adapter")?);
+            }
             // As many new tokens as hf_generate.py makes, and as many answers at a time.
-            ours.arg("--prompts").arg(pairs).args(GENERATION);
-        } else {
-            ours.arg("--data").arg(pairs);
-        }
-        if plan.example == "train_reward" {
-            ours.arg("--out").arg(environment.fresh_folder("adapter")?);
+            "generate" => {
+                ours.arg("--prompts").arg(pairs).args(GENERATION);
+            }
+            "train_ppo" => {
+                let out = environment.fresh_folder("ppo-run")?;
+                ours.arg("--prompts").arg(pairs).arg("--reward-model").arg(environment.path("reward"));
+                ours.arg("--config").arg(workspace.path("xtask/peers/ppo.toml")).arg("--out").arg(out);
+            }
+            _ => {
+                ours.arg("--data").arg(pairs);
+            }
         }
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(workspace).apply(&mut ours)?;

@@ -20,13 +20,23 @@ impl Environment {
     /// Makes the virtual environment if it is missing or its pins have changed.
     pub(super) fn prepare(workspace: &Workspace) -> Result<Self> {
         let environment = Environment { folder: workspace.path(".peers"), scripts: workspace.path("xtask/peers") };
-        let pins_path = environment.scripts.join("requirements.txt");
+        environment.install("venv", "requirements.txt")?;
+        Ok(environment)
+    }
+
+    /// Makes the virtual environment of old packages that TRL's PPOTrainer needs, which cannot share the others'.
+    pub(super) fn prepare_ppo(&self) -> Result<()> {
+        self.install("ppo", "requirements-ppo.txt")
+    }
+
+    fn install(&self, name: &str, requirements: &str) -> Result<()> {
+        let pins_path = self.scripts.join(requirements);
         let pins = fs::read_to_string(&pins_path).with_context(|| format!("reading {}", pins_path.display()))?;
-        let (venv, scratch) = (environment.folder.join("venv"), environment.folder.join("tmp"));
+        let (venv, scratch) = (self.folder.join(name), self.folder.join("tmp"));
         // Written last, so it tells that the environment is whole.
         let installed = venv.join("installed.txt");
         if fs::read_to_string(&installed).is_ok_and(|text| text == pins) {
-            return Ok(environment);
+            return Ok(());
         }
         pip::check("run the peers")?;
         fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
@@ -36,13 +46,21 @@ impl Environment {
         eprintln!("peers: installing PyTorch, transformers, TRL and PEFT into {} (about 6 GB)", venv.display());
         let arguments = ["install".as_ref(), "--requirement".as_ref(), pins_path.as_os_str()];
         pip::run(&venv.join("bin/python"), &arguments, &scratch).context("the peers could not be installed")?;
-        fs::write(&installed, pins).with_context(|| format!("writing {}", installed.display()))?;
-        Ok(environment)
+        fs::write(&installed, pins).with_context(|| format!("writing {}", installed.display()))
     }
 
     /// One of the scripts of `xtask/peers`, ready for its arguments.
     pub(super) fn python(&self, script: &str) -> Command {
-        let mut command = Command::new(self.folder.join("venv/bin/python"));
+        self.python_of("venv", script)
+    }
+
+    /// The same with the packages of [`prepare_ppo`](Self::prepare_ppo).
+    pub(super) fn ppo_python(&self, script: &str) -> Command {
+        self.python_of("ppo", script)
+    }
+
+    fn python_of(&self, venv: &str, script: &str) -> Command {
+        let mut command = Command::new(self.folder.join(venv).join("bin/python"));
         command.arg(self.scripts.join(script));
         // No lookup of models elsewhere, and no metrics sent anywhere.
         command.env("HF_HUB_OFFLINE", "1").env("WANDB_DISABLED", "true").env("TOKENIZERS_PARALLELISM", "true");
@@ -61,11 +79,12 @@ impl Environment {
 
     /// A file of the first `count` pairs of `data` that fit the length limit, so that both sides do the same work:
     /// they differ in what they do about longer ones. With `prompts`, of their prompts alone.
-    pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path, prompts: bool) -> Result<PathBuf> {
-        let name = if prompts { format!("{count}-prompts.jsonl") } else { format!("{count}.jsonl") };
+    pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path, prompts: bool, longest: u32) -> Result<PathBuf> {
+        let kind = if prompts { "-prompts" } else { "" };
+        let name = format!("{count}{kind}-{longest}.jsonl");
         let file = self.place(data)?.join(name);
         let mut cut = self.python("preferences.py");
-        cut.args(prompts.then_some("--prompts"));
+        cut.args(prompts.then_some("--prompts")).args(["--max-length", &longest.to_string()]);
         cut.arg("--data").arg(data).args(["--pairs", &count.to_string(), "--out"]).arg(&file);
         cut.arg("--tokenizer").arg(model);
         run(cut)?;
@@ -82,6 +101,11 @@ impl Environment {
             fs::write(folder.join("complete"), "").with_context(|| format!("writing into {}", folder.display()))?;
         }
         Ok(folder)
+    }
+
+    /// A place in the folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// An empty folder of this name.
