@@ -1,17 +1,18 @@
 //! What SER is held against: Full, random and oracle.
 
-use std::sync::Arc;
-
 use rand::SeedableRng;
+use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
-use ser_core::{Learner, LearningStatus, Origin, Preference, PseudoLabel};
+use ser_core::{Learner, LearningStatus, Preference};
 use ser_eval::BaselineKind;
+use ser_status::Selected;
 
 use crate::Error;
 use crate::evaluation::Scored;
-use crate::lesson::Lesson;
-use crate::rounds::{Loop, Round};
+use crate::pool::PoolState;
+use crate::rounds::{Loop, Round, stage_of};
 use crate::seeds::seed_for;
+use crate::settings::WarmStart;
 use crate::stages::{BASE, Stages};
 
 /// A baseline's model on the test pairs.
@@ -24,11 +25,11 @@ pub(crate) struct Comparison {
 }
 
 impl Loop<'_> {
-    /// Trains and measures the baselines that are asked for. `result` is the round they are held against.
+    /// Trains and measures the baselines that are asked for. The last of `rounds` is the one they are held against.
     pub(crate) fn baselines<L: Learner>(
         &self,
         stages: &mut Stages<'_, '_, L>,
-        result: Option<&Round>,
+        rounds: &[&Round],
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Comparison>, Error> {
         let asked = self.settings.baselines;
@@ -36,7 +37,7 @@ impl Loop<'_> {
         if gold.is_none() && (asked.full || asked.oracle) {
             warnings.push("The pool has no gold labels, so Full and oracle are left out.".to_owned());
         }
-        let lesson = result.and_then(|round| round.lesson.as_ref());
+        let lesson = rounds.last().and_then(|round| round.lesson.as_ref());
         if lesson.is_none() && (asked.random || asked.oracle) {
             warnings.push("No loop selected any pair, so random and oracle are left out.".to_owned());
         }
@@ -50,19 +51,8 @@ impl Loop<'_> {
         let Some(lesson) = lesson else {
             return Ok(done);
         };
-        let seed = if self.saw_seed() { self.data.seed.len() } else { 0 };
         if asked.random {
-            let labels = self.at_random(lesson);
-            let preferences = self.training_set(&labels, &lesson.kept);
-            let seen = seed + labels.len() + lesson.kept.len();
-            done.push(self.compare(
-                stages,
-                BaselineKind::Random,
-                "random",
-                &lesson.start,
-                &preferences,
-                [seen, seed],
-            )?);
+            done.push(self.at_random(stages, rounds)?);
         }
         if let Some(gold) = gold.filter(|_| asked.oracle) {
             let with_gold = |labels: &[Preference]| -> Vec<Preference> {
@@ -70,7 +60,7 @@ impl Loop<'_> {
             };
             let (labels, kept) = (with_gold(&lesson.labels), with_gold(&lesson.kept));
             let preferences = self.training_set(&labels, &kept);
-            let seen = seed + labels.len() + kept.len();
+            let seen = self.seed_seen() + labels.len() + kept.len();
             done.push(self.compare(
                 stages,
                 BaselineKind::Oracle,
@@ -83,34 +73,47 @@ impl Loop<'_> {
         Ok(done)
     }
 
-    /// Whether a round's weights come from the labelled seed, by way of Loop 0 or of its own training.
-    pub(crate) fn saw_seed(&self) -> bool {
-        self.settings.replay_seed || self.settings.warm_start != crate::settings::WarmStart::Base
+    /// Labelled seed pairs that a round's weights come from, by way of Loop 0 or of its own training.
+    pub(crate) fn seed_seen(&self) -> usize {
+        let seen = self.settings.replay_seed || self.settings.warm_start != WarmStart::Base;
+        if seen { self.data.seed.len() } else { 0 }
     }
 
-    /// As many pairs as the lesson has, drawn from what it could choose from, labelled by the same model.
-    fn at_random(&self, lesson: &Lesson) -> Vec<Preference> {
-        let Lesson { candidates, scores, labels, facts, .. } = lesson;
-        let round = labels.first().map_or(0, |p| match &p.origin {
-            Origin::Pseudo(label) => label.round,
-            Origin::Human => 0,
-        });
-        // A tie or a NaN has no label.
-        let labelled: Vec<_> = candidates
-            .pairs
-            .iter()
-            .zip(scores)
-            .filter_map(|(pair, scores)| {
-                let preferred = facts.anchor.probabilities(*scores).higher()?;
-                let label = PseudoLabel { round, scores: *scores, status: LearningStatus::Stop, flipped: false };
-                Some(Preference::pseudo(Arc::clone(pair), preferred, label))
-            })
-            .collect();
+    /// The loops over again without the filter: each model labels as many pairs for the next as it did in SER, drawn
+    /// blindly from what it may label.
+    fn at_random<L: Learner>(&self, stages: &mut Stages<'_, '_, L>, rounds: &[&Round]) -> Result<Comparison, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed_for(self.settings.seed, "random baseline"));
-        let wanted = labels.len().min(labelled.len());
-        let mut places = rand::seq::index::sample(&mut rng, labelled.len(), wanted).into_vec();
-        places.sort_unstable();
-        places.into_iter().filter_map(|place| labelled.get(place).cloned()).collect()
+        let mut pool = PoolState::new(&self.data.pool, self.settings.carry);
+        let mut teacher = stage_of(0, "model");
+        let mut seen = 0;
+        let lessons = rounds.iter().filter_map(|round| Some((round.number, round.lesson.as_ref()?)));
+        for (number, lesson) in lessons {
+            let (name, stage) =
+                (format!("baseline random, loop {number}"), |what| format!("baselines/random/{number:02}/{what}"));
+            let candidates = pool.candidates();
+            let scores = match number {
+                // Loop 0 is the first teacher of both.
+                1 => lesson.scores.clone(),
+                _ => stages.score(&format!("the pool, {name}"), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
+            };
+            let probabilities = lesson.facts.anchor.apply(&scores);
+            // A tie or a NaN has no label.
+            let labelled = probabilities.iter().enumerate().filter_map(|(index, probability)| {
+                let delta = probability.delta();
+                Some(Selected { index, preferred: probability.higher()?, status: LearningStatus::Stop, delta })
+            });
+            let mut selected = labelled.choose_multiple(&mut rng, lesson.labels.len());
+            selected.sort_unstable_by_key(|chosen| chosen.index);
+            let (labels, _) = candidates.label(number, &scores, &probabilities, &selected);
+            let preferences = self.training_set(&labels, pool.kept());
+            seen = self.seed_seen() + labels.len() + pool.kept().len();
+            pool.note(&candidates, &selected, &labels);
+            let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &lesson.start };
+            let model = stage("model");
+            stages.train(&name, &model, start, &preferences)?;
+            teacher = model;
+        }
+        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, self.seed_seen()])
     }
 
     fn compare<L: Learner>(
@@ -120,15 +123,26 @@ impl Loop<'_> {
         name: &str,
         start: &str,
         preferences: &[Preference],
-        [trained_on, human_labels]: [usize; 2],
+        seen: [usize; 2],
     ) -> Result<Comparison, Error> {
         let model = format!("baselines/{name}/model");
         stages.train(&format!("baseline {name}"), &model, start, preferences)?;
+        self.measure(stages, kind, name, &model, seen)
+    }
+
+    fn measure<L: Learner>(
+        &self,
+        stages: &mut Stages<'_, '_, L>,
+        kind: BaselineKind,
+        name: &str,
+        model: &str,
+        [trained_on, human_labels]: [usize; 2],
+    ) -> Result<Comparison, Error> {
         let test = self.test.score(
             stages,
             &format!("test, baseline {name}"),
             &format!("baselines/{name}/test.jsonl"),
-            &model,
+            model,
         )?;
         stages
             .observers

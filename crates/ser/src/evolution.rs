@@ -149,8 +149,9 @@ impl<'a> SelfEvolution<'a> {
         let Some(chosen) = choose(&rounds, self.settings.choice) else {
             return Err(Error::NoPairs { part: "labelled seed", hint: "give labelled pairs" });
         };
-        let comparable = if chosen.number == 0 { rounds.last() } else { Some(chosen) };
-        let comparisons = work.baselines(&mut stages, comparable, &mut warnings)?;
+        let comparable: Vec<&Round> =
+            rounds.iter().take_while(|r| chosen.number == 0 || r.number <= chosen.number).collect();
+        let comparisons = work.baselines(&mut stages, &comparable, &mut warnings)?;
         stages.hold(&chosen.model)?;
 
         let findings = Findings { title: self.title, rounds: &rounds, chosen, stopped, comparisons, warnings };

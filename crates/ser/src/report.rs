@@ -105,7 +105,7 @@ fn row(
 
 /// How many different pairs a round's weights have seen, those they were trained from included, and how many human labels.
 fn trained_on(work: &Loop<'_>, rounds: &[Round], round: &Round) -> [u64; 2] {
-    let seed = if round.number == 0 || work.saw_seed() { work.data.seed.len() } else { 0 };
+    let seed = if round.number == 0 { work.data.seed.len() } else { work.seed_seen() };
     let lineage = rounds.iter().filter(|other| match work.settings.warm_start {
         WarmStart::Previous => other.number <= round.number,
         WarmStart::Seed | WarmStart::Base => other.number == round.number,

@@ -55,7 +55,7 @@ pub enum Choice {
 pub struct Baselines {
     /// The ceiling: the base model trained on seed and pool with gold labels.
     pub full: bool,
-    /// The result's round over again, with as many pool pairs drawn at random, labelled by the same model.
+    /// The loops up to the result over again, each with as many pool pairs drawn at random, labelled by the loop before.
     pub random: bool,
     /// The result's round over again, with gold labels on the pairs it selected.
     pub oracle: bool,

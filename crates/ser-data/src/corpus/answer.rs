@@ -30,12 +30,12 @@ pub struct AnswerTruth {
     pub cues: Vec<ShownCue>,
 }
 
-/// A list of phrases: whose topic (`None` for a cue of manner), which cue, good or poor.
-type ListKey = (Option<&'static str>, Cue, bool);
+/// A list of phrases: whose topic (`None` for a cue of manner), and of which cue.
+type ListKey = (Option<&'static str>, Cue);
 
 /// How frequent each phrase is in one corpus.
 pub(super) struct Lexicon {
-    /// The places of a list's phrases, most frequent first, with cumulated weights.
+    /// The places of a cue's phrases, most frequent first, with cumulated weights.
     ranks: BTreeMap<ListKey, Vec<(usize, f64)>>,
 }
 
@@ -45,27 +45,30 @@ impl Lexicon {
         let mut ranks = BTreeMap::new();
         for topic in TOPICS {
             for cue in Cue::GENERAL.into_iter().chain(Cue::TOPICAL) {
-                for good in [false, true] {
-                    let key = Lexicon::key(topic, cue, good);
-                    let size = topic.phrases(cue).of(good).len();
-                    ranks.entry(key).or_insert_with(|| shuffled_ranks(size, skew, rng));
-                }
+                let size = topic.phrases(cue).places();
+                ranks.entry(Lexicon::key(topic, cue)).or_insert_with(|| shuffled_ranks(size, skew, rng));
             }
         }
         Lexicon { ranks }
     }
 
-    fn key(topic: &Topic, cue: Cue, good: bool) -> ListKey {
-        (cue.shared_phrases().is_none().then_some(topic.name), cue, good)
+    fn key(topic: &Topic, cue: Cue) -> ListKey {
+        (cue.shared_phrases().is_none().then_some(topic.name), cue)
     }
 
-    /// A phrase's place and text.
-    fn draw(&self, topic: &Topic, cue: Cue, good: bool, rng: &mut impl Rng) -> (usize, &'static str) {
-        let ranks = self.ranks.get(&Lexicon::key(topic, cue, good)).map_or(&[][..], Vec::as_slice);
+    /// A place in a cue's lists, and what stands there: said well, and said poorly, of the same thing and number.
+    fn draw(&self, topic: &Topic, cue: Cue, rng: &mut impl Rng) -> (usize, [String; 2]) {
+        let ranks = self.ranks.get(&Lexicon::key(topic, cue)).map_or(&[][..], Vec::as_slice);
         let point = rng.random::<f64>() * ranks.last().map_or(0.0, |last| last.1);
         let rank = ranks.partition_point(|&(_, sum)| sum <= point).min(ranks.len().saturating_sub(1));
         let place = ranks.get(rank).map_or(0, |&(place, _)| place);
-        (place, topic.phrases(cue).of(good).get(place).copied().unwrap_or_default())
+        let thing = topic.things.choose(rng).copied().unwrap_or("it");
+        let number = rng.random_range(2..40_u32).to_string();
+        let said = |good| {
+            let phrase = topic.phrases(cue).of(good).get(place).copied().unwrap_or_default();
+            upper_first(&phrase.replace("{thing}", thing).replace("{n}", &number))
+        };
+        (place, [said(true), said(false)])
     }
 }
 
@@ -81,48 +84,67 @@ fn shuffled_ranks(size: usize, skew: f64, rng: &mut impl Rng) -> Vec<(usize, f64
     places.into_iter().enumerate().map(cumulate).collect()
 }
 
-/// An answer on `topic` of the given quality.
-pub(super) fn answer(
-    topic: &Topic,
-    quality: f64,
-    lexicon: &Lexicon,
-    settings: &CorpusSettings,
-    rng: &mut impl Rng,
-) -> (String, AnswerTruth) {
-    let mut shown: Vec<Cue> = Cue::GENERAL.choose_multiple(rng, settings.general_cues).copied().collect();
-    shown.extend(Cue::TOPICAL.choose_multiple(rng, settings.topical_cues));
-    shown.shuffle(rng);
-    // Places in the text: `None` is a plain statement.
-    let mut plan: Vec<Option<Cue>> = shown.iter().copied().filter(|c| !is_end(*c)).map(Some).collect();
-    plan.extend((0..rng.random_range(0..=settings.max_statements)).map(|_| None));
-    plan.shuffle(rng);
-    if shown.contains(&Cue::Tone) {
-        plan.insert(0, Some(Cue::Tone));
-    }
-    if shown.contains(&Cue::Closing) {
-        plan.push(Some(Cue::Closing));
+/// What both answers to one question are about: which cues they show, in which order, and with which phrases.
+pub(super) struct Outline {
+    points: Vec<Point>,
+}
+
+/// One sentence of an outline.
+enum Point {
+    /// Said alike by both answers.
+    Statement(&'static str),
+    /// Said well or poorly.
+    Cue { cue: Cue, phrase: usize, good: String, poor: String },
+}
+
+impl Outline {
+    /// Draws an outline for a question on `topic`.
+    pub(super) fn draw(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rng: &mut impl Rng) -> Self {
+        let mut shown: Vec<Cue> = Cue::GENERAL.choose_multiple(rng, settings.general_cues).copied().collect();
+        shown.extend(Cue::TOPICAL.choose_multiple(rng, settings.topical_cues));
+        shown.shuffle(rng);
+        // Places in the text: `None` is a plain statement.
+        let mut plan: Vec<Option<Cue>> = shown.iter().copied().filter(|c| !is_end(*c)).map(Some).collect();
+        plan.extend((0..rng.random_range(0..=settings.max_statements)).map(|_| None));
+        plan.shuffle(rng);
+        if shown.contains(&Cue::Tone) {
+            plan.insert(0, Some(Cue::Tone));
+        }
+        if shown.contains(&Cue::Closing) {
+            plan.push(Some(Cue::Closing));
+        }
+        let mut statements: Vec<&'static str> = topic.statements.to_vec();
+        statements.shuffle(rng);
+        let point = |place| match place {
+            None => statements.pop().map(Point::Statement),
+            Some(cue) => {
+                let (phrase, [mut good, mut poor]) = lexicon.draw(topic, cue, rng);
+                if cue == Cue::Focus {
+                    good = format!("{good} {}", lower_first(statements.pop().unwrap_or_default()));
+                    poor = format!("{poor} {}", lower_first(elsewhere(topic, rng).unwrap_or_default()));
+                }
+                Some(Point::Cue { cue, phrase, good, poor })
+            }
+        };
+        Outline { points: plan.into_iter().filter_map(point).collect() }
     }
 
-    let mut statements: Vec<&str> = topic.statements.to_vec();
-    statements.shuffle(rng);
-    let mut cues = Vec::with_capacity(shown.len());
-    let mut sentences = Vec::with_capacity(plan.len());
-    for place in plan {
-        let Some(cue) = place else {
-            sentences.extend(statements.pop().map(String::from));
-            continue;
-        };
-        let good = rng.random::<f64>() < quality;
-        let (phrase, text) = lexicon.draw(topic, cue, good, rng);
-        cues.push(ShownCue { cue, good, phrase });
-        let mut sentence = fill(text, topic, rng);
-        if cue == Cue::Focus {
-            let next = if good { statements.pop() } else { elsewhere(topic, rng) };
-            sentence = format!("{sentence} {}", lower_first(next.unwrap_or_default()));
+    /// An answer of the given quality that follows the outline.
+    pub(super) fn answer(&self, quality: f64, rng: &mut impl Rng) -> (String, AnswerTruth) {
+        let mut cues = Vec::with_capacity(self.points.len());
+        let mut sentences = Vec::with_capacity(self.points.len());
+        for point in &self.points {
+            sentences.push(match point {
+                Point::Statement(text) => text,
+                Point::Cue { cue, phrase, good: well, poor: poorly } => {
+                    let good = rng.random::<f64>() < quality;
+                    cues.push(ShownCue { cue: *cue, good, phrase: *phrase });
+                    if good { well.as_str() } else { poorly.as_str() }
+                }
+            });
         }
-        sentences.push(sentence);
+        (sentences.join(" "), AnswerTruth { quality, cues })
     }
-    (sentences.join(" "), AnswerTruth { quality, cues })
 }
 
 /// Whether a cue has its own place, at the beginning or the end of the answer.
@@ -136,11 +158,8 @@ fn elsewhere(topic: &Topic, rng: &mut impl Rng) -> Option<&'static str> {
     others.choose(rng)?.statements.choose(rng).copied()
 }
 
-/// Puts a thing and a number in their places.
-fn fill(text: &str, topic: &Topic, rng: &mut impl Rng) -> String {
-    let thing = topic.things.choose(rng).copied().unwrap_or("it");
-    let number = rng.random_range(2..40_u32).to_string();
-    let text = text.replace("{thing}", thing).replace("{n}", &number);
+/// The text with its first letter in upper case.
+fn upper_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -25,7 +25,7 @@ pub use cues::Cue;
 pub use read::{CueCounts, count_cues};
 pub use settings::{CorpusError, CorpusSettings};
 
-use answer::Lexicon;
+use answer::{Lexicon, Outline};
 use topics::Topic;
 
 /// What is true of one pair.
@@ -104,10 +104,10 @@ type Answer = (String, AnswerTruth);
 /// Two different answers, the one of higher quality first.
 fn truthful_pair(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rng: &mut impl Rng) -> [Answer; 2] {
     let (higher, lower) = qualities(settings.min_gap, rng);
-    let better = answer::answer(topic, higher, lexicon, settings, rng);
     loop {
-        let worse = answer::answer(topic, lower, lexicon, settings, rng);
-        if worse.0 != better.0 {
+        let outline = Outline::draw(topic, lexicon, settings, rng);
+        let (better, worse) = (outline.answer(higher, rng), outline.answer(lower, rng));
+        if better.0 != worse.0 {
             return [better, worse];
         }
     }

@@ -105,7 +105,7 @@ pub(crate) fn comparison(report: &Report) -> Markup {
         "Comparison",
         "Accuracy is the share of held-out pairs whose chosen answer scores strictly higher; ties are wrong. Intervals are \
          bootstrap percentiles (at 95 % unless the settings say otherwise); the thin line marks Loop 0. Gap closed is how \
-         far from Loop 0 to Full. Random: as many pool pairs as SER kept, drawn blindly, with the model's own labels. \
+         far from Loop 0 to Full. Random: the same loops, each on as many pool pairs as SER kept, drawn blindly. \
          Oracle: the very pairs SER kept, with human labels.",
         &tables::headline(report),
     )

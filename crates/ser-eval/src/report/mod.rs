@@ -163,7 +163,7 @@ pub enum BaselineKind {
     Ser,
     /// Trained on every human label: the ceiling.
     Full,
-    /// Trained on the seed and as many pool pairs as SER kept, drawn at random, with the model's own labels.
+    /// The same loops with as many pool pairs each as SER kept, drawn at random, with the models' own labels.
     Random,
     /// Trained on the seed and the very pairs SER kept, with human labels.
     Oracle,

@@ -28,6 +28,11 @@ impl Phrases {
     pub(super) fn of(&self, good: bool) -> &'static [&'static str] {
         if good { self.good } else { self.poor }
     }
+
+    /// How many places both lists have.
+    pub(super) fn places(&self) -> usize {
+        self.good.len().min(self.poor.len())
+    }
 }
 
 /// A respect in which answers are good or poor.
