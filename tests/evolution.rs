@@ -13,7 +13,7 @@ use ser::core::{
     PairProbabilities, PairScores, PairTarget, Preference, Scorer, Side,
 };
 use ser::eval::{BaselineKind, Report};
-use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings};
+use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings, Thresholds};
 use ser::{Baselines, Carry, Choice, LoopSettings, Outcome, SelfEvolution, SerData, WarmStart};
 use support::{Linear, data, settings};
 
@@ -78,6 +78,8 @@ fn a_run_leaves_a_folder_that_people_can_read() {
         "rounds/03/test.jsonl",
         "rounds/03/validation.jsonl",
         "baselines/full/model/weights.json",
+        "baselines/random/02/scores.jsonl",
+        "baselines/random/03/model/weights.json",
         "baselines/random/test.jsonl",
         "baselines/oracle/test.jsonl",
     ] {
@@ -102,6 +104,24 @@ fn a_run_leaves_a_folder_that_people_can_read() {
     let mut learner = Linear::default();
     SelfEvolution::new(settings()).resume(true).run(&mut learner, data(1), &run).unwrap();
     assert_eq!(learner.weights, weights);
+}
+
+#[test]
+fn random_goes_through_the_same_loops_blindly() {
+    // A filter that lets every pair through chooses no better than chance, so both learn the same.
+    let thresholds = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.0 };
+    let all = LoopSettings { thresholds, anchor: Anchor::PerPair, choice: Choice::Last, ..settings() };
+    let report = run(all, data(1));
+    for round in &report.rounds[1..] {
+        let selection = round.selection.as_ref().unwrap();
+        assert!(selection.kept * 10 > selection.pool * 9, "all but ties: {} of {}", selection.kept, selection.pool);
+    }
+    assert_eq!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
+    // A filter that does choose has other labels from loop 2 on.
+    let report = run(LoopSettings { choice: Choice::Last, ..settings() }, data(1));
+    assert_ne!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
+    let of = |kind| report.baselines.iter().find(|b| b.kind == kind).map(|b| (b.trained_on, b.human_labels));
+    assert_eq!(of(BaselineKind::Random), of(BaselineKind::Ser));
 }
 
 #[test]
