@@ -156,13 +156,22 @@ inline int64_t lowest(const Shape& s, int64_t place) {
   return s.window > 0 && place >= s.window ? place - s.window + 1 : 0;
 }
 
+// By fours, then by twos: lane after lane is a chain of additions as long as the sum that it ends.
+inline float sum_of(vec x) {
+  typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+  four parts[LANES / 4];
+  std::memcpy(parts, &x, sizeof x);
+  for (int n = LANES / 4; n > 1; n /= 2)
+    for (int i = 0; i < n / 2; i++) parts[i] += parts[i + n / 2];
+  return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
+}
+
 // sum_d a[d] b[d]
 inline float dot(const float* a, const float* b, int64_t dim) {
   vec sum{};
   int64_t d = 0;
   for (; d + LANES <= dim; d += LANES) sum += load(a + d) * load(b + d);
-  float total = 0;
-  for (int l = 0; l < LANES; l++) total += sum[l];
+  float total = sum_of(sum);
   for (; d < dim; d++) total += a[d] * b[d];
   return total;
 }
@@ -174,12 +183,6 @@ inline void add_scaled(float* to, const float* x, float factor, int64_t dim) {
   for (; d < dim; d++) to[d] += factor * x[d];
 }
 
-inline float sum_of(vec x) {
-  float total = 0;
-  for (int l = 0; l < LANES; l++) total += x[l];
-  return total;
-}
-
 // y[r, c] = x_r . w_c + bias_c for R rows and C columns. A row's sums do not depend on how many rows there are.
 template <int R, int C>
 inline void tile(int64_t depth, int64_t width, const float* x, const float* weight, const float* bias, float* y) {
@@ -188,7 +191,11 @@ inline void tile(int64_t depth, int64_t width, const float* x, const float* weig
   for (; d + LANES <= depth; d += LANES) {
     vec w[C];
 #pragma GCC unroll 4
-    for (int c = 0; c < C; c++) w[c] = load(weight + c * depth + d);
+    for (int c = 0; c < C; c++) {
+      w[c] = load(weight + c * depth + d);
+      // The next columns', which are read as soon as these are done. Past the end a prefetch does nothing.
+      __builtin_prefetch(weight + (c + C) * depth + d);
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
       const vec v = load(x + r * depth + d);
