@@ -88,16 +88,16 @@ impl Loop<'_> {
         let mut seen = 0;
         let lessons = rounds.iter().filter_map(|round| Some((round.number, round.lesson.as_ref()?)));
         for (number, lesson) in lessons {
-            let (name, stage) =
-                (format!("baseline random, loop {number}"), |what| format!("baselines/random/{number:02}/{what}"));
+            let name = format!("baseline random, loop {number}");
+            let stage = |what| format!("baselines/random/{number:02}/{what}");
             let candidates = pool.candidates();
             let scores = match number {
                 // Loop 0 is the first teacher of both.
                 1 => lesson.scores.clone(),
                 _ => stages.score(&format!("the pool, {name}"), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
             };
+            // SER's anchor will do: none changes which answer is the higher one. A tie or a NaN has no label.
             let probabilities = lesson.facts.anchor.apply(&scores);
-            // A tie or a NaN has no label.
             let labelled = probabilities.iter().enumerate().filter_map(|(index, probability)| {
                 let delta = probability.delta();
                 Some(Selected { index, preferred: probability.higher()?, status: LearningStatus::Stop, delta })
