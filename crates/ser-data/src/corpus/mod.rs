@@ -13,6 +13,7 @@ mod read;
 mod settings;
 mod topics;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
@@ -101,13 +102,29 @@ pub fn generate(settings: &CorpusSettings) -> Result<Corpus, CorpusError> {
 /// An answer's text and truth.
 type Answer = (String, AnswerTruth);
 
-/// Two different answers, the one of higher quality first.
+/// Redraws of a pair until it is balanced; a corpus of very few cues may have no balanced one.
+const REDRAWS: usize = 100;
+
+/// What could be seen of two answers without reading them: characters, words, commas, and order in the alphabet.
+const SURFACE: [fn(&str, &str) -> Ordering; 4] = [
+    |a, b| a.len().cmp(&b.len()),
+    |a, b| a.split(' ').count().cmp(&b.split(' ').count()),
+    |a, b| a.matches(',').count().cmp(&b.matches(',').count()),
+    |a, b| a.cmp(b),
+];
+
+/// Two different answers, the one of higher quality first. How they compare on the surface is drawn beforehand: poor
+/// phrases are somewhat wordier, and that shall say nothing about quality.
 fn truthful_pair(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rng: &mut impl Rng) -> [Answer; 2] {
     let (higher, lower) = qualities(settings.min_gap, rng);
+    let unwanted = SURFACE.map(|_| if rng.random() { Ordering::Less } else { Ordering::Greater });
+    let mut draws = 0;
     loop {
         let outline = Outline::draw(topic, lexicon, settings, rng);
         let (better, worse) = (outline.answer(higher, rng), outline.answer(lower, rng));
-        if better.0 != worse.0 {
+        let balanced = SURFACE.iter().zip(unwanted).all(|(compare, not)| compare(&better.0, &worse.0) != not);
+        draws += 1;
+        if better.0 != worse.0 && (balanced || draws > REDRAWS) {
             return [better, worse];
         }
     }
