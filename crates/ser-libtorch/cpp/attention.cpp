@@ -130,10 +130,10 @@ at::Tensor few_rows_linear(const at::Tensor& x_, const at::Tensor& weight, const
   const auto *in = x.data_ptr<float>(), *w = weight.data_ptr<float>();
   const auto* b = bias.defined() ? bias.data_ptr<float>() : nullptr;
   auto* out = y.data_ptr<float>();
-  // A task of at least a few tens of microseconds, a multiple of three columns.
-  const int64_t grain = std::max<int64_t>(3, 131072 / std::max<int64_t>(1, depth) / 3 * 3);
-  at::parallel_for(0, (width + 2) / 3, grain / 3, [&](int64_t from, int64_t to) {
-    kernel().few_rows(rows, depth, from * 3, std::min(width, to * 3), width, in, w, b, out);
+  // A task of at least a few tens of microseconds; by fours, so that the kernel's tiles are whole.
+  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, depth));
+  at::parallel_for(0, (width + 3) / 4, grain, [&](int64_t from, int64_t to) {
+    kernel().few_rows(rows, depth, from * 4, std::min(width, to * 4), width, in, w, b, out);
   });
   return y;
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace ser {
@@ -29,10 +30,20 @@ constexpr int64_t BLOCK = 32;   // queries handled together
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 inline vec splat(float x) { return x - vec{}; }
 inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(float* p, vec x) { *reinterpret_cast<vec*>(p) = x; }
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Lane l of the result is lane S[l] of [a | b].
+template <int... S>
+inline vec shuffle(vec a, vec b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, S...);
+#else
+  return __builtin_shuffle(a, b, ivec{S...});
+#endif
+}
 
 // e^x for x <= 0 or a little above; under -87 it is 0. Cephes' polynomial, about 1 ulp.
 inline vec exponential(vec x) {
@@ -156,7 +167,7 @@ inline int64_t lowest(const Shape& s, int64_t place) {
   return s.window > 0 && place >= s.window ? place - s.window + 1 : 0;
 }
 
-// By fours, then by twos: lane after lane is a chain of additions as long as the sum that it ends.
+// By halves: lane after lane is a chain of additions as long as the sum that it ends.
 inline float sum_of(vec x) {
   typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
   four parts[LANES / 4];
@@ -164,6 +175,54 @@ inline float sum_of(vec x) {
   for (int n = LANES / 4; n > 1; n /= 2)
     for (int i = 0; i < n / 2; i++) parts[i] += parts[i + n / 2];
   return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
+}
+
+// Where lane `lane` of halves<H> comes from in [a | b], the lower halves that is.
+constexpr int lower(int half, int lane) { return lane / half * 2 * half + lane % half; }
+
+// Of every 2 H lanes of [a | b], the sum of the lower and the upper half.
+template <int H, int... L>
+inline vec halves(vec a, vec b, std::integer_sequence<int, L...>) {
+  return shuffle<lower(H, L)...>(a, b) + shuffle<(lower(H, L) + H)...>(a, b);
+}
+
+// Lane i is sum_of(x[i]), bit by bit: the same halves are added, of many vectors in one instruction. x is overwritten.
+template <int H = LANES / 2>
+inline vec sums_of(vec (&x)[LANES]) {
+  if constexpr (H == 0) {
+    return x[0];
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < H; i++) x[i] = halves<H>(x[2 * i], x[2 * i + 1], std::make_integer_sequence<int, LANES>());
+    return sums_of<H / 2>(x);
+  }
+}
+
+// The largest of x[from..to], a multiple of LANES entries; those that are not numbers do not count.
+inline float largest(const float* x, int64_t from, int64_t to) {
+  vec most = splat(-std::numeric_limits<float>::infinity());
+  for (int64_t i = from; i < to; i += LANES) {
+    const vec here = load(x + i);
+    most = here > most ? here : most;
+  }
+  float top = most[0];
+  for (int l = 1; l < LANES; l++) top = std::max(top, most[l]);
+  return top;
+}
+
+// x[from..to], a multiple of LANES entries, becomes its softmax at `scale`. Returns the logarithm of the sum of e^.
+inline float softmax(float* x, int64_t from, int64_t to, float scale) {
+  const float top = largest(x, from, to) * scale;
+  vec total{};
+  for (int64_t i = from; i < to; i += LANES) {
+    const vec p = exponential(load(x + i) * splat(scale) - splat(top));
+    store(x + i, p);
+    total += p;
+  }
+  const float sum = sum_of(total);
+  const vec inverse = splat(1.0f / sum);
+  for (int64_t i = from; i < to; i += LANES) store(x + i, load(x + i) * inverse);
+  return top + std::log(sum);
 }
 
 // sum_d a[d] b[d]
@@ -176,11 +235,53 @@ inline float dot(const float* a, const float* b, int64_t dim) {
   return total;
 }
 
-// to += factor * x
-inline void add_scaled(float* to, const float* x, float factor, int64_t dim) {
+// to[n] = a . b_n for LANES rows b_n that lie `stride` apart, each as `dot` gives it.
+inline void dots(const float* a, const float* b, int64_t stride, int64_t dim, float* to) {
+  vec sum[LANES] = {};
   int64_t d = 0;
-  for (; d + LANES <= dim; d += LANES) store(to + d, load(to + d) + splat(factor) * load(x + d));
-  for (; d < dim; d++) to[d] += factor * x[d];
+  for (; d + LANES <= dim; d += LANES) {
+    const vec x = load(a + d);
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; n++) sum[n] += x * load(b + n * stride + d);
+  }
+  store(to, sums_of(sum));
+  for (; d < dim; d++)
+    for (int n = 0; n < LANES; n++) to[n] += a[d] * b[n * stride + d];
+}
+
+// N vectors of the sums that G rows of weights, `apart`, give of the runs' values; the sums lie `dim` apart.
+template <int G, int N>
+inline void weighted(const Run* runs, int64_t count, const float* v, int64_t stride, const float* weights,
+                     int64_t apart, float* to, int64_t dim) {
+  vec sum[G][N] = {};
+  for (int64_t r = 0; r < count; r++) {
+    const float* value = v + runs[r].start * stride;
+    for (int64_t i = 0; i < runs[r].length; i++, weights++, value += stride)
+#pragma GCC unroll 4
+      for (int g = 0; g < G; g++)
+#pragma GCC unroll 4
+        for (int n = 0; n < N; n++) sum[g][n] += splat(weights[g * apart]) * load(value + n * LANES);
+  }
+  for (int g = 0; g < G; g++)
+    for (int n = 0; n < N; n++) store(to + g * dim + n * LANES, sum[g][n]);
+}
+
+// The same for all `dim` entries.
+template <int G>
+inline void weighted_all(const Run* runs, int64_t count, const float* v, int64_t stride, const float* weights,
+                         int64_t apart, float* to, int64_t dim) {
+  int64_t d = 0;
+  for (; d + 4 * LANES <= dim; d += 4 * LANES)
+    weighted<G, 4>(runs, count, v + d, stride, weights, apart, to + d, dim);
+  for (; d + LANES <= dim; d += LANES) weighted<G, 1>(runs, count, v + d, stride, weights, apart, to + d, dim);
+  for (; d < dim; d++)
+    for (int g = 0; g < G; g++) {
+      const float* weight = weights + g * apart;
+      float sum = 0;
+      for (int64_t r = 0; r < count; r++)
+        for (int64_t i = 0; i < runs[r].length; i++) sum += *weight++ * v[(runs[r].start + i) * stride + d];
+      to[g * dim + d] = sum;
+    }
 }
 
 // y[r, c] = x_r . w_c + bias_c for R rows and C columns. A row's sums do not depend on how many rows there are.
@@ -203,9 +304,15 @@ inline void tile(int64_t depth, int64_t width, const float* x, const float* weig
       for (int c = 0; c < C; c++) acc[r][c] += v * w[c];
     }
   }
+  float sums[R * C];
+  if constexpr (R * C == LANES) {
+    store(sums, sums_of(reinterpret_cast<vec(&)[LANES]>(acc)));
+  } else {
+    for (int i = 0; i < R * C; i++) sums[i] = sum_of(acc[i / C][i % C]);
+  }
   for (int r = 0; r < R; r++)
     for (int c = 0; c < C; c++) {
-      float total = sum_of(acc[r][c]);
+      float total = sums[r * C + c];
       for (int64_t i = d; i < depth; i++) total += x[r * depth + i] * weight[c * depth + i];
       y[r * width + c] = bias ? total + bias[c] : total;
     }
@@ -215,8 +322,7 @@ template <int C>
 inline void columns(int64_t rows, int64_t depth, int64_t width, const float* x, const float* weight, const float* bias,
                     float* y) {
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) tile<4, C>(depth, width, x + r * depth, weight, bias, y + r * width);
-  for (; r + 2 <= rows; r += 2) tile<2, C>(depth, width, x + r * depth, weight, bias, y + r * width);
+  for (; r + MR <= rows; r += MR) tile<MR, C>(depth, width, x + r * depth, weight, bias, y + r * width);
   for (; r < rows; r++) tile<1, C>(depth, width, x + r * depth, weight, bias, y + r * width);
 }
 
@@ -225,8 +331,10 @@ inline void columns(int64_t rows, int64_t depth, int64_t width, const float* x, 
 // The weights are read once, as they lie, while the few rows stay in the nearest cache: what bounds it is memory.
 void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x, const float* weight,
               const float* bias, float* y) {
+  // As many columns as give a tile a vector full of sums.
+  constexpr int C = LANES / MR;
   int64_t c = from;
-  for (; c + 3 <= to; c += 3) columns<3>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
+  for (; c + C <= to; c += C) columns<C>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
   for (; c < to; c++) columns<1>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
 }
 
@@ -242,33 +350,23 @@ void decode(const Shape& shape, const Run* runs, int64_t count, int64_t kv_head,
   int64_t j = 0;
   for (int64_t r = 0; r < count; r++) {
     const float* key = k + runs[r].start * stride + kv_head * D;
-    for (int64_t i = 0; i < runs[r].length; i++, j++, key += stride)
+    int64_t i = 0;
+    for (; i + LANES <= runs[r].length; i += LANES, j += LANES, key += LANES * stride)
+      for (int64_t g = 0; g < group; g++) dots(queries + g * D, key, stride, D, scores + g * padded + j);
+    for (; i < runs[r].length; i++, j++, key += stride)
       for (int64_t g = 0; g < group; g++) scores[g * padded + j] = dot(queries + g * D, key, D);
   }
   for (int64_t g = 0; g < group; g++) {
     float* s = scores + g * padded;
-    float top = -std::numeric_limits<float>::infinity();
-    for (int64_t i = 0; i < keys; i++) top = std::max(top, s[i]);
-    top *= shape.scale;
     for (int64_t i = keys; i < padded; i++) s[i] = -std::numeric_limits<float>::infinity();
-    vec total{};
-    for (int64_t i = 0; i < padded; i += LANES) {
-      const vec p = exponential(load(s + i) * splat(shape.scale) - splat(top));
-      store(s + i, p);
-      total += p;
-    }
-    float sum = 0;
-    for (int l = 0; l < LANES; l++) sum += total[l];
-    const float inverse = 1.0f / sum;
-    for (int64_t i = 0; i < padded; i += LANES) store(s + i, load(s + i) * splat(inverse));
-    std::memset(results + g * D, 0, D * sizeof(float));
+    softmax(s, 0, padded, shape.scale);
   }
-  j = 0;
-  for (int64_t r = 0; r < count; r++) {
-    const float* value = v + runs[r].start * stride + kv_head * D;
-    for (int64_t i = 0; i < runs[r].length; i++, j++, value += stride)
-      for (int64_t g = 0; g < group; g++) add_scaled(results + g * D, value, scores[g * padded + j], D);
-  }
+  const float* values = v + kv_head * D;
+  int64_t g = 0;
+  for (; g + 2 <= group; g += 2)
+    weighted_all<2>(runs, count, values, stride, scores + g * padded, padded, results + g * D, D);
+  for (; g < group; g++)
+    weighted_all<1>(runs, count, values, stride, scores + g * padded, padded, results + g * D, D);
 }
 
 void forward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
@@ -304,23 +402,10 @@ void forward(const Shape& shape, const Segment& segment, int64_t kv_head, const 
             continue;
           }
           const int64_t low = lowest(shape, place), high = place + 1;
-          float top = -std::numeric_limits<float>::infinity();
-          for (int64_t j = low; j < high; j++) top = std::max(top, s[j]);
-          top *= shape.scale;
-          // What the row must not see becomes e^-inf = 0 below.
+          // What the row must not see becomes e^-inf = 0.
           for (int64_t j = from; j < low; j++) s[j] = -std::numeric_limits<float>::infinity();
           for (int64_t j = high; j < to; j++) s[j] = -std::numeric_limits<float>::infinity();
-          vec total{};
-          for (int64_t j = from; j < to; j += LANES) {
-            const vec p = exponential(load(s + j) * splat(shape.scale) - splat(top));
-            store(s + j, p);
-            total += p;
-          }
-          float sum = 0;
-          for (int l = 0; l < LANES; l++) sum += total[l];
-          const float inverse = 1.0f / sum;
-          for (int64_t j = from; j < to; j += LANES) store(s + j, load(s + j) * splat(inverse));
-          lse[(first + i) * H + h] = top + std::log(sum);
+          lse[(first + i) * H + h] = softmax(s, from, to, shape.scale);
         }
         product(tile, width, to - from, scores + from, padded, 1, values + from * width, width, result, width, false);
         for (int64_t i = 0; i < rows; i++)
@@ -377,9 +462,7 @@ void backward(const Shape& shape, const Segment& segment, int64_t kv_head, const
           const int64_t place = at + i, low = lowest(shape, place), high = place + 1;
           const float* o = out + ((first + i) * H + h) * D;
           const float* g = grads + i * width;
-          float dot = 0;
-          for (int64_t d = 0; d < D; d++) dot += o[d] * g[d];
-          const vec shift = splat(lse[(first + i) * H + h]), mean = splat(dot), scale = splat(shape.scale);
+          const vec shift = splat(lse[(first + i) * H + h]), mean = splat(dot(o, g, D)), scale = splat(shape.scale);
           for (int64_t j = from; j < low; j++) p[j] = -std::numeric_limits<float>::infinity();
           for (int64_t j = high; j < to; j++) p[j] = -std::numeric_limits<float>::infinity();
           for (int64_t j = from; j < to; j += LANES) {
