@@ -2,6 +2,7 @@
 
 mod adamw;
 mod attention;
+mod bytes;
 mod cuda;
 mod decode;
 mod error;
@@ -11,6 +12,7 @@ mod random;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
+pub use bytes::tensor_from_bytes;
 pub use cuda::{free_memory, load_cuda};
 pub use decode::{Run, decode_attention, few_rows_linear};
 pub use error::Error;

@@ -117,7 +117,7 @@ impl Weights {
                 expected: expected.to_owned(),
             });
         }
-        let tensor = stored.tensor()?.f_to_device(device)?.f_to_kind(kind)?;
+        let tensor = ser_libtorch::tensor_from_bytes(stored.bytes, stored.shape, stored.kind, kind, device)?;
         self.release(name);
         Ok(tensor)
     }
@@ -165,7 +165,7 @@ pub(crate) struct Stored<'a> {
 impl Stored<'_> {
     /// A copy on the CPU.
     pub(crate) fn tensor(&self) -> Result<Tensor, ModelError> {
-        Ok(Tensor::f_from_data_size(self.bytes, self.shape, self.kind)?)
+        Ok(ser_libtorch::tensor_from_bytes(self.bytes, self.shape, self.kind, self.kind, Device::Cpu)?)
     }
 }
 
