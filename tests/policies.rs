@@ -3,6 +3,9 @@
 #![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/chat_server.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod chat_server;
 mod support;
 
 use std::fs;
@@ -11,6 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use chat_server::{ChatServer, Does};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -284,7 +288,24 @@ fn the_whole_procedure_runs_and_resumes() {
     assert_eq!(names(&report["policy"]["stages"], "name"), ["SFT", "PPO-SER", "PPO-Full", "DPO"]);
     assert_eq!(names(&report["policy"]["comparisons"], "against"), ["SFT", "SFT", "SFT", "PPO-Full", "DPO"]);
     assert_eq!(report["policy"]["samples"][0]["answers"].as_array().unwrap().len(), 4);
-    let again = run("ser_loop", &[arguments, vec!["--resume".to_owned()]].concat());
+    let resumed = [arguments, vec!["--resume".to_owned()]].concat();
+    let again = run("ser_loop", &resumed);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert!(report_without_timing(&out) == expected, "the resumed run's report differs");
+
+    // A judge behind an endpoint compares the answers that are there, and is asked once.
+    let server = ChatServer::start(|_| Does::Says("Verdict: A".to_owned()));
+    let judge = set(&[&format!("judge.endpoint={}", server.endpoint), "judge.model=judge"]);
+    for _ in 0..2 {
+        let judged = run("ser_loop", &[resumed.as_slice(), &judge].concat());
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+        let report: Value = serde_json::from_str(&report_without_timing(&out)).unwrap();
+        let comparison = &report["policy"]["comparisons"][0];
+        assert_eq!(comparison["judge"], "judge");
+        // Whoever stands first is preferred: orders disagree, and answers that are the same tie unasked.
+        let count = |name: &str| comparison["counts"][name].as_u64().unwrap();
+        assert_eq!(count("ties"), 10, "{comparison}");
+        assert!(count("contradictions") > 0, "{comparison}");
+    }
+    assert!(server.asked().values().all(|&times| times == 1));
 }

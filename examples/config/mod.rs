@@ -7,6 +7,7 @@ use clap::Args;
 use ser::core::Sampling;
 use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, SplitSettings, TextSettings};
+use ser::eval::JudgeSettings;
 use ser::model::{
     BaseSettings, CausalLmSettings, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
     RewardModelSettings, SftSettings, TrainingSettings,
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) dpo: DpoTrainingSettings,
     /// Which policies a run of the loop trains and compares.
     pub(crate) policies: Policies,
+    /// Who compares them; the built-in corpus's truth if not given, which knows no other prompts.
+    pub(crate) judge: Option<JudgeSettings>,
     /// The built-in corpus, where no data is given.
     pub(crate) corpus: CorpusSettings,
     /// Its base model.

@@ -1,13 +1,15 @@
 //! The policy half of a run: SFT, PPO with the evolved reward model, and what both are held against.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
-use ser::core::{Generator, Learner, Message, Pair, PairId, Preference, RawText, Scorer, Side, Verdict};
+use ser::core::{Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Scorer, Side, Verdict};
 use ser::data::corpus::count_cues;
-use ser::eval::{Bootstrap, Comparison, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
+use ser::eval::{
+    Bootstrap, Comparison, JudgeSettings, PairwiseJudge, PolicyReport, PolicyStage, PolicyTraining, Sample,
+    SampleAnswer,
+};
 use ser::loss::DpoSettings;
 use ser::model::{CausalExample, CausalLm, Device, DpoTraining, PolicyModel, RewardModel, SftTraining, merge_adapter};
 use ser::{MetricsLog, Observers, PpoTraining, RunFolder, ScorerReward, train_in};
@@ -35,6 +37,9 @@ pub(crate) struct Policies<'a> {
     pub(crate) corpus: bool,
 }
 
+/// Judges pairs, as a stage of that name.
+type Verdicts = dyn FnMut(&[Arc<Pair>], &str, &mut Observers<'_>) -> anyhow::Result<Vec<Verdict>>;
+
 /// A policy's name and its answers to the test prompts.
 struct Answered {
     name: &'static str,
@@ -49,6 +54,10 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         config.policy_run.check()?;
         config.dpo.check()?;
         config.ppo.clone().build()?;
+        if let Some(judge) = &config.judge {
+            // The key, too, is looked for before anything is trained.
+            PairwiseJudge::new(JudgeSettings { cache: None, ..judge.clone() })?;
+        }
         if config.policies.sampling.samples_per_prompt != 1 {
             bail!("policies.sampling.samples_per_prompt must be 1: answers are compared one against one");
         }
@@ -127,7 +136,7 @@ impl Policies<'_> {
             all.push(answers);
             report.stages.push(stage);
         }
-        report.comparisons = self.compare(&all, observers)?;
+        report.comparisons = self.compare(&all, run, observers)?;
         report.samples = self.samples(&all);
         Ok((report, warnings))
     }
@@ -203,7 +212,16 @@ impl Policies<'_> {
     }
 
     /// Each policy against SFT, and PPO with the evolved reward model against all others.
-    fn compare(&self, all: &[Answered], observers: &mut Observers<'_>) -> anyhow::Result<Vec<Comparison>> {
+    fn compare(
+        &self,
+        all: &[Answered],
+        run: &RunFolder,
+        observers: &mut Observers<'_>,
+    ) -> anyhow::Result<Vec<Comparison>> {
+        let Some((judge, mut verdicts)) = self.judge(run)? else {
+            observers.note("nobody compares the policies' answers: name a judge's endpoint and model under [judge]");
+            return Ok(Vec::new());
+        };
         let mut comparisons = Vec::new();
         let of = |name: &str| all.iter().find(|answered| answered.name == name);
         for (policy, against) in
@@ -218,9 +236,9 @@ impl Policies<'_> {
                     Arc::new(Pair { id: PairId(id), prompt: prompt.clone(), responses, raw: RawText::None })
                 })
                 .collect();
-            let Some((judge, verdicts)) = self.judge(&pairs)? else { continue };
-            let bootstrap = Bootstrap::default();
-            let comparison = Comparison::measure(policy, against, judge, &pairs, &verdicts, &bootstrap)?;
+            let verdicts = verdicts(&pairs, &format!("judge {policy} against {against}"), observers)?;
+            let comparison =
+                Comparison::measure(policy, against, judge.as_str(), &pairs, &verdicts, &Bootstrap::default())?;
             if let Some(rate) = &comparison.win_rate {
                 observers
                     .note(&format!("{policy} against {against}: win rate {:.1} %, by {judge}", 100.0 * rate.value));
@@ -230,12 +248,19 @@ impl Policies<'_> {
         Ok(comparisons)
     }
 
-    /// A judge that is not the reward model: the corpus's truth where the prompts are the corpus's.
-    fn judge(&self, pairs: &[Arc<Pair>]) -> anyhow::Result<Option<(&'static str, Vec<Verdict>)>> {
-        if !self.corpus {
-            return Ok(None);
-        }
-        Ok(Some(("the share of good cues", by_cues(pairs)?)))
+    /// A judge that is not the reward model, and its name: the one behind an endpoint, if settings name one, else the
+    /// corpus's truth where the prompts are the corpus's.
+    fn judge(&self, run: &RunFolder) -> anyhow::Result<Option<(String, Box<Verdicts>)>> {
+        let Some(settings) = &self.config.judge else {
+            let truth: Box<Verdicts> = Box::new(|pairs, _, _| Ok(by_cues(pairs)));
+            return Ok(self.corpus.then(|| ("the share of good cues".to_owned(), truth)));
+        };
+        // Its answers are kept with the run: a resumed one does not ask again.
+        let cache = settings.cache.clone().unwrap_or_else(|| run.path().join("policies/judge_cache.jsonl"));
+        let mut judge = PairwiseJudge::new(JudgeSettings { cache: Some(cache), ..settings.clone() })?;
+        let ask: Box<Verdicts> =
+            Box::new(move |pairs, stage, observers| Ok(judge.judge_observed(pairs, stage, observers)?));
+        Ok(Some((settings.model.clone(), ask)))
     }
 
     fn samples(&self, all: &[Answered]) -> Vec<Sample> {
@@ -255,7 +280,7 @@ impl Policies<'_> {
 }
 
 /// Prefers the answer with the higher share of good cues.
-fn by_cues(pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, Infallible> {
+fn by_cues(pairs: &[Arc<Pair>]) -> Vec<Verdict> {
     let verdict = |pair: &Arc<Pair>| {
         let [a, b] = [Side::A, Side::B].map(|side| count_cues(pair.response(side)).quality());
         match a.total_cmp(&b) {
@@ -264,5 +289,5 @@ fn by_cues(pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, Infallible> {
             std::cmp::Ordering::Equal => Verdict::Tie,
         }
     };
-    Ok(pairs.iter().map(verdict).collect())
+    pairs.iter().map(verdict).collect()
 }
