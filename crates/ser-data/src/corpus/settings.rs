@@ -43,7 +43,7 @@ impl Default for CorpusSettings {
             topical_cues: 5,
             max_statements: 0,
             min_gap: 0.6,
-            label_noise: 0.3,
+            label_noise: 0.2,
             test_label_noise: 0.0,
             phrase_skew: 0.5,
         }
