@@ -1,0 +1,164 @@
+//! What a schedule knows, and what it says.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LoopState, PoolCounts, StatusError};
+
+/// How the right answers of two reward models on the same held-out pairs compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Held-out pairs.
+    pub pairs: usize,
+    /// Pairs the model gets right (the preferred answer scores strictly higher).
+    pub correct: usize,
+    /// Pairs it gets right and the model before got wrong; 0 for the first model.
+    pub gained: usize,
+    /// Pairs it gets wrong and the model before got right; 0 for the first model.
+    pub lost: usize,
+}
+
+impl Validation {
+    /// From one flag per held-out pair, in the same order for both models: whether the model got it right.
+    ///
+    /// # Errors
+    /// [`StatusError::LengthMismatch`].
+    pub fn new(current: &[bool], previous: Option<&[bool]>) -> Result<Self, StatusError> {
+        let previous = previous.unwrap_or(current);
+        if previous.len() != current.len() {
+            return Err(StatusError::LengthMismatch {
+                what: "the previous model's validation",
+                got: previous.len(),
+                expected: current.len(),
+            });
+        }
+        let both = || current.iter().zip(previous);
+        Ok(Validation {
+            pairs: current.len(),
+            correct: current.iter().filter(|right| **right).count(),
+            gained: both().filter(|(now, before)| **now && !**before).count(),
+            lost: both().filter(|(now, before)| !**now && **before).count(),
+        })
+    }
+
+    /// Share of pairs it gets right; `None` without pairs.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.pairs > 0).then(|| self.correct as f64 / self.pairs as f64)
+    }
+
+    /// The gain in accuracy over the model before, g = (gained - lost) / n, and its standard error,
+    /// sqrt(gained + lost - (gained - lost)^2 / n) / n: that of a mean of paired differences, which is far smaller
+    /// than that of two independent accuracies. `None` without pairs.
+    pub fn gain(&self) -> Option<(f64, f64)> {
+        let (n, gained, lost) = (self.pairs as f64, self.gained as f64, self.lost as f64);
+        let difference = gained - lost;
+        let variance = (gained + lost - difference * difference / n).max(0.0);
+        (self.pairs > 0).then(|| (difference / n, variance.sqrt() / n))
+    }
+}
+
+/// What a schedule knows of one reward model: of loop 0 (the seed), then of each loop.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundFacts {
+    /// The state whose pairs it was trained on; `None` for the seed model.
+    pub state: Option<LoopState>,
+    /// What its scores offer of the pool that the next loop may label.
+    pub available: PoolCounts,
+    /// Of `available.status1`, those that no earlier loop has selected.
+    pub fresh_status1: usize,
+    /// How it does on held-out labelled pairs, where there are any.
+    pub validation: Option<Validation>,
+}
+
+/// The next loop's state, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The state.
+    pub state: LoopState,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a schedule decided as it did; displays as a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// It is this state's turn.
+    Planned,
+    /// The state whose turn it was keeps no pair, and this one does.
+    PlannedKeepsNothing,
+    /// No state that may come keeps a pair.
+    NothingToSelect,
+    /// As many loops as were allowed.
+    LoopLimit,
+    /// The last loop's gain in validation accuracy is not marginal.
+    Improving {
+        /// The gain.
+        gain: f64,
+        /// Its standard error.
+        standard_error: f64,
+    },
+    /// The last loop's gain in validation accuracy is marginal.
+    Marginal {
+        /// The gain.
+        gain: f64,
+        /// Its standard error.
+        standard_error: f64,
+    },
+    /// Without validation: the share of the pool that is fresh Status 1 is worth another loop.
+    Fresh {
+        /// The share.
+        share: f64,
+    },
+    /// Without validation: the share of the pool that is fresh Status 1 is marginal.
+    Stale {
+        /// The share.
+        share: f64,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |x: f64| 100.0 * x;
+        match *self {
+            Reason::Planned => write!(f, "as planned"),
+            Reason::PlannedKeepsNothing => write!(f, "the planned state keeps no pair"),
+            Reason::NothingToSelect => write!(f, "no pair can be selected any more"),
+            Reason::LoopLimit => write!(f, "the loop limit is reached"),
+            Reason::Improving { gain, standard_error } => {
+                write!(f, "the last loop gained {:.2} ± {:.2} points", percent(gain), percent(standard_error))
+            }
+            Reason::Marginal { gain, standard_error } => {
+                write!(
+                    f,
+                    "the last loop's gain is marginal: {:.2} ± {:.2} points",
+                    percent(gain),
+                    percent(standard_error)
+                )
+            }
+            Reason::Fresh { share } => write!(f, "{:.2} % of the pool is fresh Status 1", percent(share)),
+            Reason::Stale { share } => write!(f, "only {:.2} % of the pool is fresh Status 1", percent(share)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validation_counts_and_paired_standard_error() {
+        let now = [true, true, false, true];
+        let before = [true, false, true, false];
+        let v = Validation::new(&now, Some(&before)).unwrap();
+        assert_eq!(v, Validation { pairs: 4, correct: 3, gained: 2, lost: 1 });
+        // Differences 0, 1, -1, 1: mean 1/4, variance 3/4 - 1/16 = 11/16, standard error sqrt(11/16/4).
+        let (gain, error) = v.gain().unwrap();
+        assert_eq!(gain, 0.25);
+        assert!((error - (11f64 / 64.0).sqrt()).abs() < 1e-15);
+        assert!(Validation::new(&now, Some(&before[..3])).is_err());
+        assert_eq!(Validation::new(&[], None).unwrap().gain(), None);
+    }
+}
