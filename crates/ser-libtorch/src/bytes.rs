@@ -45,8 +45,9 @@ mod tests {
         let mut bytes: Vec<u8> = vec![0];
         bytes.extend(numbers.iter().flat_map(|x| x.to_ne_bytes()));
         let expected = Tensor::from_slice(&numbers).view([2, 3, 4]);
+        let moved = bytes[1..].to_vec();
         // One of the two lies at an odd address.
-        for bytes in [&bytes[1..], &bytes[1..].to_vec()] {
+        for bytes in [&bytes[1..], &moved] {
             let same = tensor_from_bytes(bytes, &[2, 3, 4], Kind::Float, Kind::Float, Device::Cpu).unwrap();
             assert_eq!(same, expected);
             let cast = tensor_from_bytes(bytes, &[2, 3, 4], Kind::Float, Kind::BFloat16, Device::Cpu).unwrap();
