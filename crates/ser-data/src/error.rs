@@ -89,14 +89,14 @@ pub enum DataError {
         found: String,
     },
     /// A compressed file that holds far more than its size.
-    #[error("{} unpacks to more than {limit} times its size (line {line}); if that is meant, raise max_expansion", .path.display())]
+    #[error("{} unpacks to more than {limit} times its size ({place}); if that is meant, raise max_expansion", .path.display())]
     Expands {
         /// The file.
         path: PathBuf,
         /// The limit.
         limit: u64,
-        /// The line being read, from 1.
-        line: u64,
+        /// Where.
+        place: Place,
     },
     /// A parquet file that is cut short or damaged.
     #[error("{} is no readable parquet file ({problem}); fetch or write the file again", .path.display())]
@@ -114,13 +114,13 @@ pub enum DataError {
         /// The line being read, from 1.
         line: u64,
     },
-    /// A compressed file that cannot be unpacked.
-    #[error("{} is damaged at line {line} ({problem}); fetch or write the file again", .path.display())]
+    /// A file whose bytes cannot be unpacked or make no sense.
+    #[error("{} is damaged at {place} ({problem}); fetch or write the file again", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The line being read, from 1.
-        line: u64,
+        /// Where.
+        place: Place,
         /// What the decoder says.
         problem: String,
     },

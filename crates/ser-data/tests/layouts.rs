@@ -54,6 +54,22 @@ fn every_layout_gives_its_pairs() {
     assert!(Layout::ALL.iter().all(|layout| layouts.contains(layout)));
 }
 
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_is_read_however_it_was_written() {
+    let (expected, ..) = read(&golden().join("columns-implicit.jsonl"), &ReadSettings::default());
+    let mut written = 0;
+    // `golden/make_parquet.py` makes these.
+    for entry in std::fs::read_dir(golden().with_file_name("parquet")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.file_name().unwrap().to_str().unwrap().starts_with("bad-") {
+            assert_eq!(read(&path, &ReadSettings::default()).0, expected, "{}", path.display());
+            written += 1;
+        }
+    }
+    assert_eq!(written, 10);
+}
+
 #[test]
 fn ties_and_limits_are_counted() {
     let of = |name: &str, settings: &ReadSettings| read(&golden().join(name), settings).1;

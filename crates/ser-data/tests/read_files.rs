@@ -279,6 +279,19 @@ fn nulls_types_and_mixed_layouts_are_rows_that_cannot_be_used() {
 
 #[cfg(feature = "zstd")]
 #[test]
+fn a_zstd_bomb_meets_the_same_limit() {
+    let mut bomb = zstd::Encoder::new(Vec::new(), 19).unwrap();
+    bomb.write_all(format!("{GOOD}\n").as_bytes()).unwrap();
+    for _ in 0..300 {
+        bomb.write_all(&[b'x'; 1 << 20]).unwrap();
+    }
+    let (_folder, path) = file("bomb.jsonl.zst", &bomb.finish().unwrap());
+    let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
+    assert!(error.contains("bomb.jsonl.zst unpacks to more than 500 times its size (line 3)"), "{error}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
 fn zstd_holds_the_same_rows() {
     let lines: String =
         (0..300).map(|i| format!("{}\n", GOOD.replace("\"q\"", &format!("\"q{}\"", i * 7919 % 1000)))).collect();
@@ -313,4 +326,44 @@ fn a_parquet_file_that_is_cut_or_damaged_is_named() {
         let (_folder, path) = file("pairs.parquet", &damaged);
         drop(read(&path, OnBadRow::Skip));
     }
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet");
+    for (name, words) in [
+        ("bad-brotli", "bad-brotli.parquet is a brotli-compressed parquet file, which cannot be read; unpack it, or"),
+        ("bad-utf8", "bad-utf8.parquet is damaged at row 2 (a text is no UTF-8); fetch"),
+        ("bad-bomb", "bad-bomb.parquet unpacks to more than 500 times its size (row 1); if that is meant"),
+    ] {
+        let error = read(&golden.join(format!("{name}.parquet")), OnBadRow::Skip).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(error.lines().count() == 1 && error.len() < 400, "{error}");
+    }
+    // Bytes that are no text are a row's fault, and decimals are numbers.
+    let path = golden.join("bad-bytes.parquet");
+    let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
+    assert!(error.contains("bad-bytes.parquet, row 2: `chosen` is bytes that are no UTF-8, but text"), "{error}");
+    let skip = ReadSettings { on_bad_row: OnBadRow::Skip, ..ReadSettings::default() };
+    let (pairs, summary) = PreferenceFile::open(&path, &skip).unwrap().read_all().unwrap();
+    assert_eq!(pairs.iter().map(|pair| pair.margin).collect::<Vec<_>>(), [None, Some(-1.25)]);
+    assert_eq!((summary.rows, summary.skipped_rows[0].place), (3, Place::Row(2)));
+
+    // Forty bytes are overwritten, one place after another: what comes before is read, and the row is named.
+    let whole = std::fs::read(golden.join("none.parquet")).unwrap();
+    let mut places = std::collections::BTreeSet::new();
+    for at in (4..whole.len() - 1500).step_by(40) {
+        let mut damaged = whole.clone();
+        damaged[at..at + 40].fill(0xff);
+        let (_folder, path) = file("pairs.parquet", &damaged);
+        if let Err(error) = read(&path, OnBadRow::Stop) {
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            if let DataError::Damaged { place, .. } = error {
+                places.insert(place);
+            }
+        }
+    }
+    // The row groups begin at rows 1, 3 and 5.
+    assert!([1, 3, 5].iter().all(|row| places.contains(&Place::Row(*row))), "{places:?}");
 }

@@ -11,7 +11,7 @@ use crate::DataError;
 const BUFFER: usize = 1 << 18;
 
 /// Under so many bytes any file may unpack to, whatever its own size.
-const FREE_EXPANSION: u64 = 256 << 20;
+pub(crate) const FREE_EXPANSION: u64 = 256 << 20;
 
 /// Opens a text file. `max_expansion` is how many times its size a compressed one may unpack to.
 pub(crate) fn open_text(path: &Path, max_expansion: u64) -> Result<Box<dyn BufRead + Send>, DataError> {

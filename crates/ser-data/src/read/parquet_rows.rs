@@ -1,11 +1,15 @@
 //! Parquet files to rows, a row at a time, only the columns that some layout reads.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
+use parquet::basic::Compression;
+use parquet::data_type::Decimal;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::{ReaderIter, TreeBuilder};
@@ -13,6 +17,9 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Number, Value};
 
 use super::layouts::{KNOWN_COLUMNS, Row};
+use super::open::FREE_EXPANSION;
+use super::row_problem::RowProblem;
+use super::settings::Place;
 use crate::DataError;
 
 /// Rows that are unpacked together of each column; few, as one may be large.
@@ -28,63 +35,142 @@ pub(crate) struct ParquetRows {
     others: Vec<String>,
     next_group: usize,
     rows: Option<ReaderIter>,
+    /// Rows read so far.
+    read: u64,
+    max_expansion: u64,
 }
 
 impl ParquetRows {
-    pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
+    /// Opens a file. `max_expansion` is how many times its size a column may unpack to.
+    pub(crate) fn open(path: &Path, max_expansion: u64) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
-        let broken = |error: ParquetError| broken(path, &error);
-        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let broken = |problem: String| DataError::Parquet { path: path.to_path_buf(), problem };
+        let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken)?;
         let root = reader.metadata().file_metadata().schema();
         let (known, others): (Vec<_>, Vec<_>) =
             root.get_fields().iter().cloned().partition(|field| KNOWN_COLUMNS.contains(&field.name()));
         let others = others.iter().map(|field| field.name().to_string()).collect();
         // A file without any of them has still rows, each of which is then told to lack a column.
-        let schema = Type::group_type_builder(root.name()).with_fields(known).build().map_err(broken)?;
+        let schema =
+            Type::group_type_builder(root.name()).with_fields(known).build().map_err(|error| broken(said(&error)))?;
         let schema = Arc::new(SchemaDescriptor::new(Arc::new(schema)));
-        Ok(ParquetRows { path: path.to_path_buf(), reader, schema, others, next_group: 0, rows: None })
+        let path = path.to_path_buf();
+        Ok(ParquetRows { path, reader, schema, others, next_group: 0, rows: None, read: 0, max_expansion })
     }
 
-    /// The next row, `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<Row>, DataError> {
+    /// The next row, or what is wrong with it; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Result<Row, RowProblem>>, DataError> {
         loop {
-            if let Some(row) = guarded(&self.path, || Ok(self.rows.as_mut().and_then(Iterator::next)))? {
-                let row = row.map_err(|error| broken(&self.path, &error))?;
-                let mut columns: Row = self.others.iter().map(|name| (name.clone(), Value::Null)).collect();
-                columns.extend(row.into_columns().into_iter().map(|(name, field)| (name, value(field))));
-                return Ok(Some(columns));
+            let row = guarded(|| self.rows.as_mut().and_then(Iterator::next).transpose());
+            if let Some(row) = row.map_err(|problem| self.damaged(problem))? {
+                self.read += 1;
+                return Ok(Some(self.columns(row)));
             }
             if self.next_group >= self.reader.num_row_groups() {
                 return Ok(None);
             }
+            self.check_group()?;
             let (reader, schema, next) = (&self.reader, &self.schema, self.next_group);
-            let rows = guarded(&self.path, || {
+            let rows = guarded(|| {
                 let group = reader.get_row_group(next)?;
                 TreeBuilder::new().with_batch_size(BATCH).as_iter(Arc::clone(schema), group.as_ref())
-            })?;
-            self.rows = Some(rows);
+            });
+            self.rows = Some(rows.map_err(|problem| self.damaged(problem))?);
             self.next_group += 1;
         }
     }
-}
 
-/// Runs the reader, which panics on some damaged files; that, too, is an error here.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DataError> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| broken(path, &error)),
-        Err(_) => Err(DataError::Parquet { path: path.to_path_buf(), problem: "its data is damaged".to_string() }),
+    fn columns(&self, row: parquet::record::Row) -> Result<Row, RowProblem> {
+        let mut columns: Row = self.others.iter().map(|name| (name.clone(), Value::Null)).collect();
+        for (name, field) in row.into_columns() {
+            if let Field::Bytes(bytes) = &field
+                && std::str::from_utf8(bytes.data()).is_err()
+                && let Some(column) = KNOWN_COLUMNS.into_iter().find(|column| *column == name)
+            {
+                let found = "bytes that are no UTF-8".to_string();
+                return Err(RowProblem::WrongType { column, expected: "text", found });
+            }
+            columns.insert(name, value(field));
+        }
+        Ok(columns)
+    }
+
+    /// Refuses columns that nobody here can unpack, and those that unpack to far more than their size.
+    fn check_group(&self) -> Result<(), DataError> {
+        let path = || self.path.clone();
+        let group = self.reader.metadata().row_group(self.next_group);
+        for column in group.columns().iter().filter(|column| is_read(column)) {
+            let format = match column.compression() {
+                Compression::BROTLI(_) => "brotli-compressed parquet",
+                Compression::LZO => "LZO-compressed parquet",
+                _ => {
+                    let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+                    let limit = size(column.compressed_size()).saturating_mul(self.max_expansion).max(FREE_EXPANSION);
+                    if size(column.uncompressed_size()) <= limit {
+                        continue;
+                    }
+                    let place = Place::Row(self.read + 1);
+                    return Err(DataError::Expands { path: path(), limit: self.max_expansion, place });
+                }
+            };
+            return Err(DataError::UnsupportedFormat { path: path(), format });
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, problem: String) -> DataError {
+        DataError::Damaged { path: self.path.clone(), place: Place::Row(self.read + 1), problem }
     }
 }
 
-fn broken(path: &Path, error: &ParquetError) -> DataError {
+fn is_read(column: &ColumnChunkMetaData) -> bool {
+    column.column_path().parts().first().is_some_and(|name| KNOWN_COLUMNS.contains(&name.as_str()))
+}
+
+thread_local! {
+    /// Whether a panic of this thread is one that [`guarded`] waits for.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs the reader, which panics on some damaged files; that, too, is an error here, and nothing else is said of it.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        // Every other panic is told as it was before.
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(outer);
+    match result {
+        Ok(result) => result.map_err(|error| said(&error)),
+        Err(_) => Err("its data contradicts itself".to_string()),
+    }
+}
+
+/// What an error says, on one line and not without end: some hold the bytes that they are about.
+fn said(error: &ParquetError) -> String {
+    const LONGEST: usize = 200;
     let problem = match error {
         ParquetError::General(problem) | ParquetError::EOF(problem) => problem.clone(),
         other => other.to_string(),
     };
-    DataError::Parquet { path: path.to_path_buf(), problem: problem.replace('\n', " ") }
+    if problem.starts_with("Error reading BYTE_ARRAY as String") {
+        return "a text is no UTF-8".to_string();
+    }
+    let line = problem.replace('\n', " ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
 }
 
-/// A field as JSON has it. What no layout reads (times, dates, maps) becomes null.
+/// A field as JSON has it. What no layout reads is there for messages: times as numbers, maps without what is in them.
 fn value(field: Field) -> Value {
     let float = |number: f64| Number::from_f64(number).map_or(Value::Null, Value::Number);
     match field {
@@ -101,17 +187,55 @@ fn value(field: Field) -> Value {
         Field::Float(number) => float(f64::from(number)),
         Field::Double(number) => float(number),
         Field::Str(text) => Value::String(text),
-        // Some writers do not mark their texts as such.
+        // Some writers do not mark their texts as such; other bytes (images, say) are inside of columns nobody reads.
         Field::Bytes(bytes) => std::str::from_utf8(bytes.data()).map_or(Value::Null, Value::from),
         Field::Group(row) => row.into_columns().into_iter().map(|(name, field)| (name, value(field))).collect(),
         Field::ListInternal(list) => Value::Array(list.elements().iter().cloned().map(value).collect()),
-        Field::Null
-        | Field::MapInternal(_)
-        | Field::Decimal(_)
-        | Field::Date(_)
-        | Field::TimeMillis(_)
-        | Field::TimeMicros(_)
-        | Field::TimestampMillis(_)
-        | Field::TimestampMicros(_) => Value::Null,
+        Field::Null => Value::Null,
+        Field::MapInternal(_) => Value::Object(Row::new()),
+        Field::Decimal(number) => decimal(&number).map_or(Value::Null, float),
+        Field::Date(days) => days.into(),
+        Field::TimeMillis(time) => time.into(),
+        Field::TimeMicros(time) | Field::TimestampMillis(time) | Field::TimestampMicros(time) => time.into(),
+    }
+}
+
+/// A decimal number; `None` for one of more than 16 bytes.
+fn decimal(number: &Decimal) -> Option<f64> {
+    let bytes = number.data();
+    let sign = if bytes.first().is_some_and(|first| *first >= 0x80) { -1i128 } else { 0 };
+    let unscaled = bytes.iter().fold(sign, |value, byte| value << 8 | i128::from(*byte));
+    (bytes.len() <= 16).then(|| unscaled as f64 / 10f64.powi(number.scale()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics are told on stderr, which only another process can look at.
+    #[test]
+    fn a_panic_of_the_reader_is_an_error_and_nothing_else_is_said() {
+        const INSIDE: &str = "SER_DATA_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_some() {
+            let found = guarded(|| -> Result<(), ParquetError> { panic!("of the reader") });
+            assert_eq!(found, Err("its data contradicts itself".to_string()));
+            drop(std::panic::catch_unwind(|| panic!("of another")));
+            return;
+        }
+        let test = "read::parquet_rows::tests::a_panic_of_the_reader_is_an_error_and_nothing_else_is_said";
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = process.args(["--exact", "--nocapture", test]).env(INSIDE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("of another") && !said.contains("of the reader"), "{said}");
+    }
+
+    #[test]
+    fn decimals_are_numbers() {
+        let of = |bytes: &[u8], scale| decimal(&Decimal::from_bytes(bytes.to_vec().into(), 9, scale));
+        assert_eq!(of(&[0x01, 0x2c], 2), Some(3.0));
+        assert_eq!(of(&[0xff, 0x83], 2), Some(-1.25));
+        assert_eq!((of(&[], 0), of(&[1; 17], 0)), (Some(0.0), None));
+        assert_eq!(decimal(&Decimal::from_i32(-15, 5, 1)), Some(-1.5));
     }
 }

@@ -214,7 +214,7 @@ impl Source {
     fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
         #[cfg(feature = "parquet")]
         if is_parquet(path)? {
-            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path)?), row: 0 });
+            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path, settings.max_expansion)?), row: 0 });
         }
         Ok(Source::Text { rows: TextRows::open(path, settings)?, buffer: Vec::new() })
     }
@@ -235,8 +235,11 @@ impl Source {
             Source::Parquet { rows, row } => {
                 let Some(columns) = rows.next()? else { return Ok(None) };
                 *row += 1;
-                let long = columns.values().map(text_bytes).sum::<usize>() > max_row_bytes;
-                let found = if long { Err(RowProblem::TooLong { limit: max_row_bytes }) } else { Ok(columns) };
+                let too_long = |columns: &Row| columns.values().map(text_bytes).sum::<usize>() > max_row_bytes;
+                let found = match columns {
+                    Ok(columns) if too_long(&columns) => Err(RowProblem::TooLong { limit: max_row_bytes }),
+                    other => other,
+                };
                 Ok(Some((Place::Row(*row), found)))
             }
         }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use super::open::{TooLarge, open_text};
-use super::settings::ReadSettings;
+use super::settings::{Place, ReadSettings};
 use crate::DataError;
 
 /// The rows of a text file, streamed.
@@ -236,13 +236,14 @@ impl TextRows {
     /// Reading went wrong: a compressed stream that ends early or is damaged is told apart from the disk's errors.
     fn broken(&self, error: io::Error) -> DataError {
         let (path, line) = (self.path.clone(), self.line);
+        let place = Place::Line(line);
         if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
-            return DataError::Expands { path, limit: self.max_expansion, line };
+            return DataError::Expands { path, limit: self.max_expansion, place };
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof => DataError::CutShort { path, line },
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => {
-                DataError::Damaged { path, line, problem: error.to_string() }
+                DataError::Damaged { path, place, problem: error.to_string() }
             }
             _ => DataError::io("read", &path, error),
         }
