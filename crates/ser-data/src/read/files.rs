@@ -135,16 +135,23 @@ pub(crate) fn all_shards<'a>(path: &Path, names: impl Iterator<Item = &'a str>) 
 }
 
 /// The split that a file's path names: `data/train_prefs-00000-of-00001.parquet` is `train_prefs`, `base/test.jsonl.gz`
-/// is `test`, and so is every file in a folder `test`.
+/// is `test`, and so is every file in a folder `test`. Shards of any other name (`raw-00000-of-00001.parquet`) are splits
+/// of that name, as on the hub.
 fn split_of(name: &str) -> Option<&str> {
-    name.rsplit(['/', '\\']).find_map(|part| {
-        let stem = part.split_once('.').map_or(part, |(stem, _)| stem);
-        let stem = stem
-            .split_once("-of-")
-            .map_or(stem, |(before, _)| before.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-'));
+    const KNOWN: [&str; 7] = ["train", "test", "validation", "valid", "val", "dev", "eval"];
+    let parts = || name.rsplit(['/', '\\']).map(|part| part.split_once('.').map_or(part, |(stem, _)| stem));
+    let known = parts().map(|part| shard_of(part).unwrap_or(part)).find(|stem| {
         let first = stem.split(['-', '_', '.']).next().unwrap_or(stem).to_ascii_lowercase();
-        ["train", "test", "validation", "valid", "val", "dev", "eval"].contains(&first.as_str()).then_some(stem)
-    })
+        KNOWN.contains(&first.as_str())
+    });
+    known.or_else(|| parts().next().and_then(shard_of))
+}
+
+/// What a shard's name (`train-00000-of-00004`, mostly with more behind) begins with.
+fn shard_of(part: &str) -> Option<&str> {
+    let (before, _) = part.split_once("-of-")?;
+    let stem = before.trim_end_matches(|c: char| c.is_ascii_digit());
+    stem.strip_suffix('-').filter(|name| !name.is_empty() && stem.len() < before.len())
 }
 
 #[cfg(test)]
@@ -158,6 +165,9 @@ mod tests {
             ("data/test_prefs-00000-of-00001-abc123.parquet", Some("test_prefs")),
             ("helpful-base/test.jsonl.gz", Some("test")),
             ("validation/a.jsonl", Some("validation")),
+            ("test/part-00000-of-00002.jsonl", Some("test")),
+            ("data/filtered-00000-of-00001.parquet", Some("filtered")),
+            ("best-of-16.jsonl", None),
             ("trainer.jsonl", None),
             ("hh.jsonl.zst", None),
         ] {
