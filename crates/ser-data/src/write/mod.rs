@@ -165,6 +165,7 @@ mod tests {
         let turns = vec![Message::user("x"), Message::assistant("y"), Message::user("z")];
         let messages = Pair { prompt: turns, raw: RawText::None, ..text.clone() };
         let label = |status| PseudoLabel { round: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };
+        #[cfg_attr(not(any(feature = "zstd", feature = "parquet")), expect(unused_mut))]
         let mut files = vec![(text.clone(), "a.jsonl"), (hh.clone(), "b.jsonl.gz"), (messages.clone(), "c.jsonl")];
         #[cfg(feature = "zstd")]
         files.push((hh.clone(), "d.jsonl.zst"));
