@@ -6,6 +6,7 @@ use std::path::Path;
 use ser_core::Message;
 use serde_json::Value;
 
+use super::layouts::{column_names, turn};
 use super::open::open_text;
 use super::row_problem::{RowProblem, describe};
 use super::settings::{Place, ReadSettings};
@@ -43,22 +44,17 @@ fn prompt_of(line: &str) -> Result<Vec<Message>, RowProblem> {
     let row: Value = serde_json::from_str(line).map_err(|error| RowProblem::Json { problem: error.to_string() })?;
     let Value::Object(mut row) = row else { return Err(RowProblem::NotAnObject { found: describe(&row) }) };
     let Some(prompt) = row.remove("prompt") else {
-        let names: Vec<String> = row.keys().map(|name| format!("`{name}`")).collect();
-        return Err(RowProblem::MissingColumn { column: "prompt", found: names.join(", ") });
+        return Err(RowProblem::MissingColumn { column: "prompt", found: column_names(&row) });
     };
     let wrong = |found| {
-        let expected = "text or a list of messages ({\"role\": …, \"content\": …})";
+        let expected = "text or a list of messages (`role`, `content`)";
         RowProblem::WrongType { column: "prompt", expected, found }
     };
     match prompt {
         Value::String(text) if !text.trim().is_empty() => Ok(vec![Message::user(text)]),
-        Value::Array(turns) if !turns.is_empty() => turns
-            .into_iter()
-            .map(|turn| {
-                let found = describe(&turn);
-                serde_json::from_value(turn).map_err(|error| wrong(format!("a list with {found} ({error})")))
-            })
-            .collect(),
+        Value::Array(turns) if !turns.is_empty() => {
+            turns.into_iter().map(|value| turn("prompt", value, "role", "content")).collect()
+        }
         other => Err(wrong(describe(&other))),
     }
 }
@@ -90,6 +86,7 @@ mod tests {
             ("{\"prompt\": \"a\"}\n{\"question\": \"b\"}", "line 2: the row has no `prompt` (its columns: `question`)"),
             ("{\"prompt\": \"\"}", "line 1: `prompt` is an empty text"),
             ("{\"prompt\": [\"a\"]}", "line 1: `prompt` is a list with the text \"a\""),
+            ("{\"prompt\": [{\"role\": \"a\\nb\"}]}", "line 1: `prompt` has a turn of role \"a\\nb\", but only"),
             ("{\"prompt\": \"a\"}\nb", "line 2: no valid JSON"),
         ] {
             let found = read(text).unwrap_err();

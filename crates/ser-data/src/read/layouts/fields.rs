@@ -3,7 +3,7 @@
 use ser_core::{Message, Role};
 use serde_json::{Map, Value};
 
-use crate::read::row_problem::{RowProblem, describe};
+use crate::read::row_problem::{RowProblem, beginning, describe};
 
 /// A row as JSON has it.
 pub(crate) type Row = Map<String, Value>;
@@ -102,9 +102,8 @@ pub(crate) fn turn(
         return Err(wrong("a list of messages (`role`, `content`)", format!("a list with {}", describe(&value))));
     };
     let role = match turn.get(speaker) {
-        Some(Value::String(role)) => {
-            role_named(role).ok_or_else(|| RowProblem::UnknownRole { column, found: format!("{role:?}") })?
-        }
+        Some(Value::String(role)) => role_named(role)
+            .ok_or_else(|| RowProblem::UnknownRole { column, found: format!("{:?}", beginning(role)) })?,
         Some(other) => return Err(RowProblem::UnknownRole { column, found: describe(other) }),
         None => {
             return Err(wrong(
@@ -136,10 +135,16 @@ pub(crate) fn wrong(column: &'static str, expected: &'static str, found: &Value)
     RowProblem::WrongType { column, expected, found: describe(found) }
 }
 
-/// The names of a row's columns, for a message.
+/// The names of a row's columns, for a message: on one line, and not without end.
 pub(crate) fn column_names(row: &Row) -> String {
+    const SHOWN: usize = 40;
     if row.is_empty() {
         return "none".to_string();
     }
-    row.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<String> =
+        row.keys().take(SHOWN).map(|name| format!("`{}`", beginning(name).escape_debug())).collect();
+    if row.len() > SHOWN {
+        names.push(format!("{} more", row.len() - SHOWN));
+    }
+    names.join(", ")
 }

@@ -15,7 +15,7 @@ use ser_core::{Message, Pair, PairId, RawText, Side};
 #[cfg(feature = "parquet")]
 pub(crate) use detect::KNOWN_COLUMNS;
 pub(crate) use detect::detect_layout;
-pub(crate) use fields::Row;
+pub(crate) use fields::{Row, column_names, turn};
 pub use html::html_to_text;
 
 use super::row_problem::RowProblem;
