@@ -36,7 +36,14 @@ pub struct RunFolder {
     settings: BTreeMap<String, Value>,
     resumed: bool,
     /// Held for its lock alone, which the system drops with the process.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for RunFolder {
+    /// Closing the file is not enough: a child that another thread is just starting has it open for a moment, too.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl RunFolder {
@@ -76,7 +83,7 @@ impl RunFolder {
             None => (Manifest { version: VERSION.to_owned(), facts: BTreeMap::new(), stages: Vec::new() }, false),
         };
         let settings = read_json(&path.join(SETTINGS))?.unwrap_or_default();
-        let folder = RunFolder { path, manifest, settings, resumed, _lock: lock };
+        let folder = RunFolder { path, manifest, settings, resumed, lock };
         if !resumed {
             folder.write_manifest()?;
         }
