@@ -18,7 +18,7 @@ use clap::Parser;
 use ser::Progress;
 use ser::core::{Control, Event, Message, Observer, Sampling};
 use ser::data::read_prompts;
-use ser::model::{CausalLm, CausalLmSettings, Device, GenerateOptions, SampledAnswer, TextPiece};
+use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece};
 
 use config::{Flags, fetched};
 
@@ -92,9 +92,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(file) => read_prompts(file)?,
         None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],
     };
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let settings = CausalLmSettings { batch_answers: arguments.batch, ..config.causal_lm() };
     let mut model = CausalLm::from_folder(folder, &settings, device)?;
     if let Some(adapter) = &arguments.adapter {

@@ -19,7 +19,7 @@ use clap::Parser;
 use ser::Progress;
 use ser::core::{Scorer, Screening};
 use ser::data::PreferenceFile;
-use ser::model::{Device, RewardModel};
+use ser::model::RewardModel;
 
 use config::Flags;
 
@@ -62,9 +62,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
     let pairs: Vec<_> = preferences.into_iter().map(|p| p.pair).collect();
     let settings = config.reward_model();

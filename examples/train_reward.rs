@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::core::{Control, Event, Learner, Preference, Scorer, Screening};
 use ser::data::PreferenceFile;
-use ser::model::{Device, RewardModel};
+use ser::model::RewardModel;
 use ser::{MetricsLog, Observers, Progress};
 
 use config::Flags;
@@ -51,9 +51,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
     let loss = config.evolution.loss.build()?;
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;

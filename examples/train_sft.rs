@@ -16,7 +16,7 @@ use clap::Parser;
 use ser::core::Preference;
 use ser::data::PreferenceFile;
 use ser::eval::PolicyReport;
-use ser::model::{CausalExample, CausalLm, Device, LearntTurns, SftTraining};
+use ser::model::{CausalExample, CausalLm, LearntTurns, SftTraining};
 use ser::{MetricsLog, Observers, Progress, RunFolder, train_in, write_policy_report};
 
 use config::{Config, Flags};
@@ -53,9 +53,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("give --model FOLDER and --data FILE");
     };
     config.sft.check()?;
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
         Ok(PreferenceFile::open(path, &config.data)?.read_all()?.0)
     };

@@ -9,7 +9,7 @@ use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
-    BaseSettings, CausalLmSettings, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
+    BaseSettings, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
     RewardModelSettings, SftSettings, TrainingSettings,
 };
 use ser::ppo::PpoSettings;
@@ -250,6 +250,15 @@ impl Flags {
 }
 
 impl Config {
+    /// Sets the threads, chooses the device and says on stderr which and why.
+    #[allow(dead_code, reason = "not every example computes with a network")]
+    pub(crate) fn device(&self) -> anyhow::Result<Device> {
+        ser::model::set_threads(self.run.threads);
+        let (device, why) = Device::choose(self.model.device)?;
+        eprintln!("{why}");
+        Ok(device)
+    }
+
     /// The parts of it that a reward model is made with.
     #[allow(dead_code, reason = "not every example has a reward model")]
     pub(crate) fn reward_model(&self) -> RewardModelSettings {

@@ -79,9 +79,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.policies.train |= arguments.full;
     config.prompts.file = arguments.prompts.or(config.prompts.file);
     let prompts = config.prompts.file.as_ref().map(read_prompts).transpose()?.unwrap_or_default();
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let out = match arguments.out.or_else(|| config.run.out.clone()) {
         Some(out) => out,
         None if config.run.data.is_none() && arguments.full => PathBuf::from("runs/demo-full"),

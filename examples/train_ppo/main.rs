@@ -21,7 +21,7 @@ use clap::Parser;
 use ser::core::{Control, Event, Generator, Message, Sampling};
 use ser::data::{PreferenceFile, read_prompts};
 use ser::eval::{PolicyReport, Sample, SampleAnswer};
-use ser::model::{CausalLm, Device, PolicyModel};
+use ser::model::{CausalLm, PolicyModel};
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
 use config::{Config, Flags};
@@ -86,9 +86,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.ppo.clone().build()?;
     config.policy_run.check()?;
     config.policy.check()?;
-    let (device, why) = Device::choose(config.model.device)?;
-    ser::model::set_threads(config.run.threads);
-    eprintln!("{why}");
+    let device = config.device()?;
     let prompts = prompts(&config, arguments.prompts)?;
     let mut reward = AnyReward::new(&config, &folder, device)?;
     let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
