@@ -1,7 +1,7 @@
 //! Compiles the shim against the libtorch that torch-sys found.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
@@ -23,7 +23,15 @@ fn main() {
         .include(lib.join("../include/torch/csrc/api/include"))
         .file("cpp/shim.cpp")
         .file("cpp/attention.cpp");
+    // libtorch's parallel loops live in its headers, and run on one thread where those are compiled without OpenMP.
+    // Its threads are GCC's, so another compiler's OpenMP would bring a second pool of them.
+    if shim.get_compiler().is_like_gnu() {
+        shim.flag("-fopenmp");
+    } else {
+        println!("cargo:warning=ser-libtorch: with a compiler other than GCC its kernels run on one thread");
+    }
     shim.compile("ser_shim");
+    link_openmp(&lib);
 
     // The kernel, once per instruction set; the shim picks one at run time.
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
@@ -48,4 +56,14 @@ fn main() {
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-lib=stdc++");
+}
+
+/// Links the OpenMP library that libtorch brings, under whatever name; the system's where it brings none.
+fn link_openmp(lib: &Path) {
+    let names =
+        std::fs::read_dir(lib).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    match names.filter(|name| name.starts_with("libgomp")).min() {
+        Some(name) => println!("cargo:rustc-link-lib=dylib:+verbatim={name}"),
+        None => println!("cargo:rustc-link-lib=gomp"),
+    }
 }

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <dlfcn.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -60,6 +61,13 @@ int ser_load_cuda() {
 // Free bytes of a GPU.
 char* ser_free_memory(int64_t index, uint64_t* out) {
   return guarded([&] { *out = at::accelerator::getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first; });
+}
+
+// How many threads a parallel loop of this shim runs on.
+int64_t ser_threads() {
+  std::atomic<int64_t> threads{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) { threads++; });
+  return threads;
 }
 
 char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor* table, double scale,

@@ -9,6 +9,7 @@ mod error;
 mod ffi;
 mod mapped;
 mod random;
+mod threads;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
@@ -18,3 +19,4 @@ pub use decode::{Run, decode_attention, few_rows_linear};
 pub use error::Error;
 pub use mapped::MappedFile;
 pub use random::{dropout, fill_normal, fill_uniform};
+pub use threads::threads;
