@@ -21,8 +21,7 @@ fn main() {
         .warnings(false)
         .include(lib.join("../include"))
         .include(lib.join("../include/torch/csrc/api/include"))
-        .file("cpp/shim.cpp")
-        .file("cpp/attention.cpp");
+        .files(["cpp/shim.cpp", "cpp/attention.cpp", "cpp/product.cpp", "cpp/rows.cpp", "cpp/kernel.cpp"]);
     // libtorch's parallel loops live in its headers, and run on one thread where those are compiled without OpenMP.
     // Its threads are GCC's, so another compiler's OpenMP would bring a second pool of them.
     if shim.get_compiler().is_like_gnu() {
@@ -33,7 +32,7 @@ fn main() {
     shim.compile("ser_shim");
     link_openmp(&lib);
 
-    // The kernel, once per instruction set; the shim picks one at run time.
+    // The kernels, once per instruction set; the shim picks at run time.
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     let variants: &[(&str, &[&str])] = if x86 {
         &[
@@ -50,7 +49,8 @@ fn main() {
         for flag in *flags {
             kernel.flag(flag);
         }
-        kernel.file("cpp/kernel.cpp").compile(&format!("ser_kernel_{name}"));
+        kernel.files(["cpp/attention_kernel.cpp", "cpp/product_kernel.cpp", "cpp/rows_kernel.cpp"]);
+        kernel.compile(&format!("ser_kernel_{name}"));
     }
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -1,6 +1,4 @@
 // The packed attention as an autograd function over the kernel.
-#include "attention.h"
-
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,30 +7,10 @@
 #include <numeric>
 
 #include "kernel.h"
+#include "ops.h"
 
 namespace ser {
 namespace {
-
-struct Kernel {
-  decltype(&baseline::forward) forward;
-  decltype(&baseline::backward) backward;
-  decltype(&baseline::decode) decode;
-  decltype(&baseline::few_rows) few_rows;
-};
-
-Kernel pick() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return {avx512::forward, avx512::backward, avx512::decode, avx512::few_rows};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::forward, avx2::backward, avx2::decode, avx2::few_rows};
-#endif
-  return {baseline::forward, baseline::backward, baseline::decode, baseline::few_rows};
-}
-
-const Kernel& kernel() {
-  static const Kernel chosen = pick();
-  return chosen;
-}
 
 std::vector<Segment> read(const at::Tensor& table) {
   std::vector<Segment> segments(table.size(0));
@@ -71,7 +49,7 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
     auto lse = at::empty({q.size(0), q.size(1)}, q.options());
     const auto shape = shape_of(q, k, scale, window);
     for_each_task(read(table), shape.kv_heads, [&](const Segment& s, int64_t head) {
-      kernel().forward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
+      kernel().attend(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
                        out.data_ptr<float>(), lse.data_ptr<float>());
     });
     ctx->save_for_backward({q, k, v, table, out, lse});
@@ -88,7 +66,7 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
     auto grad_q = at::empty_like(q), grad_k = at::zeros_like(k), grad_v = at::zeros_like(v);
     const auto shape = shape_of(q, k, ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt());
     for_each_task(read(saved[3]), shape.kv_heads, [&](const Segment& s, int64_t head) {
-      kernel().backward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
+      kernel().attend_backward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
                         out.data_ptr<float>(), lse.data_ptr<float>(), grad_out.data_ptr<float>(),
                         grad_q.data_ptr<float>(), grad_k.data_ptr<float>(), grad_v.data_ptr<float>());
     });
@@ -121,21 +99,6 @@ at::Tensor decode_attention(const at::Tensor& q_, const at::Tensor& k, const at:
     }
   });
   return out;
-}
-
-at::Tensor few_rows_linear(const at::Tensor& x_, const at::Tensor& weight, const at::Tensor& bias) {
-  const auto x = x_.contiguous();
-  const int64_t rows = x.size(0), depth = x.size(1), width = weight.size(0);
-  auto y = at::empty({rows, width}, x.options());
-  const auto *in = x.data_ptr<float>(), *w = weight.data_ptr<float>();
-  const auto* b = bias.defined() ? bias.data_ptr<float>() : nullptr;
-  auto* out = y.data_ptr<float>();
-  // A task of at least a few tens of microseconds; by fours, so that the kernel's tiles are whole.
-  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, depth));
-  at::parallel_for(0, (width + 3) / 4, grain, [&](int64_t from, int64_t to) {
-    kernel().few_rows(rows, depth, from * 4, std::min(width, to * 4), width, in, w, b, out);
-  });
-  return y;
 }
 
 }  // namespace ser

@@ -1,4 +1,4 @@
-// Attention over one packed segment for one key/value head, in f32. See kernel.cpp.
+// What is compiled once per instruction set, in f32 on the CPU. Each call is one task: it writes rows, heads or columns of its own.
 #pragma once
 #include <cstdint>
 
@@ -22,26 +22,71 @@ struct Shape {
   int64_t window;  // keys further back than this are not seen; 0 means all are
 };
 
-// One function per instruction set. q, out, grad_*: [rows, heads, dim]; k, v: [rows, kv_heads, dim]; lse: [rows, heads].
-// Each call touches the rows of one segment and the heads of one key/value head only. decode: q and out are one row,
-// [heads, dim]; k and v [slots, kv_heads, dim]. few_rows: columns from..to of y = x W^T + bias (null for none), x
-// [rows, depth], W [width, depth], y [rows, width].
-#define SER_DECLARE(ISA)                                                                                       \
-  namespace ISA {                                                                                              \
-  void forward(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k, const float* v,  \
-               float* out, float* lse);                                                                        \
-  void backward(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k, const float* v, \
-                const float* out, const float* lse, const float* grad_out, float* grad_q, float* grad_k,       \
-                float* grad_v);                                                                                \
-  void decode(const Shape&, const Run* runs, int64_t count, int64_t kv_head, const float* q, const float* k,   \
-              const float* v, float* out);                                                                     \
-  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,          \
-                const float* weight, const float* bias, float* y);                                             \
+// Entry (i, j) lies at data[i * row + j * column]; one of the two is 1.
+struct Matrix {
+  const float* data;
+  int64_t row, column;
+};
+
+// attention_kernel.cpp: one segment (decode: one row), one key/value head. q, out, grad_*: [rows, heads, dim]; k, v:
+//   [rows, kv_heads, dim]; lse: [rows, heads]. decode: q and out are one row, [heads, dim]; k and v [slots, kv_heads, dim].
+// product_kernel.cpp: multiply: rows row..row_end of columns column..column_end of c = a b + bias (null for none), a
+//   [rows, depth], c's rows `width` apart, `column` a multiple of panel_width. few_rows: columns from..to of
+//   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on what stands
+//   beside it.
+// rows_kernel.cpp: one row each. rms_norm: y = x inverse weight with inverse = 1 / sqrt(mean(x^2) + eps). swiglu:
+//   y = silu(gate) up. rotate: of each head, y_a = x_a cos_a + x_b first and y_b = x_b cos_b + x_a second, a and b its
+//   halves; the other way round, it is its own gradient. log_prob: of `target` under the softmax of the logits, the
+//   entropy of that, and two numbers which, taken from a logit, leave its log p.
+#define SER_DECLARE(ISA)                                                                                        \
+  namespace ISA {                                                                                               \
+  void attend(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k, const float* v,    \
+              float* out, float* lse);                                                                          \
+  void attend_backward(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k,           \
+                       const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q, \
+                       float* grad_k, float* grad_v);                                                           \
+  void decode(const Shape&, const Run* runs, int64_t count, int64_t kv_head, const float* q, const float* k,    \
+              const float* v, float* out);                                                                      \
+  int panel_width();                                                                                            \
+  void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth,     \
+                int64_t row, int64_t row_end, int64_t column, int64_t column_end);                              \
+  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,           \
+                const float* weight, const float* bias, float* y);                                              \
+  void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse);         \
+  void rms_norm_backward(int64_t dim, const float* x, const float* weight, float inverse, const float* grad,    \
+                         float* grad_x);                                                                        \
+  void swiglu(int64_t count, const float* gate, const float* up, float* y);                                     \
+  void swiglu_backward(int64_t count, const float* gate, const float* up, const float* grad, float* grad_gate,  \
+                       float* grad_up);                                                                         \
+  void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const float* first,                \
+              const float* second, float* y);                                                                   \
+  void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_prob, float* entropy,            \
+                float* norm);                                                                                   \
+  void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const float* norm, float entropy,  \
+                         float grad, float grad_entropy, float* grad_logits);                                   \
   }
 SER_DECLARE(baseline)
 #if defined(__x86_64__)
 SER_DECLARE(avx2)
 SER_DECLARE(avx512)
 #endif
+
+// Those of the best instruction set that this processor has.
+struct Kernel {
+  decltype(&baseline::attend) attend;
+  decltype(&baseline::attend_backward) attend_backward;
+  decltype(&baseline::decode) decode;
+  decltype(&baseline::panel_width) panel_width;
+  decltype(&baseline::multiply) multiply;
+  decltype(&baseline::few_rows) few_rows;
+  decltype(&baseline::rms_norm) rms_norm;
+  decltype(&baseline::rms_norm_backward) rms_norm_backward;
+  decltype(&baseline::swiglu) swiglu;
+  decltype(&baseline::swiglu_backward) swiglu_backward;
+  decltype(&baseline::rotate) rotate;
+  decltype(&baseline::log_prob) log_prob;
+  decltype(&baseline::log_prob_backward) log_prob_backward;
+};
+const Kernel& kernel();
 
 }  // namespace ser

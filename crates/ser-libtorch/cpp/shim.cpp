@@ -12,7 +12,7 @@
 #include <cstring>
 #include <string>
 
-#include "attention.h"
+#include "ops.h"
 
 namespace {
 
@@ -81,8 +81,29 @@ char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const in
 }
 
 // bias may be null.
-char* ser_few_rows_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::few_rows_linear(*x, *weight, bias ? *bias : at::Tensor())); });
+char* ser_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::linear(*x, *weight, bias ? std::make_optional(*bias) : std::nullopt)); });
+}
+
+char* ser_rms_norm(at::Tensor* x, at::Tensor* weight, double eps, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::rms_norm(*x, *weight, eps)); });
+}
+
+char* ser_swiglu(at::Tensor* gate, at::Tensor* up, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::swiglu(*gate, *up)); });
+}
+
+char* ser_rotate(at::Tensor* x, at::Tensor* cos, at::Tensor* sin, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::rotate(*x, *cos, *sin)); });
+}
+
+// Two results: log-probabilities, entropies.
+char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
+  return guarded([&] {
+    auto [log_probs, entropies] = ser::log_probs(*logits, *targets);
+    out[0] = new at::Tensor(std::move(log_probs));
+    out[1] = new at::Tensor(std::move(entropies));
+  });
 }
 
 // x with entries dropped with probability p and the rest scaled up, drawn from a generator of its own.

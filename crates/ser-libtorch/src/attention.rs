@@ -1,4 +1,4 @@
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::{Error, ffi};
 
@@ -69,9 +69,7 @@ pub fn packed_attention(
         return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
-            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
-        }
+        Error::unless_plain("packed_attention", name, tensor)?;
     }
     if window.is_some_and(|w| w <= 0) {
         return bad("the window is at least 1".into());
@@ -103,6 +101,7 @@ pub fn packed_attention(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, Kind};
 
     /// Attention the plain way: one masked softmax over all keys, by libtorch and autograd.
     fn reference(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], window: Option<i64>) -> Tensor {

@@ -1,4 +1,4 @@
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::{Error, ffi};
 
@@ -26,9 +26,7 @@ pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: 
         return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
-            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
-        }
+        Error::unless_plain("decode_attention", name, tensor)?;
     }
     if !(k.is_contiguous() && v.is_contiguous()) {
         return bad("k and v must be contiguous".into());
@@ -56,53 +54,10 @@ pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: 
     })
 }
 
-/// x W^T + bias on the CPU in f32, for few rows, as a decoding step has them: faster there than libtorch's product, and
-/// a row's result is the same to the last bit whatever rows stand beside it.
-///
-/// x: `[rows, depth]`; weight: `[width, depth]`, contiguous; bias: `[width]`; result `[rows, width]`. No gradients.
-pub fn few_rows_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, Error> {
-    let bad = |problem: String| Err(Error::Argument { function: "few_rows_linear", problem });
-    let (Ok((_, depth)), Ok((width, weight_depth))) = (x.size2(), weight.size2()) else {
-        return bad(format!("x and weight have two dimensions, not {:?} and {:?}", x.size(), weight.size()));
-    };
-    if depth != weight_depth || bias.is_some_and(|b| b.size() != [width]) {
-        return bad(format!("x {:?}, weight {:?} and bias do not go together", x.size(), weight.size()));
-    }
-    for (name, tensor) in [("x", Some(x)), ("weight", Some(weight)), ("bias", bias)] {
-        let Some(tensor) = tensor else { continue };
-        if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu {
-            return bad(format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device()));
-        }
-        if name != "x" && !tensor.is_contiguous() {
-            return bad(format!("{name} must be contiguous"));
-        }
-    }
-    let bias = bias.map_or(std::ptr::null(), Tensor::as_ptr);
-    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above; bias may be null.
-    ffi::produced(|out| unsafe { ffi::ser_few_rows_linear(x.as_ptr(), weight.as_ptr(), bias.cast(), out) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn few_rows_equal_libtorchs_product_and_do_not_depend_on_each_other() {
-        tch::manual_seed(8);
-        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
-        for (rows, depth, width) in [(1, 256, 512), (8, 64, 50), (7, 37, 3001), (3, 5, 2), (13, 16, 1), (2, 100, 4)] {
-            let (x, weight, bias) = (random(&[rows, depth]), random(&[width, depth]), random(&[width]));
-            for bias in [None, Some(&bias)] {
-                let ours = few_rows_linear(&x, &weight, bias).unwrap();
-                let gap = (&ours - x.linear(&weight, bias)).abs().max().double_value(&[]);
-                assert!(gap < 1e-4, "{rows} x {depth} x {width}: {gap}");
-                let last = few_rows_linear(&x.narrow(0, rows - 1, 1), &weight, bias).unwrap();
-                assert_eq!(last, ours.narrow(0, rows - 1, 1));
-            }
-        }
-        assert!(few_rows_linear(&random(&[2, 3]), &random(&[4, 5]), None).is_err());
-        assert!(few_rows_linear(&random(&[2, 3]), &random(&[3, 4]).transpose(0, 1), None).is_err());
-    }
+    use tch::{Device, Kind};
 
     #[test]
     fn equals_a_plain_softmax_over_the_slots_named() {

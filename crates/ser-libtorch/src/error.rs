@@ -1,3 +1,5 @@
+use tch::{Device, Kind, Tensor};
+
 /// Why a call into libtorch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,4 +14,25 @@ pub enum Error {
         /// What is wrong with which tensor.
         problem: String,
     },
+}
+
+impl Error {
+    /// Refuses a tensor that is not f32 on the CPU.
+    pub(crate) fn unless_plain(function: &'static str, name: &str, tensor: &Tensor) -> Result<(), Error> {
+        if tensor.kind() == Kind::Float && tensor.device() == Device::Cpu {
+            return Ok(());
+        }
+        let problem = format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device());
+        Err(Error::Argument { function, problem })
+    }
+
+    /// Refuses a weight that is not f32 on the CPU, contiguous and without a gradient.
+    pub(crate) fn unless_frozen(function: &'static str, name: &str, weight: &Tensor) -> Result<(), Error> {
+        Error::unless_plain(function, name, weight)?;
+        let missing = if weight.requires_grad() { "without a gradient" } else { "contiguous" };
+        if weight.is_contiguous() && !weight.requires_grad() {
+            return Ok(());
+        }
+        Err(Error::Argument { function, problem: format!("{name} must be {missing}") })
+    }
 }

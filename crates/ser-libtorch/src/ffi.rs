@@ -30,10 +30,28 @@ unsafe extern "C" {
         scale: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn ser_few_rows_linear(
+    pub(crate) fn ser_linear(
         x: *const C_tensor,
         weight: *const C_tensor,
         bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_rms_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        eps: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_swiglu(gate: *const C_tensor, up: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn ser_rotate(
+        x: *const C_tensor,
+        cos: *const C_tensor,
+        sin: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_log_probs(
+        logits: *const C_tensor,
+        targets: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn ser_dropout(x: *const C_tensor, p: f64, seed: u64, out: *mut *mut C_tensor) -> *mut c_char;
@@ -70,8 +88,16 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
 
 /// Runs a call that makes a tensor.
 pub(crate) fn produced(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, Error> {
-    let mut out = std::ptr::null_mut();
-    check(call(&mut out))?;
-    // SAFETY: with no message, the shim has put a tensor of its own making there, ours from now on.
-    Ok(unsafe { Tensor::from_ptr(out) })
+    let [tensor] = all_produced(call)?;
+    Ok(tensor)
+}
+
+/// Runs a call that makes N tensors.
+pub(crate) fn all_produced<const N: usize>(
+    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<[Tensor; N], Error> {
+    let mut out = [std::ptr::null_mut(); N];
+    check(call(out.as_mut_ptr()))?;
+    // SAFETY: with no message, the shim has put tensors of its own making there, ours from now on.
+    Ok(out.map(|tensor| unsafe { Tensor::from_ptr(tensor) }))
 }

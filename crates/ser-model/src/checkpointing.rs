@@ -40,7 +40,7 @@ impl<'a> Tape<'a> {
         if !checkpointing {
             return Ok(Tape { hidden: network.forward(batch, rows, dropout)?, kept: None });
         }
-        let pass = Pass { adapter: network.adapters.active(), dropout, decoding: false };
+        let pass = Pass { adapter: network.adapters.active(), dropout };
         let way = network.way(batch, rows)?;
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
@@ -71,7 +71,7 @@ impl Kept<'_> {
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.inputs.len();
-            let pass = Pass { adapter, dropout: seeds.as_ref(), decoding: false };
+            let pass = Pass { adapter, dropout: seeds.as_ref() };
             // Below the first layer there is nothing to train but the embedding.
             let further = i > 0 || network.embedding_is_trained();
             gradient =

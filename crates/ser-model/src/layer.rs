@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use crate::kernels::{rms_norm, swiglu};
 use crate::lora::{Linear, Pass};
 use crate::network::{Attention, Rows};
 use crate::rope::Rotation;
@@ -154,12 +155,7 @@ impl Layer {
         let attended = attention.attend(&q, &k, &v, asking, self.window)?;
         let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, pass)?)?;
         let normed = rms_norm(&x, &self.post_norm, eps)?;
-        let gated = self.gate.forward(&normed, pass)?.f_silu()?.f_mul(&self.up.forward(&normed, pass)?)?;
+        let gated = swiglu(&self.gate.forward(&normed, pass)?, &self.up.forward(&normed, pass)?)?;
         Ok(x.f_add(&self.down.forward(&gated, pass)?)?)
     }
-}
-
-/// x / rms(x) * weight over the last dimension, in f32 as transformers computes it (Zhang and Sennrich, 2019).
-pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, ModelError> {
-    Ok(x.f_rms_norm(weight.size(), Some(weight), eps)?)
 }

@@ -14,6 +14,7 @@ mod family;
 mod generate;
 #[cfg(test)]
 mod golden;
+mod kernels;
 mod layer;
 mod layer_map;
 mod lora;
@@ -24,7 +25,6 @@ mod packed;
 mod partial;
 mod peft;
 mod policy;
-mod product;
 mod reward;
 mod rope;
 mod schedule;

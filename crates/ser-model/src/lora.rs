@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
-use crate::product::few_rows;
+use crate::kernels::linear;
 use crate::seeds::Seeds;
 use crate::source::{AdapterSource, Initial};
 use crate::targets::{PROJECTIONS, TargetModules, Targets, Update};
@@ -193,15 +193,6 @@ pub(crate) struct Pass<'a> {
     pub(crate) adapter: Option<usize>,
     /// Seeds of the dropouts, while training.
     pub(crate) dropout: Option<&'a Seeds>,
-    /// Whether it makes a token for each of a few answers, which needs no gradients.
-    pub(crate) decoding: bool,
-}
-
-impl Pass<'_> {
-    /// x W^T + bias: [rows, in] -> [rows, out].
-    fn product(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        if self.decoding { few_rows(x, weight, bias) } else { Ok(x.f_linear(weight, bias)?) }
-    }
 }
 
 /// y = x W^T + bias, with the change of the adapter that computes.
@@ -223,15 +214,15 @@ impl Linear {
     /// `x`: [rows, in] -> [rows, out].
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor, ModelError> {
         let Some((place, change)) = pass.adapter.and_then(|place| Some((place, self.changes.get(place)?))) else {
-            return pass.product(x, &self.weight, self.bias.as_ref());
+            return linear(x, &self.weight, self.bias.as_ref());
         };
         match &self.merged {
-            Some((merged, weight, bias)) if *merged == place => return pass.product(x, weight, bias.as_ref()),
+            Some((merged, weight, bias)) if *merged == place => return linear(x, weight, bias.as_ref()),
             _ => {}
         }
         let kind = x.kind();
         let own = change.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-        let y = pass.product(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
+        let y = linear(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
         let Some(lora) = &change.lora else { return Ok(y) };
         let dropped = match pass.dropout {
             Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),

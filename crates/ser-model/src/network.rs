@@ -3,10 +3,10 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::adapters::Adapters;
-use crate::layer::{Layer, rms_norm};
+use crate::kernels::{linear, rms_norm};
+use crate::layer::Layer;
 use crate::lora::Pass;
 use crate::packed::PackedBatch;
-use crate::product::few_rows;
 use crate::rope::Rotation;
 use crate::seeds::Seeds;
 use crate::source::TensorSource;
@@ -118,7 +118,7 @@ impl Network {
         rows: Rows,
         dropout: Option<&Seeds>,
     ) -> Result<Tensor, ModelError> {
-        let pass = Pass { adapter: self.adapters.active(), dropout, decoding: false };
+        let pass = Pass { adapter: self.adapters.active(), dropout };
         self.run(&batch.tokens, &self.way(batch, rows)?, &mut &*batch, pass)
     }
 
@@ -190,12 +190,7 @@ impl Network {
 
     /// Next-token logits of hidden rows: [rows, hidden] -> [rows, vocab].
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(hidden.f_linear(self.lm_head.as_ref().unwrap_or(&self.embedding), None::<&Tensor>)?)
-    }
-
-    /// The same for the few rows of a decoding step.
-    pub(crate) fn next_logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        few_rows(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)
+        linear(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)
     }
 
     /// All of the network's own tensors under Hugging Face's names.

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::kernels::rotate;
 use crate::{ModelError, NetworkConfig};
 
 /// How rotary frequencies are stretched for longer texts.
@@ -248,8 +249,6 @@ impl Rotation {
 
     /// Turns `x` [rows, heads, dim].
     pub(crate) fn turn(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let half = x.size3()?.2 / 2;
-        let mut swapped = Tensor::f_cat(&[x.f_narrow(2, half, half)?, x.f_narrow(2, 0, half)?], 2)?;
-        Ok(x.f_mul(&self.cos)?.f_add(&swapped.f_mul_(&self.sin)?)?)
+        rotate(x, &self.cos, &self.sin)
     }
 }

@@ -1,7 +1,8 @@
 //! The rows of packed texts that foretell the tokens one asks about, and log-probabilities of those tokens.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use crate::kernels::log_probs;
 use crate::network::Rows;
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
@@ -15,13 +16,6 @@ pub(crate) struct TokenRows {
     pub(crate) targets: Tensor,
     /// How many of the n belong to each text.
     pub(crate) counts: Vec<i64>,
-}
-
-impl TokenRows {
-    /// log p of the tokens, [n], out of those of the whole vocabulary, [n, vocab].
-    pub(crate) fn chosen(&self, log_probs: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(log_probs.f_gather(1, &self.targets.f_unsqueeze(1)?, false)?.f_view([-1])?)
-    }
 }
 
 impl CausalLm {
@@ -61,13 +55,8 @@ impl CausalLm {
         Ok(TokenRows { hidden, targets, counts })
     }
 
-    /// log p of every token of the vocabulary, [n, vocab] in f32, for hidden rows [n, hidden].
-    pub(crate) fn log_softmax(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.network.logits(hidden)?.f_log_softmax(-1, Kind::Float)?)
+    /// log p of the tokens, [n], and the entropies in nats of what foretells them, [n]: see [`log_probs`].
+    pub(crate) fn foretold(&self, rows: &TokenRows, train_entropies: bool) -> Result<(Tensor, Tensor), ModelError> {
+        log_probs(&self.network.logits(&rows.hidden)?, &rows.targets, train_entropies)
     }
-}
-
-/// Entropy in nats of each row of log-probabilities, [n, vocab] -> [n].
-pub(crate) fn entropies(log_probs: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(log_probs.f_exp()?.f_mul(log_probs)?.f_sum_dim_intlist(-1, false, Kind::Float)?.f_neg()?)
 }

@@ -9,6 +9,7 @@ use ser_data::{PairTokenizer, TextSettings};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::kernels::log_probs;
 use crate::layer_map::LayerMap;
 use crate::network::{Network, Rows};
 use crate::packed::PackedBatch;
@@ -153,9 +154,8 @@ impl CausalLm {
             let targets: Vec<i64> = text.iter().skip(1).map(|&id| i64::from(id)).collect();
             let values = tch::no_grad(|| -> Result<Vec<f32>, ModelError> {
                 let logits = self.logits(&[text], None)?.f_narrow(0, 0, targets.len() as i64)?;
-                let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?.f_unsqueeze(1)?;
-                let chosen = logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, &targets, false)?;
-                Ok(Vec::try_from(&chosen.f_view([-1])?)?)
+                let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?;
+                Ok(Vec::try_from(&log_probs(&logits, &targets, false)?.0)?)
             })?;
             all.push(values.into_iter().map(f64::from).collect());
         }

@@ -145,9 +145,9 @@ impl<'a, 'o> Engine<'a, 'o> {
         }
         let slots = Tensor::f_from_slice(&slots)?.f_to_device(network.device)?;
         let mut attention = Filling { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
-        let pass = Pass { adapter: network.adapters.active(), dropout: None, decoding: false };
+        let pass = Pass { adapter: network.adapters.active(), dropout: None };
         let hidden = network.run(&batch.tokens, &network.way(&batch, Rows::Last)?, &mut attention, pass)?;
-        let logits = network.next_logits(&hidden)?;
+        let logits = network.logits(&hidden)?;
         let mut rows = Vec::new();
         let mut sources = Vec::new();
         for ((prompt, tokens), source) in (first..).zip(&prompts).zip(0..) {
@@ -182,9 +182,9 @@ impl<'a, 'o> Engine<'a, 'o> {
         let place = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
         let way = self.way.at(&place(&positions)?)?;
         let mut attention = Decoding::new(&mut self.cache, &slots, sights)?;
-        let pass = Pass { adapter: network.adapters.active(), dropout: None, decoding: true };
+        let pass = Pass { adapter: network.adapters.active(), dropout: None };
         let hidden = network.run(&place(&tokens)?, &way, &mut attention, pass)?;
-        let logits = network.next_logits(&hidden)?;
+        let logits = network.logits(&hidden)?;
         let rows = std::mem::take(&mut self.rows);
         let sources: Vec<usize> = (0..rows.len()).collect();
         self.choose(&logits, rows, &sources)

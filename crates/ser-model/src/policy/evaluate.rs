@@ -4,10 +4,10 @@ use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
 
-use crate::ModelError;
 use crate::policy::{PolicyModel, per_text};
 use crate::seeds::Seeds;
-use crate::token_rows::{TokenRows, entropies};
+use crate::token_rows::TokenRows;
+use crate::{ModelError, kernels};
 
 /// Prompt and answer in one.
 fn text(rollout: &Rollout) -> Vec<u32> {
@@ -32,13 +32,15 @@ impl PolicyModel {
         let starts: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len()).collect();
         let rows = self.rows(&texts, &starts, None)?;
         let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
-        let log_softmax = self.model.log_softmax(&rows.hidden)?;
-        let log_probs = per_text(&rows.chosen(&log_softmax)?, &rows.counts)?;
         let reference_rows = self.model.network.adapters.disabled(|| self.rows(&texts, &starts, None))?;
-        let reference_softmax = self.model.log_softmax(&reference_rows.hidden)?;
-        let reference = per_text(&rows.chosen(&reference_softmax)?, &rows.counts)?;
+        let [own, other] = [&rows, &reference_rows].map(|rows| self.model.network.logits(&rows.hidden));
+        let (own, other) = (own?, other?);
+        let log_probs = per_text(&kernels::log_probs(&own, &rows.targets, false)?.0, &rows.counts)?;
+        let reference = per_text(&kernels::log_probs(&other, &rows.targets, false)?.0, &rows.counts)?;
         let kl = full_kl.then(|| -> Result<_, ModelError> {
-            let terms = log_softmax.f_exp()?.f_mul(&log_softmax.f_sub(&reference_softmax)?)?;
+            let [own, other] = [own, other].map(|logits| logits.f_log_softmax(-1, Kind::Float));
+            let (own, other) = (own?, other?);
+            let terms = own.f_exp()?.f_mul(&own.f_sub(&other)?)?;
             per_text(&terms.f_sum_dim_intlist(-1, false, Kind::Float)?, &rows.counts)
         });
         let mut kl = kl.transpose()?.map(Vec::into_iter);
@@ -61,13 +63,12 @@ impl PolicyModel {
         let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
         let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
         let rows = self.rows(&texts, &starts, Some(dropout))?;
-        let log_softmax = self.model.log_softmax(&rows.hidden)?;
-        let (log_probs, values) = (rows.chosen(&log_softmax)?, self.values.forward(&rows.hidden)?);
-        let entropy = tch::no_grad(|| entropies(&log_softmax))?;
+        let (log_probs, entropies) = self.model.foretold(&rows, true)?;
+        let values = self.values.forward(&rows.hidden)?;
         let evaluated = per_text(&log_probs, &rows.counts)?
             .into_iter()
             .zip(per_text(&values, &rows.counts)?)
-            .zip(per_text(&entropy, &rows.counts)?);
+            .zip(per_text(&entropies, &rows.counts)?);
         let evaluations: Vec<TokenEvaluation> = evaluated
             .map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies })
             .collect();
@@ -78,9 +79,9 @@ impl PolicyModel {
         let mut sum = weighted(&log_probs, &column(|g| &g.log_probs))?;
         sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
         let by_entropy = column(|g| &g.entropies);
-        // Entropies are dear: through them goes a gradient only if they have one.
+        // Without our kernels the way back through entropies is dear: it is gone only if there is a gradient.
         if by_entropy.iter().any(|slope| *slope != 0.0) {
-            sum = sum.f_add(&weighted(&entropies(&log_softmax)?, &by_entropy)?)?;
+            sum = sum.f_add(&weighted(&entropies, &by_entropy)?)?;
         }
         Ok(sum.f_backward()?)
     }

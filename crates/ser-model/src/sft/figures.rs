@@ -5,6 +5,7 @@ use ser_data::plan_batches;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
+use crate::kernels::log_probs;
 use crate::seeds::Seeds;
 use crate::{CausalExample, CausalLm, ModelError};
 
@@ -80,18 +81,18 @@ impl CausalLm {
     ) -> Result<Figures, ModelError> {
         let texts: Vec<_> = texts.iter().map(|text| (text.tokens.as_slice(), text.places())).collect();
         let rows = self.answer_rows(texts, dropout)?;
-        let log_probs = self.log_softmax(&rows.hidden)?;
-        let loss = rows.chosen(&log_probs)?.f_sum(Kind::Float)?.f_neg()?;
+        let logits = self.network.logits(&rows.hidden)?;
+        let (log_probs, entropies) = log_probs(&logits, &rows.targets, false)?;
+        let loss = log_probs.f_sum(Kind::Float)?.f_neg()?;
         if let Some(weight) = weight {
             loss.f_mul_scalar(weight)?.f_backward()?;
         }
         tch::no_grad(|| {
-            let log_probs = log_probs.f_detach()?;
-            let right = log_probs.f_argmax(-1, false)?.f_eq_tensor(&rows.targets)?.f_sum(Kind::Int64)?;
+            let right = logits.f_argmax(-1, false)?.f_eq_tensor(&rows.targets)?.f_sum(Kind::Int64)?;
             Ok(Figures {
                 tokens: rows.targets.numel() as f64,
                 loss: loss.f_double_value(&[])?,
-                entropy: crate::token_rows::entropies(&log_probs)?.f_sum(Kind::Double)?.f_double_value(&[])?,
+                entropy: entropies.f_sum(Kind::Double)?.f_double_value(&[])?,
                 correct: right.f_double_value(&[])?,
             })
         })

@@ -1,0 +1,140 @@
+// What a decoder does row by row, and its gradients, in f32 on the CPU, compiled once per instruction set (SER_ISA).
+#include "kernel.h"
+#include "vector.h"
+
+namespace ser {
+namespace SER_ISA {
+namespace {
+
+// Runs `work(i, vec)` over whole vectors of 0..n and `work(i, float)` over the rest.
+template <typename Work>
+inline void over(int64_t n, const Work& work) {
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) work(i, vec{});
+  for (; i < n; i++) work(i, 0.0f);
+}
+
+inline void read(const float* p, vec& x) { x = load(p); }
+inline void read(const float* p, float& x) { x = *p; }
+inline void write(float* p, vec x) { store(p, x); }
+inline void write(float* p, float x) { *p = x; }
+
+// 1 / (1 + e^-x), without overflow.
+inline vec sigmoid(vec x) {
+  const ivec negative = x < vec{};
+  const vec e = exponential(negative ? x : -x), inverse = splat(1.0f) / (splat(1.0f) + e);
+  return negative ? e * inverse : inverse;
+}
+inline float sigmoid(float x) { return sigmoid(splat(x))[0]; }
+inline float exponential(float x) { return exponential(splat(x))[0]; }
+
+}  // namespace
+
+void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse) {
+  const float scale = 1.0f / std::sqrt(dot(x, x, dim) / static_cast<float>(dim) + eps);
+  *inverse = scale;
+  over(dim, [&](int64_t i, auto a) {
+    auto w = a;
+    read(x + i, a);
+    read(weight + i, w);
+    write(y + i, a * scale * w);
+  });
+}
+
+void rms_norm_backward(int64_t dim, const float* x, const float* weight, float inverse, const float* grad,
+                       float* grad_x) {
+  // With g = grad * weight: grad_x = inverse (g - x inverse^2 mean(g x)).
+  over(dim, [&](int64_t i, auto g) {
+    auto w = g;
+    read(grad + i, g);
+    read(weight + i, w);
+    write(grad_x + i, g * w);
+  });
+  const float mean = dot(grad_x, x, dim) / static_cast<float>(dim) * inverse * inverse;
+  over(dim, [&](int64_t i, auto g) {
+    auto a = g;
+    read(grad_x + i, g);
+    read(x + i, a);
+    write(grad_x + i, (g - a * mean) * inverse);
+  });
+}
+
+void swiglu(int64_t count, const float* gate, const float* up, float* y) {
+  over(count, [&](int64_t i, auto g) {
+    auto u = g;
+    read(gate + i, g);
+    read(up + i, u);
+    write(y + i, g * sigmoid(g) * u);
+  });
+}
+
+void swiglu_backward(int64_t count, const float* gate, const float* up, const float* grad, float* grad_gate,
+                     float* grad_up) {
+  over(count, [&](int64_t i, auto g) {
+    auto u = g, d = g;
+    read(gate + i, g);
+    read(up + i, u);
+    read(grad + i, d);
+    const auto s = sigmoid(g);
+    write(grad_up + i, d * g * s);
+    write(grad_gate + i, d * u * s * (g * (1.0f - s) + 1.0f));
+  });
+}
+
+void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const float* first, const float* second,
+            float* y) {
+  for (int64_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half)
+    over(half, [&](int64_t i, auto a) {
+      auto b = a, ca = a, cb = a, sa = a, sb = a;
+      read(x + i, a);
+      read(x + half + i, b);
+      read(cos + i, ca);
+      read(cos + half + i, cb);
+      read(first + i, sa);
+      read(second + i, sb);
+      write(y + i, a * ca + b * sa);
+      write(y + half + i, b * cb + a * sb);
+    });
+}
+
+void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_prob, float* entropy, float* norm) {
+  // The last entries, filled up with what e^ makes 0 of.
+  const int64_t whole = vocab / LANES * LANES;
+  float rest[LANES];
+  std::fill_n(rest, LANES, std::numeric_limits<float>::lowest() / 2);
+  std::copy(logits + whole, logits + vocab, rest);
+  const float top = std::max(largest(logits, 0, whole), largest(rest, 0, LANES));
+  // Sums of e^(x - top) and of (x - top) e^(x - top), a block at a time: one long sum would lose digits.
+  double total = 0, moment = 0;
+  vec sum{}, product{};
+  const auto add = [&](vec x) {
+    const vec e = exponential(x - top);
+    sum += e;
+    product += e * (x - top);
+  };
+  for (int64_t from = 0; from < whole; from += 1024) {
+    for (int64_t i = from; i < std::min(from + 1024, whole); i += LANES) add(load(logits + i));
+    total += sum_of(sum), moment += sum_of(product);
+    sum = product = vec{};
+  }
+  add(load(rest));
+  total += sum_of(sum), moment += sum_of(product);
+  const double log_total = std::log(total);
+  norm[0] = top, norm[1] = static_cast<float>(log_total);
+  *log_prob = static_cast<float>(logits[target] - top - log_total);
+  *entropy = static_cast<float>(log_total - moment / total);
+}
+
+void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const float* norm, float entropy, float grad,
+                       float grad_entropy, float* grad_logits) {
+  // With p the softmax and H the entropy: -p grad, and grad itself at the target; -p (log p + H) grad_entropy.
+  over(vocab, [&](int64_t i, auto x) {
+    read(logits + i, x);
+    x = x - norm[0] - norm[1];
+    write(grad_logits + i, exponential(x) * (-grad - grad_entropy * (x + entropy)));
+  });
+  grad_logits[target] += grad;
+}
+
+}  // namespace SER_ISA
+}  // namespace ser

@@ -1,0 +1,141 @@
+// Vectors of the instruction set that a kernel is compiled for (SER_ISA), and what all kernels do with them.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <utility>
+
+namespace ser {
+namespace SER_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline vec splat(float x) { return x - vec{}; }
+inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
+inline void store(float* p, vec x) { *reinterpret_cast<vec*>(p) = x; }
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Lane l of the result is lane S[l] of [a | b].
+template <int... S>
+inline vec shuffle(vec a, vec b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, S...);
+#else
+  return __builtin_shuffle(a, b, ivec{S...});
+#endif
+}
+
+// e^x for x <= 0 or a little above; under -87 it is 0. Cephes' polynomial, about 1 ulp.
+inline vec exponential(vec x) {
+  const vec low = splat(-87.0f);
+  const ivec tiny = x < low;
+  x = tiny ? low : x;
+  vec y = x * splat(1.44269504088896341f);
+  y = y + (y < splat(0.0f) ? splat(-0.5f) : splat(0.5f));
+  const ivec n = __builtin_convertvector(y, ivec);
+  const vec fn = __builtin_convertvector(n, vec);
+  vec r = x - fn * splat(0.693359375f);
+  r = r + fn * splat(2.12194440e-4f);
+  vec p = splat(1.9875691500e-4f);
+  p = p * r + splat(1.3981999507e-3f);
+  p = p * r + splat(8.3334519073e-3f);
+  p = p * r + splat(4.1665795894e-2f);
+  p = p * r + splat(1.6666665459e-1f);
+  p = p * r + splat(5.0000001201e-1f);
+  p = p * r * r + r + splat(1.0f);
+  const ivec exponent = (n + 127) << 23;
+  vec power;
+  std::memcpy(&power, &exponent, sizeof power);
+  p = p * power;
+  return tiny ? splat(0.0f) : p;
+}
+
+// By halves: lane after lane is a chain of additions as long as the sum that it ends.
+inline float sum_of(vec x) {
+  typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+  four parts[LANES / 4];
+  std::memcpy(parts, &x, sizeof x);
+  for (int n = LANES / 4; n > 1; n /= 2)
+    for (int i = 0; i < n / 2; i++) parts[i] += parts[i + n / 2];
+  return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
+}
+
+// Where lane `lane` of halves<H> comes from in [a | b], the lower halves that is.
+constexpr int lower(int half, int lane) { return lane / half * 2 * half + lane % half; }
+
+// Of every 2 H lanes of [a | b], the sum of the lower and the upper half.
+template <int H, int... L>
+inline vec halves(vec a, vec b, std::integer_sequence<int, L...>) {
+  return shuffle<lower(H, L)...>(a, b) + shuffle<(lower(H, L) + H)...>(a, b);
+}
+
+// Lane i is sum_of(x[i]), bit by bit: the same halves are added, of many vectors in one instruction. x is overwritten.
+template <int H = LANES / 2>
+inline vec sums_of(vec (&x)[LANES]) {
+  if constexpr (H == 0) {
+    return x[0];
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < H; i++) x[i] = halves<H>(x[2 * i], x[2 * i + 1], std::make_integer_sequence<int, LANES>());
+    return sums_of<H / 2>(x);
+  }
+}
+
+// sum_d a[d] b[d]
+inline float dot(const float* a, const float* b, int64_t dim) {
+  vec sum{};
+  int64_t d = 0;
+  for (; d + LANES <= dim; d += LANES) sum += load(a + d) * load(b + d);
+  float total = sum_of(sum);
+  for (; d < dim; d++) total += a[d] * b[d];
+  return total;
+}
+
+// The largest of x[from..to], a multiple of LANES entries; those that are not numbers do not count.
+inline float largest(const float* x, int64_t from, int64_t to) {
+  vec most = splat(-std::numeric_limits<float>::infinity());
+  for (int64_t i = from; i < to; i += LANES) {
+    const vec here = load(x + i);
+    most = here > most ? here : most;
+  }
+  float top = most[0];
+  for (int l = 1; l < LANES; l++) top = std::max(top, most[l]);
+  return top;
+}
+
+// Memory a thread keeps from call to call. No std::vector: the linker keeps one copy of a template's code, which might be
+// the copy of another instruction set.
+struct Scratch {
+  float* held[10] = {};
+  int64_t sizes[10] = {};
+  float* take(int which, int64_t size) {
+    if (sizes[which] < size) {
+      std::free(held[which]);
+      held[which] = static_cast<float*>(std::aligned_alloc(64, round_up(size * sizeof(float), 64)));
+      if (!held[which]) throw std::bad_alloc();
+      sizes[which] = size;
+    }
+    return held[which];
+  }
+  ~Scratch() {
+    for (float* memory : held) std::free(memory);
+  }
+};
+
+}  // namespace
+}  // namespace SER_ISA
+}  // namespace ser

@@ -1,0 +1,163 @@
+use tch::{Kind, Tensor};
+
+use crate::{Error, ffi};
+
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension, on the CPU in f32, with its gradient by x; the weight,
+/// contiguous, gets none (RMSNorm; Zhang and Sennrich, 2019).
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> {
+    if weight.dim() != 1 || x.size().last() != weight.size().last() {
+        let problem = format!("x {:?} and weight {:?} do not go together", x.size(), weight.size());
+        return Err(Error::Argument { function: "rms_norm", problem });
+    }
+    Error::unless_plain("rms_norm", "x", x)?;
+    Error::unless_frozen("rms_norm", "weight", weight)?;
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
+    ffi::produced(|out| unsafe { ffi::ser_rms_norm(x.as_ptr(), weight.as_ptr(), eps, out) })
+}
+
+/// `silu(gate) * up` on the CPU in f32, with its gradients (SwiGLU; Shazeer, 2020). Both have one shape.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
+    if gate.size() != up.size() {
+        let problem = format!("gate {:?} and up {:?} have two shapes", gate.size(), up.size());
+        return Err(Error::Argument { function: "swiglu", problem });
+    }
+    Error::unless_plain("swiglu", "gate", gate)?;
+    Error::unless_plain("swiglu", "up", up)?;
+    // SAFETY: live tensors of the kind, device and shapes that the kernel takes: checked above.
+    ffi::produced(|out| unsafe { ffi::ser_swiglu(gate.as_ptr(), up.as_ptr(), out) })
+}
+
+/// `x * cos + swap(x) * sin` on the CPU in f32, `swap` changing the two halves of the last dimension over, with its
+/// gradient by x (rotary position embedding; Su et al., 2021).
+///
+/// x: [rows, heads, dim], dim even; cos, sin: [rows, 1, dim], contiguous, without gradients.
+pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
+    let (rows, _, dim) = x.size3().unwrap_or_default();
+    if x.dim() != 3 || dim % 2 != 0 || [cos, sin].iter().any(|t| t.size() != [rows, 1, dim]) {
+        let problem = format!("x {:?}, cos {:?} and sin {:?} do not go together", x.size(), cos.size(), sin.size());
+        return Err(Error::Argument { function: "rotate", problem });
+    }
+    Error::unless_plain("rotate", "x", x)?;
+    Error::unless_frozen("rotate", "cos", cos)?;
+    Error::unless_frozen("rotate", "sin", sin)?;
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
+    ffi::produced(|out| unsafe { ffi::ser_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
+}
+
+/// Under the softmax of each row of logits, the logarithm of the target's probability and the entropy in nats: `[n]`
+/// each, on the CPU in f32, with their gradients by the logits.
+///
+/// logits: [n, vocab]; targets: `[n]` i64, each from 0 up to vocab.
+pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), Error> {
+    let bad = |problem: String| Err(Error::Argument { function: "log_probs", problem });
+    Error::unless_plain("log_probs", "logits", logits)?;
+    let (rows, vocab) = logits.size2().unwrap_or_default();
+    if logits.dim() != 2 || targets.size() != [rows] || targets.kind() != Kind::Int64 || !targets.is_contiguous() {
+        let (logits, kind, targets) = (logits.size(), targets.kind(), targets.size());
+        return bad(format!("logits {logits:?} and targets {targets:?} of {kind:?} do not go together"));
+    }
+    let ids = Vec::<i64>::try_from(targets).map_err(|e| Error::Torch(e.to_string()))?;
+    if let Some(id) = ids.iter().find(|id| !(0..vocab).contains(*id)) {
+        return bad(format!("target {id} is not from 0 up to {vocab}"));
+    }
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes, targets inside the vocabulary:
+    // checked above. The call makes two tensors.
+    let [log_probs, entropies] =
+        ffi::all_produced(|out| unsafe { ffi::ser_log_probs(logits.as_ptr(), targets.as_ptr(), out) })?;
+    Ok((log_probs, entropies))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn random(shape: &[i64]) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+    }
+
+    /// Holds outputs and gradients of two ways together, at the same random slopes.
+    fn agree(inputs: &[Tensor], ours: impl Fn(&[Tensor]) -> Vec<Tensor>, theirs: impl Fn(&[Tensor]) -> Vec<Tensor>) {
+        let slopes: Vec<Tensor> = theirs(inputs).iter().map(|y| random(&y.size())).collect();
+        let run = |way: &dyn Fn(&[Tensor]) -> Vec<Tensor>| {
+            let inputs: Vec<Tensor> = inputs.iter().map(|x| x.detach().set_requires_grad(true)).collect();
+            let outputs = way(&inputs);
+            let sums = outputs.iter().zip(&slopes).map(|(y, slopes)| (y * slopes).sum(Kind::Float));
+            sums.reduce(|a, b| a + b).unwrap().backward();
+            outputs.into_iter().map(|y| y.detach()).chain(inputs.iter().map(Tensor::grad)).collect::<Vec<_>>()
+        };
+        for (i, (a, b)) in run(&ours).iter().zip(run(&theirs)).enumerate() {
+            let (gap, size) = ((a - &b).abs().max().double_value(&[]), b.abs().max().double_value(&[]));
+            assert!(gap <= 2e-6 * size.max(1.0), "result {i} of {:?}: {gap} of {size}", inputs[0].size());
+        }
+    }
+
+    #[test]
+    fn rms_norm_equals_libtorchs() {
+        tch::manual_seed(1);
+        for shape in [vec![5, 256], vec![200, 100], vec![3, 4, 10], vec![2, 1]] {
+            let weight = random(&shape[shape.len() - 1..]);
+            agree(
+                &[random(&shape) * 3],
+                |x| vec![rms_norm(&x[0], &weight, 1e-5).unwrap()],
+                |x| vec![x[0].rms_norm(weight.size(), Some(&weight), 1e-5)],
+            );
+        }
+        let x = random(&[2, 8]);
+        assert!(rms_norm(&x, &random(&[4]), 1e-5).is_err());
+        assert!(rms_norm(&x, &random(&[8]).set_requires_grad(true), 1e-5).is_err());
+    }
+
+    #[test]
+    fn swiglu_equals_libtorchs() {
+        tch::manual_seed(2);
+        for shape in [[5, 688], [200, 37], [1, 1]] {
+            // Large entries too: neither half of the sigmoid may overflow.
+            let inputs = [random(&shape) * 30, random(&shape)];
+            let ours = |x: &[Tensor]| vec![swiglu(&x[0], &x[1]).unwrap()];
+            agree(&inputs, ours, |x| vec![x[0].silu() * &x[1]]);
+        }
+        assert!(swiglu(&random(&[2, 3]), &random(&[3, 2])).is_err());
+    }
+
+    #[test]
+    fn rotation_equals_libtorchs() {
+        tch::manual_seed(3);
+        for (rows, heads, dim) in [(7, 4, 64), (300, 2, 20), (1, 1, 2)] {
+            let (cos, sin) = (random(&[rows, 1, dim]), random(&[rows, 1, dim]));
+            let swap = |x: &Tensor| Tensor::cat(&[x.narrow(2, dim / 2, dim / 2), x.narrow(2, 0, dim / 2)], 2);
+            agree(
+                &[random(&[rows, heads, dim])],
+                |x| vec![rotate(&x[0], &cos, &sin).unwrap()],
+                |x| vec![&x[0] * &cos + swap(&x[0]) * &sin],
+            );
+        }
+        let (x, cos) = (random(&[2, 1, 4]), random(&[2, 1, 4]));
+        assert!(rotate(&x, &cos, &random(&[2, 1, 2])).is_err());
+        assert!(rotate(&random(&[2, 1, 3]), &random(&[2, 1, 3]), &random(&[2, 1, 3])).is_err());
+    }
+
+    #[test]
+    fn log_probs_equal_libtorchs() {
+        tch::manual_seed(4);
+        for (rows, vocab, size) in [(6, 8192, 1.0), (70, 301, 8.0), (2, 3, 1.0), (1, 1, 1.0), (3, 50, 60.0)] {
+            let targets = Tensor::randint(vocab, [rows], (Kind::Int64, Device::Cpu));
+            agree(
+                &[random(&[rows, vocab]) * size],
+                |x| {
+                    let (log_probs, entropies) = log_probs(&x[0], &targets).unwrap();
+                    vec![log_probs, entropies]
+                },
+                |x| {
+                    let all = x[0].log_softmax(-1, Kind::Float);
+                    let entropies = -(all.exp() * &all).sum_dim_intlist(-1, false, Kind::Float);
+                    vec![all.gather(1, &targets.unsqueeze(1), false).squeeze_dim(1), entropies]
+                },
+            );
+        }
+        let targets = |id: i64| Tensor::from_slice(&[0, id]);
+        assert!(log_probs(&random(&[2, 3]), &targets(3)).unwrap_err().to_string().contains("target 3"));
+        assert!(log_probs(&random(&[2, 3]), &targets(-1)).is_err());
+        assert!(log_probs(&random(&[3, 3]), &targets(1)).is_err());
+    }
+}
