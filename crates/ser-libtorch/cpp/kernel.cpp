@@ -6,8 +6,8 @@ namespace {
 
 #define SER_KERNEL(ISA)                                                                                          \
   Kernel {                                                                                                       \
-    ISA::attend, ISA::attend_backward, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows, ISA::rms_norm, \
-        ISA::rms_norm_backward, ISA::swiglu, ISA::swiglu_backward, ISA::rotate, ISA::log_prob, ISA::log_prob_backward \
+    ISA::attend, ISA::attend_backward, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows, ISA::dropout, \
+        ISA::rms_norm, ISA::rms_norm_backward, ISA::swiglu, ISA::swiglu_backward, ISA::rotate, ISA::log_prob, ISA::log_prob_backward \
   }
 
 Kernel pick() {

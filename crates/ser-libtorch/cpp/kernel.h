@@ -34,7 +34,8 @@ struct Matrix {
 //   [rows, depth], c's rows `width` apart, `column` a multiple of panel_width. few_rows: columns from..to of
 //   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on what stands
 //   beside it.
-// rows_kernel.cpp: one row each. rms_norm: y = x inverse weight with inverse = 1 / sqrt(mean(x^2) + eps). swiglu:
+// rows_kernel.cpp: one row each, or a range of entries. dropout: entries from..to, each 0 or x / (1 - p) by a draw that
+//   depends on its place and the seed, whatever the instruction set. rms_norm: y = x inverse weight with inverse = 1 / sqrt(mean(x^2) + eps). swiglu:
 //   y = silu(gate) up. rotate: of each head, y_a = x_a cos_a + x_b first and y_b = x_b cos_b + x_a second, a and b its
 //   halves; the other way round, it is its own gradient. log_prob: of `target` under the softmax of the logits, the
 //   entropy of that, and two numbers which, taken from a logit, leave its log p.
@@ -52,6 +53,7 @@ struct Matrix {
                 int64_t row, int64_t row_end, int64_t column, int64_t column_end);                              \
   void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,           \
                 const float* weight, const float* bias, float* y);                                              \
+  void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, float* y);                    \
   void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse);         \
   void rms_norm_backward(int64_t dim, const float* x, const float* weight, float inverse, const float* grad,    \
                          float* grad_x);                                                                        \
@@ -79,6 +81,7 @@ struct Kernel {
   decltype(&baseline::panel_width) panel_width;
   decltype(&baseline::multiply) multiply;
   decltype(&baseline::few_rows) few_rows;
+  decltype(&baseline::dropout) dropout;
   decltype(&baseline::rms_norm) rms_norm;
   decltype(&baseline::rms_norm_backward) rms_norm_backward;
   decltype(&baseline::swiglu) swiglu;

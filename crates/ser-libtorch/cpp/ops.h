@@ -20,6 +20,9 @@ at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k, const at::
 // x W^T + bias, x: [rows, depth], weight: [width, depth]. By x and bias.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
 
+// x with each entry 0 with probability p and x / (1 - p) else, by draws that depend on the seed alone. By x.
+at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed);
+
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension. By x.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 

@@ -44,9 +44,14 @@ void pack(const Matrix& b, int64_t k, int64_t deep, int64_t column, int64_t colu
   const int64_t columns = std::min<int64_t>(NR, column_end - column);
   const float* from = b.data + k * b.row + column * b.column;
   if (b.column == 1) {
+    if (columns == NR) {
+      for (int64_t i = 0; i < deep; i++, to += NR)
+        for (int half = 0; half < NR; half += LANES) store(to + half, load(from + i * b.row + half));
+      return;
+    }
     for (int64_t i = 0; i < deep; i++, to += NR) {
       std::memcpy(to, from + i * b.row, columns * sizeof(float));
-      if (columns < NR) std::memset(to + columns, 0, (NR - columns) * sizeof(float));
+      std::memset(to + columns, 0, (NR - columns) * sizeof(float));
     }
     return;
   }

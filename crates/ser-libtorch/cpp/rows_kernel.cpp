@@ -28,7 +28,40 @@ inline vec sigmoid(vec x) {
 inline float sigmoid(float x) { return sigmoid(splat(x))[0]; }
 inline float exponential(float x) { return exponential(splat(x))[0]; }
 
+// 32 bits that look random for each number and key: the finalizer of MurmurHash3, twice.
+inline uvec hash(uvec x, uint32_t first, uint32_t second) {
+  x = x * 0x9e3779b9u + first;
+  for (uint32_t key : {second, 0u}) {
+    x = (x ^ (x >> 16)) * 0x85ebca6bu;
+    x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+    x = x ^ (x >> 16) ^ key;
+  }
+  return x;
+}
+
 }  // namespace
+
+void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, float* y) {
+  const auto threshold = static_cast<uint32_t>(p * 4294967296.0);
+  const auto first = static_cast<uint32_t>(seed), second = static_cast<uint32_t>(seed >> 32);
+  const vec scale = splat(static_cast<float>(1 / (1 - p)));
+  uvec lane;
+  for (int l = 0; l < LANES; l++) lane[l] = l;
+  for (int64_t i = from; i < to; i += LANES) {
+    // Past 2^32 entries the places come round under another key.
+    const uvec places = lane + static_cast<uint32_t>(i);
+    const ivec dropped = hash(places, first, second + static_cast<uint32_t>(i >> 32)) < threshold;
+    float entries[LANES] = {};
+    const int64_t here = std::min<int64_t>(LANES, to - i);
+    const vec value = here == LANES ? load(x + i) : load(static_cast<float*>(std::memcpy(entries, x + i, here * 4)));
+    const vec kept = dropped ? vec{} : value * scale;
+    if (here == LANES) {
+      store(y + i, kept);
+    } else {
+      std::memcpy(y + i, &kept, here * 4);
+    }
+  }
+}
 
 void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse) {
   const float scale = 1.0f / std::sqrt(dot(x, x, dim) / static_cast<float>(dim) + eps);

@@ -106,9 +106,13 @@ char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   });
 }
 
-// x with entries dropped with probability p and the rest scaled up, drawn from a generator of its own.
+// Elsewhere than in f32 on the CPU, drawn from a generator of its own.
 char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {
+    if (x->device().is_cpu() && x->scalar_type() == at::kFloat) {
+      *out = new at::Tensor(ser::dropout(*x, p, seed));
+      return;
+    }
     at::Tensor mask;
     {
       at::NoGradGuard no_grad;

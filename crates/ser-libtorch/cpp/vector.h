@@ -23,6 +23,7 @@ constexpr int LANES = 4;
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 inline vec splat(float x) { return x - vec{}; }
 inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
