@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
+    println!("cargo:rustc-check-cfg=cfg(ser_openmp)");
     let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
         // torch-sys was built for its docs alone.
         return;
@@ -26,11 +27,12 @@ fn main() {
     // Its threads are GCC's, so another compiler's OpenMP would bring a second pool of them.
     if shim.get_compiler().is_like_gnu() {
         shim.flag("-fopenmp");
+        link_openmp(&lib);
+        println!("cargo:rustc-cfg=ser_openmp");
     } else {
         println!("cargo:warning=ser-libtorch: with a compiler other than GCC its kernels run on one thread");
     }
     shim.compile("ser_shim");
-    link_openmp(&lib);
 
     // The kernels, once per instruction set; the shim picks at run time.
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");

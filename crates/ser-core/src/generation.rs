@@ -62,6 +62,9 @@ pub struct Rollout {
     pub prompt_tokens: Vec<u32>,
     /// The answer.
     pub response: Response,
+    /// So many of its first tokens could not be end tokens ([`Sampling::min_new_tokens`]). There, policy and reference are
+    /// the distributions without end tokens, which is what was sampled from.
+    pub min_new_tokens: usize,
     /// log pi_old(token) under the policy that sampled.
     pub log_probs: Vec<f64>,
     /// log pi_ref(token) under the reference.

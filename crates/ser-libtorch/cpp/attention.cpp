@@ -1,4 +1,4 @@
-// The packed attention as an autograd function over the kernel.
+// Attention over the kernels: packed, as an autograd function, and of a decoding step.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 

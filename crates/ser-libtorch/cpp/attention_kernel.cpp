@@ -200,7 +200,7 @@ void decode(const Shape& shape, const Run* runs, int64_t count, int64_t kv_head,
 }
 
 void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
-             const float* v, float* out, float* lse) {
+            const float* v, float* out, float* lse) {
   const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
   const int64_t width = round_up(D, NR);
   Chain chains[2];
@@ -246,8 +246,8 @@ void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const f
 }
 
 void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
-              const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q, float* grad_k,
-              float* grad_v) {
+                     const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q,
+                     float* grad_k, float* grad_v) {
   const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
   const int64_t width = round_up(D, NR);
   Chain chains[2];

@@ -1,20 +1,28 @@
 // Which instruction set's kernels run.
 #include "kernel.h"
 
+#include <cstdlib>
+#include <string>
+
 namespace ser {
 namespace {
 
-#define SER_KERNEL(ISA)                                                                                          \
-  Kernel {                                                                                                       \
-    ISA::attend, ISA::attend_backward, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows, ISA::dropout, \
-        ISA::rms_norm, ISA::rms_norm_backward, ISA::swiglu, ISA::swiglu_backward, ISA::rotate, ISA::log_prob, ISA::log_prob_backward \
+#define SER_KERNEL(ISA)                                                                                       \
+  Kernel {                                                                                                    \
+    #ISA, ISA::attend, ISA::attend_backward, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows,     \
+        ISA::dropout, ISA::rms_norm, ISA::rms_norm_backward, ISA::swiglu, ISA::swiglu_backward, ISA::rotate,  \
+        ISA::log_prob, ISA::log_prob_backward                                                                 \
   }
 
 Kernel pick() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return SER_KERNEL(avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return SER_KERNEL(avx2);
+  const char* named = std::getenv("SER_KERNELS");
+  const std::string most = named ? named : "avx512";
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (most == "avx512" && avx512) return SER_KERNEL(avx512);
+  if (most != "baseline" && avx2) return SER_KERNEL(avx2);
 #endif
   return SER_KERNEL(baseline);
 }

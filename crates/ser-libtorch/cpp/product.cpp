@@ -58,8 +58,7 @@ at::Tensor few_rows(const at::Tensor& x, const at::Tensor& weight, const Bias& b
 
 class Linear : public Function<Linear> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_, const at::Tensor& weight,
-                            const Bias& bias) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_, const at::Tensor& weight, const Bias& bias) {
     const auto x = x_.contiguous();
     ctx->save_for_backward({weight});
     ctx->saved_data["bias"] = bias && bias->requires_grad();
@@ -67,8 +66,7 @@ class Linear : public Function<Linear> {
     return multiply(x, {weight.data_ptr<float>(), 1, weight.size(1)}, weight.size(0), bias);
   }
 
-  static variable_list backward(AutogradContext* ctx,
-                                                 variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto weight = ctx->get_saved_variables()[0];
     const Matrix b{weight.data_ptr<float>(), weight.size(1), 1};
     const auto grad = grads[0].contiguous();

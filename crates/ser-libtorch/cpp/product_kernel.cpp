@@ -1,8 +1,8 @@
 // Matrix products in f32 on the CPU, compiled once per instruction set (SER_ISA).
 //
-// Many rows: as Goto and van de Geijn have it (Anatomy of high-performance matrix multiplication, 2008), panels of the
-// right side are packed into the second-level cache, and rows of the left side pass them in register tiles. Few rows, as
-// a decoding step has them: the weights are read once, as they lie.
+// Many rows: as Goto and van de Geijn have it (Anatomy of high-performance matrix multiplication, 2008), panels of
+// the right side are packed into the second-level cache, and rows of the left side pass them in register tiles. Few
+// rows, as a decoding step has them: the weights are read once, as they lie.
 #include "kernel.h"
 #include "vector.h"
 
@@ -13,7 +13,7 @@ namespace {
 constexpr int MR = LANES == 16 ? 12 : 6;  // rows of a register tile: 24 of 32 registers hold sums, or 12 of 16
 constexpr int NR = 2 * LANES;             // columns of a panel
 constexpr int GROUP = 4;                  // panels packed together
-constexpr int64_t DEEP = 512;             // of the depth at a time: a group takes 256 KiB
+constexpr int64_t DEEP = 512;             // of the depth at a time: a group takes 256 KiB of vectors of 16
 constexpr int FEW = 4;                    // rows of a tile where rows are few
 
 thread_local Scratch scratch;

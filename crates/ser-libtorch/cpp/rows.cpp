@@ -90,7 +90,9 @@ class SwiGlu : public Function<SwiGlu> {
     auto y = at::empty_like(gate);
     const auto *g = gate.data_ptr<float>(), *u = up.data_ptr<float>();
     auto* to = y.data_ptr<float>();
-    at::parallel_for(0, gate.numel(), GRAIN, [&](int64_t a, int64_t b) { kernel().swiglu(b - a, g + a, u + a, to + a); });
+    at::parallel_for(0, gate.numel(), GRAIN, [&](int64_t a, int64_t b) {
+      kernel().swiglu(b - a, g + a, u + a, to + a);
+    });
     ctx->save_for_backward({gate, up});
     return y;
   }
@@ -150,7 +152,6 @@ class LogProbs : public Function<LogProbs> {
       kernel().log_prob(vocab, x + r * vocab, target[r], p + r, h + r, n + 2 * r);
     });
     ctx->save_for_backward({logits, targets, norms, entropies});
-    ctx->set_materialize_grads(true);
     return {log_probs, entropies};
   }
 
@@ -160,10 +161,12 @@ class LogProbs : public Function<LogProbs> {
     const auto grad = grads[0].contiguous(), grad_entropy = grads[1].contiguous();
     const int64_t vocab = logits.size(1);
     auto grad_logits = at::empty_like(logits);
+    const auto *x = logits.data_ptr<float>(), *n = norms.data_ptr<float>(), *h = entropies.data_ptr<float>();
+    const auto *g = grad.data_ptr<float>(), *gh = grad_entropy.data_ptr<float>();
+    const auto* target = targets.data_ptr<int64_t>();
+    auto* to = grad_logits.data_ptr<float>();
     for_each_row(logits.size(0), vocab, [&](int64_t r) {
-      kernel().log_prob_backward(vocab, logits.data_ptr<float>() + r * vocab, targets.data_ptr<int64_t>()[r],
-                                 norms.data_ptr<float>() + 2 * r, entropies.data_ptr<float>()[r], grad.data_ptr<float>()[r],
-                                 grad_entropy.data_ptr<float>()[r], grad_logits.data_ptr<float>() + r * vocab);
+      kernel().log_prob_backward(vocab, x + r * vocab, target[r], n + 2 * r, h[r], g[r], gh[r], to + r * vocab);
     });
     return {grad_logits, at::Tensor()};
   }
@@ -175,7 +178,9 @@ at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed) {
   return Dropout::apply(x, p, static_cast<int64_t>(seed));
 }
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) { return RmsNorm::apply(x, weight, eps); }
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return RmsNorm::apply(x, weight, eps);
+}
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return SwiGlu::apply(gate, up); }
 

@@ -28,6 +28,10 @@ inline vec sigmoid(vec x) {
 inline float sigmoid(float x) { return sigmoid(splat(x))[0]; }
 inline float exponential(float x) { return exponential(splat(x))[0]; }
 
+// x, but 0 where p is 0: a logit of -inf has p log p = 0.
+inline vec where_positive(vec p, vec x) { return p > vec{} ? x : vec{}; }
+inline float where_positive(float p, float x) { return p > 0 ? x : 0; }
+
 // 32 bits that look random for each number and key: the finalizer of MurmurHash3, twice.
 inline uvec hash(uvec x, uint32_t first, uint32_t second) {
   x = x * 0x9e3779b9u + first;
@@ -47,12 +51,13 @@ void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, 
   const vec scale = splat(static_cast<float>(1 / (1 - p)));
   uvec lane;
   for (int l = 0; l < LANES; l++) lane[l] = l;
-  for (int64_t i = from; i < to; i += LANES) {
+  for (int64_t i = from, here; i < to; i += here) {
     // Past 2^32 entries the places come round under another key.
+    const int64_t round = i >> 32;
+    here = std::min({static_cast<int64_t>(LANES), to - i, ((round + 1) << 32) - i});
     const uvec places = lane + static_cast<uint32_t>(i);
-    const ivec dropped = hash(places, first, second + static_cast<uint32_t>(i >> 32)) < threshold;
+    const ivec dropped = hash(places, first, second + static_cast<uint32_t>(round)) < threshold;
     float entries[LANES] = {};
-    const int64_t here = std::min<int64_t>(LANES, to - i);
     const vec value = here == LANES ? load(x + i) : load(static_cast<float*>(std::memcpy(entries, x + i, here * 4)));
     const vec kept = dropped ? vec{} : value * scale;
     if (here == LANES) {
@@ -143,7 +148,7 @@ void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_pro
   const auto add = [&](vec x) {
     const vec e = exponential(x - top);
     sum += e;
-    product += e * (x - top);
+    product += where_positive(e, e * (x - top));
   };
   for (int64_t from = 0; from < whole; from += 1024) {
     for (int64_t i = from; i < std::min(from + 1024, whole); i += LANES) add(load(logits + i));
@@ -164,7 +169,8 @@ void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const
   over(vocab, [&](int64_t i, auto x) {
     read(logits + i, x);
     x = x - norm[0] - norm[1];
-    write(grad_logits + i, exponential(x) * (-grad - grad_entropy * (x + entropy)));
+    const auto p = exponential(x);
+    write(grad_logits + i, where_positive(p, p * (-grad - grad_entropy * (x + entropy))));
   });
   grad_logits[target] += grad;
 }

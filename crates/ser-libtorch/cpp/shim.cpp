@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string>
 
+#include "kernel.h"
 #include "ops.h"
 
 namespace {
@@ -70,6 +71,9 @@ int64_t ser_threads() {
   return threads;
 }
 
+// The instruction set of the kernels that run; for ever.
+const char* ser_instruction_set() { return ser::kernel().name; }
+
 char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor* table, double scale,
                            int64_t window, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
@@ -82,7 +86,9 @@ char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const in
 
 // bias may be null.
 char* ser_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::linear(*x, *weight, bias ? std::make_optional(*bias) : std::nullopt)); });
+  return guarded([&] {
+    *out = new at::Tensor(ser::linear(*x, *weight, bias ? std::make_optional(*bias) : std::nullopt));
+  });
 }
 
 char* ser_rms_norm(at::Tensor* x, at::Tensor* weight, double eps, at::Tensor** out) {

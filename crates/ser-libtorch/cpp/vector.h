@@ -118,14 +118,15 @@ inline float largest(const float* x, int64_t from, int64_t to) {
   return top;
 }
 
-// Memory a thread keeps from call to call. No std::vector: the linker keeps one copy of a template's code, which might be
-// the copy of another instruction set.
+// Memory a thread keeps from call to call. No std::vector: of a template's code the linker keeps one copy, which might
+// be that of another instruction set.
 struct Scratch {
   float* held[10] = {};
   int64_t sizes[10] = {};
   float* take(int which, int64_t size) {
     if (sizes[which] < size) {
       std::free(held[which]);
+      sizes[which] = 0;
       held[which] = static_cast<float*>(std::aligned_alloc(64, round_up(size * sizeof(float), 64)));
       if (!held[which]) throw std::bad_alloc();
       sizes[which] = size;

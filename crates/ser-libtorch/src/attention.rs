@@ -75,9 +75,12 @@ pub fn packed_attention(
         return bad("the window is at least 1".into());
     }
     for (i, s) in segments.iter().enumerate() {
+        let all = [s.start, s.prompt, s.a, s.b, s.query_a, s.query_b, s.row_a, s.row_b];
+        if all.iter().any(|n| !(0..=rows.max(keys)).contains(n)) {
+            return bad(format!("segment {i} {s:?} does not fit {rows} rows of q and {keys} of k"));
+        }
         let (a, b) = s.queries();
-        let sound = [s.start, s.prompt, s.a, s.b, s.query_a, s.query_b, s.row_a, s.row_b].iter().all(|&n| n >= 0)
-            && s.start + s.rows() <= keys
+        let sound = s.start + s.rows() <= keys
             && a >= 0
             && b >= 0
             && (a == 0 || s.row_a + a <= rows)
@@ -85,6 +88,11 @@ pub fn packed_attention(
         if !sound {
             return bad(format!("segment {i} {s:?} does not fit {rows} rows of q and {keys} of k"));
         }
+    }
+    let key_ranges = segments.iter().map(|s| (s.start, s.rows()));
+    let query_ranges = segments.iter().flat_map(|s| [(s.row_a, s.queries().0), (s.row_b, s.queries().1)]);
+    if overlap(key_ranges.collect()) || overlap(query_ranges.collect()) {
+        return bad("two segments share rows".into());
     }
     let table: Vec<i64> =
         segments.iter().flat_map(|s| [s.start, s.prompt, s.a, s.b, s.query_a, s.query_b, s.row_a, s.row_b]).collect();
@@ -96,6 +104,13 @@ pub fn packed_attention(
     ffi::produced(|out| unsafe {
         ffi::ser_packed_attention(q.as_ptr(), k.as_ptr(), v.as_ptr(), table.as_ptr(), scale, window.unwrap_or(0), out)
     })
+}
+
+/// Whether two of these ranges, first row and number of rows, have a row in common.
+fn overlap(mut ranges: Vec<(i64, i64)>) -> bool {
+    ranges.retain(|&(_, rows)| rows > 0);
+    ranges.sort_unstable();
+    ranges.windows(2).any(|pair| matches!(pair, [(a, rows), (b, _)] if a + rows > *b))
 }
 
 #[cfg(test)]
@@ -177,5 +192,12 @@ mod tests {
         let q = Tensor::ones([4, 1, 8], (Kind::Float, Device::Cpu));
         let error = packed_attention(&q, &q, &q, &[Segment::single(1, 4)], None).unwrap_err();
         assert!(error.to_string().contains("segment 0"), "{error}");
+        let huge = Segment { prompt: i64::MAX, ..Segment::single(0, 4) };
+        assert!(packed_attention(&q, &q, &q, &[huge], None).is_err());
+        // Threads would write to the same rows.
+        let shared = [Segment::single(0, 2), Segment::single(1, 3)];
+        assert!(packed_attention(&q, &q, &q, &shared, None).unwrap_err().to_string().contains("share rows"));
+        let asks_twice = Segment { query_b: 0, row_b: 1, ..Segment::pair(0, 0, 2, 2) };
+        assert!(packed_attention(&q, &q, &q, &[asks_twice], None).is_err());
     }
 }

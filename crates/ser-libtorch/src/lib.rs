@@ -3,6 +3,7 @@
 mod adamw;
 mod attention;
 mod bytes;
+mod cpu;
 mod cuda;
 mod decode;
 mod error;
@@ -11,11 +12,11 @@ mod mapped;
 mod product;
 mod random;
 mod rows;
-mod threads;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use bytes::tensor_from_bytes;
+pub use cpu::{instruction_set, threads};
 pub use cuda::{free_memory, load_cuda};
 pub use decode::{Run, decode_attention};
 pub use error::Error;
@@ -23,4 +24,3 @@ pub use mapped::MappedFile;
 pub use product::linear;
 pub use random::{dropout, fill_normal, fill_uniform};
 pub use rows::{log_probs, rms_norm, rotate, swiglu};
-pub use threads::threads;

@@ -44,9 +44,19 @@ mod tests {
     #[test]
     fn equals_libtorchs_product_forward_and_backward() {
         tch::manual_seed(8);
+        // More threads than panels of columns, where these are few: the rows are parted then.
+        tch::set_num_threads(4);
         let few = [(1, 256, 512), (8, 64, 50), (7, 37, 3001), (3, 5, 2), (13, 16, 1), (2, 100, 4)];
-        let many =
-            [(17, 1, 1), (29, 37, 70), (145, 256, 688), (64, 688, 33), (37, 1100, 64), (300, 20, 31), (24, 0, 3)];
+        let many = [
+            (17, 1, 1),
+            (29, 37, 70),
+            (145, 256, 688),
+            (64, 688, 33),
+            (37, 1100, 64),
+            (321, 20, 31),
+            (24, 0, 3),
+            (0, 5, 3),
+        ];
         for (rows, depth, width) in few.into_iter().chain(many) {
             let (x, weight, bias) = (random(&[rows, depth]), random(&[width, depth]), random(&[width]));
             let slopes = random(&[rows, width]);

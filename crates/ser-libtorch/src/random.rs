@@ -4,8 +4,9 @@ use crate::{Error, ffi};
 
 /// `x` with each entry zero with probability `p` and the rest divided by 1 - p, with its gradient.
 ///
-/// The draws come from a generator of their own and depend on `seed` alone: the same call can be made again (when a
-/// layer is recomputed, when a run is resumed), and other threads do not disturb it.
+/// The draws depend on `seed` alone: the same call can be made again (when a layer is recomputed, when a run is resumed),
+/// and other threads do not disturb it. For f32 on the CPU each entry's is a hash of its place and the seed, the same on
+/// every machine; elsewhere they come from a generator of their own.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor, Error> {
     if !(0.0..1.0).contains(&p) {
         return Err(Error::Argument { function: "dropout", problem: format!("p is {p}, not from 0 up to 1") });

@@ -1,4 +1,4 @@
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Error, ffi};
 
@@ -52,9 +52,12 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), 
     let bad = |problem: String| Err(Error::Argument { function: "log_probs", problem });
     Error::unless_plain("log_probs", "logits", logits)?;
     let (rows, vocab) = logits.size2().unwrap_or_default();
-    if logits.dim() != 2 || targets.size() != [rows] || targets.kind() != Kind::Int64 || !targets.is_contiguous() {
+    if logits.dim() != 2 || targets.size() != [rows] || targets.kind() != Kind::Int64 {
         let (logits, kind, targets) = (logits.size(), targets.kind(), targets.size());
         return bad(format!("logits {logits:?} and targets {targets:?} of {kind:?} do not go together"));
+    }
+    if targets.device() != Device::Cpu || !targets.is_contiguous() {
+        return bad(format!("the targets are on {:?}; they must be on the CPU, contiguous", targets.device()));
     }
     let ids = Vec::<i64>::try_from(targets).map_err(|e| Error::Torch(e.to_string()))?;
     if let Some(id) = ids.iter().find(|id| !(0..vocab).contains(*id)) {
@@ -70,23 +73,24 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu))
     }
 
-    /// Holds outputs and gradients of two ways together, at the same random slopes.
+    /// Holds outputs and gradients of two ways together, at the same random slopes. What they are given lies in memory the
+    /// other way round, and so do the gradients that they get.
     fn agree(inputs: &[Tensor], ours: impl Fn(&[Tensor]) -> Vec<Tensor>, theirs: impl Fn(&[Tensor]) -> Vec<Tensor>) {
-        let slopes: Vec<Tensor> = theirs(inputs).iter().map(|y| random(&y.size())).collect();
+        let turned = |x: &Tensor| x.transpose(0, -1).contiguous().transpose(0, -1);
+        let slopes: Vec<Tensor> = theirs(inputs).iter().map(|y| turned(&random(&y.size()))).collect();
         let run = |way: &dyn Fn(&[Tensor]) -> Vec<Tensor>| {
-            let inputs: Vec<Tensor> = inputs.iter().map(|x| x.detach().set_requires_grad(true)).collect();
+            let inputs: Vec<Tensor> = inputs.iter().map(|x| turned(x).set_requires_grad(true)).collect();
             let outputs = way(&inputs);
             let sums = outputs.iter().zip(&slopes).map(|(y, slopes)| (y * slopes).sum(Kind::Float));
             sums.reduce(|a, b| a + b).unwrap().backward();
             outputs.into_iter().map(|y| y.detach()).chain(inputs.iter().map(Tensor::grad)).collect::<Vec<_>>()
         };
-        for (i, (a, b)) in run(&ours).iter().zip(run(&theirs)).enumerate() {
+        for (i, (a, b)) in run(&ours).iter().zip(run(&theirs)).enumerate().filter(|(_, (a, _))| a.numel() > 0) {
             let (gap, size) = ((a - &b).abs().max().double_value(&[]), b.abs().max().double_value(&[]));
             assert!(gap <= 2e-6 * size.max(1.0), "result {i} of {:?}: {gap} of {size}", inputs[0].size());
         }
@@ -95,13 +99,15 @@ mod tests {
     #[test]
     fn rms_norm_equals_libtorchs() {
         tch::manual_seed(1);
-        for shape in [vec![5, 256], vec![200, 100], vec![3, 4, 10], vec![2, 1]] {
+        for shape in [vec![5, 256], vec![200, 100], vec![3, 4, 10], vec![2, 1], vec![0, 8]] {
             let weight = random(&shape[shape.len() - 1..]);
-            agree(
-                &[random(&shape) * 3],
-                |x| vec![rms_norm(&x[0], &weight, 1e-5).unwrap()],
-                |x| vec![x[0].rms_norm(weight.size(), Some(&weight), 1e-5)],
-            );
+            for (eps, scale) in [(1e-5, 3.0), (0.1, 0.5), (0.1, 0.0)] {
+                agree(
+                    &[random(&shape) * scale],
+                    |x| vec![rms_norm(&x[0], &weight, eps).unwrap()],
+                    |x| vec![x[0].rms_norm(weight.size(), Some(&weight), eps)],
+                );
+            }
         }
         let x = random(&[2, 8]);
         assert!(rms_norm(&x, &random(&[4]), 1e-5).is_err());
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn rotation_equals_libtorchs() {
         tch::manual_seed(3);
-        for (rows, heads, dim) in [(7, 4, 64), (300, 2, 20), (1, 1, 2)] {
+        for (rows, heads, dim) in [(7, 4, 64), (300, 2, 20), (2, 3, 40), (1, 1, 2)] {
             let (cos, sin) = (random(&[rows, 1, dim]), random(&[rows, 1, dim]));
             let swap = |x: &Tensor| Tensor::cat(&[x.narrow(2, dim / 2, dim / 2), x.narrow(2, 0, dim / 2)], 2);
             agree(
@@ -155,6 +161,14 @@ mod tests {
                 },
             );
         }
+        // One of the two alone, and an entry of the vocabulary that cannot be.
+        let logits = Tensor::from_slice(&[0.5f32, f32::NEG_INFINITY, -1.0]).view([1, 3]).set_requires_grad(true);
+        let (chosen, entropy) = log_probs(&logits, &Tensor::from_slice(&[0i64])).unwrap();
+        let p = (1.0 / (1.0 + (-1.5f64).exp()), 1.0 / (1.0 + 1.5f64.exp()));
+        assert!((entropy.double_value(&[0]) + p.0 * p.0.ln() + p.1 * p.1.ln()).abs() < 1e-6);
+        chosen.backward();
+        let want = Tensor::from_slice(&[1.0 - p.0, 0.0, -p.1]).view([1, 3]);
+        assert!((logits.grad() - want).abs().max().double_value(&[]) < 1e-6);
         let targets = |id: i64| Tensor::from_slice(&[0, id]);
         assert!(log_probs(&random(&[2, 3]), &targets(3)).unwrap_err().to_string().contains("target 3"));
         assert!(log_probs(&random(&[2, 3]), &targets(-1)).is_err());

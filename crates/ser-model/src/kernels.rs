@@ -48,20 +48,41 @@ pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, M
     Ok(x.f_mul(cos)?.f_add(&swapped.f_mul_(sin)?)?)
 }
 
-/// log p of the targets, [n], and the entropies in nats, [n], of logits [n, vocab], in f32.
-///
-/// Both have gradients; without `train_entropies` the entropies need not, which spares memory on a GPU.
-pub(crate) fn log_probs(
-    logits: &Tensor,
-    targets: &Tensor,
-    train_entropies: bool,
-) -> Result<(Tensor, Tensor), ModelError> {
-    if plain(logits) {
-        return Ok(ser_libtorch::log_probs(logits, targets)?);
+/// What logits say of their targets.
+pub(crate) struct Foretold {
+    /// log p of the targets, [n], in f32.
+    pub(crate) log_probs: Tensor,
+    entropies: Entropies,
+}
+
+/// Our kernel makes them on the way; libtorch's cost two more tensors [n, vocab].
+enum Entropies {
+    Known(Tensor),
+    /// Of log p of the whole vocabulary, [n, vocab].
+    Of(Tensor),
+}
+
+impl Foretold {
+    /// From logits [n, vocab] and targets [n].
+    pub(crate) fn new(logits: &Tensor, targets: &Tensor) -> Result<Self, ModelError> {
+        if plain(logits) {
+            let (log_probs, entropies) = ser_libtorch::log_probs(logits, targets)?;
+            return Ok(Foretold { log_probs, entropies: Entropies::Known(entropies) });
+        }
+        let all = logits.f_log_softmax(-1, Kind::Float)?;
+        let log_probs = all.f_gather(1, &targets.f_unsqueeze(1)?, false)?.f_view([-1])?;
+        Ok(Foretold { log_probs, entropies: Entropies::Of(all) })
     }
-    let all = logits.f_log_softmax(-1, Kind::Float)?;
-    let chosen = all.f_gather(1, &targets.f_unsqueeze(1)?, false)?.f_view([-1])?;
-    let entropies = |all: &Tensor| all.f_exp()?.f_mul(all)?.f_sum_dim_intlist(-1, false, Kind::Float)?.f_neg();
-    let entropies = if train_entropies { entropies(&all) } else { tch::no_grad(|| entropies(&all)) };
-    Ok((chosen, entropies?))
+
+    /// Entropies in nats, [n], with their gradient unless it is off.
+    pub(crate) fn entropies(&self) -> Result<Tensor, ModelError> {
+        match &self.entropies {
+            Entropies::Known(entropies) => Ok(entropies.shallow_clone()),
+            Entropies::Of(all) => {
+                // p log p is 0 where p is, of which the logarithm is -inf.
+                let finite = all.f_clamp_min(f64::from(f32::MIN))?;
+                Ok(all.f_exp()?.f_mul(&finite)?.f_sum_dim_intlist(-1, false, Kind::Float)?.f_neg()?)
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::kernels::log_probs;
+use crate::kernels::Foretold;
 use crate::network::Rows;
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
@@ -55,8 +55,8 @@ impl CausalLm {
         Ok(TokenRows { hidden, targets, counts })
     }
 
-    /// log p of the tokens, [n], and the entropies in nats of what foretells them, [n]: see [`log_probs`].
-    pub(crate) fn foretold(&self, rows: &TokenRows, train_entropies: bool) -> Result<(Tensor, Tensor), ModelError> {
-        log_probs(&self.network.logits(&rows.hidden)?, &rows.targets, train_entropies)
+    /// What the rows say of their tokens.
+    pub(crate) fn foretold(&self, rows: &TokenRows) -> Result<Foretold, ModelError> {
+        Foretold::new(&self.network.logits(&rows.hidden)?, &rows.targets)
     }
 }

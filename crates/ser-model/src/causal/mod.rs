@@ -9,7 +9,7 @@ use ser_data::{PairTokenizer, TextSettings};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::kernels::log_probs;
+use crate::kernels::Foretold;
 use crate::layer_map::LayerMap;
 use crate::network::{Network, Rows};
 use crate::packed::PackedBatch;
@@ -155,7 +155,7 @@ impl CausalLm {
             let values = tch::no_grad(|| -> Result<Vec<f32>, ModelError> {
                 let logits = self.logits(&[text], None)?.f_narrow(0, 0, targets.len() as i64)?;
                 let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?;
-                Ok(Vec::try_from(&log_probs(&logits, &targets, false)?.0)?)
+                Ok(Vec::try_from(&Foretold::new(&logits, &targets)?.log_probs)?)
             })?;
             all.push(values.into_iter().map(f64::from).collect());
         }

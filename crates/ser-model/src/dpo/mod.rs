@@ -113,8 +113,9 @@ impl CausalLm {
     ) -> Result<Tensor, ModelError> {
         let texts = pairs.iter().flat_map(|pair| pair.iter()).map(|text| (text.tokens.as_slice(), text.places()));
         let rows = self.answer_rows(texts.collect(), dropout)?;
-        let (log_probs, _) = self.foretold(&rows, false)?;
-        let sums = log_probs
+        let sums = self
+            .foretold(&rows)?
+            .log_probs
             .f_split_with_sizes(&rows.counts, 0)?
             .iter()
             .map(|text| if average { text.f_mean(Kind::Float) } else { text.f_sum(Kind::Float) })

@@ -4,10 +4,11 @@ use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
 
+use crate::ModelError;
+use crate::kernels::Foretold;
 use crate::policy::{PolicyModel, per_text};
 use crate::seeds::Seeds;
 use crate::token_rows::TokenRows;
-use crate::{ModelError, kernels};
 
 /// Prompt and answer in one.
 fn text(rollout: &Rollout) -> Vec<u32> {
@@ -33,12 +34,15 @@ impl PolicyModel {
         let rows = self.rows(&texts, &starts, None)?;
         let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
         let reference_rows = self.model.network.adapters.disabled(|| self.rows(&texts, &starts, None))?;
-        let [own, other] = [&rows, &reference_rows].map(|rows| self.model.network.logits(&rows.hidden));
+        let held: Vec<&Rollout> = rollouts.iter().collect();
+        let [own, other] = [&rows, &reference_rows].map(|rows| self.logits(rows, &held));
         let (own, other) = (own?, other?);
-        let log_probs = per_text(&kernels::log_probs(&own, &rows.targets, false)?.0, &rows.counts)?;
-        let reference = per_text(&kernels::log_probs(&other, &rows.targets, false)?.0, &rows.counts)?;
+        let log_probs = per_text(&Foretold::new(&own, &rows.targets)?.log_probs, &rows.counts)?;
+        let reference = per_text(&Foretold::new(&other, &rows.targets)?.log_probs, &rows.counts)?;
         let kl = full_kl.then(|| -> Result<_, ModelError> {
-            let [own, other] = [own, other].map(|logits| logits.f_log_softmax(-1, Kind::Float));
+            // What has no probability has the logarithm -inf, in both.
+            let lowest = f64::from(f32::MIN);
+            let [own, other] = [own, other].map(|logits| logits.f_log_softmax(-1, Kind::Float)?.f_clamp_min(lowest));
             let (own, other) = (own?, other?);
             let terms = own.f_exp()?.f_mul(&own.f_sub(&other)?)?;
             per_text(&terms.f_sum_dim_intlist(-1, false, Kind::Float)?, &rows.counts)
@@ -63,12 +67,12 @@ impl PolicyModel {
         let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
         let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
         let rows = self.rows(&texts, &starts, Some(dropout))?;
-        let (log_probs, entropies) = self.model.foretold(&rows, true)?;
+        let foretold = Foretold::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
         let values = self.values.forward(&rows.hidden)?;
-        let evaluated = per_text(&log_probs, &rows.counts)?
+        let evaluated = per_text(&foretold.log_probs, &rows.counts)?
             .into_iter()
             .zip(per_text(&values, &rows.counts)?)
-            .zip(per_text(&entropies, &rows.counts)?);
+            .zip(per_text(&tch::no_grad(|| foretold.entropies())?, &rows.counts)?);
         let evaluations: Vec<TokenEvaluation> = evaluated
             .map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies })
             .collect();
@@ -76,14 +80,33 @@ impl PolicyModel {
         let column = |of: fn(&ObjectiveGradient) -> &Vec<f64>| -> Vec<f32> {
             gradients.iter().flat_map(of).map(|slope| (weight * slope) as f32).collect()
         };
-        let mut sum = weighted(&log_probs, &column(|g| &g.log_probs))?;
+        let mut sum = weighted(&foretold.log_probs, &column(|g| &g.log_probs))?;
         sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
         let by_entropy = column(|g| &g.entropies);
-        // Without our kernels the way back through entropies is dear: it is gone only if there is a gradient.
+        // Without our kernels the way back through entropies is dear: it is taken only if there is a gradient.
         if by_entropy.iter().any(|slope| *slope != 0.0) {
-            sum = sum.f_add(&weighted(&entropies, &by_entropy)?)?;
+            sum = sum.f_add(&weighted(&foretold.entropies()?, &by_entropy)?)?;
         }
         Ok(sum.f_backward()?)
+    }
+
+    /// Logits of the rows of rollouts, [n, vocab], without end tokens where these were not allowed.
+    fn logits(&self, rows: &TokenRows, rollouts: &[&Rollout]) -> Result<Tensor, ModelError> {
+        let logits = self.model.network.logits(&rows.hidden)?;
+        let (mut barred, mut start) = (Vec::new(), 0);
+        for (rollout, count) in rollouts.iter().zip(&rows.counts) {
+            barred.extend(start..start + (rollout.min_new_tokens as i64).min(*count));
+            start += count;
+        }
+        let ends: Vec<i64> = self.model.stop_ids().iter().map(|&id| i64::from(id)).collect();
+        if !(barred.is_empty() || ends.is_empty()) {
+            let index = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_to_device(logits.device());
+            let (barred, ends) = (index(&barred)?.f_unsqueeze(1)?, index(&ends)?.f_unsqueeze(0)?);
+            let never = Tensor::f_full([], f64::NEG_INFINITY, (logits.kind(), logits.device()))?;
+            // No gradient has to know: where a probability is 0, so is that of the loss by the logit.
+            tch::no_grad(|| logits.shallow_clone().f_index_put_(&[Some(barred), Some(ends)], &never, false).map(drop))?;
+        }
+        Ok(logits)
     }
 
     /// The rows that foretell the answers' tokens.

@@ -90,7 +90,8 @@ impl Policy for PolicyModel {
         for (place, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
             for response in answers {
                 let prompt_tokens = self.model.tokenize_prompt(prompt)?;
-                rollouts.push(Rollout { prompt: place, prompt_tokens, response, ..Rollout::default() });
+                let min_new_tokens = sampling.min_new_tokens;
+                rollouts.push(Rollout { prompt: place, prompt_tokens, response, min_new_tokens, ..Rollout::default() });
             }
         }
         self.look_back(&mut rollouts, full_kl)?;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use ser_core::{Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
 use ser_data::{TemplateKind, TextSettings};
 
+use tch::Kind;
+
 use super::*;
 use crate::{CausalLmSettings, Device, LoraSettings};
 
@@ -117,10 +119,49 @@ fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
         .unwrap();
 }
 
+/// Where an answer may not end yet, policy and reference are what they are sampled from: p(token) / (1 - p(end)).
+#[test]
+fn what_may_not_end_has_no_probability_of_ending() {
+    let mut policy = policy(0.0);
+    let sampling = Sampling { min_new_tokens: 6, ..sampling(11) };
+    let rollouts = policy.rollout(&prompts(), &sampling, true).unwrap();
+    assert!(rollouts.iter().all(|r| r.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6)));
+    stir(&mut policy, &rollouts);
+    let rollouts = policy.rollout(&prompts(), &sampling, true).unwrap();
+    let ends: Vec<i64> = policy.model().stop_ids().iter().map(|id| i64::from(*id)).collect();
+    let wanted = |model: &CausalLm, rollout: &Rollout| -> Vec<f64> {
+        let text = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
+        let all = tch::no_grad(|| model.logits(&[&text], None).unwrap().softmax(-1, Kind::Double));
+        let first = rollout.prompt_tokens.len() - 1;
+        let mut wanted = Vec::new();
+        for (i, token) in rollout.response.tokens.iter().enumerate() {
+            let p = |id: i64| all.double_value(&[(first + i) as i64, id]);
+            let ending: f64 = if i < 6 { ends.iter().map(|id| p(*id)).sum() } else { 0.0 };
+            wanted.push((p(i64::from(*token)) / (1.0 - ending)).ln());
+        }
+        wanted
+    };
+    let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    for rollout in &rollouts {
+        assert_eq!(rollout.min_new_tokens, 6);
+        assert!(near(&rollout.log_probs, &wanted(policy.model(), rollout)));
+        let reference = policy.without_adapter(|policy| wanted(policy.model(), rollout));
+        assert!(near(&rollout.reference_log_probs, &reference));
+        assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| kl.is_finite() && *kl > -1e-6));
+    }
+}
+
 #[test]
 fn gradients_are_finite_differences() {
+    for min_new_tokens in [0, 5] {
+        gradients_are_finite_differences_with(min_new_tokens);
+    }
+}
+
+fn gradients_are_finite_differences_with(min_new_tokens: usize) {
     let mut policy = policy(0.0);
-    let rollouts = policy.rollout(&prompts(), &sampling(5), false).unwrap();
+    let sampling = Sampling { min_new_tokens, ..sampling(5) };
+    let rollouts = policy.rollout(&prompts(), &sampling, false).unwrap();
     stir(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy.accumulate(&batch, 2.0, &mut |now| Ok(slopes(now))).unwrap();

@@ -5,7 +5,7 @@ use ser_data::plan_batches;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
-use crate::kernels::log_probs;
+use crate::kernels::Foretold;
 use crate::seeds::Seeds;
 use crate::{CausalExample, CausalLm, ModelError};
 
@@ -82,8 +82,8 @@ impl CausalLm {
         let texts: Vec<_> = texts.iter().map(|text| (text.tokens.as_slice(), text.places())).collect();
         let rows = self.answer_rows(texts, dropout)?;
         let logits = self.network.logits(&rows.hidden)?;
-        let (log_probs, entropies) = log_probs(&logits, &rows.targets, false)?;
-        let loss = log_probs.f_sum(Kind::Float)?.f_neg()?;
+        let foretold = Foretold::new(&logits, &rows.targets)?;
+        let loss = foretold.log_probs.f_sum(Kind::Float)?.f_neg()?;
         if let Some(weight) = weight {
             loss.f_mul_scalar(weight)?.f_backward()?;
         }
@@ -92,7 +92,7 @@ impl CausalLm {
             Ok(Figures {
                 tokens: rows.targets.numel() as f64,
                 loss: loss.f_double_value(&[])?,
-                entropy: entropies.f_sum(Kind::Double)?.f_double_value(&[])?,
+                entropy: foretold.entropies()?.f_sum(Kind::Double)?.f_double_value(&[])?,
                 correct: right.f_double_value(&[])?,
             })
         })

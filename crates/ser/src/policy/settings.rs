@@ -18,7 +18,9 @@ pub struct PolicyRunSettings {
     pub top_k: usize,
     /// Rollouts are sampled from the most probable tokens whose mass reaches this share.
     pub top_p: f64,
-    /// No answer ends before so many tokens; 0 means no such limit. With it, rollouts are not the policy's own.
+    /// No answer ends before so many tokens; 0 means no such limit. Until then the policy is what it is sampled from: its
+    /// distributions and its reference's leave end tokens out, in log-probabilities as well. (Where these are of the
+    /// distributions with them, as in TRL, the KL divergence comes out too low, and even negative.)
     pub min_new_tokens: usize,
     /// Texts that end an answer; they are not part of it.
     pub stop: Vec<String>,

@@ -1,0 +1,44 @@
+use std::ffi::CStr;
+
+use crate::ffi;
+
+/// How many threads this crate's kernels run on: libtorch's (`tch::set_num_threads`), or 1 if the shim was not compiled
+/// with GCC.
+pub fn threads() -> i64 {
+    // SAFETY: takes nothing and returns a number.
+    unsafe { ffi::ser_threads() }
+}
+
+/// The instruction set that the kernels run with: `avx512`, `avx2` or `baseline`. The best this processor has, but none
+/// better than the environment variable `SER_KERNELS` names.
+pub fn instruction_set() -> &'static str {
+    // SAFETY: the shim returns a literal that ends with a null.
+    unsafe { CStr::from_ptr(ffi::ser_instruction_set()) }.to_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn kernels_run_on_libtorchs_threads() {
+        tch::set_num_threads(4);
+        assert_eq!(threads(), if cfg!(ser_openmp) { 4 } else { 1 });
+    }
+
+    /// All tests of this crate once more, in processes that use less than this processor has.
+    #[test]
+    fn all_instruction_sets_pass_the_tests() {
+        let asked = std::env::var("SER_KERNELS");
+        if let Ok(asked) = asked {
+            assert!(instruction_set() == asked || instruction_set() == "baseline");
+            return;
+        }
+        for set in ["avx2", "baseline"] {
+            let tests = std::env::current_exe().unwrap();
+            let output = Command::new(tests).env("SER_KERNELS", set).output().unwrap();
+            assert!(output.status.success(), "{set}:\n{}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+}
