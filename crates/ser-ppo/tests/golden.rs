@@ -123,7 +123,7 @@ fn rollout(tokens: &[u32], log_probs: &[f64], reference: &[f64], values: &[f64])
         log_probs: log_probs.to_vec(),
         reference_log_probs: reference.to_vec(),
         values: values.to_vec(),
-        full_kl: None,
+        ..Rollout::default()
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn rollout(log_probs: &[f64], reference: &[f64], values: &[f64]) -> R
         log_probs: log_probs.to_vec(),
         reference_log_probs: reference.to_vec(),
         values: values.to_vec(),
-        full_kl: None,
+        ..Rollout::default()
     }
 }
 
