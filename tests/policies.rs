@@ -273,6 +273,8 @@ fn the_whole_procedure_runs_and_resumes() {
         "policy_run.steps=3",
         "policies.judged=10",
         "policies.sampling.max_new_tokens=12",
+        "policies.sampling.min_new_tokens=4",
+        "policy_run.min_new_tokens=4",
         "ppo.response_length={fixed=12}",
         "dpo.training.epochs=1",
     ]);
