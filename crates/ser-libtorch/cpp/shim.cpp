@@ -6,6 +6,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <dlfcn.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include <atomic>
 #include <cstdlib>
@@ -69,6 +72,18 @@ int64_t ser_threads() {
   std::atomic<int64_t> threads{0};
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) { threads++; });
   return threads;
+}
+
+// Makes one team of OpenMP threads on the calling thread, one more than there are processors. The team lives as long as
+// the calling thread does. Returns the size of the team, 1 without OpenMP.
+int64_t ser_oversized_team() {
+  int64_t size = 1;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(omp_get_num_procs() + 1)
+#pragma omp single
+  size = omp_get_num_threads();
+#endif
+  return size;
 }
 
 // The instruction set of the kernels that run; for ever.

@@ -12,6 +12,7 @@ unsafe extern "C" {
     pub(crate) fn ser_load_cuda() -> c_int;
     pub(crate) fn ser_free_memory(index: i64, out: *mut u64) -> *mut c_char;
     pub(crate) fn ser_threads() -> i64;
+    pub(crate) fn ser_oversized_team() -> i64;
     pub(crate) fn ser_instruction_set() -> *const c_char;
     pub(crate) fn ser_packed_attention(
         q: *const C_tensor,

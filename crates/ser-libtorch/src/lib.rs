@@ -12,6 +12,7 @@ mod mapped;
 mod product;
 mod random;
 mod rows;
+mod spinning;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
@@ -24,3 +25,4 @@ pub use mapped::MappedFile;
 pub use product::linear;
 pub use random::{dropout, fill_normal, fill_uniform};
 pub use rows::{log_probs, rms_norm, rotate, swiglu};
+pub use spinning::limit_spinning;

@@ -52,6 +52,7 @@ pub struct Device(pub(crate) tch::Device, pub(crate) usize);
 impl Device {
     /// Settles which device computes and says why in one line. Call it before anything else that uses libtorch.
     pub fn choose(choice: DeviceChoice) -> Result<(Self, String), ModelError> {
+        ser_libtorch::limit_spinning();
         let loaded = choice != DeviceChoice::Cpu && ser_libtorch::load_cuda();
         let gpus = if loaded && Cuda::is_available() { Cuda::device_count() } else { 0 };
         let missing = if loaded {
@@ -84,6 +85,7 @@ impl Device {
 
     /// The CPU.
     pub fn cpu() -> Self {
+        ser_libtorch::limit_spinning();
         Device(tch::Device::Cpu, 1)
     }
 }
