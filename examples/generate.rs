@@ -89,7 +89,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("{}: pairs are not answered; give --prompt TEXT, or --prompts FILE", data.display());
     }
     let prompts = match &arguments.prompts {
-        Some(file) => read_prompts(file)?,
+        Some(file) => {
+            let (prompts, read) = read_prompts(file, &config.data)?;
+            config::warn(&read);
+            prompts
+        }
         None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],
     };
     let device = config.device()?;

@@ -172,9 +172,18 @@ fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Res
         ("turns joined      ", summary.turns_joined),
         ("blank answers     ", summary.blank_answers),
         ("with a margin     ", counts.margins),
+        ("scores contradict ", summary.contradicting_scores),
+        ("negative margins  ", summary.negative_margins),
     ] {
         if count > 0 {
             writeln!(out, "{name} {}", share(count, summary.pairs))?;
+        }
+    }
+    for (name, count) in
+        [("answers unscored  ", summary.unscored_answers), ("values as text    ", summary.values_as_text)]
+    {
+        if count > 0 {
+            writeln!(out, "{name} {count}")?;
         }
     }
     writeln!(out, "identical answers  {}", share(counts.identical, counts.pairs))?;

@@ -63,7 +63,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("give --model FOLDER and --data FILE");
     };
     let device = config.device()?;
-    let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
+    let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
+    config::warn(&read);
     let pairs: Vec<_> = preferences.into_iter().map(|p| p.pair).collect();
     let settings = config.reward_model();
     let mut model = match &arguments.adapter {

@@ -52,7 +52,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("give --model FOLDER and --data FILE");
     };
     let device = config.device()?;
-    let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
+    let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
+    config::warn(&read);
     let loss = config.evolution.loss.build()?;
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
     let (kept, left_out) = screened(&mut model, preferences)?;

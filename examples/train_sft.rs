@@ -55,7 +55,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.sft.check()?;
     let device = config.device()?;
     let read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
-        Ok(PreferenceFile::open(path, &config.data)?.read_all()?.0)
+        let (preferences, read) = PreferenceFile::open(path, &config.data)?.read_all()?;
+        config::warn(&read);
+        Ok(preferences)
     };
     let chosen = read(data)?;
     let validation = arguments.validation_data.as_ref().map(read).transpose()?.unwrap_or_default();

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use ser::core::Sampling;
 use ser::data::corpus::CorpusSettings;
-use ser::data::{ReadSettings, SplitSettings, TextSettings};
+use ser::data::{ReadSettings, ReadSummary, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
     BaseSettings, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
@@ -282,6 +282,12 @@ impl Config {
             ..CausalLmSettings::default()
         }
     }
+}
+
+/// Says on stderr what was left out of files, or does not fit together in them.
+#[allow(dead_code, reason = "not every example reads a file")]
+pub(crate) fn warn(read: &ReadSummary) {
+    read.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 /// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.

@@ -78,7 +78,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     })?;
     config.policies.train |= arguments.full;
     config.prompts.file = arguments.prompts.or(config.prompts.file);
-    let prompts = config.prompts.file.as_ref().map(read_prompts).transpose()?.unwrap_or_default();
+    let prompts = match &config.prompts.file {
+        Some(file) => {
+            let (prompts, read) = read_prompts(file, &config.data)?;
+            config::warn(&read);
+            prompts
+        }
+        None => Vec::new(),
+    };
     let device = config.device()?;
     let out = match arguments.out.or_else(|| config.run.out.clone()) {
         Some(out) => out,
@@ -104,6 +111,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (title, texts, mut prepared) = match &config.run.data {
         Some(data) => {
             let prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
+            prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             (format!("SER on {}", name(data)), None, prepared)
         }
         None => {

@@ -141,10 +141,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The prompts of a file, of the preferences, or the built-in ones.
 fn prompts(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Vec<Vec<Message>>> {
     if let Some(file) = file {
-        return Ok(read_prompts(file)?);
+        let (prompts, read) = read_prompts(file, &config.data)?;
+        config::warn(&read);
+        return Ok(prompts);
     }
     if let Some(data) = &config.run.data {
-        let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
+        let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
+        config::warn(&read);
         return Ok(preferences.into_iter().map(|p| p.pair.prompt.clone()).collect());
     }
     Ok(PROMPTS.lines().map(|line| vec![Message::user(line)]).collect())

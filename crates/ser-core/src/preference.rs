@@ -40,7 +40,8 @@ pub struct Preference {
     pub origin: Origin,
     /// Weight in the loss, 1 by default; at least 0.
     pub weight: f64,
-    /// How much better, in raw score units, where the data says (Llama 2's margin).
+    /// By how much the preferred answer should score higher, in raw score units (Llama 2's margin): where the data says so,
+    /// and the mean of the labelled pairs' margins for a label of the loop. None: the loss's own margin.
     pub margin: Option<f64>,
     /// Soft label: how probable it is that `preferred` is the better answer; 1 for a hard label.
     pub probability: f64,

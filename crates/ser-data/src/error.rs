@@ -26,13 +26,32 @@ pub enum DataError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A file of a format that nobody reads here.
-    #[error("{} is a {format} file, which cannot be read; unpack it, or convert it to JSON lines (.jsonl or .jsonl.gz)", .path.display())]
+    /// A file of a format that is not read.
+    #[error("{} is {format}, which cannot be read; {remedy}", .path.display())]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Its format, with an article.
         format: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Rows that compare no two answers.
+    #[error("{} holds no pairs: {problem}", .path.display())]
+    NotPairs {
+        /// The file.
+        path: PathBuf,
+        /// What its rows are, and what to do.
+        problem: &'static str,
+    },
+    /// A folder that Hugging Face datasets' `save_to_disk` wrote.
+    #[error(
+        "{} was written by save_to_disk of Hugging Face datasets, whose Arrow files cannot be read; convert it in Python: datasets.load_from_disk(FOLDER).to_json(\"pairs.jsonl\")",
+        .path.display()
+    )]
+    SavedToDisk {
+        /// The folder.
+        path: PathBuf,
     },
     /// Something that this build of the crate leaves out.
     #[error(
@@ -45,7 +64,7 @@ pub enum DataError {
         feature: &'static str,
     },
     /// A folder or pattern with nothing to read.
-    #[error("{} holds no data files; give a folder or pattern with .jsonl, .json or .parquet files (.gz and .zst too)", .path.display())]
+    #[error("{} holds no data files; give a folder or pattern with .jsonl, .json, .csv, .tsv or .parquet files (.gz and .zst too)", .path.display())]
     NoDataFiles {
         /// The folder or pattern.
         path: PathBuf,
@@ -124,15 +143,25 @@ pub enum DataError {
         /// What the decoder says.
         problem: String,
     },
-    /// A JSON array whose elements cannot be told apart.
-    #[error("{}, line {line}: {problem}; mend the JSON array, or write one object a line", .path.display())]
-    BrokenArray {
+    /// A JSON array, or objects over several lines, of which the end of one cannot be told.
+    #[error("{}, line {line}: {problem}; mend the JSON, or write one object a line", .path.display())]
+    BrokenJson {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A table whose rows or columns cannot be told apart.
+    #[error("{}, line {line}: {problem}; write the table again, by a program that quotes its fields", .path.display())]
+    BrokenTable {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: String,
     },
     /// A row that cannot be used.
     #[error("{}, {place}: {problem}; mend the row, or leave such rows out with --on-bad-row skip", .path.display())]
@@ -267,9 +296,7 @@ pub enum DataError {
         name: String,
     },
     /// A layout that is not known.
-    #[error(
-        "there is no layout `{name}`; use hh_rlhf, columns, ultra_feedback, tldr, stack_exchange, stack_exchange_paired, llama_factory, pandalm, autoj or reward_bench"
-    )]
+    #[error("there is no layout `{name}`; use {}", layout_names())]
     UnknownLayout {
         /// The name given.
         name: String,
@@ -349,5 +376,13 @@ impl DataError {
         } else {
             DataError::Io { action, path: path.to_path_buf(), source }
         }
+    }
+}
+
+fn layout_names() -> String {
+    let names: Vec<&str> = crate::Layout::ALL.iter().map(|layout| layout.as_str()).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }

@@ -35,21 +35,33 @@ fn every_layout_gives_its_pairs() {
         let layout: Layout = name.split('-').next().unwrap().parse().unwrap();
         layouts.push(layout);
         let named = ReadSettings { layout: Some(layout), ..ReadSettings::default() };
+        // Which answer is the safer one is read only where it is asked for.
+        let settings = if layout == Layout::PkuSafeRlhfSafer { named.clone() } else { ReadSettings::default() };
+        let mut pairs = pairs.as_array().unwrap().clone();
+        let gaps: Vec<Value> =
+            pairs.iter_mut().map(|pair| pair.as_object_mut().unwrap().remove("gap").unwrap()).collect();
         let path = golden().join(format!("{name}.jsonl"));
-        let (found, summary, detected) = read(&path, &ReadSettings::default());
+        let (found, summary, detected) = read(&path, &settings);
         assert_eq!(detected, Some(layout), "{name}");
-        assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), *pairs.as_array().unwrap(), "{name}");
+        assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), pairs, "{name}");
         assert_eq!((summary.rows, summary.pairs as usize, summary.skipped), (5, found.len(), 0), "{name}");
+        assert_eq!(summary.warnings(), Vec::<String>::new(), "{name}");
         assert_eq!(read(&path, &named).0, found, "{name}, named");
         let ids: Vec<u64> = found.iter().map(|p| p.pair.id.0).collect();
         assert!(ids.windows(2).all(|two| two[0] < two[1]), "{name}: {ids:?}");
         #[cfg(feature = "parquet")]
         {
-            let (of_parquet, other, detected) =
-                read(&golden().join(format!("{name}.parquet")), &ReadSettings::default());
+            let (of_parquet, other, detected) = read(&golden().join(format!("{name}.parquet")), &settings);
             assert_eq!((detected, other), (Some(layout), summary), "{name}");
             assert_eq!(of_parquet, found, "{name}");
         }
+        // Scores make margins where that is asked for, times the scale; a margin of the data stays.
+        let scaled = ReadSettings { score_margin: Some(0.25), ..settings };
+        let margins: Vec<Option<f64>> = read(&path, &scaled).0.iter().map(|pair| pair.margin).collect();
+        let own = pairs.iter().map(|pair| pair["margin"].as_f64());
+        let expected: Vec<Option<f64>> =
+            own.zip(&gaps).map(|(own, gap)| own.or(gap.as_f64().map(|g| 0.25 * g))).collect();
+        assert_eq!(margins, expected, "{name}");
     }
     assert!(Layout::ALL.iter().all(|layout| layouts.contains(layout)));
 }

@@ -129,9 +129,11 @@ fn bad_rows_stop_with_file_and_line() {
         // Names of columns are anything.
         (r#"{"prompt\n": "q", "chosen": "good"}"#, r"the row has no `rejected` (its columns: `chosen`, `prompt\n`)"),
         (r#"{"prompt": "q", "chosen": "", "rejected": "bad"}"#, "the answer in `chosen` is empty"),
-        (r#"{"prompt": "q", "chosen": "a", "rejected": 3}"#, "`rejected` is the number 3, but text or a list of"),
+        (r#"{"prompt": "q", "chosen": "a", "rejected": {}}"#, "`rejected` is an object, but text or a list of"),
         (r#""text""#, "an object with columns is expected, but the row is the text \"text\""),
-        (r#"{"prompt": "q", "chosen": "\ud800", "rejected": "bad"}"#, "no valid JSON"),
+        (r#"{"prompt": "q", "chosen": "\ud800", "rejected": "bad"}"#, "holds half of a character (a \\u escape of"),
+        (r#"{"prompt": "q", "chosen": "\ud83d end", "rejected": "bad"}"#, "the text at column 34 holds half of a"),
+        (r#"{"prompt": "q", "chosen": "\ude00", "rejected": "bad"}"#, "holds half of a character"),
         ("{\"prompt\": \"\u{0}\"}", "no valid JSON: control character"),
     ] {
         let (_folder, path) = file("pairs.jsonl", format!("{GOOD}\n\n{bad}\n{GOOD}\n").as_bytes());
@@ -335,7 +337,7 @@ fn a_parquet_file_that_is_cut_or_damaged_is_named() {
 fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet");
     for (name, words) in [
-        ("bad-brotli", "bad-brotli.parquet is a brotli-compressed parquet file, which cannot be read; unpack it, or"),
+        ("bad-brotli", "bad-brotli.parquet is a brotli-compressed parquet file, which cannot be read; write it again"),
         ("bad-utf8", "bad-utf8.parquet is damaged at row 2 (a text is no UTF-8); fetch"),
         ("bad-bomb", "bad-bomb.parquet unpacks to more than 500 times its size (row 1); if that is meant"),
     ] {

@@ -83,7 +83,7 @@ impl Loop<'_> {
     /// blindly from what it may label.
     fn at_random<L: Learner>(&self, stages: &mut Stages<'_, '_, L>, rounds: &[&Round]) -> Result<Comparison, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed_for(self.settings.seed, "random baseline"));
-        let mut pool = PoolState::new(&self.data.pool, self.settings.carry);
+        let mut pool = PoolState::new(&self.data.pool, self.settings.carry, &self.data.seed);
         let mut teacher = stage_of(0, "model");
         let mut seen = 0;
         let lessons = rounds.iter().filter_map(|round| Some((round.number, round.lesson.as_ref()?)));

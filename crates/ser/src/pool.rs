@@ -18,6 +18,15 @@ pub(crate) struct PoolState<'d> {
     labels: Vec<Option<Side>>,
     /// Labels that stay in every later loop's training.
     kept: Vec<Preference>,
+    /// The margin of every label that the loop makes.
+    margin: Option<f64>,
+}
+
+/// The mean of the margins that labelled pairs have; none where none has one.
+pub(crate) fn mean_margin(labelled: &[Preference]) -> Option<f64> {
+    let margins = || labelled.iter().filter_map(|preference| preference.margin);
+    let count = margins().count();
+    (count > 0).then(|| margins().sum::<f64>() / count as f64)
 }
 
 /// The pairs that one loop may label; entries run side by side.
@@ -29,18 +38,29 @@ pub(crate) struct Candidates {
     pub(crate) labels: Vec<Option<Side>>,
     /// Whether no loop has selected it.
     pub(crate) fresh: Vec<bool>,
+    /// The margin of every label.
+    margin: Option<f64>,
 }
 
 impl<'d> PoolState<'d> {
-    pub(crate) fn new(pairs: &'d [Arc<Pair>], carry: Carry) -> Self {
+    /// A pool without labels. No data says how much better an answer is that the loop prefers, so its labels ask for the
+    /// mean margin of the labelled pairs, `seed`: those and the labels then train on the same kind of target. Without
+    /// margins there, all ask for the loss's own.
+    pub(crate) fn new(pairs: &'d [Arc<Pair>], carry: Carry, seed: &[Preference]) -> Self {
         let n = pairs.len();
-        PoolState { pairs, carry, selected: vec![false; n], labels: vec![None; n], kept: Vec::new() }
+        let margin = mean_margin(seed);
+        PoolState { pairs, carry, selected: vec![false; n], labels: vec![None; n], kept: Vec::new(), margin }
     }
 
     /// What the next loop may label.
     pub(crate) fn candidates(&self) -> Candidates {
-        let mut candidates =
-            Candidates { places: Vec::new(), pairs: Vec::new(), labels: Vec::new(), fresh: Vec::new() };
+        let mut candidates = Candidates {
+            places: Vec::new(),
+            pairs: Vec::new(),
+            labels: Vec::new(),
+            fresh: Vec::new(),
+            margin: self.margin,
+        };
         let entries = self.pairs.iter().zip(&self.selected).zip(&self.labels).enumerate();
         for (place, ((pair, &selected), &label)) in entries {
             if self.carry == Carry::Whole || !selected {
@@ -99,7 +119,8 @@ impl Candidates {
                 flipped,
             };
             let label = PseudoLabel { round, scores, status, flipped };
-            Some((Preference::pseudo(Arc::clone(pair), preferred, label), line))
+            let label = Preference::pseudo(Arc::clone(pair), preferred, label);
+            Some((Preference { margin: self.margin, ..label }, line))
         });
         labelled.unzip()
     }
@@ -146,7 +167,7 @@ mod tests {
     #[test]
     fn the_whole_pool_comes_again_and_changed_labels_are_flips() {
         let pool = pool();
-        let mut state = PoolState::new(&pool, Carry::Whole);
+        let mut state = PoolState::new(&pool, Carry::Whole, &[]);
         let (_, lines) = round(&mut state, 1, &[select(0, Side::A), select(3, Side::A)]);
         assert!(lines.iter().all(|line| !line.flipped));
         let candidates = state.candidates();
@@ -165,7 +186,7 @@ mod tests {
     fn the_rest_shrinks_and_may_keep_its_labels() {
         let pool = pool();
         for carry in [Carry::Rest, Carry::RestKeepingLabels] {
-            let mut state = PoolState::new(&pool, carry);
+            let mut state = PoolState::new(&pool, carry, &[]);
             round(&mut state, 1, &[select(1, Side::A)]);
             assert_eq!(state.candidates().places, [0, 2, 3]);
             let (labels, _) = round(&mut state, 2, &[select(1, Side::B)]);
@@ -176,9 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn labels_ask_for_the_mean_margin_of_the_labelled_pairs() {
+        let pool = pool();
+        let labelled = |margin| Preference { margin, ..Preference::human(Arc::clone(&pool[0]), Side::A) };
+        for (margins, expected) in
+            [(vec![], None), (vec![None, None], None), (vec![Some(0.5), None, Some(2.0)], Some(1.25))]
+        {
+            let seed: Vec<_> = margins.into_iter().map(labelled).collect();
+            let mut state = PoolState::new(&pool, Carry::RestKeepingLabels, &seed);
+            let (labels, _) = round(&mut state, 1, &[select(1, Side::B)]);
+            assert_eq!((labels[0].margin, state.kept()[0].margin), (expected, expected));
+        }
+    }
+
+    #[test]
     fn lineage_is_written_for_people() {
         let pool = pool();
-        let mut state = PoolState::new(&pool, Carry::Whole);
+        let mut state = PoolState::new(&pool, Carry::Whole, &[]);
         let (_, lines) = round(&mut state, 1, &[select(2, Side::A)]);
         let text = serde_json::to_string(&lines[0]).unwrap();
         assert!(text.starts_with("{\"id\":12,\"round\":1,\"raw\":[1.0,-1.0],\"probability\":[0.731"), "{text}");

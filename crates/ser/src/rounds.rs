@@ -70,7 +70,7 @@ impl Loop<'_> {
     /// Goes through the rounds until the schedule says stop or nothing is selected.
     pub(crate) fn run<L: Learner>(&self, stages: &mut Stages<'_, '_, L>) -> Result<Rounds, Error> {
         let mut rounds = vec![self.train(stages, 0, BASE, &self.data.seed, None)?];
-        let mut pool = PoolState::new(&self.data.pool, self.settings.carry);
+        let mut pool = PoolState::new(&self.data.pool, self.settings.carry, &self.data.seed);
         let mut history = Vec::new();
         let mut guard = Watch::new(&self.data.seed);
         let stopped = loop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::DataError;
 
 /// What a data file's name ends in, before `.gz` or `.zst`.
-const EXTENSIONS: [&str; 4] = ["jsonl", "ndjson", "json", "parquet"];
+const EXTENSIONS: [&str; 6] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"];
 
 /// Files about a dataset, which hold none of its rows.
 const NOT_DATA: [&str; 7] = [
@@ -22,8 +22,8 @@ const NOT_DATA: [&str; 7] = [
 /// The data files that a path stands for, sorted by name: the order in which shards are read, whatever order the disk or
 /// a hub lists them in.
 ///
-/// A path is a file; a folder, whose files (`.jsonl`, `.ndjson`, `.json`, `.parquet`, with or without `.gz` or `.zst`) are
-/// taken at any depth; a glob (`data/train-*.parquet`, `**`); or, with the feature `hub`, `hf://owner/name`, as for
+/// A path is a file; a folder, whose files (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`, with or without `.gz`
+/// or `.zst`) are taken at any depth; a glob (`data/train-*.parquet`, `**`); or, with the feature `hub`, `hf://owner/name`, as for
 /// `hub::dataset_files`. Where a folder or repository holds several splits, `split` names one.
 ///
 /// # Errors
@@ -39,7 +39,12 @@ pub fn data_files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, Data
     if path.is_dir() {
         let files = files_below(path)?;
         if files.is_empty() {
-            return Err(DataError::NoDataFiles { path: path.to_path_buf() });
+            let path = path.to_path_buf();
+            return Err(if is_saved_to_disk(&path) {
+                DataError::SavedToDisk { path }
+            } else {
+                DataError::NoDataFiles { path }
+            });
         }
         let below = |file: &PathBuf| file.strip_prefix(path).unwrap_or(file).to_string_lossy().into_owned();
         let names: Vec<String> = files.iter().map(below).collect();
@@ -73,6 +78,12 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether Hugging Face datasets' `save_to_disk` wrote a folder: a dataset, or several splits of one.
+fn is_saved_to_disk(folder: &Path) -> bool {
+    let described = folder.join("dataset_info.json").is_file() && folder.join("state.json").is_file();
+    described || folder.join("dataset_dict.json").is_file()
 }
 
 /// Whether a file's name says that it holds rows.
@@ -173,6 +184,20 @@ mod tests {
         ] {
             assert_eq!(split_of(name), split, "{name}");
         }
+    }
+
+    #[test]
+    fn folders_of_save_to_disk_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["dataset_info.json", "state.json", "data-00000-of-00001.arrow"] {
+            std::fs::write(folder.path().join(name), "{}").unwrap();
+        }
+        let error = data_files(folder.path(), None).unwrap_err();
+        assert!(matches!(error, DataError::SavedToDisk { .. }), "{error}");
+        assert!(error.to_string().contains("load_from_disk(FOLDER).to_json"), "{error}");
+        let splits = tempfile::tempdir().unwrap();
+        std::fs::write(splits.path().join("dataset_dict.json"), "{}").unwrap();
+        assert!(matches!(data_files(splits.path(), None), Err(DataError::SavedToDisk { .. })));
     }
 
     #[test]

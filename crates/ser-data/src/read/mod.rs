@@ -1,6 +1,8 @@
 //! Files to labelled pairs, or to prompts alone.
 
+mod container;
 mod files;
+mod layout;
 mod layouts;
 mod open;
 #[cfg(feature = "parquet")]
@@ -10,12 +12,17 @@ mod prompts;
 mod row_problem;
 mod rows;
 mod settings;
+mod source;
+mod summary;
+mod table_rows;
+mod utf16;
 
 pub use files::data_files;
 #[cfg(feature = "hub")]
 pub(crate) use files::{all_shards, is_data_file, one_split};
+pub use layout::Layout;
 pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;
 pub use prompts::read_prompts;
 pub use row_problem::RowProblem;
-pub use settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
+pub use settings::{OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};

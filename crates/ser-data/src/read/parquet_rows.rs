@@ -101,8 +101,8 @@ impl ParquetRows {
         let group = self.reader.metadata().row_group(self.next_group);
         for column in group.columns().iter().filter(|column| is_read(column)) {
             let format = match column.compression() {
-                Compression::BROTLI(_) => "brotli-compressed parquet",
-                Compression::LZO => "LZO-compressed parquet",
+                Compression::BROTLI(_) => "a brotli-compressed parquet file",
+                Compression::LZO => "an LZO-compressed parquet file",
                 _ => {
                     let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
                     let limit = size(column.compressed_size()).saturating_mul(self.max_expansion).max(FREE_EXPANSION);
@@ -113,7 +113,8 @@ impl ParquetRows {
                     return Err(DataError::Expands { path: path(), limit: self.max_expansion, place });
                 }
             };
-            return Err(DataError::UnsupportedFormat { path: path(), format });
+            let remedy = "write it again packed by snappy, gzip, lz4 or zstd";
+            return Err(DataError::UnsupportedFormat { path: path(), format, remedy });
         }
         Ok(())
     }

@@ -5,21 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ser_core::{PairId, PairSource, Preference};
-use serde_json::{Map, Value};
 
 use super::files::data_files;
-use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row};
-#[cfg(feature = "parquet")]
-use super::open::is_parquet;
-#[cfg(feature = "parquet")]
-use super::parquet_rows::ParquetRows;
-use super::row_problem::{RowProblem, describe};
-use super::rows::TextRows;
-use super::settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
+use super::layout::Layout;
+use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row, unpaired};
+use super::row_problem::RowProblem;
+use super::settings::{Place, ReadSettings, ReadSummary};
+use super::source::{Found, PlainText, Source};
 use crate::DataError;
 
-/// Labelled pairs of one file, or of several as if they were one: JSON lines or a JSON array, plain, `.gz` or (feature
-/// `zstd`) `.zst`, and (feature `parquet`) parquet.
+/// Labelled pairs of one file, or of several as if they were one: JSON lines, a JSON array (alone or as `data` of an
+/// object), JSON objects over several lines, or a table (`.csv`, `.tsv`, the columns named in the first line), in UTF-8 or
+/// UTF-16, plain, `.gz` or (feature `zstd`) `.zst`; and (feature `parquet`) parquet.
 ///
 /// Rows become preferences in the order of the files' names and then of the file. Answer A is the chosen one. A row
 /// takes one id, or as many as it has pairs, from 0, bad rows counted, blank lines not; so where a row is a pair its id
@@ -37,22 +34,6 @@ pub struct PreferenceFile {
     next_id: u64,
     ended: bool,
 }
-
-/// Where rows come from.
-enum Source {
-    Text {
-        rows: TextRows,
-        buffer: Vec<u8>,
-    },
-    #[cfg(feature = "parquet")]
-    Parquet {
-        rows: Box<ParquetRows>,
-        row: u64,
-    },
-}
-
-/// A row, or what is wrong with it, at its place.
-type Found = (Place, Result<Row, RowProblem>);
 
 impl std::fmt::Debug for PreferenceFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -127,6 +108,13 @@ impl PreferenceFile {
             match self.next_row()? {
                 Some((place, row)) => {
                     self.summary.rows += 1;
+                    if self.layout.is_none()
+                        && let Ok(row) = &row
+                        && let Some(problem) = unpaired(row)
+                    {
+                        let path = self.current.as_ref().map_or(&self.path, |(file, _)| file).clone();
+                        return Err(DataError::NotPairs { path, problem });
+                    }
                     match row.and_then(|row| self.read_row(row)) {
                         Ok(found) => self.take(found),
                         Err(problem) => self.bad_row(place, problem)?,
@@ -143,15 +131,15 @@ impl PreferenceFile {
     fn next_file(&mut self) -> Result<bool, DataError> {
         self.current = None;
         let Some(path) = self.files.pop_front() else { return Ok(false) };
-        let source = Source::open(&path, &self.settings)?;
+        let source = Source::open(&path, &self.settings, PlainText::Refused)?;
         self.summary.files += 1;
         self.current = Some((path, source));
         Ok(true)
     }
 
-    fn next_row(&mut self) -> Result<Option<Found>, DataError> {
+    fn next_row(&mut self) -> Result<Option<Found<Row>>, DataError> {
         match &mut self.current {
-            Some((_, source)) => source.next(self.settings.max_row_bytes),
+            Some((_, source)) => source.next_row(),
             None => Ok(None),
         }
     }
@@ -160,14 +148,18 @@ impl PreferenceFile {
     fn take(&mut self, found: RowPairs) {
         self.summary.ties += found.ties;
         self.summary.over_pair_limit += found.over_limit;
+        self.summary.unscored_answers += found.unscored;
+        self.summary.values_as_text += u64::from(found.values_as_text);
         let first = self.next_id;
         self.next_id += found.pairs.len().max(1) as u64;
         for (number, labelled) in (first..).zip(found.pairs) {
-            let LabelledPair { mut pair, preferred, margin, prompts_differ, turns_joined } = labelled;
+            let LabelledPair { mut pair, preferred, margin, prompts_differ, turns_joined, contradicted } = labelled;
             pair.id = PairId(number);
             self.summary.pairs += 1;
             self.summary.prompts_differ += u64::from(prompts_differ);
             self.summary.turns_joined += u64::from(turns_joined);
+            self.summary.contradicting_scores += u64::from(contradicted);
+            self.summary.negative_margins += u64::from(margin.is_some_and(|margin| margin < 0.0));
             self.summary.blank_answers += u64::from(pair.responses.iter().any(|answer| answer.trim().is_empty()));
             self.waiting.push_back(Preference { margin, ..Preference::human(Arc::new(pair), preferred) });
         }
@@ -182,78 +174,13 @@ impl PreferenceFile {
 
     fn bad_row(&mut self, place: Place, problem: RowProblem) -> Result<(), DataError> {
         self.next_id += 1;
-        let file = self.current.as_ref().map_or(&self.path, |(file, _)| file).clone();
-        match self.settings.on_bad_row {
-            OnBadRow::Stop => Err(DataError::Row { path: file, place, problem }),
-            OnBadRow::Skip => {
-                self.summary.skipped += 1;
-                if self.summary.skipped_rows.len() < ReadSummary::LISTED {
-                    self.summary.skipped_rows.push(SkippedRow { file, place, problem: problem.to_string() });
-                }
-                Ok(())
-            }
-        }
+        let file = self.current.as_ref().map_or(&self.path, |(file, _)| file);
+        self.summary.bad_row(file, place, problem, self.settings.on_bad_row)
     }
 
     /// Files without a single pair are an error.
     fn check_end(&self) -> Result<(), DataError> {
-        let ReadSummary { pairs, rows, ties, .. } = self.summary;
-        if pairs > 0 {
-            return Ok(());
-        }
-        let why = match self.summary.skipped_rows.first() {
-            Some(first) => format!("the first of those left out ({}) because {}", first.place, first.problem),
-            None if rows == 0 => return Err(DataError::NoRows { path: self.path.clone() }),
-            None => format!("as all {ties} comparisons in them are ties"),
-        };
-        Err(DataError::NoUsableRow { path: self.path.clone(), rows, why })
-    }
-}
-
-impl Source {
-    fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
-        #[cfg(feature = "parquet")]
-        if is_parquet(path)? {
-            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path, settings.max_expansion)?), row: 0 });
-        }
-        Ok(Source::Text { rows: TextRows::open(path, settings)?, buffer: Vec::new() })
-    }
-
-    fn next(&mut self, max_row_bytes: usize) -> Result<Option<Found>, DataError> {
-        match self {
-            Source::Text { rows, buffer } => {
-                let Some(place) = rows.next(buffer)? else { return Ok(None) };
-                if place.too_long {
-                    return Ok(Some((Place::Line(place.line), Err(RowProblem::TooLong { limit: max_row_bytes }))));
-                }
-                Ok(Some(match parse_object(buffer, place.line) {
-                    Ok(row) => (Place::Line(place.line), Ok(row)),
-                    Err((line, problem)) => (Place::Line(line), Err(problem)),
-                }))
-            }
-            #[cfg(feature = "parquet")]
-            Source::Parquet { rows, row } => {
-                let Some(columns) = rows.next()? else { return Ok(None) };
-                *row += 1;
-                let too_long = |columns: &Row| columns.values().map(text_bytes).sum::<usize>() > max_row_bytes;
-                let found = match columns {
-                    Ok(columns) if too_long(&columns) => Err(RowProblem::TooLong { limit: max_row_bytes }),
-                    other => other,
-                };
-                Ok(Some((Place::Row(*row), found)))
-            }
-        }
-    }
-}
-
-/// Bytes of all text in a value.
-#[cfg(feature = "parquet")]
-fn text_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(text_bytes).sum(),
-        Value::Object(columns) => columns.values().map(text_bytes).sum(),
-        _ => 0,
+        if self.summary.pairs > 0 { Ok(()) } else { Err(self.summary.nothing_usable(&self.path)) }
     }
 }
 
@@ -268,19 +195,5 @@ impl PairSource for PreferenceFile {
             next.push(preference);
         }
         Ok(next)
-    }
-}
-
-fn parse_object(bytes: &[u8], line: u64) -> Result<Map<String, Value>, (u64, RowProblem)> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(other) => Err((line, RowProblem::NotAnObject { found: describe(&other) })),
-        Err(error) => {
-            // The parser counts lines from the row's beginning; the file's line is said beside the problem.
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let said = error.to_string();
-            let problem = format!("{} at column {}", said.strip_suffix(&place).unwrap_or(&said), error.column());
-            Err((line + (error.line() as u64).saturating_sub(1), RowProblem::Json { problem }))
-        }
     }
 }

@@ -1,50 +1,57 @@
 //! Files of prompts without answers.
 
-use std::io::BufRead;
 use std::path::Path;
 
 use ser_core::Message;
 use serde_json::Value;
 
+use super::files::data_files;
 use super::layouts::{column_names, turn};
-use super::open::open_text;
 use super::row_problem::{RowProblem, describe};
-use super::settings::{Place, ReadSettings};
+use super::settings::{ReadSettings, ReadSummary};
+use super::source::{PlainText, Source};
 use crate::DataError;
 
-/// Reads prompts, in order: JSON lines whose `prompt` is a text or a list of messages, or a plain text of a prompt a
-/// line; compressed or not. The first line shows which: JSON begins with `{`. Blank lines are no prompts.
+/// Reads prompts, in order, and says what was left out.
+///
+/// A file holds JSON (lines, an array, or objects over several lines), a table or (feature `parquet`) parquet, whose rows
+/// have a column `prompt`: a text or a list of messages. In JSON a row may also be the text or the list alone. Any other
+/// text is a prompt a line: the file's name and first character show which, as JSON begins with `{` or `[`. Blank lines are
+/// no prompts. `path` is a file, a folder, a glob or `hf://owner/name` as for [`PreferenceFile::open`](crate::PreferenceFile).
 ///
 /// # Errors
-/// A file that is not there or holds no prompt; a line that is no prompt, with its number.
-pub fn read_prompts(path: impl AsRef<Path>) -> Result<Vec<Vec<Message>>, DataError> {
+/// A file that is not there or holds no prompt; under [`OnBadRow::Stop`](crate::OnBadRow::Stop) a row that is no prompt,
+/// with its place.
+pub fn read_prompts(
+    path: impl AsRef<Path>,
+    settings: &ReadSettings,
+) -> Result<(Vec<Vec<Message>>, ReadSummary), DataError> {
+    settings.check()?;
     let path = path.as_ref();
-    let fail = |error| DataError::io("read", path, error);
-    let lines = open_text(path, ReadSettings::default().max_expansion)?;
+    let mut summary = ReadSummary::default();
     let mut prompts = Vec::new();
-    let mut json = None;
-    for (line, text) in (1..).zip(lines.lines()) {
-        let text = text.map_err(fail)?;
-        let text = if line == 1 { text.trim_start_matches('\u{feff}') } else { &text };
-        if text.trim().is_empty() {
-            continue;
+    for file in data_files(path, settings.split.as_deref())? {
+        let mut source = Source::open(&file, settings, PlainText::Lines)?;
+        summary.files += 1;
+        while let Some((place, row)) = source.next_value()? {
+            summary.rows += 1;
+            match row.and_then(prompt_of) {
+                Ok(prompt) => prompts.push(prompt),
+                Err(problem) => summary.bad_row(&file, place, problem, settings.on_bad_row)?,
+            }
         }
-        let bad = |problem| DataError::Row { path: path.to_path_buf(), place: Place::Line(line), problem };
-        prompts.push(if *json.get_or_insert(text.trim_start().starts_with('{')) {
-            prompt_of(text).map_err(bad)?
-        } else {
-            vec![Message::user(text)]
-        });
     }
-    if prompts.is_empty() { Err(DataError::NoRows { path: path.to_path_buf() }) } else { Ok(prompts) }
+    if prompts.is_empty() { Err(summary.nothing_usable(path)) } else { Ok((prompts, summary)) }
 }
 
-/// The prompt of a JSON line.
-fn prompt_of(line: &str) -> Result<Vec<Message>, RowProblem> {
-    let row: Value = serde_json::from_str(line).map_err(|error| RowProblem::Json { problem: error.to_string() })?;
-    let Value::Object(mut row) = row else { return Err(RowProblem::NotAnObject { found: describe(&row) }) };
-    let Some(prompt) = row.remove("prompt") else {
-        return Err(RowProblem::MissingColumn { column: "prompt", found: column_names(&row) });
+/// The prompt of a row.
+fn prompt_of(row: Value) -> Result<Vec<Message>, RowProblem> {
+    let prompt = match row {
+        Value::Object(mut row) => row
+            .remove("prompt")
+            .ok_or_else(|| RowProblem::MissingColumn { column: "prompt", found: column_names(&row) })?,
+        prompt @ (Value::String(_) | Value::Array(_)) => prompt,
+        other => return Err(RowProblem::NotAnObject { found: describe(&other) }),
     };
     let wrong = |found| {
         let expected = "text or a list of messages (`role`, `content`)";
@@ -52,6 +59,7 @@ fn prompt_of(line: &str) -> Result<Vec<Message>, RowProblem> {
     };
     match prompt {
         Value::String(text) if !text.trim().is_empty() => Ok(vec![Message::user(text)]),
+        Value::Number(number) => Ok(vec![Message::user(number.to_string())]),
         Value::Array(turns) if !turns.is_empty() => {
             turns.into_iter().map(|value| turn("prompt", value, "role", "content")).collect()
         }
@@ -62,21 +70,48 @@ fn prompt_of(line: &str) -> Result<Vec<Message>, RowProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{OnBadRow, Place};
+
+    fn read_as(name: &str, bytes: &[u8], on_bad_row: OnBadRow) -> Result<(Vec<Vec<Message>>, ReadSummary), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let settings = ReadSettings { on_bad_row, ..ReadSettings::default() };
+        read_prompts(&path, &settings).map_err(|error| error.to_string())
+    }
 
     fn read(text: &str) -> Result<Vec<Vec<Message>>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("prompts.jsonl");
-        std::fs::write(&path, text).unwrap();
-        read_prompts(&path).map_err(|error| error.to_string())
+        read_as("prompts", text.as_bytes(), OnBadRow::Stop).map(|found| found.0)
     }
 
     #[test]
     fn texts_and_json_lines() {
-        assert_eq!(read("Why?\n\n{}\n").unwrap(), [vec![Message::user("Why?")], vec![Message::user("{}")]]);
+        assert_eq!(read("Why?\r\n\n {}\n").unwrap(), [vec![Message::user("Why?")], vec![Message::user(" {}")]]);
+        assert_eq!(read("[INST] Why?\nHow?").unwrap().len(), 2, "no JSON begins so");
         let turns = [Message::user("Hi"), Message::assistant("Hello."), Message::user("Why?")];
         let line = serde_json::json!({"prompt": turns, "chosen": "not read"});
         let found = read(&format!("\u{feff}{{\"prompt\": \"\\n\\nHuman: Why?\"}}\n{line}")).unwrap();
         assert_eq!(found, [vec![Message::user("\n\nHuman: Why?")], turns.to_vec()]);
+    }
+
+    #[test]
+    fn arrays_tables_and_indented_objects() {
+        let two = [vec![Message::user("hi")], vec![Message::user("there")]];
+        for (name, text) in [
+            ("a.json", "[{\"prompt\": \"hi\"},\n {\"prompt\": \"there\"}]"),
+            ("a.json", "[\"hi\", \"there\"]"),
+            ("a", "\n[\n\"hi\",\n[{\"role\": \"user\", \"content\": \"there\"}]]\n"),
+            ("a.json", "{\n \"prompt\": \"hi\"\n}\n{\n \"prompt\": \"there\"\n}\n"),
+            ("a.json", "{\"version\": 1, \"data\": [{\"prompt\": \"hi\"}, {\"prompt\": \"there\"}]}"),
+            ("a.csv", "id,prompt\n1,hi\n2,\"there\"\n"),
+            ("a.tsv", "prompt\tid\nhi\t1\nthere\t2\n"),
+            ("a.jsonl", "\"hi\"\n\"there\"\n"),
+        ] {
+            assert_eq!(read_as(name, text.as_bytes(), OnBadRow::Stop).unwrap().0, two, "{name}: {text}");
+            let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let utf16 = [&[0xff, 0xfe], utf16.as_slice()].concat();
+            assert_eq!(read_as(name, &utf16, OnBadRow::Stop).unwrap().0, two, "UTF-16, {name}: {text}");
+        }
     }
 
     #[test]
@@ -88,10 +123,28 @@ mod tests {
             ("{\"prompt\": [\"a\"]}", "line 1: `prompt` is a list with the text \"a\""),
             ("{\"prompt\": [{\"role\": \"a\\nb\"}]}", "line 1: `prompt` has a turn of role \"a\\nb\", but only"),
             ("{\"prompt\": \"a\"}\nb", "line 2: no valid JSON"),
+            ("[{\"prompt\": \"a\"},\n5]", "line 2: an object with columns is expected, but the row is the number 5"),
+            ("[\"a\",\n\"\"]", "line 2: `prompt` is an empty text"),
+            ("{\"prompt\": \"\\udc00\"}", "line 1: the text at column 18 holds half of a character"),
         ] {
             let found = read(text).unwrap_err();
             assert!(found.contains(said), "{found}");
         }
-        assert!(read_prompts("no/such/file").unwrap_err().to_string().contains("there is no no/such/file"));
+        let error = read_prompts("no/such/file", &ReadSettings::default()).unwrap_err().to_string();
+        assert!(error.contains("there is no no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn bad_rows_are_left_out_where_that_is_asked_for() {
+        let text = "[{\"prompt\": \"a\"},\n{\"question\": \"b\"},\n{\"prompt\": \"c\"}]";
+        let (prompts, summary) = read_as("p.json", text.as_bytes(), OnBadRow::Skip).unwrap();
+        assert_eq!(prompts, [vec![Message::user("a")], vec![Message::user("c")]]);
+        assert_eq!((summary.rows, summary.skipped, summary.skipped_rows[0].place), (3, 1, Place::Line(2)));
+        assert!(summary.warnings()[0].starts_with("rows left out, as they cannot be used: 1 of 3; the first is "));
+        let error = read_as("p.jsonl", b"{\"question\": \"b\"}\n", OnBadRow::Skip).unwrap_err();
+        assert!(
+            error.contains("none of its 1 rows gives one, the first of those left out (line 1) because"),
+            "{error}"
+        );
     }
 }

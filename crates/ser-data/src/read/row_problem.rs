@@ -13,6 +13,37 @@ pub enum RowProblem {
         /// What the parser says, with the column.
         problem: String,
     },
+    /// Text that no Unicode text is: half of a character, written as an escape.
+    #[error(
+        "the text at column {column} holds half of a character (a \\u escape of a UTF-16 surrogate without its other \
+         half), as when a text is cut within an emoji"
+    )]
+    LoneSurrogate {
+        /// The byte of the line, from 1.
+        column: usize,
+    },
+    /// A row of a table with more or fewer fields than columns.
+    #[error("the row has {found} fields, but the header names {expected}")]
+    FieldCount {
+        /// Fields of the row.
+        found: usize,
+        /// Columns of the header.
+        expected: usize,
+    },
+    /// A table's cell whose bytes are no text.
+    #[error("`{column}` is bytes that are no UTF-8")]
+    NotUtf8 {
+        /// The column.
+        column: String,
+    },
+    /// A table's cell with messages as Python's `str` writes them.
+    #[error(
+        "`{column}` holds messages as Python prints them and not as JSON; write them by json.dumps, or write JSON lines"
+    )]
+    PythonText {
+        /// The column.
+        column: String,
+    },
     /// The row is JSON, but no object.
     #[error("an object with columns is expected, but the row is {found}")]
     NotAnObject {
@@ -94,6 +125,20 @@ pub enum RowProblem {
         /// The limit.
         limit: usize,
     },
+}
+
+impl RowProblem {
+    /// What a JSON parser says of a row.
+    pub(crate) fn of_json(error: &serde_json::Error) -> Self {
+        // The parser counts lines from the row's beginning; the file's line is said beside the problem.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let said = error.to_string();
+        let said = said.strip_suffix(&place).unwrap_or(&said);
+        if said.contains("surrogate") || said == "unexpected end of hex escape" {
+            return RowProblem::LoneSurrogate { column: error.column() };
+        }
+        RowProblem::Json { problem: format!("{said} at column {}", error.column()) }
+    }
 }
 
 /// A JSON value in a few words.

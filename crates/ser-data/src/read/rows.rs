@@ -1,9 +1,10 @@
-//! Text to rows of bytes: JSON lines or one JSON array, a row at a time.
+//! Text to rows of bytes: lines, a JSON array or objects over several lines, a row at a time.
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use super::open::{TooLarge, open_text};
+use super::container::{Container, Scan};
+use super::open::{Text, TooLarge};
 use super::settings::{Place, ReadSettings};
 use crate::DataError;
 
@@ -11,7 +12,7 @@ use crate::DataError;
 pub(crate) struct TextRows {
     path: PathBuf,
     input: Box<dyn BufRead + Send>,
-    container: Container,
+    state: State,
     /// The line being read, from 1.
     line: u64,
     max_row_bytes: usize,
@@ -28,22 +29,23 @@ enum Rest {
     Element(Scan),
 }
 
-/// Where in an array's element the scan for its end is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Scan {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Unknown,
+enum State {
     Lines,
-    /// Inside `[`; whether an element was read.
-    Array {
-        begun: bool,
+    /// Before the array's `[`, which is so many bytes on.
+    BeforeArray {
+        bytes: usize,
+        wrapped: bool,
     },
+    /// Inside the array.
+    Array {
+        /// Whether an element was read.
+        begun: bool,
+        /// Whether an object is around it.
+        wrapped: bool,
+    },
+    /// Between objects.
+    Objects,
     Ended,
 }
 
@@ -63,24 +65,27 @@ pub(crate) struct RowPlace {
 }
 
 impl TextRows {
-    pub(crate) fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
-        Ok(TextRows {
+    pub(crate) fn new(path: &Path, text: Text, container: Container, settings: &ReadSettings) -> Self {
+        let blank = text.head.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        TextRows {
             path: path.to_path_buf(),
-            input: open_text(path, settings.max_expansion)?,
-            container: Container::Unknown,
+            input: text.input,
+            state: match container {
+                Container::Array => State::BeforeArray { bytes: blank, wrapped: false },
+                Container::Wrapped(bytes) => State::BeforeArray { bytes, wrapped: true },
+                Container::Objects => State::Objects,
+                Container::Lines | Container::Plain | Container::Empty | Container::Table(_) => State::Lines,
+            },
             line: 1,
             max_row_bytes: settings.max_row_bytes,
             max_expansion: settings.max_expansion,
             rest: Rest::None,
-        })
+        }
     }
 
     /// Puts the next row's bytes into `row`; `None` at the end. Blank lines are no rows.
     pub(crate) fn next(&mut self, row: &mut Vec<u8>) -> Result<Option<RowPlace>, DataError> {
         row.clear();
-        if self.container == Container::Unknown {
-            self.find_container()?;
-        }
         match std::mem::replace(&mut self.rest, Rest::None) {
             Rest::None => {}
             Rest::Line => {
@@ -91,27 +96,28 @@ impl TextRows {
             }
         }
         row.clear();
-        match self.container {
-            Container::Array { begun } => self.next_element(row, begun),
-            Container::Lines => self.next_line(row),
-            Container::Unknown | Container::Ended => Ok(None),
+        if let State::BeforeArray { bytes, wrapped } = self.state {
+            for _ in 0..=bytes {
+                let byte = self.peek()?;
+                self.line += u64::from(byte == Some(b'\n'));
+                self.input.consume(1);
+            }
+            self.state = State::Array { begun: false, wrapped };
+        }
+        match self.state {
+            State::Array { begun, wrapped } => self.next_element(row, begun, wrapped),
+            State::Objects => match self.skip_whitespace()? {
+                Some(_) => self.read_element(row).map(Some),
+                None => Ok(self.end()),
+            },
+            State::Lines => self.next_line(row),
+            State::BeforeArray { .. } | State::Ended => Ok(None),
         }
     }
 
-    fn find_container(&mut self) -> Result<(), DataError> {
-        let bom = self.input.fill_buf().map(|bytes| bytes.starts_with(b"\xef\xbb\xbf"));
-        if bom.map_err(|error| self.broken(error))? {
-            self.input.consume(3);
-        }
-        self.container = match self.skip_whitespace()? {
-            Some(b'[') => {
-                self.input.consume(1);
-                Container::Array { begun: false }
-            }
-            Some(_) => Container::Lines,
-            None => Container::Ended,
-        };
-        Ok(())
+    fn end<T>(&mut self) -> Option<T> {
+        self.state = State::Ended;
+        None
     }
 
     fn next_line(&mut self, row: &mut Vec<u8>) -> Result<Option<RowPlace>, DataError> {
@@ -121,8 +127,7 @@ impl TextRows {
             row.clear();
             let read = self.input.by_ref().take(limit).read_until(b'\n', row);
             if read.map_err(|error| self.broken(error))? == 0 {
-                self.container = Container::Ended;
-                return Ok(None);
+                return Ok(self.end());
             }
             let line = self.line;
             let ended = row.pop_if(|last| *last == b'\n').is_some();
@@ -137,23 +142,33 @@ impl TextRows {
         }
     }
 
-    fn next_element(&mut self, row: &mut Vec<u8>, begun: bool) -> Result<Option<RowPlace>, DataError> {
+    fn next_element(&mut self, row: &mut Vec<u8>, begun: bool, wrapped: bool) -> Result<Option<RowPlace>, DataError> {
         let mut next = self.skip_whitespace()?;
         if begun && next == Some(b',') {
             self.input.consume(1);
             next = self.skip_whitespace()?;
         } else if begun && next.is_some_and(|byte| byte != b']') {
-            return Err(self.array_problem("a comma or the closing bracket is missing"));
+            return Err(self.json_problem("a comma or the closing bracket is missing"));
         }
         if next == Some(b']') {
             self.input.consume(1);
-            self.container = Container::Ended;
+            if wrapped {
+                // Past the members after the array, to the end of the object around it.
+                self.scan_element(row, Scan::inside(), self.max_row_bytes, usize::MAX)?;
+                row.clear();
+            }
             return match self.skip_whitespace()? {
-                None => Ok(None),
-                Some(_) => Err(self.array_problem("something follows the closing bracket")),
+                None => Ok(self.end()),
+                Some(_) if wrapped => Err(self.json_problem("something follows the closing brace")),
+                Some(_) => Err(self.json_problem("something follows the closing bracket")),
             };
         }
-        self.container = Container::Array { begun: true };
+        self.state = State::Array { begun: true, wrapped };
+        self.read_element(row).map(Some)
+    }
+
+    /// Reads the value that begins here.
+    fn read_element(&mut self, row: &mut Vec<u8>) -> Result<RowPlace, DataError> {
         let line = self.line;
         let over = self.max_row_bytes.saturating_add(1);
         let length = match self.scan_element(row, Scan::default(), 0, over)? {
@@ -163,10 +178,11 @@ impl TextRows {
                 over
             }
         };
-        if length == 0 {
-            return Err(self.array_problem("an element is missing"));
+        match length {
+            0 if self.state == State::Objects => Err(self.json_problem("an object is missing")),
+            0 => Err(self.json_problem("an element is missing")),
+            _ => Ok(RowPlace { line, too_long: length > self.max_row_bytes }),
         }
-        Ok(Some(RowPlace { line, too_long: length > self.max_row_bytes }))
     }
 
     /// Reads on to the end of an element of which `length` bytes are read, at most to `stop` bytes.
@@ -179,10 +195,12 @@ impl TextRows {
     ) -> Result<Scanned, DataError> {
         loop {
             let Some(byte) = self.peek()? else {
-                return Err(self.array_problem("the file ends before the closing bracket; it may be cut short"));
+                return Err(self.json_problem(match self.state {
+                    State::Objects => "the file ends before the closing brace; it may be cut short",
+                    _ => "the file ends before the closing bracket; it may be cut short",
+                }));
             };
-            let Scan { depth, in_string, escaped } = scan;
-            if depth == 0 && !in_string && matches!(byte, b',' | b']' | b'}') {
+            if scan.depth == 0 && !scan.in_string && matches!(byte, b',' | b']' | b'}') {
                 return Ok(Scanned::Whole { length });
             }
             self.input.consume(1);
@@ -191,19 +209,9 @@ impl TextRows {
             if length <= self.max_row_bytes {
                 row.push(byte);
             }
-            match byte {
-                _ if escaped => scan.escaped = false,
-                b'\\' if in_string => scan.escaped = true,
-                b'"' => scan.in_string = !in_string,
-                b'{' | b'[' if !in_string => scan.depth += 1,
-                // Whatever else is wrong inside, the JSON parser says; only the end is sought here.
-                b'}' | b']' if !in_string => {
-                    scan.depth = depth.saturating_sub(1);
-                    if scan.depth == 0 {
-                        return Ok(Scanned::Whole { length });
-                    }
-                }
-                _ => {}
+            scan.step(byte);
+            if scan.depth == 0 && !scan.in_string && matches!(byte, b']' | b'}') {
+                return Ok(Scanned::Whole { length });
             }
             if length == stop {
                 return Ok(Scanned::Part { scan });
@@ -229,24 +237,28 @@ impl TextRows {
         Ok(None)
     }
 
-    fn array_problem(&self, problem: &'static str) -> DataError {
-        DataError::BrokenArray { path: self.path.clone(), line: self.line, problem }
+    fn json_problem(&self, problem: &'static str) -> DataError {
+        DataError::BrokenJson { path: self.path.clone(), line: self.line, problem }
     }
 
-    /// Reading went wrong: a compressed stream that ends early or is damaged is told apart from the disk's errors.
     fn broken(&self, error: io::Error) -> DataError {
-        let (path, line) = (self.path.clone(), self.line);
-        let place = Place::Line(line);
-        if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
-            return DataError::Expands { path, limit: self.max_expansion, place };
+        stream_error(&self.path, self.line, self.max_expansion, error)
+    }
+}
+
+/// The error of a text file that could not be read on: a compressed stream that ends early or is damaged is told apart
+/// from the disk's errors.
+pub(crate) fn stream_error(path: &Path, line: u64, max_expansion: u64, error: io::Error) -> DataError {
+    let (path, place) = (path.to_path_buf(), Place::Line(line));
+    if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
+        return DataError::Expands { path, limit: max_expansion, place };
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => DataError::CutShort { path, line },
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => {
+            DataError::Damaged { path, place, problem: error.to_string() }
         }
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => DataError::CutShort { path, line },
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => {
-                DataError::Damaged { path, place, problem: error.to_string() }
-            }
-            _ => DataError::io("read", &path, error),
-        }
+        _ => DataError::io("read", &path, error),
     }
 }
 
@@ -255,12 +267,16 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::read::open::open_text;
+    use crate::read::source::PlainText;
 
     fn rows(bytes: &[u8], limit: usize) -> Result<Vec<(u64, String, bool)>, DataError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let settings = ReadSettings { max_row_bytes: limit, ..ReadSettings::default() };
-        let mut rows = TextRows::open(file.path(), &settings)?;
+        let text = open_text(file.path(), settings.max_expansion)?;
+        let container = Container::of(file.path(), &text.head, PlainText::Refused);
+        let mut rows = TextRows::new(file.path(), text, container, &settings);
         let (mut row, mut all) = (Vec::new(), Vec::new());
         while let Some(place) = rows.next(&mut row)? {
             all.push((place.line, String::from_utf8_lossy(&row).trim().to_string(), place.too_long));
@@ -307,7 +323,7 @@ mod tests {
         let end = damaged.len() - 6;
         damaged[end] ^= 0xff;
         assert!(matches!(rows(&damaged, 99), Err(DataError::Damaged { .. })), "the checksum is wrong");
-        assert!(matches!(rows(b"PK\x03\x04...", 99), Err(DataError::UnsupportedFormat { format: "zip", .. })));
+        assert!(matches!(rows(b"PK\x03\x04...", 99), Err(DataError::UnsupportedFormat { format: "a zip file", .. })));
     }
 
     #[test]

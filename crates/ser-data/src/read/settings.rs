@@ -4,90 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::layout::Layout;
 use crate::DataError;
-
-/// How a file's rows are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Layout {
-    /// `chosen` and `rejected` hold whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF: base, online
-    /// and rejection-sampled).
-    HhRlhf,
-    /// `chosen`, `rejected` and mostly `prompt` hold text or lists of messages (`role`, `content`): TRL's columns, and
-    /// UltraFeedback binarized. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
-    Columns,
-    /// `instruction` and `completions[]` with `response` and `overall_score` (UltraFeedback, original): pairs of every
-    /// two completions of unequal score.
-    UltraFeedback,
-    /// `info.post`, `info.title`, `info.subreddit`, `summaries[].text` and `choice` (TL;DR, summarize-from-feedback).
-    Tldr,
-    /// `question` and `answers[]` with `text` and `pm_score` (StackExchange preferences), HTML: pairs of every two answers
-    /// of unequal score.
-    StackExchange,
-    /// `question`, `response_j`, `response_k`, the first the better one (StackExchange paired).
-    StackExchangePaired,
-    /// `conversations[]`, `chosen` and `rejected` with `from` and `value`, or `instruction`, `input`, `chosen`, `rejected`
-    /// (LLaMA-Factory).
-    LlamaFactory,
-    /// `instruction`, `input`, `response1`, `response2` and `annotator1` to `annotator3`, of which the majority counts
-    /// (PandaLM).
-    #[serde(rename = "pandalm")]
-    PandaLm,
-    /// `prompt`, `response 1`, `response 2` and `label`: 0 the first, 1 the second, 2 a tie (Auto-J).
-    #[serde(rename = "autoj")]
-    AutoJ,
-    /// `prompt`, `chosen` and `rejected` as text (RewardBench), or as lists of texts (RewardBench 2): pairs of every
-    /// chosen and every rejected one.
-    RewardBench,
-}
-
-impl Layout {
-    /// Every layout.
-    pub const ALL: [Layout; 10] = [
-        Layout::HhRlhf,
-        Layout::Columns,
-        Layout::UltraFeedback,
-        Layout::Tldr,
-        Layout::StackExchange,
-        Layout::StackExchangePaired,
-        Layout::LlamaFactory,
-        Layout::PandaLm,
-        Layout::AutoJ,
-        Layout::RewardBench,
-    ];
-
-    /// The name that settings and flags know.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Layout::HhRlhf => "hh_rlhf",
-            Layout::Columns => "columns",
-            Layout::UltraFeedback => "ultra_feedback",
-            Layout::Tldr => "tldr",
-            Layout::StackExchange => "stack_exchange",
-            Layout::StackExchangePaired => "stack_exchange_paired",
-            Layout::LlamaFactory => "llama_factory",
-            Layout::PandaLm => "pandalm",
-            Layout::AutoJ => "autoj",
-            Layout::RewardBench => "reward_bench",
-        }
-    }
-}
-
-impl std::fmt::Display for Layout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Layout {
-    type Err = DataError;
-
-    fn from_str(name: &str) -> Result<Self, DataError> {
-        let found = Layout::ALL.into_iter().find(|layout| layout.as_str() == name);
-        found.ok_or_else(|| DataError::UnknownLayout { name: name.to_string() })
-    }
-}
 
 /// What to do about a row that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,13 +33,19 @@ pub struct ReadSettings {
     pub max_row_bytes: usize,
     /// A compressed file that unpacks to more than this many times its size, and to more than 256 MiB, is refused.
     pub max_expansion: u64,
-    /// Where answers have scores, two whose scores are equal or differ by less are a tie, which makes no pair.
+    /// Where answers have scores or ranks, two whose scores are equal or differ by less are a tie, which makes no pair.
     pub min_score_gap: f64,
     /// Where a question has several scored answers, at most so many pairs are made of them, drawn at random (which ones
     /// depends on the question alone). 10 is what StackLLaMA took of StackExchange.
     pub max_pairs_per_prompt: usize,
-    /// Whether pairs that are made of scored answers (StackExchange, UltraFeedback) get the difference as their margin.
-    pub score_margin: bool,
+    /// Where answers have scores (or ranks, or a preference has a strength), the margin that a pair gets for each unit by
+    /// which they differ: margin = `score_margin` x difference, in raw score units of the reward model. None: pairs have no
+    /// margin, and all ask for the loss's own, as in the paper.
+    ///
+    /// A margin takes the place of the loss's m. Scores of UltraFeedback differ by up to 9, those of StackExchange by more,
+    /// while the hinge's m is 1: a scale of 1 / (mean difference) keeps the mean margin at 1. A column `margin` of the
+    /// data is taken as it is. Pairs that the loop labels itself get the mean margin of the labelled seed.
+    pub score_margin: Option<f64>,
 }
 
 impl Default for ReadSettings {
@@ -134,7 +58,7 @@ impl Default for ReadSettings {
             max_expansion: 500,
             min_score_gap: 0.0,
             max_pairs_per_prompt: 10,
-            score_margin: true,
+            score_margin: None,
         }
     }
 }
@@ -155,6 +79,9 @@ impl ReadSettings {
         }
         if !(self.min_score_gap >= 0.0 && self.min_score_gap.is_finite()) {
             return refuse("min_score_gap", self.min_score_gap.to_string(), "is no gap; give a number of at least 0");
+        }
+        if let Some(scale) = self.score_margin.filter(|scale| !(*scale > 0.0 && scale.is_finite())) {
+            return refuse("score_margin", scale.to_string(), "is no scale; give a number over 0, or leave it out");
         }
         Ok(())
     }
@@ -192,6 +119,7 @@ pub struct SkippedRow {
 
 /// What was read so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReadSummary {
     /// Files begun.
     pub files: u64,
@@ -209,13 +137,17 @@ pub struct ReadSummary {
     pub turns_joined: u64,
     /// Pairs with an answer of nothing but whitespace. They are read, as HH-RLHF has some; screening leaves them out.
     pub blank_answers: u64,
+    /// Answers of several to a question that have no score, or no text, and so are in no pair.
+    pub unscored_answers: u64,
+    /// Pairs whose chosen answer has a lower score than the rejected one, or whose label contradicts their scores. They keep
+    /// their label, and get no margin from their scores.
+    pub contradicting_scores: u64,
+    /// Pairs with a margin under 0 in the data, which asks for less than that the chosen answer is better.
+    pub negative_margins: u64,
+    /// Rows in which a prompt or an answer is a number or a truth value; it is read as text.
+    pub values_as_text: u64,
     /// Rows left out.
     pub skipped: u64,
     /// The first [`ReadSummary::LISTED`] rows left out.
     pub skipped_rows: Vec<SkippedRow>,
-}
-
-impl ReadSummary {
-    /// At most this many rows are listed; all are counted.
-    pub const LISTED: usize = 1000;
 }

@@ -2,7 +2,9 @@
 
     pip install pyarrow && python make_layouts.py
 
-Writes layouts/NAME.jsonl and layouts/NAME.parquet (as Hugging Face's datasets store them) and layouts/expected.json.
+Writes layouts/NAME.jsonl and layouts/NAME.parquet (as Hugging Face's datasets store them) and layouts/expected.json, in
+which a pair is its prompt, the better and the worse answer, the margin that the data names, and by how much the better
+answer's score, rank or strength is over the other's.
 """
 
 import json
@@ -47,7 +49,7 @@ def ultrafeedback_binarized(i):
         "score_chosen": scores[0],
         "score_rejected": scores[1],
     }
-    return row, [] if scores[0] == scores[1] else [([prompt], a, b, None)]
+    return row, [] if scores[0] == scores[1] else [([prompt], a, b, None, scores[0] - scores[1])]
 
 
 def ultrafeedback(i):
@@ -82,9 +84,9 @@ def scored(prompt, answers):
         for y in range(x + 1, len(answers)):
             (a, s), (b, t) = answers[x], answers[y]
             if s > t:
-                pairs.append((prompt, a, b, s - t))
+                pairs.append((prompt, a, b, None, s - t))
             elif t > s:
-                pairs.append((prompt, b, a, t - s))
+                pairs.append((prompt, b, a, None, t - s))
     return pairs
 
 
@@ -223,6 +225,181 @@ def reward_bench_2(i):
     return row, [([text(i, 0)], a, b, None) for a in chosen for b in rejected]
 
 
+def shp(i):
+    a, b = text(i, 1), text(i, 2)
+    scores = (20 + i, 3) if i % 2 else (3, 20 + i)
+    row = {
+        "post_id": f"p{i}",
+        "domain": "askculinary_train",
+        "upvote_ratio": 0.98,
+        "history": text(i, 0),
+        "c_root_id_A": "a",
+        "c_root_id_B": "b",
+        "created_at_utc_A": 1,
+        "created_at_utc_B": 2,
+        "score_A": scores[0],
+        "score_B": scores[1],
+        "human_ref_A": a,
+        "human_ref_B": b,
+        "labels": i % 2,
+        "seconds_difference": 1.0,
+        "score_ratio": 2.0,
+    }
+    gap = float(abs(scores[0] - scores[1]))
+    return row, [([text(i, 0)], a, b, None, gap) if i % 2 else ([text(i, 0)], b, a, None, gap)]
+
+
+def help_steer_2(i):
+    a, b, strength = text(i, 1), text(i, 2), [-3, 0, 1, 2, -1][i]
+    prompt = [text(i, 0)] if i % 2 else [text(i, 0), text(i, 3), text(i, 4)]
+    row = {
+        "split": "train",
+        "prompt": prompt[0] if i % 2 else f"{prompt[0]}\n<extra_id_1>Assistant\n{prompt[1]}\n<extra_id_1>User\n{prompt[2]}",
+        "response_1": a,
+        "response_2": b,
+        "preference_strength": strength,
+        "preference_statement": "Response 1 is better.",
+        "preference_elaboration": "It is.",
+        "three_most_similar_preferences": [{"statement": "s", "elaboration": "e", "strength": strength}],
+    }
+    gap = float(abs(strength))
+    return row, [] if not strength else [(prompt, b, a, None, gap) if strength > 0 else (prompt, a, b, None, gap)]
+
+
+def help_steer_3(i):
+    a, b, strength = text(i, 1), text(i, 2), [2, -2, 0, 3, -1][i]
+    row = {
+        "domain": "general",
+        "language": "english",
+        "context": [user(text(i, 0)), assistant(text(i, 3)), user(text(i, 4))],
+        "response1": a,
+        "response2": b,
+        "overall_preference": strength,
+        "individual_preference": [{"score": strength, "reasoning": "r", "feedback1": "f", "feedback2": "f"}],
+    }
+    prompt, gap = [text(i, 0), text(i, 3), text(i, 4)], float(abs(strength))
+    return row, [] if not strength else [(prompt, b, a, None, gap) if strength > 0 else (prompt, a, b, None, gap)]
+
+
+def nectar(i):
+    ranks = [2.0, 1.0, 3.0, 3.0]
+    answers = [text(i, 1 + k) for k in range(4)]
+    row = {
+        "prompt": f"\n\nHuman: {text(i, 0).strip()}\n\nAssistant: ",
+        "answers": [{"answer": a, "model": f"model-{k}", "rank": r} for k, (a, r) in enumerate(zip(answers, ranks))],
+        "turns": 1,
+        "num_responses": 4,
+        "source": ["ultrachat"],
+        "good_natured": True,
+    }
+    return row, scored([text(i, 0)], [(a, -r) for a, r in zip(answers, ranks)])
+
+
+def pku_safe_rlhf(i):
+    a, b = text(i, 1), text(i, 2)
+    row = {
+        "prompt": text(i, 0),
+        "response_0": a,
+        "response_1": b,
+        "prompt_source": "BeaverTails",
+        "is_response_0_safe": True,
+        "is_response_1_safe": False,
+        "response_0_severity_level": 0,
+        "better_response_id": i % 2,
+        "safer_response_id": 0,
+    }
+    return row, [([text(i, 0)], b, a, None) if i % 2 else ([text(i, 0)], a, b, None)]
+
+
+def pku_safe_rlhf_safer(i):
+    row, _ = pku_safe_rlhf(i)
+    return row, [([row["prompt"]], row["response_0"], row["response_1"], None)]
+
+
+def webgpt(i):
+    a, b, score = text(i, 1), text(i, 2), [-0.5, 0.0, 1.0, 0.25, -1.0][i]
+    quotes = {"title": ["t"], "extract": ["e"]}
+    row = {
+        "question": {"dataset": "eli5", "id": f"{i:x}", "full_text": text(i, 0)},
+        "quotes_0": quotes,
+        "answer_0": a,
+        "tokens_0": {"prefix": [1, 2], "completion": [3]},
+        "score_0": score,
+        "quotes_1": quotes,
+        "answer_1": b,
+        "tokens_1": {"prefix": [1, 2], "completion": [4]},
+        "score_1": -score,
+    }
+    gap = abs(2 * score)
+    return row, [] if not score else [([text(i, 0)], a, b, None, gap) if score > 0 else ([text(i, 0)], b, a, None, gap)]
+
+
+def lmsys_arena(i):
+    a, b, won = text(i, 1), text(i, 2), i % 3
+    row = {
+        "id": i,
+        "model_a": "m",
+        "model_b": "n",
+        "prompt": json.dumps([text(i, 0)]),
+        "response_a": json.dumps([a]),
+        "response_b": json.dumps([b]),
+        "winner_model_a": int(won == 0),
+        "winner_model_b": int(won == 1),
+        "winner_tie": int(won == 2),
+    }
+    return row, [[([text(i, 0)], a, b, None)], [([text(i, 0)], b, a, None)], []][won]
+
+
+def lmsys_arena_conversations(i):
+    a, b, winner = text(i, 1), text(i, 2), ["model_a", "model_b", "tie", "tie (bothbad)", "model_b"][i]
+    row = {
+        "question_id": f"{i:x}",
+        "model_a": "m",
+        "model_b": "n",
+        "winner": winner,
+        "judge": "arena_user_1",
+        "conversation_a": [user(text(i, 0)), assistant(a)],
+        "conversation_b": [user(text(i, 0)), assistant(b)],
+        "turn": 1,
+        "language": "English",
+    }
+    pairs = {"model_a": [([text(i, 0)], a, b, None)], "model_b": [([text(i, 0)], b, a, None)]}
+    return row, pairs.get(winner, [])
+
+
+def openai_preference(i):
+    row = {
+        "input": {"messages": [user(text(i, 0))], "tools": [], "parallel_tool_calls": True},
+        "preferred_output": [assistant(text(i, 1))],
+        "non_preferred_output": [assistant(text(i, 2))],
+    }
+    return row, [([text(i, 0)], text(i, 1), text(i, 2), None)]
+
+
+def ms_swift(i):
+    start = [{"content": "Be kind.", "role": "system"}, user(text(i, 0)), assistant(text(i, 3)), user(text(i, 4))]
+    row = {"messages": start + [assistant(text(i, 1))], "rejected_response": text(i, 2)}
+    return row, [(["Be kind.", text(i, 0), text(i, 3), text(i, 4)], text(i, 1), text(i, 2), None)]
+
+
+def medical_gpt(i):
+    row = {
+        "system": "Be kind." if i % 2 else "",
+        "history": [[text(i, 3), text(i, 4)]] if i % 2 else [],
+        "question": text(i, 0),
+        "response_chosen": text(i, 1),
+        "response_rejected": text(i, 2),
+    }
+    prompt = (["Be kind.", text(i, 3), text(i, 4)] if i % 2 else []) + [text(i, 0)]
+    return row, [(prompt, text(i, 1), text(i, 2), None)]
+
+
+def llama_factory_outputs(i):
+    row = {"instruction": text(i, 0), "input": text(i, 3) if i % 2 else "", "output": [text(i, 1), text(i, 2)]}
+    prompt = f"{text(i, 0)}\n\n{text(i, 3)}" if i % 2 else text(i, 0)
+    return row, [([prompt], text(i, 1), text(i, 2), None)]
+
+
 LAYOUTS = {
     "hh_rlhf": hh_rlhf,
     "columns": ultrafeedback_binarized,
@@ -237,6 +414,19 @@ LAYOUTS = {
     "autoj": autoj,
     "reward_bench": reward_bench,
     "reward_bench-2": reward_bench_2,
+    "shp": shp,
+    "help_steer-2": help_steer_2,
+    "help_steer-3": help_steer_3,
+    "nectar": nectar,
+    "pku_safe_rlhf": pku_safe_rlhf,
+    "pku_safe_rlhf_safer": pku_safe_rlhf_safer,
+    "webgpt": webgpt,
+    "lmsys_arena": lmsys_arena,
+    "lmsys_arena-conversations": lmsys_arena_conversations,
+    "openai_preference": openai_preference,
+    "ms_swift": ms_swift,
+    "medical_gpt": medical_gpt,
+    "llama_factory-outputs": llama_factory_outputs,
 }
 
 
@@ -251,9 +441,9 @@ def main():
         table = pyarrow.Table.from_pylist(list(rows))
         pyarrow.parquet.write_table(table, OUT / f"{name}.parquet", row_group_size=2)
         expected[name] = [
-            {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin}
+            {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin, "gap": gap[0] if gap else None}
             for row in pairs
-            for prompt, chosen, rejected, margin in row
+            for prompt, chosen, rejected, margin, *gap in row
         ]
     with open(OUT / "expected.json", "w", encoding="utf-8") as file:
         json.dump(expected, file, indent=1, ensure_ascii=False)

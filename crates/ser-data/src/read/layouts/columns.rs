@@ -61,7 +61,8 @@ pub(crate) fn read_columns(mut row: Row, settings: &ReadSettings) -> Result<RowP
         (_, Column::Text(_), Column::Turns(_)) => return Err(unlike("text, as `chosen`,", "a list of messages")),
         (_, Column::Turns(_), Column::Text(_)) => return Err(unlike("a list of messages, as `chosen`,", "text")),
     };
-    Ok(LabelledPair { margin, ..pair }.into())
+    let gap = scores.0.zip(scores.1).map(|(chosen, rejected)| chosen - rejected);
+    Ok(LabelledPair { margin, ..pair }.with_gap(gap, settings).into())
 }
 
 /// RewardBench: one chosen and one rejected text, or lists of them, of which every two make a pair.
@@ -133,7 +134,11 @@ fn message_pair(
 }
 
 /// Two whole conversations.
-fn conversations(chosen: Vec<Message>, rejected: Vec<Message>, raw: RawText) -> Result<LabelledPair, RowProblem> {
+pub(super) fn conversations(
+    chosen: Vec<Message>,
+    rejected: Vec<Message>,
+    raw: RawText,
+) -> Result<LabelledPair, RowProblem> {
     let twice = |turns: &[Message]| turns.windows(2).any(|two| matches!(two, [a, b] if a.role == b.role));
     let turns_joined = twice(&chosen) || twice(&rejected);
     let SharedPrompt { prompt, responses, differ } = share_prompt(chosen, rejected)?;

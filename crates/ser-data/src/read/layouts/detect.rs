@@ -4,43 +4,75 @@ use serde_json::Value;
 
 use super::dialogue::is_dialogue;
 use super::fields::Row;
-use crate::read::settings::Layout;
+use crate::read::layout::Layout;
 
 /// Every column that some layout reads; of files that are stored by column, the others are not read.
-#[cfg(feature = "parquet")]
-pub(crate) const KNOWN_COLUMNS: [&str; 28] = [
+pub(crate) const KNOWN_COLUMNS: [&str; 61] = [
     "annotator1",
     "annotator2",
     "annotator3",
+    "answer_0",
+    "answer_1",
     "answers",
+    "better_response_id",
     "choice",
     "chosen",
     "completions",
+    "context",
+    "conversation_a",
+    "conversation_b",
     "conversations",
     "history",
+    "human_ref_A",
+    "human_ref_B",
     "info",
     "input",
     "instruction",
     "label",
+    "labels",
     "margin",
+    "messages",
+    "non_preferred_output",
+    "output",
+    "overall_preference",
+    "preference_strength",
+    "preferred_output",
     "prompt",
     "question",
     "rejected",
+    "rejected_messages",
+    "rejected_response",
     "response 1",
     "response 2",
     "response1",
     "response2",
+    "response_0",
+    "response_1",
+    "response_2",
+    "response_a",
+    "response_b",
+    "response_chosen",
     "response_j",
     "response_k",
+    "response_rejected",
+    "safer_response_id",
+    "score_0",
+    "score_1",
+    "score_A",
+    "score_B",
     "score_chosen",
     "score_rejected",
     "subset",
     "summaries",
     "system",
+    "winner",
+    "winner_model_a",
+    "winner_model_b",
+    "winner_tie",
 ];
 
 /// Columns that no other layout has, all of which must be there.
-const MARKS: [(Layout, &[&str]); 8] = [
+const MARKS: [(Layout, &[&str]); 20] = [
     (Layout::Tldr, &["info", "summaries", "choice"]),
     (Layout::UltraFeedback, &["instruction", "completions"]),
     (Layout::StackExchange, &["question", "answers"]),
@@ -49,12 +81,28 @@ const MARKS: [(Layout, &[&str]); 8] = [
     (Layout::LlamaFactory, &["instruction", "chosen", "rejected"]),
     (Layout::PandaLm, &["response1", "response2", "annotator1"]),
     (Layout::AutoJ, &["response 1", "response 2", "label"]),
+    (Layout::Shp, &["history", "human_ref_A", "human_ref_B", "labels"]),
+    (Layout::HelpSteer, &["prompt", "response_1", "response_2", "preference_strength"]),
+    (Layout::HelpSteer, &["context", "response1", "response2", "overall_preference"]),
+    (Layout::Nectar, &["prompt", "answers"]),
+    (Layout::PkuSafeRlhf, &["prompt", "response_0", "response_1", "better_response_id"]),
+    (Layout::WebGpt, &["question", "answer_0", "answer_1", "score_0", "score_1"]),
+    (Layout::LmsysArena, &["prompt", "response_a", "response_b", "winner_model_a"]),
+    (Layout::LmsysArena, &["conversation_a", "conversation_b", "winner"]),
+    (Layout::OpenAiPreference, &["input", "preferred_output", "non_preferred_output"]),
+    (Layout::MsSwift, &["messages", "rejected_response"]),
+    (Layout::MsSwift, &["messages", "rejected_messages"]),
+    (Layout::MedicalGpt, &["question", "response_chosen", "response_rejected"]),
 ];
 
 /// The layout of a row; `Columns` where nothing tells another, so that what is missing is named.
 pub(crate) fn detect_layout(row: &Row) -> Layout {
     if let Some((layout, _)) = MARKS.iter().find(|(_, columns)| columns.iter().all(|name| row.contains_key(*name))) {
         return *layout;
+    }
+    // Of instruction data `output` is a text; as a list it ranks answers.
+    if row.contains_key("instruction") && row.get("output").is_some_and(holds_list) {
+        return Layout::LlamaFactory;
     }
     let dialogue = |name| row.get(name).and_then(Value::as_str).is_some_and(is_dialogue);
     let texts = |value: &Value| match value {
@@ -70,6 +118,11 @@ pub(crate) fn detect_layout(row: &Row) -> Layout {
     } else {
         Layout::Columns
     }
+}
+
+/// Whether a value is a list, or the text of one, as in a table.
+fn holds_list(value: &Value) -> bool {
+    value.is_array() || value.as_str().is_some_and(|text| text.starts_with('[') && text.ends_with(']'))
 }
 
 #[cfg(test)]
@@ -96,6 +149,19 @@ mod tests {
             (r#"{"prompt": "i", "chosen": "a", "rejected": "b", "subset": "s", "id": 1}"#, Layout::RewardBench),
             (r#"{"prompt": "i", "chosen": ["a"], "rejected": ["b"], "subset": "s"}"#, Layout::RewardBench),
             (r#"{"chosen": [{"role": "user"}], "rejected": [], "subset": "s", "prompt": "q"}"#, Layout::Columns),
+            (r#"{"post_id": "p", "history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}"#, Layout::Shp),
+            (r#"{"prompt": "q", "response_1": "", "response_2": "", "preference_strength": 1}"#, Layout::HelpSteer),
+            (r#"{"context": [], "response1": "", "response2": "", "overall_preference": 1}"#, Layout::HelpSteer),
+            (r#"{"prompt": "q", "answers": [{"answer": "a", "rank": 1}]}"#, Layout::Nectar),
+            (r#"{"prompt": "q", "response_0": "", "response_1": "", "better_response_id": 1}"#, Layout::PkuSafeRlhf),
+            (r#"{"question": {}, "answer_0": "", "answer_1": "", "score_0": 0, "score_1": 0}"#, Layout::WebGpt),
+            (r#"{"prompt": "[]", "response_a": "", "response_b": "", "winner_model_a": 1}"#, Layout::LmsysArena),
+            (r#"{"conversation_a": [], "conversation_b": [], "winner": "tie"}"#, Layout::LmsysArena),
+            (r#"{"input": {}, "preferred_output": [], "non_preferred_output": []}"#, Layout::OpenAiPreference),
+            (r#"{"messages": [], "rejected_response": "b"}"#, Layout::MsSwift),
+            (r#"{"question": "q", "response_chosen": "a", "response_rejected": "b"}"#, Layout::MedicalGpt),
+            (r#"{"instruction": "i", "input": "", "output": ["a", "b"]}"#, Layout::LlamaFactory),
+            (r#"{"instruction": "i", "input": "", "output": "a"}"#, Layout::Columns),
             (r#"{}"#, Layout::Columns),
         ] {
             let Ok(Value::Object(row)) = serde_json::from_str(json) else { panic!("{json}") };

@@ -33,6 +33,16 @@ pub(crate) fn parse_dialogue(column: &'static str, text: &str) -> Result<Vec<Mes
     Ok(turns)
 }
 
+/// The turns of a dialogue that ends where the model's answer begins. A text of another form is one turn of the user.
+pub(crate) fn open_dialogue(column: &'static str, text: &str) -> Result<Vec<Message>, RowProblem> {
+    let whole = text.trim();
+    let before = whole.strip_suffix("Assistant:").unwrap_or(whole).trim_end();
+    match before.strip_prefix("Human:") {
+        Some(_) => parse_dialogue(column, &format!("\n\n{before}")),
+        None => Ok(vec![Message::user(text)]),
+    }
+}
+
 fn strip_speaker(text: &str) -> Option<(Role, &str)> {
     let human = text.strip_prefix(HUMAN).map(|rest| (Role::User, rest));
     human.or_else(|| text.strip_prefix(ASSISTANT).map(|rest| (Role::Assistant, rest)))

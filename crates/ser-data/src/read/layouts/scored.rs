@@ -1,10 +1,13 @@
 //! Several scored answers to one question: every two of unequal score make a pair.
 
 use rand::seq::index::sample;
-use ser_core::{Message, RawText};
+use ser_core::RawText;
 use serde_json::Value;
 
-use super::fields::{Row, number, object, optional_number, require, take_answer, take_list, take_text, text};
+use super::dialogue::open_dialogue;
+use super::fields::{
+    Row, is_missing, number, object, optional_number, require, take_answer, take_list, take_text, text,
+};
 use super::html::html_to_text;
 use super::{LabelledPair, RowPairs};
 use crate::prompt_key::seeded_draw;
@@ -14,7 +17,7 @@ use crate::read::settings::ReadSettings;
 /// More answers to one question make no dataset; pairing them would take time without end.
 const MOST_ANSWERS: usize = 1000;
 
-/// UltraFeedback, original. A completion without a score or a text is passed by.
+/// UltraFeedback, original. A completion without a score or a text is left out.
 pub(crate) fn read_ultra_feedback(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     require(&row, &["instruction", "completions"])?;
     let instruction = take_text(&mut row, "instruction")?;
@@ -23,26 +26,47 @@ pub(crate) fn read_ultra_feedback(mut row: Row, settings: &ReadSettings) -> Resu
         let mut completion = object("completions[]", completion)?;
         let score = optional_number(&completion, "overall_score")?;
         let response = take_text(&mut completion, "response")?;
-        if let Some(score) = score
-            && !response.is_empty()
-        {
-            answers.push((response, score));
-        }
+        answers.push(score.filter(|_| !response.is_empty()).map(|score| (response, score)));
     }
-    pairs("completions", instruction, answers, settings)
+    let pair = |chosen, rejected| LabelledPair::text(instruction.clone(), chosen, rejected);
+    pairs("completions", &instruction, answers, settings, pair)
 }
 
-/// StackExchange preferences: HTML, whose text is taken.
+/// StackExchange preferences: HTML, whose text is taken. An answer whose score is null is left out.
 pub(crate) fn read_stack_exchange(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     require(&row, &["question", "answers"])?;
     let question = html_to_text(&take_text(&mut row, "question")?);
     let mut answers = Vec::new();
     for answer in take_list(&mut row, "answers")? {
         let mut answer = object("answers[]", answer)?;
-        let score = number("answers[].pm_score", answer.get("pm_score").unwrap_or(&Value::Null))?;
-        answers.push((html_to_text(&text("answers[].text", answer.remove("text").unwrap_or(Value::Null))?), score));
+        let score = match answer.get("pm_score") {
+            Some(score) if is_missing(score) => None,
+            score => Some(number("answers[].pm_score", score.unwrap_or(&Value::Null))?),
+        };
+        let text = html_to_text(&text("answers[].text", answer.remove("text").unwrap_or(Value::Null))?);
+        answers.push(score.map(|score| (text, score)));
     }
-    pairs("answers", question, answers, settings)
+    let pair = |chosen, rejected| LabelledPair::text(question.clone(), chosen, rejected);
+    pairs("answers", &question, answers, settings, pair)
+}
+
+/// Nectar: seven answers by rank, 1 the best. The prompt is a dialogue that ends where the answer begins.
+pub(crate) fn read_nectar(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(&row, &["prompt", "answers"])?;
+    let prompt = take_text(&mut row, "prompt")?;
+    let turns = open_dialogue("prompt", &prompt)?;
+    let mut answers = Vec::new();
+    for answer in take_list(&mut row, "answers")? {
+        let mut answer = object("answers[]", answer)?;
+        let rank = optional_number(&answer, "rank")?;
+        let text = take_text(&mut answer, "answer")?;
+        answers.push(rank.map(|rank| (text, -rank)));
+    }
+    let pair = |chosen: String, rejected: String| {
+        let raw = RawText::Whole([format!("{prompt}{chosen}"), format!("{prompt}{rejected}")]);
+        LabelledPair::new(turns.clone(), [chosen, rejected], raw)
+    };
+    pairs("answers", &prompt, answers, settings, pair)
 }
 
 /// StackExchange paired: the pairs are made, the better answer is `response_j`.
@@ -53,33 +77,36 @@ pub(crate) fn read_stack_exchange_paired(mut row: Row) -> Result<RowPairs, RowPr
     Ok(LabelledPair::text(question, better, worse).into())
 }
 
+/// Pairs of every two answers of unequal score; an answer is its text and its score, or none of both. Which pairs are
+/// drawn if there are too many depends on `prompt` alone.
 fn pairs(
     column: &'static str,
-    prompt: String,
-    answers: Vec<(String, f64)>,
+    prompt: &str,
+    answers: Vec<Option<(String, f64)>>,
     settings: &ReadSettings,
+    pair: impl Fn(String, String) -> LabelledPair,
 ) -> Result<RowPairs, RowProblem> {
     if answers.len() > MOST_ANSWERS {
         return Err(RowProblem::TooManyAnswers { column, count: answers.len(), limit: MOST_ANSWERS });
     }
+    let unscored = answers.iter().filter(|answer| answer.is_none()).count() as u64;
+    let answers: Vec<(String, f64)> = answers.into_iter().flatten().collect();
     let (mut unequal, mut ties) = (Vec::new(), 0);
     for (i, first) in answers.iter().enumerate() {
         for second in answers.iter().skip(i + 1) {
             let (better, worse) = if first.1 < second.1 { (second, first) } else { (first, second) };
             let gap = better.1 - worse.1;
             if gap > 0.0 && gap >= settings.min_score_gap {
-                unequal.push((better, worse, gap));
+                unequal.push((&better.0, &worse.0, gap));
             } else {
                 ties += 1;
             }
         }
     }
-    let (kept, over_limit) = drawn(&prompt, unequal, settings.max_pairs_per_prompt);
-    let pair = |((better, _), (worse, _), gap): (&(String, f64), &(String, f64), f64)| LabelledPair {
-        margin: settings.score_margin.then_some(gap),
-        ..LabelledPair::new(vec![Message::user(prompt.as_str())], [better.clone(), worse.clone()], RawText::Joined)
-    };
-    Ok(RowPairs { pairs: kept.into_iter().map(pair).collect(), ties, over_limit })
+    let (kept, over_limit) = drawn(prompt, unequal, settings.max_pairs_per_prompt);
+    let pairs =
+        kept.into_iter().map(|(better, worse, gap)| pair(better.clone(), worse.clone()).with_gap(Some(gap), settings));
+    Ok(RowPairs { pairs: pairs.collect(), ties, over_limit, unscored, ..RowPairs::default() })
 }
 
 /// At most `limit` of `all`, in their order, and how many are left over. Which ones depends on the prompt alone.
@@ -99,6 +126,9 @@ pub(crate) fn drawn<T>(prompt: &str, all: Vec<T>, limit: usize) -> (Vec<T>, u64)
 
 #[cfg(test)]
 mod tests {
+    use ser_core::Message;
+    use serde_json::json;
+
     use super::*;
 
     fn row(json: &serde_json::Value) -> Row {
@@ -116,17 +146,17 @@ mod tests {
 
     #[test]
     fn unequal_scores_make_pairs_and_equal_ones_ties() {
-        let settings = ReadSettings::default();
+        let settings = ReadSettings { score_margin: Some(0.5), ..ReadSettings::default() };
         let found = read_stack_exchange(answers(&[1.0, 3.0, 1.0]), &settings).unwrap();
         let said: Vec<_> = found
             .pairs
             .iter()
             .map(|p| (p.pair.responses[0].as_str(), p.pair.responses[1].as_str(), p.margin))
             .collect();
-        assert_eq!(said, [("a1", "a0", Some(2.0)), ("a1", "a2", Some(2.0))]);
+        assert_eq!(said, [("a1", "a0", Some(1.0)), ("a1", "a2", Some(1.0))]);
         assert_eq!((found.ties, found.over_limit), (1, 0));
         assert_eq!(found.pairs[0].pair.prompt, [Message::user("Why & how?")]);
-        let wide = ReadSettings { min_score_gap: 2.5, score_margin: false, ..settings.clone() };
+        let wide = ReadSettings { min_score_gap: 2.5, ..ReadSettings::default() };
         let found = read_stack_exchange(answers(&[1.0, 3.0, 4.0]), &wide).unwrap();
         assert_eq!((found.pairs.len(), found.ties, found.pairs[0].margin), (1, 2, None));
         assert!(read_stack_exchange(answers(&[1.0]), &settings).unwrap().pairs.is_empty());
@@ -147,20 +177,40 @@ mod tests {
 
     #[test]
     fn ultra_feedback_pairs_its_completions() {
-        let completion = |score: Option<f64>, text: &str| serde_json::json!({"overall_score": score, "response": text, "model": "m"});
+        let completion = |score: Value, text: &str| json!({"overall_score": score, "response": text, "model": "m"});
         let completions = [
-            completion(Some(8.0), "good"),
-            completion(None, "x"),
-            completion(Some(6.5), "bad"),
-            completion(Some(9.0), ""),
+            completion(json!("8.0"), "good"),
+            completion(json!(null), "x"),
+            completion(json!("N/A"), "y"),
+            completion(json!(6.5), "bad"),
+            completion(json!(9.0), ""),
         ];
-        let found = read_ultra_feedback(
-            row(&serde_json::json!({"instruction": "Do it.", "completions": completions})),
-            &ReadSettings::default(),
-        );
-        let found = found.unwrap();
-        assert_eq!(found.pairs.len(), 1);
-        assert_eq!((found.pairs[0].pair.responses[0].as_str(), found.pairs[0].margin), ("good", Some(1.5)));
+        let read = |score_margin| {
+            let settings = ReadSettings { score_margin, ..ReadSettings::default() };
+            read_ultra_feedback(row(&json!({"instruction": "Do it.", "completions": completions})), &settings).unwrap()
+        };
+        let found = read(Some(0.1));
+        assert_eq!((found.pairs.len(), found.unscored), (1, 3));
+        assert_eq!(found.pairs[0].pair.responses, ["good", "bad"]);
+        assert!((found.pairs[0].margin.unwrap() - 0.15).abs() < 1e-12);
+        assert_eq!(read(None).pairs[0].margin, None, "off unless asked for");
+    }
+
+    #[test]
+    fn nectar_prefers_the_lower_rank() {
+        let answers = json!([{"answer": "worst", "rank": 3.0, "model": "m"}, {"answer": "best", "rank": 1}, {"answer": "mid", "rank": "2"}]);
+        let read = |prompt: &str| {
+            read_nectar(row(&json!({"prompt": prompt, "answers": answers, "turns": 1})), &ReadSettings::default())
+                .unwrap()
+        };
+        let found = read("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: ");
+        let said: Vec<_> = found.pairs.iter().map(|p| p.pair.responses.each_ref().map(String::as_str)).collect();
+        assert_eq!(said, [["best", "worst"], ["mid", "worst"], ["best", "mid"]]);
+        let pair = &found.pairs[0].pair;
+        assert_eq!(pair.prompt, [Message::user("a"), Message::assistant("b"), Message::user("c")]);
+        assert_eq!(pair.raw_texts().unwrap()[0], "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: best");
+        assert_eq!(read("Human: q Assistant:").pairs[0].pair.prompt, [Message::user("q")]);
+        assert_eq!(read("q").pairs[0].pair.prompt, [Message::user("q")]);
     }
 
     #[test]
@@ -175,6 +225,10 @@ mod tests {
                 "`answers[].pm_score` is null, but a number",
             ),
             (serde_json::json!({"question": "q", "answers": [{"pm_score": 1}]}), "`answers[].text` is null"),
+            (
+                serde_json::json!({"question": "q", "answers": [{"pm_score": "high", "text": "x"}]}),
+                "`answers[].pm_score` is the text \"high\"",
+            ),
             (
                 serde_json::json!({"question": "q", "answers": vec![serde_json::json!({"text": "x", "pm_score": 1}); 1001]}),
                 "holds 1001",

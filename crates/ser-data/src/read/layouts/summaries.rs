@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(found.pairs[0].pair.prompt[0].content, "TITLE: T\nARTICLE: News.\nTL;DR:");
         for (choice, summaries, words) in [
             (json!(2), summaries.clone(), "`choice` is 2, but 0 or 1 is expected"),
-            (json!("0"), summaries.clone(), "`choice` is the text \"0\", but a whole number"),
+            (json!("a"), summaries.clone(), "`choice` is the text \"a\", but a whole number"),
             (json!(0), json!([{"text": "a"}]), "`summaries` is a list of 1"),
             (json!(0), json!([{"text": "a"}, {"text": ""}]), "the answer in `summaries[].text` is empty"),
         ] {

@@ -1,0 +1,133 @@
+//! Files to rows of JSON values, whatever holds them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::container::Container;
+use super::layouts::Row;
+#[cfg(feature = "parquet")]
+use super::open::is_parquet;
+use super::open::open_text;
+#[cfg(feature = "parquet")]
+use super::parquet_rows::ParquetRows;
+use super::row_problem::{RowProblem, describe};
+use super::rows::TextRows;
+use super::settings::{Place, ReadSettings};
+use super::table_rows::TableRows;
+use crate::DataError;
+
+/// Where rows come from.
+pub(crate) enum Source {
+    Text {
+        rows: TextRows,
+        buffer: Vec<u8>,
+        /// Whether a line is a text and not JSON.
+        plain: bool,
+        max_row_bytes: usize,
+    },
+    Table(Box<TableRows>),
+    #[cfg(feature = "parquet")]
+    Parquet {
+        rows: Box<ParquetRows>,
+        row: u64,
+        max_row_bytes: usize,
+    },
+}
+
+/// What text is that is no JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlainText {
+    /// A row a line.
+    Lines,
+    /// Rows that are not JSON, which is an error.
+    Refused,
+}
+
+/// A row, or what is wrong with it, at its place.
+pub(crate) type Found<T> = (Place, Result<T, RowProblem>);
+
+impl Source {
+    pub(crate) fn open(path: &Path, settings: &ReadSettings, plain_text: PlainText) -> Result<Self, DataError> {
+        let max_row_bytes = settings.max_row_bytes;
+        #[cfg(feature = "parquet")]
+        if is_parquet(path)? {
+            let rows = Box::new(ParquetRows::open(path, settings.max_expansion)?);
+            return Ok(Source::Parquet { rows, row: 0, max_row_bytes });
+        }
+        let text = open_text(path, settings.max_expansion)?;
+        let container = Container::of(path, &text.head, plain_text);
+        if let Container::Table(delimiter) = container {
+            return Ok(Source::Table(Box::new(TableRows::open(path, text, delimiter, settings)?)));
+        }
+        let plain = container == Container::Plain && plain_text == PlainText::Lines;
+        let rows = TextRows::new(path, text, container, settings);
+        Ok(Source::Text { rows, buffer: Vec::new(), plain, max_row_bytes })
+    }
+
+    /// The next row as any JSON value.
+    pub(crate) fn next_value(&mut self) -> Result<Option<Found<Value>>, DataError> {
+        match self {
+            Source::Text { rows, buffer, plain, max_row_bytes } => {
+                let Some(place) = rows.next(buffer)? else { return Ok(None) };
+                let (line, value) = if place.too_long {
+                    (place.line, Err(RowProblem::TooLong { limit: *max_row_bytes }))
+                } else if *plain {
+                    (place.line, plain_line(buffer))
+                } else {
+                    parse(buffer, place.line)
+                };
+                Ok(Some((Place::Line(line), value)))
+            }
+            Source::Table(rows) => Ok(rows.next()?.map(|(line, row)| (Place::Line(line), row.map(Value::Object)))),
+            #[cfg(feature = "parquet")]
+            Source::Parquet { rows, row, max_row_bytes } => {
+                let Some(columns) = rows.next()? else { return Ok(None) };
+                *row += 1;
+                let too_long = |columns: &Row| columns.values().map(text_bytes).sum::<usize>() > *max_row_bytes;
+                let found = match columns {
+                    Ok(columns) if too_long(&columns) => Err(RowProblem::TooLong { limit: *max_row_bytes }),
+                    other => other.map(Value::Object),
+                };
+                Ok(Some((Place::Row(*row), found)))
+            }
+        }
+    }
+
+    /// The next row, which must be an object.
+    pub(crate) fn next_row(&mut self) -> Result<Option<Found<Row>>, DataError> {
+        let object = |value| match value {
+            Value::Object(row) => Ok(row),
+            other => Err(RowProblem::NotAnObject { found: describe(&other) }),
+        };
+        Ok(self.next_value()?.map(|(place, value)| (place, value.and_then(object))))
+    }
+}
+
+/// Bytes of all text in a value.
+#[cfg(feature = "parquet")]
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(columns) => columns.values().map(text_bytes).sum(),
+        _ => 0,
+    }
+}
+
+fn plain_line(bytes: &[u8]) -> Result<Value, RowProblem> {
+    let line = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    let text = std::str::from_utf8(line).map_err(|_| RowProblem::Json { problem: "no UTF-8".to_string() })?;
+    Ok(Value::from(text))
+}
+
+/// The value of a JSON text, or what is wrong with it, and in which line.
+fn parse(bytes: &[u8], line: u64) -> (u64, Result<Value, RowProblem>) {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => (line, Ok(value)),
+        Err(error) => {
+            let problem = RowProblem::of_json(&error);
+            (line + (error.line() as u64).saturating_sub(1), Err(problem))
+        }
+    }
+}
