@@ -91,7 +91,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let prompts = match &arguments.prompts {
         Some(file) => {
             let (prompts, read) = read_prompts(file, &config.data)?;
-            config::warn(&read);
+            config::tell(&read);
             prompts
         }
         None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],

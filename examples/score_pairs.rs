@@ -64,7 +64,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let device = config.device()?;
     let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
-    config::warn(&read);
+    config::tell(&read);
     let pairs: Vec<_> = preferences.into_iter().map(|p| p.pair).collect();
     let settings = config.reward_model();
     let mut model = match &arguments.adapter {

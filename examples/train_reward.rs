@@ -53,7 +53,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let device = config.device()?;
     let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
-    config::warn(&read);
+    config::tell(&read);
     let loss = config.evolution.loss.build()?;
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
     let (kept, left_out) = screened(&mut model, preferences)?;

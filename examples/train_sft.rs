@@ -56,7 +56,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let device = config.device()?;
     let read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
         let (preferences, read) = PreferenceFile::open(path, &config.data)?.read_all()?;
-        config::warn(&read);
+        config::tell(&read);
         Ok(preferences)
     };
     let chosen = read(data)?;

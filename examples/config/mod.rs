@@ -286,8 +286,8 @@ impl Config {
 
 /// Says on stderr what was left out of files, or does not fit together in them.
 #[allow(dead_code, reason = "not every example reads a file")]
-pub(crate) fn warn(read: &ReadSummary) {
-    read.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+pub(crate) fn tell(read: &ReadSummary) {
+    read.notes().iter().for_each(|note| eprintln!("note: {note}"));
 }
 
 /// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.

@@ -81,7 +81,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let prompts = match &config.prompts.file {
         Some(file) => {
             let (prompts, read) = read_prompts(file, &config.data)?;
-            config::warn(&read);
+            config::tell(&read);
             prompts
         }
         None => Vec::new(),
@@ -111,7 +111,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (title, texts, mut prepared) = match &config.run.data {
         Some(data) => {
             let prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
-            prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            prepared.notes.iter().for_each(|note| eprintln!("note: {note}"));
             (format!("SER on {}", name(data)), None, prepared)
         }
         None => {

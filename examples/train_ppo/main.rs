@@ -142,12 +142,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn prompts(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Vec<Vec<Message>>> {
     if let Some(file) = file {
         let (prompts, read) = read_prompts(file, &config.data)?;
-        config::warn(&read);
+        config::tell(&read);
         return Ok(prompts);
     }
     if let Some(data) = &config.run.data {
         let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
-        config::warn(&read);
+        config::tell(&read);
         return Ok(preferences.into_iter().map(|p| p.pair.prompt.clone()).collect());
     }
     Ok(PROMPTS.lines().map(|line| vec![Message::user(line)]).collect())

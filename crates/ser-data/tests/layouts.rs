@@ -45,7 +45,7 @@ fn every_layout_gives_its_pairs() {
         assert_eq!(detected, Some(layout), "{name}");
         assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), pairs, "{name}");
         assert_eq!((summary.rows, summary.pairs as usize, summary.skipped), (5, found.len(), 0), "{name}");
-        assert_eq!(summary.warnings(), Vec::<String>::new(), "{name}");
+        assert_eq!(summary.notes(), Vec::<String>::new(), "{name}");
         assert_eq!(read(&path, &named).0, found, "{name}, named");
         let ids: Vec<u64> = found.iter().map(|p| p.pair.id.0).collect();
         assert!(ids.windows(2).all(|two| two[0] < two[1]), "{name}: {ids:?}");

@@ -19,8 +19,8 @@ pub struct Prepared {
     pub sft: Vec<Preference>,
     /// For PPO, which needs the prompts alone.
     pub ppo: Vec<Preference>,
-    /// What does not fit together in the files, a sentence each ([`ReadSummary::warnings`]), for a program to print.
-    pub warnings: Vec<String>,
+    /// What does not fit together in the files, a sentence each ([`ReadSummary::notes`]), for a program to print.
+    pub notes: Vec<String>,
 }
 
 /// Reads a file of preferences and splits it. `test` is a file of held-out pairs; without one a part of `train` is.
@@ -34,13 +34,13 @@ pub fn prepare_files(
     settings: &SplitSettings,
 ) -> Result<Prepared, Error> {
     let (preferences, mut summary) = PreferenceFile::open(train, read)?.read_all()?;
-    let mut warnings = summary.warnings();
+    let mut notes = summary.notes();
     let mut source = train.display().to_string();
     let test = match test {
         Some(path) => {
             let (test, of_test) = PreferenceFile::open(path, read)?.read_all()?;
             source = format!("{source}, test {}", path.display());
-            warnings.extend(of_test.warnings().into_iter().map(|warning| format!("test data: {warning}")));
+            notes.extend(of_test.notes().into_iter().map(|note| format!("test data: {note}")));
             summary = ReadSummary {
                 rows: summary.rows + of_test.rows,
                 skipped: summary.skipped + of_test.skipped,
@@ -52,7 +52,7 @@ pub fn prepare_files(
         }
         None => None,
     };
-    let mut prepared = Prepared { warnings, ..prepare(preferences, test, settings)? };
+    let mut prepared = Prepared { notes, ..prepare(preferences, test, settings)? };
     let counts = &mut prepared.data.counts;
     (counts.source, counts.rows) = (source, summary.rows);
     for (what, count) in [
@@ -103,7 +103,7 @@ pub fn prepare(
     (data.pool, data.gold) = (pool, Some(gold));
     let (sft, ppo) = (part(SplitPart::Sft), part(SplitPart::Ppo));
     data.counts.splits = [("SFT", &sft), ("PPO", &ppo)].map(|(name, p)| Count::new(name, p.len() as u64)).to_vec();
-    Ok(Prepared { data, sft, ppo, warnings: Vec::new() })
+    Ok(Prepared { data, sft, ppo, notes: Vec::new() })
 }
 
 /// Labelled pairs with their answers in the order that [`blind`] draws: files have the chosen answer first, and a model

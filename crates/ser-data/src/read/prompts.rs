@@ -140,7 +140,7 @@ mod tests {
         let (prompts, summary) = read_as("p.json", text.as_bytes(), OnBadRow::Skip).unwrap();
         assert_eq!(prompts, [vec![Message::user("a")], vec![Message::user("c")]]);
         assert_eq!((summary.rows, summary.skipped, summary.skipped_rows[0].place), (3, 1, Place::Line(2)));
-        assert!(summary.warnings()[0].starts_with("rows left out, as they cannot be used: 1 of 3; the first is "));
+        assert!(summary.notes()[0].starts_with("rows left out, as they cannot be used: 1 of 3; the first is "));
         let error = read_as("p.jsonl", b"{\"question\": \"b\"}\n", OnBadRow::Skip).unwrap_err();
         assert!(
             error.contains("none of its 1 rows gives one, the first of those left out (line 1) because"),

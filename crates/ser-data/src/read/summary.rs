@@ -12,12 +12,12 @@ impl ReadSummary {
 
     /// What was left out or does not fit together, a sentence each, for a program to print. Ties, pairs over the limit of a
     /// question and the like are settings at work; they are only counted.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
         if let Some(first) = self.skipped_rows.first() {
             let SkippedRow { file, place, problem } = first;
             let (skipped, rows) = (self.skipped, self.rows);
-            warnings.push(format!(
+            notes.push(format!(
                 "rows left out, as they cannot be used: {skipped} of {rows}; the first is {}, {place}: {problem}",
                 file.display()
             ));
@@ -32,10 +32,10 @@ impl ReadSummary {
             ("rows with a number or a truth value as prompt or answer, read as text", self.values_as_text),
         ] {
             if count > 0 {
-                warnings.push(format!("{what}: {count}"));
+                notes.push(format!("{what}: {count}"));
             }
         }
-        warnings
+        notes
     }
 
     /// Stops at a row that cannot be used, or counts it.

@@ -45,15 +45,15 @@ pub(crate) fn read_ms_swift(mut row: Row) -> Result<RowPairs, RowProblem> {
         }
         (None | Some(Value::Null), Some(turns)) => messages("rejected_messages", turns)?,
         (Some(response), _) => {
-            let (before, last) = match chosen.split_last() {
-                Some((last, before)) if last.role == Role::Assistant => (before, last),
+            let before = match chosen.split_last() {
+                Some((last, before)) if last.role == Role::Assistant => before,
                 _ => return Err(RowProblem::NoAnswer { column: "messages" }),
             };
             let said = match response {
                 Value::String(text) if text.is_empty() => {
                     return Err(RowProblem::EmptyAnswer { column: "rejected_response" });
                 }
-                Value::String(text) => vec![Message { content: text, ..last.clone() }],
+                Value::String(text) => vec![Message::assistant(text)],
                 turns => messages("rejected_response", turns)?,
             };
             [before, said.as_slice()].concat()
