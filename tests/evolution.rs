@@ -150,6 +150,35 @@ fn every_way_to_carry_and_to_start_works() {
     }
 }
 
+/// Labelled pairs with margins, and labels of the loop, which the data gives none: all trainings ask for margins of one kind.
+#[test]
+fn labels_of_the_loop_ask_for_the_mean_margin_of_the_labelled_pairs() {
+    let with_margins = |data: SerData| {
+        let margin = |(i, p): (usize, Preference)| Preference { margin: Some(0.25 * i as f64), ..p };
+        SerData { seed: data.seed.into_iter().enumerate().map(margin).collect(), ..data }
+    };
+    for (data, mean) in [(data(1), None), (with_margins(data(1)), Some(0.25 * 3.5))] {
+        let own: Vec<Option<f64>> = data.seed.iter().map(|p| p.margin).collect();
+        let asked = std::sync::Mutex::new(Vec::new());
+        let hinge = ser::loss::LossSettings::default().build().unwrap();
+        let loss = |scores: &[[f64; 2]], targets: &[PairTarget]| -> Result<LossOutput, BoxError> {
+            asked.lock().unwrap().push(targets.iter().map(|target| target.margin).collect::<Vec<_>>());
+            hinge.evaluate(scores, targets)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LoopSettings { replay_seed: true, baselines: Baselines::none(), ..settings() };
+        SelfEvolution::new(settings).loss(loss).run(&mut Linear::default(), data, folder.path()).unwrap();
+        let asked = asked.into_inner().unwrap();
+        assert_eq!(asked.first(), Some(&own), "Loop 0");
+        let later: Vec<_> = asked.iter().filter(|margins| margins.len() > own.len()).collect();
+        assert!(!later.is_empty());
+        for margins in later {
+            assert_eq!(margins[..own.len()], own);
+            assert!(margins[own.len()..].iter().all(|margin| *margin == mean), "{margins:?}");
+        }
+    }
+}
+
 #[test]
 fn the_scripts_preset_stops_when_nothing_is_left_to_keep() {
     let schedule = ScheduleSettings::Script(ser::status::Script { max_loops: 50 });

@@ -1,4 +1,4 @@
-//! Any bytes as a file: they give pairs or an error of one sentence, in bounded memory.
+//! Any bytes as a file, and as a table: they give pairs or an error of one sentence, in bounded memory.
 #![no_main]
 
 use std::io::Write;
@@ -7,9 +7,9 @@ use libfuzzer_sys::fuzz_target;
 use ser_data::{OnBadRow, PreferenceFile, ReadSettings};
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(bytes).unwrap();
-    for on_bad_row in [OnBadRow::Stop, OnBadRow::Skip] {
+    for (suffix, on_bad_row) in [("", OnBadRow::Stop), ("", OnBadRow::Skip), (".csv", OnBadRow::Stop), (".csv", OnBadRow::Skip)] {
+        let mut file = tempfile::Builder::new().suffix(suffix).tempfile().unwrap();
+        file.write_all(bytes).unwrap();
         let settings = ReadSettings { on_bad_row, max_row_bytes: 200, ..ReadSettings::default() };
         let read = PreferenceFile::open(file.path(), &settings).and_then(PreferenceFile::read_all);
         match read {

@@ -199,7 +199,11 @@ fn files_of_other_formats_are_named() {
         ),
         ("a.jsonl", b"PK\x03\x04...", "is a zip file, which cannot be read; unpack it"),
         ("a.bz2", b"BZh91AY", "is a bzip2 file"),
-        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer, which cannot be read; fetch"),
+        (
+            "a.jsonl",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "is a Git LFS pointer, which cannot be read; fetch",
+        ),
         ("a.json", b"<!doctype html>\n<html>", "is an HTML page, perhaps of a failed download, which cannot be read"),
         ("a.npy", b"\x93NUMPY\x01\0", "is a NumPy file"),
     ] {

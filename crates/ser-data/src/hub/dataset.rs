@@ -8,7 +8,7 @@ use super::address::Address;
 use super::repository::Repository;
 use super::settings::HubSettings;
 use crate::DataError;
-use crate::read::{all_shards, is_data_file, one_split};
+use crate::read::{all_shards, drop_side_tables, is_data_file, one_split};
 
 /// Fetches the data files of a dataset and names them where they lie in the cache, sorted by their names.
 ///
@@ -27,6 +27,7 @@ pub fn dataset_files(address: &str, split: Option<&str>, settings: &HubSettings)
         return Err(DataError::NoDataFiles { path: Path::new(address).to_path_buf() });
     }
     if !parsed.path.contains(GLOB) {
+        drop_side_tables(&mut names, String::as_str);
         let keep = one_split(Path::new(address), &names, split)?;
         let mut keep = keep.into_iter();
         names.retain(|_| keep.next().unwrap_or(false));

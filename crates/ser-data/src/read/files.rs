@@ -23,7 +23,7 @@ const NOT_DATA: [&str; 7] = [
 /// a hub lists them in.
 ///
 /// A path is a file; a folder, whose files (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`, with or without `.gz`
-/// or `.zst`) are taken at any depth; a glob (`data/train-*.parquet`, `**`); or, with the feature `hub`, `hf://owner/name`, as for
+/// or `.zst`; tables only where there is nothing else) are taken at any depth; a glob (`data/train-*.parquet`, `**`); or, with the feature `hub`, `hf://owner/name`, as for
 /// `hub::dataset_files`. Where a folder or repository holds several splits, `split` names one.
 ///
 /// # Errors
@@ -77,7 +77,21 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     files.sort();
+    drop_side_tables(&mut files, |file| file.to_str().unwrap_or_default());
     Ok(files)
+}
+
+/// Drops tables that lie beside files of another kind: there they are about the data (`metadata.csv`) or hold it again.
+pub(crate) fn drop_side_tables<T>(files: &mut Vec<T>, name: impl Fn(&T) -> &str) {
+    let is_table = |file: &T| [".csv", ".tsv"].iter().any(|end| bare_name(name(file)).ends_with(end));
+    if !files.iter().all(is_table) {
+        files.retain(|file| !is_table(file));
+    }
+}
+
+/// A file's name without what it is packed by.
+fn bare_name(name: &str) -> &str {
+    name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name)
 }
 
 /// Whether Hugging Face datasets' `save_to_disk` wrote a folder: a dataset, or several splits of one.
@@ -89,7 +103,7 @@ fn is_saved_to_disk(folder: &Path) -> bool {
 /// Whether a file's name says that it holds rows.
 pub(crate) fn is_data_file(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
-    let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    let bare = bare_name(name);
     let known = bare.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && EXTENSIONS.contains(&end));
     known && !name.starts_with('.') && !NOT_DATA.contains(&bare)
 }
@@ -205,6 +219,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("data/.cache")).unwrap();
+        std::fs::write(at("b.csv"), "").unwrap();
+        std::fs::write(at("a.tsv.gz"), "").unwrap();
+        assert_eq!(data_files(folder.path(), None).unwrap(), [at("a.tsv.gz"), at("b.csv")]);
         for name in
             ["data/b.jsonl", "data/a.parquet", "c.json.gz", "README.md", "dataset_infos.json", "data/.cache/x.jsonl"]
         {

@@ -19,7 +19,7 @@ mod utf16;
 
 pub use files::data_files;
 #[cfg(feature = "hub")]
-pub(crate) use files::{all_shards, is_data_file, one_split};
+pub(crate) use files::{all_shards, drop_side_tables, is_data_file, one_split};
 pub use layout::Layout;
 pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;

@@ -12,7 +12,7 @@ const UNPAIRED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["messages", "label"],
-        &["rejected_response", "rejected_messages"],
+        &["chosen", "rejected_response", "rejected_messages"],
         "its rows are ms-swift's for KTO (`messages`, `label`), one answer each with a verdict of its own, so no two answers are \
          compared; give the better conversation as `messages` and the worse answer as `rejected_response`",
     ),
@@ -30,7 +30,7 @@ const UNPAIRED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["prompt", "response", "helpfulness"],
-        &[],
+        &["chosen", "rejected"],
         "its rows are HelpSteer's (`prompt`, `response`, `helpfulness`), one rated answer each; give the preference file of \
          HelpSteer2 or HelpSteer3, or write two answers to one prompt as `chosen` and `rejected`",
     ),
