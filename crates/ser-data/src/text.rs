@@ -126,7 +126,17 @@ pub(crate) fn readable_turns(turns: &[Message]) -> String {
             Role::Tool => "Tool: ",
         };
         // Writing to a String cannot fail.
-        let _ = write!(text, "{gap}{speaker}{}", turn.content);
+        let _ = write!(text, "{gap}{speaker}{}", spoken(turn));
+    }
+    text
+}
+
+/// The text of a turn, its calls of tools as JSON on a line of their own.
+pub(crate) fn spoken(turn: &Message) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(turn.content.as_str());
+    for calls in ["tool_calls", "function_call"].iter().filter_map(|name| turn.extra.get(*name)) {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text = Cow::Owned(format!("{text}{gap}{calls}"));
     }
     text
 }

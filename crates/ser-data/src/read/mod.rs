@@ -2,6 +2,7 @@
 
 mod files;
 mod layouts;
+mod non_finite;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
@@ -18,4 +19,4 @@ pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;
 pub use prompts::read_prompts;
 pub use row_problem::RowProblem;
-pub use settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
+pub use settings::{Layout, OnBadRow, PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};

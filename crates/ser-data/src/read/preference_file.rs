@@ -8,14 +8,15 @@ use ser_core::{PairId, PairSource, Preference};
 use serde_json::{Map, Value};
 
 use super::files::data_files;
-use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row};
+use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row, row_id, with_known_names};
+use super::non_finite;
 #[cfg(feature = "parquet")]
 use super::open::is_parquet;
 #[cfg(feature = "parquet")]
 use super::parquet_rows::ParquetRows;
 use super::row_problem::{RowProblem, describe};
 use super::rows::TextRows;
-use super::settings::{Layout, OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
+use super::settings::{Layout, OnBadRow, PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};
 use crate::DataError;
 
 /// Labelled pairs of one file, or of several as if they were one: JSON lines or a JSON array, plain, `.gz` or (feature
@@ -28,12 +29,12 @@ pub struct PreferenceFile {
     path: PathBuf,
     /// The files that are still to be read.
     files: VecDeque<PathBuf>,
-    current: Option<(PathBuf, Source)>,
+    current: Option<(Arc<Path>, Source)>,
     settings: ReadSettings,
     layout: Option<Layout>,
     summary: ReadSummary,
     /// Pairs of the last row that were not asked for yet.
-    waiting: VecDeque<Preference>,
+    waiting: VecDeque<(Preference, PairOrigin)>,
     next_id: u64,
     ended: bool,
 }
@@ -115,6 +116,14 @@ impl PreferenceFile {
     /// # Errors
     /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged; files that hold no pair at all.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
+        Ok(self.next_with_origin()?.map(|(preference, _)| preference))
+    }
+
+    /// The next labelled pair and the row it comes from, `None` at the end.
+    ///
+    /// # Errors
+    /// As [`next_preference`](Self::next_preference).
+    pub fn next_with_origin(&mut self) -> Result<Option<(Preference, PairOrigin)>, DataError> {
         loop {
             if let Some(next) = self.waiting.pop_front() {
                 return Ok(Some(next));
@@ -128,7 +137,7 @@ impl PreferenceFile {
                 Some((place, row)) => {
                     self.summary.rows += 1;
                     match row.and_then(|row| self.read_row(row)) {
-                        Ok(found) => self.take(found),
+                        Ok((found, id)) => self.take(found, place, id),
                         Err(problem) => self.bad_row(place, problem)?,
                     }
                     self.ended = false;
@@ -145,7 +154,11 @@ impl PreferenceFile {
         let Some(path) = self.files.pop_front() else { return Ok(false) };
         let source = Source::open(&path, &self.settings)?;
         self.summary.files += 1;
-        self.current = Some((path, source));
+        #[cfg(feature = "parquet")]
+        if let Source::Parquet { rows, .. } = &source {
+            rows.unread().iter().for_each(|name| self.note_unread(name));
+        }
+        self.current = Some((path.into(), source));
         Ok(true)
     }
 
@@ -156,8 +169,18 @@ impl PreferenceFile {
         }
     }
 
+    /// The file that is being read.
+    fn file(&self) -> Arc<Path> {
+        self.current.as_ref().map_or_else(|| self.path.as_path().into(), |(file, _)| Arc::clone(file))
+    }
+
     /// Takes the pairs of a row.
-    fn take(&mut self, found: RowPairs) {
+    fn take(&mut self, found: RowPairs, place: Place, id: Option<Value>) {
+        let origin = PairOrigin { file: self.file(), place, row: self.summary.rows.saturating_sub(1), id };
+        if found.pairs.is_empty() && found.ties > 0 && self.summary.tied_rows.len() < ReadSummary::LISTED {
+            let problem = "neither answer is the better one".to_string();
+            self.summary.tied_rows.push(SkippedRow { file: origin.file.to_path_buf(), place, problem });
+        }
         self.summary.ties += found.ties;
         self.summary.over_pair_limit += found.over_limit;
         let first = self.next_id;
@@ -169,26 +192,52 @@ impl PreferenceFile {
             self.summary.prompts_differ += u64::from(prompts_differ);
             self.summary.turns_joined += u64::from(turns_joined);
             self.summary.blank_answers += u64::from(pair.responses.iter().any(|answer| answer.trim().is_empty()));
-            self.waiting.push_back(Preference { margin, ..Preference::human(Arc::new(pair), preferred) });
+            let preference = Preference { margin, ..Preference::human(Arc::new(pair), preferred) };
+            self.waiting.push_back((preference, origin.clone()));
         }
     }
 
-    fn read_row(&mut self, row: Row) -> Result<RowPairs, RowProblem> {
-        let layout = self.layout.unwrap_or_else(|| detect_layout(&row));
-        let found = read_row(layout, row, &self.settings)?;
+    /// The pairs of a row and its own identifier.
+    fn read_row(&mut self, row: Row) -> Result<(RowPairs, Option<Value>), RowProblem> {
+        let row = with_known_names(row);
+        let layout = self.layout.unwrap_or_else(|| match detect_layout(&row) {
+            // Dialogues that hold their prompt are not read for another.
+            Layout::HhRlhf if self.settings.prompt_column.is_some() => Layout::Columns,
+            layout => layout,
+        });
+        let id = row_id(&row);
+        let (found, unread) = read_row(layout, row, &self.settings)?;
         self.layout = Some(layout);
-        Ok(found)
+        unread.iter().for_each(|name| self.note_unread(name));
+        Ok((found, id))
+    }
+
+    fn note_unread(&mut self, name: &str) {
+        let names = &mut self.summary.unread_columns;
+        if names.len() < ReadSummary::LISTED
+            && !names.contains(name)
+            && !self.settings.ignore_columns.iter().any(|i| i == name)
+        {
+            names.insert(name.to_string());
+        }
     }
 
     fn bad_row(&mut self, place: Place, problem: RowProblem) -> Result<(), DataError> {
         self.next_id += 1;
-        let file = self.current.as_ref().map_or(&self.path, |(file, _)| file).clone();
+        let file = self.file().to_path_buf();
         match self.settings.on_bad_row {
             OnBadRow::Stop => Err(DataError::Row { path: file, place, problem }),
             OnBadRow::Skip => {
                 self.summary.skipped += 1;
                 if self.summary.skipped_rows.len() < ReadSummary::LISTED {
-                    self.summary.skipped_rows.push(SkippedRow { file, place, problem: problem.to_string() });
+                    let problem = match problem {
+                        // A reader that skips rows does not see the error that would name the setting.
+                        RowProblem::SeveralPrompts { .. } | RowProblem::UnreadText { .. } => {
+                            format!("{problem}; {}", problem.remedy())
+                        }
+                        _ => problem.to_string(),
+                    };
+                    self.summary.skipped_rows.push(SkippedRow { file, place, problem });
                 }
                 Ok(())
             }
@@ -214,7 +263,7 @@ impl Source {
     fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
         #[cfg(feature = "parquet")]
         if is_parquet(path)? {
-            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path, settings.max_expansion)?), row: 0 });
+            return Ok(Source::Parquet { rows: Box::new(ParquetRows::open(path, settings)?), row: 0 });
         }
         Ok(Source::Text { rows: TextRows::open(path, settings)?, buffer: Vec::new() })
     }
@@ -272,7 +321,7 @@ impl PairSource for PreferenceFile {
 }
 
 fn parse_object(bytes: &[u8], line: u64) -> Result<Map<String, Value>, (u64, RowProblem)> {
-    match serde_json::from_slice(bytes) {
+    match non_finite::parse(bytes) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(other) => Err((line, RowProblem::NotAnObject { found: describe(&other) })),
         Err(error) => {

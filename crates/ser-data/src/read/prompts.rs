@@ -6,13 +6,15 @@ use std::path::Path;
 use ser_core::Message;
 use serde_json::Value;
 
-use super::layouts::{column_names, turn};
+use super::layouts::{Prompt, column_names, take_prompt, with_known_names};
+use super::non_finite;
 use super::open::open_text;
 use super::row_problem::{RowProblem, describe};
 use super::settings::{Place, ReadSettings};
 use crate::DataError;
 
-/// Reads prompts, in order: JSON lines whose `prompt` is a text or a list of messages, or a plain text of a prompt a
+/// Reads prompts, in order: JSON lines whose `prompt` (or another column that [`PreferenceFile`](crate::PreferenceFile)
+/// reads as prompt) is a text or a list of messages, with `system` and `history` beside it, or a plain text of a prompt a
 /// line; compressed or not. The first line shows which: JSON begins with `{`. Blank lines are no prompts.
 ///
 /// # Errors
@@ -39,28 +41,28 @@ pub fn read_prompts(path: impl AsRef<Path>) -> Result<Vec<Vec<Message>>, DataErr
     if prompts.is_empty() { Err(DataError::NoRows { path: path.to_path_buf() }) } else { Ok(prompts) }
 }
 
-/// The prompt of a JSON line.
+/// The prompt of a JSON line, with its system turn and earlier turns.
 fn prompt_of(line: &str) -> Result<Vec<Message>, RowProblem> {
-    let row: Value = serde_json::from_str(line).map_err(|error| RowProblem::Json { problem: error.to_string() })?;
-    let Value::Object(mut row) = row else { return Err(RowProblem::NotAnObject { found: describe(&row) }) };
-    let Some(prompt) = row.remove("prompt") else {
-        return Err(RowProblem::MissingColumn { column: "prompt", found: column_names(&row) });
-    };
-    let wrong = |found| {
-        let expected = "text or a list of messages (`role`, `content`)";
-        RowProblem::WrongType { column: "prompt", expected, found }
-    };
-    match prompt {
-        Value::String(text) if !text.trim().is_empty() => Ok(vec![Message::user(text)]),
-        Value::Array(turns) if !turns.is_empty() => {
-            turns.into_iter().map(|value| turn("prompt", value, "role", "content")).collect()
+    let row = non_finite::parse(line.as_bytes()).map_err(|error| RowProblem::Json { problem: error.to_string() })?;
+    let Value::Object(row) = row else { return Err(RowProblem::NotAnObject { found: describe(&row) }) };
+    let mut row = with_known_names(row);
+    let columns = column_names(&row);
+    let found = take_prompt(&mut row, &ReadSettings::default())?;
+    found.require_one()?;
+    match found.prompt {
+        Some(Prompt::Text(text)) if text.trim().is_empty() => {
+            let expected = "text or a list of messages (`role`, `content`)";
+            Err(RowProblem::WrongType { column: "prompt", expected, found: describe(&Value::String(text)) })
         }
-        other => Err(wrong(describe(&other))),
+        Some(_) => Ok(found.with_system()?.map_or_else(Vec::new, Prompt::into_turns)),
+        None => Err(RowProblem::MissingColumn { column: "prompt", found: columns }),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ser_core::Role;
+
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Vec<Message>>, String> {
@@ -77,13 +79,15 @@ mod tests {
         let line = serde_json::json!({"prompt": turns, "chosen": "not read"});
         let found = read(&format!("\u{feff}{{\"prompt\": \"\\n\\nHuman: Why?\"}}\n{line}")).unwrap();
         assert_eq!(found, [vec![Message::user("\n\nHuman: Why?")], turns.to_vec()]);
+        let found = read(r#"{"system": "Be brief.", "Question": "Why?", "score": NaN}"#).unwrap();
+        assert_eq!(found, [vec![Message::new(Role::System, "Be brief."), Message::user("Why?")]]);
     }
 
     #[test]
     fn bad_lines_are_named() {
         for (text, said) in [
             ("\n \n", "holds no rows"),
-            ("{\"prompt\": \"a\"}\n{\"question\": \"b\"}", "line 2: the row has no `prompt` (its columns: `question`)"),
+            ("{\"prompt\": \"a\"}\n{\"title\": \"b\"}", "line 2: the row has no `prompt` (its columns: `title`)"),
             ("{\"prompt\": \"\"}", "line 1: `prompt` is an empty text"),
             ("{\"prompt\": [\"a\"]}", "line 1: `prompt` is a list with the text \"a\""),
             ("{\"prompt\": [{\"role\": \"a\\nb\"}]}", "line 1: `prompt` has a turn of role \"a\\nb\", but only"),

@@ -1,8 +1,11 @@
 //! How files are read, and what was read.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::DataError;
 
@@ -14,8 +17,10 @@ pub enum Layout {
     /// `chosen` and `rejected` hold whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF: base, online
     /// and rejection-sampled).
     HhRlhf,
-    /// `chosen`, `rejected` and mostly `prompt` hold text or lists of messages (`role`, `content`): TRL's columns, and
-    /// UltraFeedback binarized. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
+    /// `chosen`, `rejected` and mostly `prompt` hold text, a message or a list of messages (`role`, `content`): TRL's
+    /// columns, and UltraFeedback binarized. The prompt may also stand in `question`, `query`, `input`, `user`, `post`,
+    /// `text`, `context`, `messages` and the like, in any case of letters, with earlier turns in `history` and a system
+    /// prompt in `system`. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
     Columns,
     /// `instruction` and `completions[]` with `response` and `overall_score` (UltraFeedback, original): pairs of every
     /// two completions of unequal score.
@@ -27,8 +32,8 @@ pub enum Layout {
     StackExchange,
     /// `question`, `response_j`, `response_k`, the first the better one (StackExchange paired).
     StackExchangePaired,
-    /// `conversations[]`, `chosen` and `rejected` with `from` and `value`, or `instruction`, `input`, `chosen`, `rejected`
-    /// (LLaMA-Factory).
+    /// `conversations[]`, `chosen` and `rejected` with `from` and `value` or `role` and `content`, or `instruction`, `input`,
+    /// `history`, `chosen`, `rejected` (LLaMA-Factory). It is read as [`Layout::Columns`] is.
     LlamaFactory,
     /// `instruction`, `input`, `response1`, `response2` and `annotator1` to `annotator3`, of which the majority counts
     /// (PandaLM).
@@ -122,6 +127,12 @@ pub struct ReadSettings {
     pub max_pairs_per_prompt: usize,
     /// Whether pairs that are made of scored answers (StackExchange, UltraFeedback) get the difference as their margin.
     pub score_margin: bool,
+    /// The column that holds the prompt of rows with `chosen` and `rejected`, as text or as messages, where it has none of
+    /// the known names; if it is set, no other column is taken for the prompt.
+    pub prompt_column: Option<String>,
+    /// Columns of rows with `chosen` and `rejected` that may stay unread. A row in which several columns, or a column of
+    /// an unknown name, could be the prompt is refused unless `prompt_column` names it or the others are listed here.
+    pub ignore_columns: Vec<String>,
 }
 
 impl Default for ReadSettings {
@@ -135,6 +146,8 @@ impl Default for ReadSettings {
             min_score_gap: 0.0,
             max_pairs_per_prompt: 10,
             score_margin: true,
+            prompt_column: None,
+            ignore_columns: Vec::new(),
         }
     }
 }
@@ -179,6 +192,19 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Where a pair comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairOrigin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Where in the file its row begins.
+    pub place: Place,
+    /// The row's number among all rows of all files, from 0; bad rows and ties are counted.
+    pub row: u64,
+    /// What the row's own `id`, `pair_id` or `uuid` says, if it has one.
+    pub id: Option<Value>,
+}
+
 /// A row that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedRow {
@@ -205,7 +231,8 @@ pub struct ReadSummary {
     pub over_pair_limit: u64,
     /// Pairs whose two conversations had different prompts; they keep what the prompts share.
     pub prompts_differ: u64,
-    /// Pairs with a dialogue in which one speaker has two turns in a row; they were joined into one.
+    /// Pairs with a written-out dialogue in which one speaker has two turns in a row; those of the prompt were joined into
+    /// one. Lists of messages keep their turns.
     pub turns_joined: u64,
     /// Pairs with an answer of nothing but whitespace. They are read, as HH-RLHF has some; screening leaves them out.
     pub blank_answers: u64,
@@ -213,9 +240,41 @@ pub struct ReadSummary {
     pub skipped: u64,
     /// The first [`ReadSummary::LISTED`] rows left out.
     pub skipped_rows: Vec<SkippedRow>,
+    /// The first [`ReadSummary::LISTED`] rows without a pair because all their comparisons are ties.
+    #[serde(default)]
+    pub tied_rows: Vec<SkippedRow>,
+    /// Names of columns with values that no pair comes from, at most [`ReadSummary::LISTED`].
+    #[serde(default)]
+    pub unread_columns: BTreeSet<String>,
 }
 
 impl ReadSummary {
-    /// At most this many rows are listed; all are counted.
+    /// At most this many rows and column names are listed; all rows are counted.
     pub const LISTED: usize = 1000;
+
+    /// What a program should tell of the reading, a sentence each: columns that were not read, rows that were left out and
+    /// why, ties. Empty where every row and column was read.
+    pub fn notes(&self) -> Vec<String> {
+        const SHOWN: usize = 20;
+        let mut notes = Vec::new();
+        if !self.unread_columns.is_empty() {
+            let shown: Vec<_> =
+                self.unread_columns.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
+            let more = self.unread_columns.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!("columns not read: {}{more}", shown.join(", ")));
+        }
+        for (count, rows, what) in
+            [(self.skipped, &self.skipped_rows, "rows left out"), (self.ties, &self.tied_rows, "ties left out")]
+        {
+            if count > 0 {
+                let shown: Vec<_> =
+                    rows.iter().take(SHOWN).map(|row| format!("{}: {}", row.place, row.problem)).collect();
+                let more = if rows.len() > SHOWN { "; …" } else { "" };
+                let shown = if shown.is_empty() { String::new() } else { format!(" ({}{more})", shown.join("; ")) };
+                notes.push(format!("{what}: {count}{shown}"));
+            }
+        }
+        notes
+    }
 }

@@ -54,7 +54,11 @@ impl ParquetOutput {
     }
 
     pub(super) fn write(&mut self, preference: &Preference) -> Result<(), DataError> {
-        let form = form(&Row::of(preference));
+        let row = Row::of(preference);
+        if row.prompt.iter().chain([&row.chosen, &row.rejected]).any(Column::has_extra_fields) {
+            return Err(DataError::ExtraFields { path: self.path.clone(), id: preference.pair.id.0 });
+        }
+        let form = form(&row);
         let first = self.open(form).map_err(|error| DataError::io("write", &self.path, error))?;
         if first != form {
             return Err(DataError::MixedForms { path: self.path.clone(), id: preference.pair.id.0 });
