@@ -8,7 +8,7 @@
 //!
 //! The data is read as a stream; memory holds a hash per pair, to find duplicates.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -40,6 +40,12 @@ struct Arguments {
     /// At most so many pairs of one question's scored answers
     #[arg(long, default_value_t = 10)]
     max_pairs_per_prompt: usize,
+    /// The column of the prompt, where it has no known name
+    #[arg(long)]
+    prompt_column: Option<String>,
+    /// A column that may stay unread; may be given several times
+    #[arg(long)]
+    ignore_column: Vec<String>,
     /// How many pairs to show, drawn at random
     #[arg(long, default_value_t = 3)]
     samples: usize,
@@ -121,6 +127,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         on_bad_row: if arguments.on_bad_row == "skip" { OnBadRow::Skip } else { OnBadRow::Stop },
         min_score_gap: arguments.min_score_gap,
         max_pairs_per_prompt: arguments.max_pairs_per_prompt,
+        prompt_column: arguments.prompt_column.clone(),
+        ignore_columns: arguments.ignore_column.clone(),
         ..ReadSettings::default()
     };
     #[cfg(feature = "tokenizers")]
@@ -190,6 +198,10 @@ fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Res
     writeln!(out, "duplicates         {}", share(counts.duplicates, counts.pairs))?;
     writeln!(out, "contradictions     {}", share(counts.contradictions, counts.pairs))?;
     writeln!(out, "chosen is longer   {}", share(counts.longer_chosen, counts.pairs))?;
+    if !summary.unread_columns.is_empty() {
+        let columns: Vec<_> = summary.unread_columns.iter().map(|name| beginning(name)).collect();
+        writeln!(out, "columns not read   {}", columns.join(", "))?;
+    }
     writeln!(out, "rows left out      {}", share(summary.skipped, summary.rows))?;
     const SHOWN: usize = 20;
     for row in summary.skipped_rows.iter().take(SHOWN) {
@@ -222,11 +234,16 @@ fn tell_sample(out: &mut impl Write, sample: &Preference) -> io::Result<()> {
     let pair = &sample.pair;
     let margin = sample.margin.map_or(String::new(), |margin| format!(", margin {margin}"));
     writeln!(out, "\npair {}{margin}", pair.id.0)?;
-    for Message { role, content } in &pair.prompt {
+    for Message { role, content, .. } in &pair.prompt {
         writeln!(out, "  {:<9} {}", role.as_str(), beginning(content))?;
     }
     for (name, answer) in [("chosen", sample.chosen()), ("rejected", sample.rejected())] {
         writeln!(out, "  {name:<9} {}", beginning(answer))?;
+    }
+    let turns = pair.prompt.iter().chain(pair.response_turns.iter().flat_map(|turns| turns.iter().flatten()));
+    let fields: BTreeSet<_> = turns.flat_map(|turn| turn.extra.keys().map(String::as_str)).collect();
+    if !fields.is_empty() {
+        writeln!(out, "  fields    {}", fields.into_iter().collect::<Vec<_>>().join(", "))?;
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ pub enum DataError {
         problem: String,
     },
     /// A row that cannot be used.
-    #[error("{}, {place}: {problem}; mend the row, or leave such rows out with --on-bad-row skip", .path.display())]
+    #[error("{}, {place}: {problem}; {}", .path.display(), .problem.remedy())]
     Row {
         /// The file.
         path: PathBuf,
@@ -216,6 +216,14 @@ pub enum DataError {
     /// A parquet file's columns hold one kind of thing.
     #[error("pair {id} has not the form (whole texts, text or messages) of the first pair of {}; write such pairs to .jsonl, or to a file of their own", .path.display())]
     MixedForms {
+        /// The file.
+        path: PathBuf,
+        /// The pair.
+        id: u64,
+    },
+    /// A parquet file's messages have a role and content only.
+    #[error("pair {id} has messages with fields such as tool_calls or reasoning_content, which {} cannot hold; write such pairs to .jsonl", .path.display())]
+    ExtraFields {
         /// The file.
         path: PathBuf,
         /// The pair.

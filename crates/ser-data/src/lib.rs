@@ -27,7 +27,7 @@ pub use lengths::LengthCounts;
 pub use plan::{plan_batches, plan_batches_by_length};
 pub use prompt_key::PromptKey;
 pub use read::{
-    Layout, OnBadRow, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
+    Layout, OnBadRow, PairOrigin, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
     html_to_text, read_prompts,
 };
 pub use shuffle::ShuffledOrder;

@@ -109,7 +109,7 @@ pub fn script_text(prompt: &[Message], response: &str) -> String {
 
 fn question(prompt: &[Message]) -> Cow<'_, str> {
     match prompt {
-        [Message { role: Role::User, content }] => Cow::Borrowed(content),
+        [Message { role: Role::User, content, .. }] => Cow::Borrowed(content),
         turns => Cow::Owned(readable_turns(turns)),
     }
 }
@@ -123,9 +123,20 @@ pub(crate) fn readable_turns(turns: &[Message]) -> String {
             Role::System => "",
             Role::User => "Human: ",
             Role::Assistant => "Assistant: ",
+            Role::Tool => "Tool: ",
         };
         // Writing to a String cannot fail.
-        let _ = write!(text, "{gap}{speaker}{}", turn.content);
+        let _ = write!(text, "{gap}{speaker}{}", spoken(turn));
+    }
+    text
+}
+
+/// The text of a turn, its calls of tools as JSON on a line of their own.
+pub(crate) fn spoken(turn: &Message) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(turn.content.as_str());
+    for calls in ["tool_calls", "function_call"].iter().filter_map(|name| turn.extra.get(*name)) {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text = Cow::Owned(format!("{text}{gap}{calls}"));
     }
     text
 }
@@ -141,7 +152,7 @@ mod tests {
             script_text(&turns, "So."),
             "Question: Human: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAnswer: So."
         );
-        let system = [Message { role: Role::System, content: "Be kind.".into() }, Message::user("Why?")];
+        let system = [Message::new(Role::System, "Be kind."), Message::user("Why?")];
         assert_eq!(script_prompt(&system), "Question: Be kind.\n\nHuman: Why?\n\nAnswer:");
     }
 

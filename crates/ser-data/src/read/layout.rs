@@ -12,8 +12,10 @@ pub enum Layout {
     /// `chosen` and `rejected` hold whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF: base, online
     /// and rejection-sampled).
     HhRlhf,
-    /// `chosen`, `rejected` and mostly `prompt` hold text or lists of messages (`role`, `content`): TRL's columns, and
-    /// UltraFeedback binarized. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
+    /// `chosen`, `rejected` and mostly `prompt` hold text, a message or a list of messages (`role`, `content`): TRL's
+    /// columns, and UltraFeedback binarized. The prompt may also stand in `question`, `query`, `input`, `user`, `post`,
+    /// `text`, `context`, `messages` and the like, in any case of letters, with earlier turns in `history` and a system
+    /// prompt in `system`. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
     Columns,
     /// `instruction` and `completions[]` with `response` and `overall_score` (UltraFeedback, original): pairs of every
     /// two completions of unequal score.
@@ -25,8 +27,9 @@ pub enum Layout {
     StackExchange,
     /// `question`, `response_j`, `response_k`, the first the better one (StackExchange paired).
     StackExchangePaired,
-    /// `conversations[]`, `chosen` and `rejected` with `from` and `value`; or `instruction`, `input`, `chosen`, `rejected`; or,
-    /// as it was before, `instruction`, `input` and `output`, a list of the better and the worse answer (LLaMA-Factory).
+    /// `conversations[]`, `chosen` and `rejected` with `from` and `value` or `role` and `content`; or `instruction`, `input`,
+    /// `history`, `chosen`, `rejected`, read as [`Layout::Columns`] is; or, as it was before, `instruction`, `input` and
+    /// `output`, a list of the better and the worse answer (LLaMA-Factory).
     LlamaFactory,
     /// `instruction`, `input`, `response1`, `response2` and `annotator1` to `annotator3`, of which the majority counts
     /// (PandaLM).

@@ -4,6 +4,7 @@ mod container;
 mod files;
 mod layout;
 mod layouts;
+mod non_finite;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
@@ -25,4 +26,4 @@ pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;
 pub use prompts::read_prompts;
 pub use row_problem::RowProblem;
-pub use settings::{OnBadRow, Place, ReadSettings, ReadSummary, SkippedRow};
+pub use settings::{OnBadRow, PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};

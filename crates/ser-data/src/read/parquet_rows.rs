@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ConvertedType, LogicalType};
 use parquet::data_type::Decimal;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -16,10 +16,11 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Number, Value};
 
-use super::layouts::{KNOWN_COLUMNS, Row};
+use super::layouts::{PROMPT_COLUMNS, Row, known_column};
+use super::non_finite;
 use super::open::FREE_EXPANSION;
 use super::row_problem::RowProblem;
-use super::settings::Place;
+use super::settings::{Place, ReadSettings};
 use crate::DataError;
 
 /// Rows that are unpacked together of each column; few, as one may be large.
@@ -41,21 +42,33 @@ pub(crate) struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// Opens a file. `max_expansion` is how many times its size a column may unpack to.
-    pub(crate) fn open(path: &Path, max_expansion: u64) -> Result<Self, DataError> {
+    /// Opens a file. Of its columns, those of known names are read, the prompt's that the settings name, and where the
+    /// file has none for the prompt, all that could hold one.
+    pub(crate) fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
         let broken = |problem: String| DataError::Parquet { path: path.to_path_buf(), problem };
         let reader = guarded(|| SerializedFileReader::new(file)).map_err(broken)?;
         let root = reader.metadata().file_metadata().schema();
-        let (known, others): (Vec<_>, Vec<_>) =
-            root.get_fields().iter().cloned().partition(|field| KNOWN_COLUMNS.contains(&field.name()));
+        let fields = root.get_fields();
+        let is_prompt = |name: &str| PROMPT_COLUMNS.iter().any(|prompt| prompt.eq_ignore_ascii_case(name));
+        let named = settings.prompt_column.as_deref();
+        let all = named.is_none() && !fields.iter().any(|field| is_prompt(field.name()));
+        let (known, others): (Vec<_>, Vec<_>) = fields.iter().cloned().partition(|field| {
+            let name = field.name();
+            known_column(name).is_some() || named == Some(name) || (all && could_be_prompt(field))
+        });
         let others = others.iter().map(|field| field.name().to_string()).collect();
         // A file without any of them has still rows, each of which is then told to lack a column.
         let schema =
             Type::group_type_builder(root.name()).with_fields(known).build().map_err(|error| broken(said(&error)))?;
         let schema = Arc::new(SchemaDescriptor::new(Arc::new(schema)));
-        let path = path.to_path_buf();
+        let (path, max_expansion) = (path.to_path_buf(), settings.max_expansion);
         Ok(ParquetRows { path, reader, schema, others, next_group: 0, rows: None, read: 0, max_expansion })
+    }
+
+    /// The columns that are not read.
+    pub(crate) fn unread(&self) -> &[String] {
+        &self.others
     }
 
     /// The next row, or what is wrong with it; `None` at the end.
@@ -85,7 +98,7 @@ impl ParquetRows {
         for (name, field) in row.into_columns() {
             if let Field::Bytes(bytes) = &field
                 && std::str::from_utf8(bytes.data()).is_err()
-                && let Some(column) = KNOWN_COLUMNS.into_iter().find(|column| *column == name)
+                && let Some(column) = known_column(&name)
             {
                 let found = "bytes that are no UTF-8".to_string();
                 return Err(RowProblem::WrongType { column, expected: "text", found });
@@ -99,7 +112,7 @@ impl ParquetRows {
     fn check_group(&self) -> Result<(), DataError> {
         let path = || self.path.clone();
         let group = self.reader.metadata().row_group(self.next_group);
-        for column in group.columns().iter().filter(|column| is_read(column)) {
+        for column in group.columns().iter().filter(|column| self.is_read(column)) {
             let format = match column.compression() {
                 Compression::BROTLI(_) => "a brotli-compressed parquet file",
                 Compression::LZO => "an LZO-compressed parquet file",
@@ -119,13 +132,22 @@ impl ParquetRows {
         Ok(())
     }
 
+    fn is_read(&self, column: &ColumnChunkMetaData) -> bool {
+        let name = column.column_path().parts().first();
+        name.is_some_and(|name| self.schema.root_schema().get_fields().iter().any(|field| field.name() == name))
+    }
+
     fn damaged(&self, problem: String) -> DataError {
         DataError::Damaged { path: self.path.clone(), place: Place::Row(self.read + 1), problem }
     }
 }
 
-fn is_read(column: &ColumnChunkMetaData) -> bool {
-    column.column_path().parts().first().is_some_and(|name| KNOWN_COLUMNS.contains(&name.as_str()))
+/// Whether a column holds text or lists.
+fn could_be_prompt(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    let text =
+        || info.converted_type() == ConvertedType::UTF8 || matches!(info.logical_type_ref(), Some(LogicalType::String));
+    if field.is_primitive() { text() } else { info.converted_type() == ConvertedType::LIST }
 }
 
 thread_local! {
@@ -173,7 +195,16 @@ fn said(error: &ParquetError) -> String {
 
 /// A field as JSON has it. What no layout reads is there for messages: times as numbers, maps without what is in them.
 fn value(field: Field) -> Value {
-    let float = |number: f64| Number::from_f64(number).map_or(Value::Null, Value::Number);
+    let float = |number: f64| {
+        let name = if number.is_nan() {
+            "NaN"
+        } else if number > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
+        Number::from_f64(number).map_or_else(|| non_finite::value(name), Value::Number)
+    };
     match field {
         Field::Bool(value) => Value::Bool(value),
         Field::Byte(number) => number.into(),

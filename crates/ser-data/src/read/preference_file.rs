@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ser_core::{PairId, PairSource, Preference};
+use serde_json::Value;
 
 use super::files::data_files;
 use super::layout::Layout;
-use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row, unpaired};
+use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row, row_id, unpaired, with_known_names};
 use super::row_problem::RowProblem;
-use super::settings::{Place, ReadSettings, ReadSummary};
+use super::settings::{PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};
 use super::source::{Found, PlainText, Source};
 use crate::DataError;
 
@@ -25,12 +26,12 @@ pub struct PreferenceFile {
     path: PathBuf,
     /// The files that are still to be read.
     files: VecDeque<PathBuf>,
-    current: Option<(PathBuf, Source)>,
+    current: Option<(Arc<Path>, Source)>,
     settings: ReadSettings,
     layout: Option<Layout>,
     summary: ReadSummary,
     /// Pairs of the last row that were not asked for yet.
-    waiting: VecDeque<Preference>,
+    waiting: VecDeque<(Preference, PairOrigin)>,
     next_id: u64,
     ended: bool,
 }
@@ -96,6 +97,14 @@ impl PreferenceFile {
     /// # Errors
     /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged; files that hold no pair at all.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
+        Ok(self.next_with_origin()?.map(|(preference, _)| preference))
+    }
+
+    /// The next labelled pair and the row it comes from, `None` at the end.
+    ///
+    /// # Errors
+    /// As [`next_preference`](Self::next_preference).
+    pub fn next_with_origin(&mut self) -> Result<Option<(Preference, PairOrigin)>, DataError> {
         loop {
             if let Some(next) = self.waiting.pop_front() {
                 return Ok(Some(next));
@@ -112,11 +121,11 @@ impl PreferenceFile {
                         && let Ok(row) = &row
                         && let Some(problem) = unpaired(row)
                     {
-                        let path = self.current.as_ref().map_or(&self.path, |(file, _)| file).clone();
+                        let path = self.file().to_path_buf();
                         return Err(DataError::NotPairs { path, problem });
                     }
                     match row.and_then(|row| self.read_row(row)) {
-                        Ok(found) => self.take(found),
+                        Ok((found, id)) => self.take(found, place, id),
                         Err(problem) => self.bad_row(place, problem)?,
                     }
                     self.ended = false;
@@ -133,7 +142,11 @@ impl PreferenceFile {
         let Some(path) = self.files.pop_front() else { return Ok(false) };
         let source = Source::open(&path, &self.settings, PlainText::Refused)?;
         self.summary.files += 1;
-        self.current = Some((path, source));
+        #[cfg(feature = "parquet")]
+        if let Source::Parquet { rows, .. } = &source {
+            rows.unread().iter().for_each(|name| self.note_unread(name));
+        }
+        self.current = Some((path.into(), source));
         Ok(true)
     }
 
@@ -144,8 +157,18 @@ impl PreferenceFile {
         }
     }
 
+    /// The file that is being read.
+    fn file(&self) -> Arc<Path> {
+        self.current.as_ref().map_or_else(|| self.path.as_path().into(), |(file, _)| Arc::clone(file))
+    }
+
     /// Takes the pairs of a row.
-    fn take(&mut self, found: RowPairs) {
+    fn take(&mut self, found: RowPairs, place: Place, id: Option<Value>) {
+        let origin = PairOrigin { file: self.file(), place, row: self.summary.rows.saturating_sub(1), id };
+        if found.pairs.is_empty() && found.ties > 0 && self.summary.tied_rows.len() < ReadSummary::LISTED {
+            let problem = "neither answer is the better one".to_string();
+            self.summary.tied_rows.push(SkippedRow { file: origin.file.to_path_buf(), place, problem });
+        }
         self.summary.ties += found.ties;
         self.summary.over_pair_limit += found.over_limit;
         self.summary.unscored_answers += found.unscored;
@@ -161,21 +184,40 @@ impl PreferenceFile {
             self.summary.contradicting_scores += u64::from(contradicted);
             self.summary.negative_margins += u64::from(margin.is_some_and(|margin| margin < 0.0));
             self.summary.blank_answers += u64::from(pair.responses.iter().any(|answer| answer.trim().is_empty()));
-            self.waiting.push_back(Preference { margin, ..Preference::human(Arc::new(pair), preferred) });
+            let preference = Preference { margin, ..Preference::human(Arc::new(pair), preferred) };
+            self.waiting.push_back((preference, origin.clone()));
         }
     }
 
-    fn read_row(&mut self, row: Row) -> Result<RowPairs, RowProblem> {
-        let layout = self.layout.unwrap_or_else(|| detect_layout(&row));
-        let found = read_row(layout, row, &self.settings)?;
+    /// The pairs of a row and its own identifier.
+    fn read_row(&mut self, row: Row) -> Result<(RowPairs, Option<Value>), RowProblem> {
+        let row = with_known_names(row);
+        let layout = self.layout.unwrap_or_else(|| match detect_layout(&row) {
+            // Dialogues that hold their prompt are not read for another.
+            Layout::HhRlhf if self.settings.prompt_column.is_some() => Layout::Columns,
+            layout => layout,
+        });
+        let id = row_id(&row);
+        let (found, unread) = read_row(layout, row, &self.settings)?;
         self.layout = Some(layout);
-        Ok(found)
+        unread.iter().for_each(|name| self.note_unread(name));
+        Ok((found, id))
+    }
+
+    fn note_unread(&mut self, name: &str) {
+        let names = &mut self.summary.unread_columns;
+        if names.len() < ReadSummary::LISTED
+            && !names.contains(name)
+            && !self.settings.ignore_columns.iter().any(|i| i == name)
+        {
+            names.insert(name.to_string());
+        }
     }
 
     fn bad_row(&mut self, place: Place, problem: RowProblem) -> Result<(), DataError> {
         self.next_id += 1;
-        let file = self.current.as_ref().map_or(&self.path, |(file, _)| file);
-        self.summary.bad_row(file, place, problem, self.settings.on_bad_row)
+        let file = self.file();
+        self.summary.bad_row(&file, place, problem, self.settings.on_bad_row)
     }
 
     /// Files without a single pair are an error.

@@ -6,7 +6,7 @@ use ser_core::Message;
 use serde_json::Value;
 
 use super::files::data_files;
-use super::layouts::{column_names, turn};
+use super::layouts::{Prompt, Row, column_names, take_prompt, values_to_text, with_known_names};
 use super::row_problem::{RowProblem, describe};
 use super::settings::{ReadSettings, ReadSummary};
 use super::source::{PlainText, Source};
@@ -15,9 +15,11 @@ use crate::DataError;
 /// Reads prompts, in order, and says what was left out.
 ///
 /// A file holds JSON (lines, an array, or objects over several lines), a table or (feature `parquet`) parquet, whose rows
-/// have a column `prompt`: a text or a list of messages. In JSON a row may also be the text or the list alone. Any other
-/// text is a prompt a line: the file's name and first character show which, as JSON begins with `{` or `[`. Blank lines are
-/// no prompts. `path` is a file, a folder, a glob or `hf://owner/name` as for [`PreferenceFile::open`](crate::PreferenceFile).
+/// have a column `prompt`, or another that [`PreferenceFile`](crate::PreferenceFile) reads as prompt: a text or a list of
+/// messages, with `system` and `history` beside it. In JSON a row may also be the text or the list alone. Any other text
+/// is a prompt a line: the file's name and first character show which, as JSON begins with `{` or `[`. Blank lines are no
+/// prompts. `path` is a file, a folder, a glob or `hf://owner/name` as for
+/// [`PreferenceFile::open`](crate::PreferenceFile::open).
 ///
 /// # Errors
 /// A file that is not there or holds no prompt; under [`OnBadRow::Stop`](crate::OnBadRow::Stop) a row that is no prompt,
@@ -35,7 +37,7 @@ pub fn read_prompts(
         summary.files += 1;
         while let Some((place, row)) = source.next_value()? {
             summary.rows += 1;
-            match row.and_then(prompt_of) {
+            match row.and_then(|row| prompt_of(row, settings)) {
                 Ok(prompt) => prompts.push(prompt),
                 Err(problem) => summary.bad_row(&file, place, problem, settings.on_bad_row)?,
             }
@@ -44,31 +46,31 @@ pub fn read_prompts(
     if prompts.is_empty() { Err(summary.nothing_usable(path)) } else { Ok((prompts, summary)) }
 }
 
-/// The prompt of a row.
-fn prompt_of(row: Value) -> Result<Vec<Message>, RowProblem> {
-    let prompt = match row {
-        Value::Object(mut row) => row
-            .remove("prompt")
-            .ok_or_else(|| RowProblem::MissingColumn { column: "prompt", found: column_names(&row) })?,
-        prompt @ (Value::String(_) | Value::Array(_)) => prompt,
+/// The prompt of a row, with its system turn and earlier turns.
+fn prompt_of(row: Value, settings: &ReadSettings) -> Result<Vec<Message>, RowProblem> {
+    let mut row = match row {
+        Value::Object(row) => with_known_names(row),
+        prompt @ (Value::String(_) | Value::Array(_)) => Row::from_iter([("prompt".to_string(), prompt)]),
         other => return Err(RowProblem::NotAnObject { found: describe(&other) }),
     };
-    let wrong = |found| {
-        let expected = "text or a list of messages (`role`, `content`)";
-        RowProblem::WrongType { column: "prompt", expected, found }
-    };
-    match prompt {
-        Value::String(text) if !text.trim().is_empty() => Ok(vec![Message::user(text)]),
-        Value::Number(number) => Ok(vec![Message::user(number.to_string())]),
-        Value::Array(turns) if !turns.is_empty() => {
-            turns.into_iter().map(|value| turn("prompt", value, "role", "content")).collect()
+    values_to_text(&mut row);
+    let columns = column_names(&row);
+    let found = take_prompt(&mut row, settings)?;
+    found.require_one()?;
+    match found.prompt {
+        Some(Prompt::Text(text)) if text.trim().is_empty() => {
+            let expected = "text or a list of messages (`role`, `content`)";
+            Err(RowProblem::WrongType { column: "prompt", expected, found: describe(&Value::String(text)) })
         }
-        other => Err(wrong(describe(&other))),
+        Some(_) => Ok(found.with_system()?.map_or_else(Vec::new, Prompt::into_turns)),
+        None => Err(RowProblem::MissingColumn { column: "prompt", found: columns }),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ser_core::Role;
+
     use super::*;
     use crate::{OnBadRow, Place};
 
@@ -92,6 +94,8 @@ mod tests {
         let line = serde_json::json!({"prompt": turns, "chosen": "not read"});
         let found = read(&format!("\u{feff}{{\"prompt\": \"\\n\\nHuman: Why?\"}}\n{line}")).unwrap();
         assert_eq!(found, [vec![Message::user("\n\nHuman: Why?")], turns.to_vec()]);
+        let found = read(r#"{"system": "Be brief.", "Question": "Why?", "score": NaN}"#).unwrap();
+        assert_eq!(found, [vec![Message::new(Role::System, "Be brief."), Message::user("Why?")]]);
     }
 
     #[test]
@@ -118,7 +122,7 @@ mod tests {
     fn bad_lines_are_named() {
         for (text, said) in [
             ("\n \n", "holds no rows"),
-            ("{\"prompt\": \"a\"}\n{\"question\": \"b\"}", "line 2: the row has no `prompt` (its columns: `question`)"),
+            ("{\"prompt\": \"a\"}\n{\"title\": \"b\"}", "line 2: the row has no `prompt` (its columns: `title`)"),
             ("{\"prompt\": \"\"}", "line 1: `prompt` is an empty text"),
             ("{\"prompt\": [\"a\"]}", "line 1: `prompt` is a list with the text \"a\""),
             ("{\"prompt\": [{\"role\": \"a\\nb\"}]}", "line 1: `prompt` has a turn of role \"a\\nb\", but only"),
@@ -136,12 +140,12 @@ mod tests {
 
     #[test]
     fn bad_rows_are_left_out_where_that_is_asked_for() {
-        let text = "[{\"prompt\": \"a\"},\n{\"question\": \"b\"},\n{\"prompt\": \"c\"}]";
+        let text = "[{\"prompt\": \"a\"},\n{\"title\": \"b\"},\n{\"prompt\": \"c\"}]";
         let (prompts, summary) = read_as("p.json", text.as_bytes(), OnBadRow::Skip).unwrap();
         assert_eq!(prompts, [vec![Message::user("a")], vec![Message::user("c")]]);
         assert_eq!((summary.rows, summary.skipped, summary.skipped_rows[0].place), (3, 1, Place::Line(2)));
-        assert!(summary.notes()[0].starts_with("rows left out, as they cannot be used: 1 of 3; the first is "));
-        let error = read_as("p.jsonl", b"{\"question\": \"b\"}\n", OnBadRow::Skip).unwrap_err();
+        assert!(summary.notes().iter().any(|note| note.starts_with("rows left out")));
+        let error = read_as("p.jsonl", b"{\"title\": \"b\"}\n", OnBadRow::Skip).unwrap_err();
         assert!(
             error.contains("none of its 1 rows gives one, the first of those left out (line 1) because"),
             "{error}"

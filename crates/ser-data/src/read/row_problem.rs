@@ -3,6 +3,8 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::non_finite::non_finite;
+
 /// Why a row cannot be used: a clause that follows the row's place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -68,8 +70,10 @@ pub enum RowProblem {
         /// What it is.
         found: String,
     },
-    /// A speaker nobody knows.
-    #[error("`{column}` has a turn of role {found}, but only system, user and assistant are known")]
+    /// A speaker with an unknown name.
+    #[error(
+        "`{column}` has a turn of role {found}, but only system (developer), user (human, prompter), assistant (gpt, model, bot, chatbot, ai) and tool (function, ipython, observation) are known"
+    )]
     UnknownRole {
         /// The column.
         column: &'static str,
@@ -96,6 +100,29 @@ pub enum RowProblem {
         /// The column.
         column: &'static str,
     },
+    /// The column that the settings name as the prompt is missing or unusable.
+    #[error("`{column}` (data.prompt_column) is not a prompt: {problem}")]
+    PromptColumn {
+        /// The column.
+        column: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Several columns that could be the prompt, with different texts.
+    #[error("{columns} could each be the prompt, and they differ")]
+    SeveralPrompts {
+        /// The columns.
+        columns: String,
+    },
+    /// No prompt, and text that is not read.
+    #[error("no column with a known name holds the prompt, but {columns} could")]
+    UnreadText {
+        /// The columns.
+        columns: String,
+    },
+    /// A system column beside a conversation with another system turn.
+    #[error("the system column and the system turn of the conversation differ")]
+    TwoSystems,
     /// Two conversations with nothing in common.
     #[error("`chosen` and `rejected` share no first turn, so they are not answers to one prompt")]
     NoSharedPrompt,
@@ -139,6 +166,18 @@ impl RowProblem {
         }
         RowProblem::Json { problem: format!("{said} at column {}", error.column()) }
     }
+
+    /// What to do about it: a clause that follows the problem.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            RowProblem::SeveralPrompts { .. } | RowProblem::UnreadText { .. } => {
+                "name the prompt's column as data.prompt_column, or list in data.ignore_columns what may stay unread"
+            }
+            RowProblem::PromptColumn { .. } => "name another data.prompt_column, or leave it out",
+            RowProblem::TwoSystems => "mend the row, or list the system column in data.ignore_columns",
+            _ => "mend the row, or leave such rows out with --on-bad-row skip",
+        }
+    }
 }
 
 /// A JSON value in a few words.
@@ -150,7 +189,10 @@ pub(crate) fn describe(value: &Value) -> String {
         Value::String(text) if text.is_empty() => "an empty text".to_string(),
         Value::String(text) => format!("the text {:?}", beginning(text)),
         Value::Array(items) => format!("a list of {}", items.len()),
-        Value::Object(_) => "an object".to_string(),
+        Value::Object(_) => match non_finite(value) {
+            Some(number) => number.to_string(),
+            None => "an object".to_string(),
+        },
     }
 }
 

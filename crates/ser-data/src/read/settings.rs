@@ -1,8 +1,11 @@
 //! How files are read, and what was read.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::layout::Layout;
 use crate::DataError;
@@ -46,6 +49,12 @@ pub struct ReadSettings {
     /// while the hinge's m is 1: a scale of 1 / (mean difference) keeps the mean margin at 1. A column `margin` of the
     /// data is taken as it is. Pairs that the loop labels itself get the mean margin of the labelled seed.
     pub score_margin: Option<f64>,
+    /// The column that holds the prompt of rows with `chosen` and `rejected`, as text or as messages, where it has none of
+    /// the known names; if it is set, no other column is taken for the prompt.
+    pub prompt_column: Option<String>,
+    /// Columns of rows with `chosen` and `rejected` that may stay unread. A row in which several columns, or a column of
+    /// an unknown name, could be the prompt is refused unless `prompt_column` names it or the others are listed here.
+    pub ignore_columns: Vec<String>,
 }
 
 impl Default for ReadSettings {
@@ -59,6 +68,8 @@ impl Default for ReadSettings {
             min_score_gap: 0.0,
             max_pairs_per_prompt: 10,
             score_margin: None,
+            prompt_column: None,
+            ignore_columns: Vec::new(),
         }
     }
 }
@@ -106,6 +117,19 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Where a pair comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairOrigin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Where in the file its row begins.
+    pub place: Place,
+    /// The row's number among all rows of all files, from 0; bad rows and ties are counted.
+    pub row: u64,
+    /// What the row's own `id`, `pair_id` or `uuid` says, if it has one.
+    pub id: Option<Value>,
+}
+
 /// A row that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedRow {
@@ -133,7 +157,8 @@ pub struct ReadSummary {
     pub over_pair_limit: u64,
     /// Pairs whose two conversations had different prompts; they keep what the prompts share.
     pub prompts_differ: u64,
-    /// Pairs with a dialogue in which one speaker has two turns in a row; they were joined into one.
+    /// Pairs with a written-out dialogue in which one speaker has two turns in a row; those of the prompt were joined into
+    /// one. Lists of messages keep their turns.
     pub turns_joined: u64,
     /// Pairs with an answer of nothing but whitespace. They are read, as HH-RLHF has some; screening leaves them out.
     pub blank_answers: u64,
@@ -150,4 +175,8 @@ pub struct ReadSummary {
     pub skipped: u64,
     /// The first [`ReadSummary::LISTED`] rows left out.
     pub skipped_rows: Vec<SkippedRow>,
+    /// The first [`ReadSummary::LISTED`] rows without a pair because all their comparisons are ties.
+    pub tied_rows: Vec<SkippedRow>,
+    /// Names of columns with values that no pair comes from, at most [`ReadSummary::LISTED`].
+    pub unread_columns: BTreeSet<String>,
 }

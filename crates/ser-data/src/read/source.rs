@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::container::Container;
 use super::layouts::Row;
+use super::non_finite;
 #[cfg(feature = "parquet")]
 use super::open::is_parquet;
 use super::open::open_text;
@@ -52,7 +53,7 @@ impl Source {
         let max_row_bytes = settings.max_row_bytes;
         #[cfg(feature = "parquet")]
         if is_parquet(path)? {
-            let rows = Box::new(ParquetRows::open(path, settings.max_expansion)?);
+            let rows = Box::new(ParquetRows::open(path, settings)?);
             return Ok(Source::Parquet { rows, row: 0, max_row_bytes });
         }
         let text = open_text(path, settings.max_expansion)?;
@@ -123,7 +124,7 @@ fn plain_line(bytes: &[u8]) -> Result<Value, RowProblem> {
 
 /// The value of a JSON text, or what is wrong with it, and in which line.
 fn parse(bytes: &[u8], line: u64) -> (u64, Result<Value, RowProblem>) {
-    match serde_json::from_slice(bytes) {
+    match non_finite::parse(bytes) {
         Ok(value) => (line, Ok(value)),
         Err(error) => {
             let problem = RowProblem::of_json(&error);

@@ -7,20 +7,31 @@ use super::settings::{OnBadRow, Place, ReadSummary, SkippedRow};
 use crate::DataError;
 
 impl ReadSummary {
-    /// At most this many rows are listed; all are counted.
+    /// At most this many rows and column names are listed; all rows are counted.
     pub const LISTED: usize = 1000;
 
-    /// What was left out or does not fit together, a sentence each, for a program to print. Ties, pairs over the limit of a
-    /// question and the like are settings at work; they are only counted.
+    /// What a program should tell of the reading, a sentence each: columns that were not read, rows that were left out and
+    /// why, ties, and what does not fit together. Empty where every row and column was read.
     pub fn notes(&self) -> Vec<String> {
+        const SHOWN: usize = 20;
         let mut notes = Vec::new();
-        if let Some(first) = self.skipped_rows.first() {
-            let SkippedRow { file, place, problem } = first;
-            let (skipped, rows) = (self.skipped, self.rows);
-            notes.push(format!(
-                "rows left out, as they cannot be used: {skipped} of {rows}; the first is {}, {place}: {problem}",
-                file.display()
-            ));
+        if !self.unread_columns.is_empty() {
+            let shown: Vec<_> =
+                self.unread_columns.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
+            let more = self.unread_columns.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!("columns not read: {}{more}", shown.join(", ")));
+        }
+        for (count, rows, what) in
+            [(self.skipped, &self.skipped_rows, "rows left out"), (self.ties, &self.tied_rows, "ties left out")]
+        {
+            if count > 0 {
+                let shown: Vec<_> =
+                    rows.iter().take(SHOWN).map(|row| format!("{}: {}", row.place, row.problem)).collect();
+                let more = if rows.len() > SHOWN { "; …" } else { "" };
+                let shown = if shown.is_empty() { String::new() } else { format!(" ({}{more})", shown.join("; ")) };
+                notes.push(format!("{what}: {count}{shown}"));
+            }
         }
         for (what, count) in [
             (
@@ -52,7 +63,14 @@ impl ReadSummary {
             OnBadRow::Skip => {
                 self.skipped += 1;
                 if self.skipped_rows.len() < Self::LISTED {
-                    self.skipped_rows.push(SkippedRow { file, place, problem: problem.to_string() });
+                    let problem = match problem {
+                        // A reader that skips rows does not see the error that would name the setting.
+                        RowProblem::SeveralPrompts { .. } | RowProblem::UnreadText { .. } => {
+                            format!("{problem}; {}", problem.remedy())
+                        }
+                        _ => problem.to_string(),
+                    };
+                    self.skipped_rows.push(SkippedRow { file, place, problem });
                 }
                 Ok(())
             }

@@ -21,7 +21,7 @@ use row::Row;
 /// byte by byte), plain text, or lists of messages; so what SER selected trains whatever the file trained before, TRL's
 /// trainers among them. Beside them stand `id`, `origin` (`human` or `pseudo`), `weight`, `probability`, `margin` where
 /// there is one, and for a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`. In a parquet file
-/// all pairs have the form of the first.
+/// all pairs have the form of the first, and messages have a role and content only.
 ///
 /// The file appears under its name when [`finish`](PreferenceWriter::finish) is called, whole or not at all; a writer
 /// that is dropped before leaves nothing behind.
@@ -87,7 +87,8 @@ impl PreferenceWriter {
     /// Adds a row.
     ///
     /// # Errors
-    /// A disk that is full, say; in a parquet file, a pair of another form than the first.
+    /// A disk that is full, say; in a parquet file, a pair of another form than the first, or one whose messages have
+    /// further fields.
     pub fn write(&mut self, preference: &Preference) -> Result<(), DataError> {
         let written = match &mut self.output {
             Some(Output::Plain(file)) => write_line(file, preference),
@@ -160,13 +161,28 @@ mod tests {
         let text = Pair::from_text(PairId(0), "Why?\n", "So \u{e9}.", "\"No\"");
         let whole = ["\n\nHuman: hi\n\nAssistant: a ".to_string(), "\n\nHuman: hi\n\nAssistant:  b".to_string()];
         let answers = ["a".to_string(), "b".to_string()];
-        let hh =
-            Pair { id: PairId(0), prompt: vec![Message::user("hi")], responses: answers, raw: RawText::Whole(whole) };
+        let hh = Pair {
+            id: PairId(0),
+            prompt: vec![Message::user("hi")],
+            responses: answers,
+            response_turns: None,
+            raw: RawText::Whole(whole),
+        };
         let turns = vec![Message::user("x"), Message::assistant("y"), Message::user("z")];
         let messages = Pair { prompt: turns, raw: RawText::None, ..text.clone() };
+        let mut thinks = Message::assistant("So \u{e9}.");
+        thinks.extra.insert("reasoning_content".into(), "Because.".into());
+        let parted = [vec![thinks], vec![Message::assistant("\"No\""), Message::user("Why?")]];
+        let responses = [text.responses[0].clone(), "\"No\"\n\nHuman: Why?".to_string()];
+        let reasoned = Pair { responses, response_turns: Some(Box::new(parted)), ..messages.clone() };
         let label = |status| PseudoLabel { round: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };
         #[cfg_attr(not(any(feature = "zstd", feature = "parquet")), expect(unused_mut))]
-        let mut files = vec![(text.clone(), "a.jsonl"), (hh.clone(), "b.jsonl.gz"), (messages.clone(), "c.jsonl")];
+        let mut files = vec![
+            (text.clone(), "a.jsonl"),
+            (hh.clone(), "b.jsonl.gz"),
+            (messages.clone(), "c.jsonl"),
+            (reasoned.clone(), "h.jsonl"),
+        ];
         #[cfg(feature = "zstd")]
         files.push((hh.clone(), "d.jsonl.zst"));
         #[cfg(feature = "parquet")]
@@ -200,6 +216,17 @@ mod tests {
         drop(PreferenceWriter::create(folder.path().join("a.jsonl")).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), count, "nothing else is left");
         assert_eq!(std::fs::read_to_string(folder.path().join("a.jsonl")).unwrap(), lines, "the old file is untouched");
+    }
+
+    #[cfg(feature = "parquet")]
+    #[test]
+    fn parquet_refuses_fields_that_it_cannot_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pair = Pair { raw: RawText::None, ..Pair::from_text(PairId(7), "q", "a", "b") };
+        pair.prompt[0].extra.insert("name".into(), "me".into());
+        let mut writer = PreferenceWriter::create(folder.path().join("a.parquet")).unwrap();
+        let error = writer.write(&Preference::human(Arc::new(pair), Side::A)).unwrap_err().to_string();
+        assert!(error.starts_with("pair 7 has messages with fields") && error.ends_with("to .jsonl"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
-use ser_core::{LearningStatus, Message, Preference, Role};
+use ser_core::{LearningStatus, Preference, Role};
 
 use super::row::{Column, Row};
 use crate::DataError;
@@ -54,7 +54,11 @@ impl ParquetOutput {
     }
 
     pub(super) fn write(&mut self, preference: &Preference) -> Result<(), DataError> {
-        let form = form(&Row::of(preference));
+        let row = Row::of(preference);
+        if row.prompt.iter().chain([&row.chosen, &row.rejected]).any(Column::has_extra_fields) {
+            return Err(DataError::ExtraFields { path: self.path.clone(), id: preference.pair.id.0 });
+        }
+        let form = form(&row);
         let first = self.open(form).map_err(|error| DataError::io("write", &self.path, error))?;
         if first != form {
             return Err(DataError::MixedForms { path: self.path.clone(), id: preference.pair.id.0 });
@@ -262,7 +266,7 @@ fn text_leaves(columns: &[Column<'_>]) -> Vec<Leaf> {
     for column in columns {
         match column {
             Column::Text(text) => texts.push(ByteArray::from(*text)),
-            Column::Turns(turns) => list(&mut turns.iter().map(|Message { role, content }| (*role, content.as_str()))),
+            Column::Turns(turns) => list(&mut turns.iter().map(|turn| (turn.role, turn.content.as_str()))),
             Column::Answer(content) => list(&mut std::iter::once((Role::Assistant, *content))),
         }
     }

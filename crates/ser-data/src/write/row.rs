@@ -55,6 +55,14 @@ impl Serialize for Column<'_> {
     }
 }
 
+impl Column<'_> {
+    /// Whether a message has fields beside role and content.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn has_extra_fields(&self) -> bool {
+        matches!(self, Column::Turns(turns) if turns.iter().any(|turn| !turn.extra.is_empty()))
+    }
+}
+
 impl<'a> Row<'a> {
     pub(crate) fn of(preference: &'a Preference) -> Self {
         let pair = &preference.pair;
@@ -64,7 +72,13 @@ impl<'a> Row<'a> {
             RawText::Joined if pair.prompt.len() == 1 => {
                 (pair.prompt.first().map(|turn| Column::Text(&turn.content)), [Column::Text(a), Column::Text(b)])
             }
-            _ => (Some(Column::Turns(&pair.prompt)), [Column::Answer(a), Column::Answer(b)]),
+            _ => {
+                let answers = match pair.response_turns.as_deref() {
+                    Some([a, b]) => [Column::Turns(a), Column::Turns(b)],
+                    None => [Column::Answer(a), Column::Answer(b)],
+                };
+                (Some(Column::Turns(&pair.prompt)), answers)
+            }
         };
         let (chosen, rejected) = if preference.preferred == Side::A { (a, b) } else { (b, a) };
         let (origin, lineage) = match &preference.origin {

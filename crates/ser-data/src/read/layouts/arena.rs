@@ -3,8 +3,9 @@
 use ser_core::{Message, RawText, Side};
 use serde_json::Value;
 
-use super::columns::conversations;
-use super::fields::{Row, list, require, take, take_text, text, turn, wrong};
+use super::columns::shared;
+use super::fields::{Row, list, require, take, take_text, text, wrong};
+use super::messages::conversation;
 use super::verdicts::chosen_first;
 use super::{LabelledPair, RowPairs};
 use crate::read::row_problem::{RowProblem, describe};
@@ -49,16 +50,13 @@ fn whole_conversations(mut row: Row) -> Result<RowPairs, RowProblem> {
             return Err(wrong("winner", expected, &Value::String(winner)));
         }
     };
-    let mut conversation = |column| {
-        let turns = list(column, take(&mut row, column)?)?;
-        turns.into_iter().map(|value| turn(column, value, "role", "content")).collect::<Result<Vec<_>, _>>()
-    };
-    pair(conversation("conversation_a")?, conversation("conversation_b")?, preferred)
+    let mut turns = |column| conversation(column, list(column, take(&mut row, column)?)?);
+    pair(turns("conversation_a")?, turns("conversation_b")?, preferred)
 }
 
 fn pair(a: Vec<Message>, b: Vec<Message>, preferred: Side) -> Result<RowPairs, RowProblem> {
     let (chosen, rejected) = if preferred == Side::A { (a, b) } else { (b, a) };
-    Ok(conversations(chosen, rejected, RawText::None)?.into())
+    Ok(shared(chosen, rejected, RawText::None)?.into())
 }
 
 /// Who won by the flags; none in a tie.

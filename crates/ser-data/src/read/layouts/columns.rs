@@ -1,11 +1,14 @@
-//! `chosen` and `rejected`: HH-RLHF's dialogues, TRL's columns, RewardBench.
+//! `chosen` and `rejected`: HH-RLHF's dialogues, TRL's columns, LLaMA-Factory's, RewardBench.
 
 use ser_core::{Message, RawText, Role};
 use serde_json::Value;
 
-use super::dialogue::{SharedPrompt, answer_text, parse_dialogue, share_prompt};
-use super::fields::{Row, optional_number, require, take, take_list, take_text, turn};
+use super::dialogue::{SharedPrompt, answer_text, merge_turns, parse_dialogue, share_prompt, turns_of};
+use super::fields::{Row, optional_number, require, take, take_list};
+use super::messages::{calls_tools, conversation, is_message, message};
+use super::prompt_columns::{FoundPrompt, Prompt, add_system, says, take_prompt};
 use super::scored::drawn;
+use super::unread::require_no_unread_prompt;
 use super::{LabelledPair, RowPairs};
 use crate::read::row_problem::{RowProblem, describe};
 use crate::read::settings::ReadSettings;
@@ -17,10 +20,11 @@ enum Column {
 }
 
 /// HH-RLHF: whole dialogues, kept byte by byte as raw text.
-pub(crate) fn read_dialogues(mut row: Row) -> Result<RowPairs, RowProblem> {
-    require(&row, &["chosen", "rejected"])?;
-    let margin = optional_number(&row, "margin")?;
-    let mut dialogue = |name| match read_column(name, take(&mut row, name)?)? {
+pub(crate) fn read_dialogues(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(row, &["chosen", "rejected"])?;
+    let margin = optional_number(row, "margin")?;
+    row.remove("margin");
+    let mut dialogue = |name| match read_answer(name, take(row, name)?)? {
         Column::Text(text) => Ok(text),
         Column::Turns(_) => {
             let found = "a list of messages".to_string();
@@ -29,54 +33,62 @@ pub(crate) fn read_dialogues(mut row: Row) -> Result<RowPairs, RowProblem> {
     };
     let (chosen, rejected) = (dialogue("chosen")?, dialogue("rejected")?);
     let turns = (parse_dialogue("chosen", &chosen)?, parse_dialogue("rejected", &rejected)?);
-    let pair = conversations(turns.0, turns.1, RawText::Whole([chosen, rejected]))?;
-    Ok(LabelledPair { margin, ..pair }.into())
+    let twice = |turns: &[Message]| turns.windows(2).any(|two| matches!(two, [a, b] if a.role == b.role));
+    let turns_joined = twice(&turns.0) || twice(&turns.1);
+    let mut pair = shared(turns.0, turns.1, RawText::Whole([chosen, rejected]))?;
+    pair.pair.prompt = merge_turns(&pair.pair.prompt);
+    let found = take_prompt(row, settings)?;
+    if let Some(system) = found.system.clone() {
+        // The text of the file does not hold it.
+        pair.pair.raw = RawText::None;
+        add_system(&mut pair.pair.prompt, system)?;
+    }
+    leave_unread(row, &found, &pair.pair.prompt);
+    Ok(LabelledPair { margin, turns_joined, ..pair }.into())
 }
 
 /// TRL's columns: the prompt explicit or shared, text or messages.
-pub(crate) fn read_columns(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
-    require(&row, &["chosen", "rejected"])?;
-    let margin = optional_number(&row, "margin")?;
-    let scores = (optional_number(&row, "score_chosen")?, optional_number(&row, "score_rejected")?);
-    let mut column = |name| read_column(name, take(&mut row, name)?);
-    let (chosen, rejected) = (column("chosen")?, column("rejected")?);
-    let prompt = match row.remove("prompt") {
-        None | Some(Value::Null) => None,
-        Some(value) => Some(read_column("prompt", value)?),
+pub(crate) fn read_columns(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(row, &["chosen", "rejected"])?;
+    let mut number = |name| {
+        let number = optional_number(row, name);
+        row.remove(name);
+        number
     };
+    let margin = number("margin")?;
+    let scores = (number("score_chosen")?, number("score_rejected")?);
+    let mut answer = |name| read_answer(name, take(row, name)?);
+    let (chosen, rejected) = (answer("chosen")?, answer("rejected")?);
+    let found = take_prompt(row, settings)?;
     if let (Some(chosen), Some(rejected)) = scores
         && (chosen == rejected || (chosen - rejected).abs() < settings.min_score_gap)
     {
         return Ok(RowPairs::tie());
     }
-    let pair = match (prompt, chosen, rejected) {
-        (Some(Column::Text(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
-            LabelledPair::text(prompt, chosen, rejected)
-        }
-        (None, Column::Text(chosen), Column::Text(rejected)) => whole_texts(chosen, rejected),
-        (Some(Column::Turns(prompt)), Column::Text(chosen), Column::Text(rejected)) => {
-            LabelledPair::new(prompt, [chosen, rejected], RawText::None)
-        }
-        (prompt, Column::Turns(chosen), Column::Turns(rejected)) => message_pair(prompt, chosen, rejected)?,
-        (_, Column::Text(_), Column::Turns(_)) => return Err(unlike("text, as `chosen`,", "a list of messages")),
-        (_, Column::Turns(_), Column::Text(_)) => return Err(unlike("a list of messages, as `chosen`,", "text")),
+    let pair = match (chosen, rejected) {
+        (Column::Text(chosen), Column::Text(rejected)) => text_pair(row, found, chosen, rejected, settings)?,
+        (Column::Turns(chosen), Column::Turns(rejected)) => message_pair(row, found, chosen, rejected, settings)?,
+        (Column::Text(_), Column::Turns(_)) => return Err(unlike("text, as `chosen`,", "a list of messages")),
+        (Column::Turns(_), Column::Text(_)) => return Err(unlike("a list of messages, as `chosen`,", "text")),
     };
     let gap = scores.0.zip(scores.1).map(|(chosen, rejected)| chosen - rejected);
     Ok(LabelledPair { margin, ..pair }.with_gap(gap, settings).into())
 }
 
 /// RewardBench: one chosen and one rejected text, or lists of them, of which every two make a pair.
-pub(crate) fn read_reward_bench(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+pub(crate) fn read_reward_bench(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     if !row.get("chosen").is_some_and(Value::is_array) {
         return read_columns(row, settings);
     }
-    require(&row, &["prompt", "chosen", "rejected"])?;
-    let prompt = take_text(&mut row, "prompt")?;
+    require(row, &["chosen", "rejected"])?;
+    let found = take_prompt(row, settings)?;
+    found.require_one()?;
+    let prompt = found.with_system()?.ok_or_else(|| missing_prompt(row))?;
     let mut texts = |column| -> Result<Vec<String>, RowProblem> {
-        let items = take_list(&mut row, column)?;
+        let items = take_list(row, column)?;
         items
             .into_iter()
-            .map(|item| match read_column(column, item)? {
+            .map(|item| match read_answer(column, item)? {
                 Column::Text(text) => Ok(text),
                 Column::Turns(_) => {
                     let found = "a list of messages".to_string();
@@ -87,13 +99,62 @@ pub(crate) fn read_reward_bench(mut row: Row, settings: &ReadSettings) -> Result
     };
     let (chosen, rejected) = (texts("chosen")?, texts("rejected")?);
     let all: Vec<_> = chosen.iter().flat_map(|a| rejected.iter().map(move |b| (a, b))).collect();
-    let (kept, over_limit) = drawn(&prompt, all, settings.max_pairs_per_prompt);
-    let pairs = kept.into_iter().map(|(a, b)| LabelledPair::text(prompt.clone(), a.clone(), b.clone())).collect();
+    let key = match &prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Turns(turns) => turns.iter().map(|turn| turn.content.as_str()).collect(),
+    };
+    let (kept, over_limit) = drawn(&key, all, settings.max_pairs_per_prompt);
+    let pairs = kept.into_iter().map(|(a, b)| prompted(prompt.clone(), a.clone(), b.clone())).collect();
     Ok(RowPairs { pairs, over_limit, ..RowPairs::default() })
+}
+
+fn missing_prompt(row: &Row) -> RowProblem {
+    RowProblem::MissingColumn { column: "prompt", found: super::fields::column_names(row) }
 }
 
 fn unlike(expected: &'static str, found: &str) -> RowProblem {
     RowProblem::WrongType { column: "rejected", expected, found: found.to_string() }
+}
+
+/// A prompt and two texts.
+fn prompted(prompt: Prompt, chosen: String, rejected: String) -> LabelledPair {
+    match prompt {
+        Prompt::Text(text) => LabelledPair::text(text, chosen, rejected),
+        Prompt::Turns(turns) => LabelledPair::new(turns, [chosen, rejected], RawText::None),
+    }
+}
+
+/// Two texts, after the prompt of the row or, where it has none, after what they share.
+fn text_pair(
+    row: &Row,
+    mut found: FoundPrompt,
+    chosen: String,
+    rejected: String,
+    settings: &ReadSettings,
+) -> Result<LabelledPair, RowProblem> {
+    let answers = [chosen.trim(), rejected.trim()];
+    // Some files repeat an answer, alone or after the prompt.
+    let repeats = |text: &str| answers.iter().any(|answer| text.trim() == *answer);
+    found.rivals.retain(|(_, rival)| match rival {
+        Prompt::Text(text) => !repeats(text),
+        Prompt::Turns(_) => true,
+    });
+    if let Some(Prompt::Turns(turns)) = &mut found.prompt {
+        turns.pop_if(|last| last.role == Role::Assistant && repeats(&last.content));
+    }
+    found.require_one()?;
+    if found.prompt.is_none() {
+        let pair = whole_texts(chosen, rejected);
+        require_no_unread_prompt(row, &pair.pair.prompt, settings)?;
+        let Some(system) = found.system else { return Ok(pair) };
+        let (mut prompt, [chosen, rejected]) = (pair.pair.prompt, pair.pair.responses);
+        add_system(&mut prompt, system)?;
+        return Ok(LabelledPair::new(prompt, [chosen, rejected], RawText::None));
+    }
+    match found.with_system()? {
+        Some(prompt) => Ok(prompted(prompt, chosen, rejected)),
+        None => Ok(whole_texts(chosen, rejected)),
+    }
 }
 
 /// Two texts without a prompt: what they share, up to the last whitespace, is taken for it.
@@ -114,54 +175,107 @@ fn whole_texts(chosen: String, rejected: String) -> LabelledPair {
 
 /// Message lists: the answer alone after a prompt, or whole conversations that share their beginning.
 fn message_pair(
-    prompt: Option<Column>,
+    row: &mut Row,
+    found: FoundPrompt,
+    mut chosen: Vec<Message>,
+    mut rejected: Vec<Message>,
+    settings: &ReadSettings,
+) -> Result<LabelledPair, RowProblem> {
+    let answer_alone = |turns: &[Message]| turns.first().is_some_and(|turn| turn.role == Role::Assistant);
+    if answer_alone(&chosen) && answer_alone(&rejected) {
+        return after_prompt(row, found, chosen, rejected, settings);
+    }
+    // The conversations hold the prompt themselves (UltraFeedback's binarized files have it both ways), but not always
+    // the system turn or the earlier turns.
+    let mut before = Vec::new();
+    if let Some(Prompt::Turns(turns)) = &found.prompt {
+        let system = turns.first().filter(|first| first.role == Role::System);
+        let (head, rest) = turns.split_at(usize::from(system.is_some()));
+        let held = |turn: &Message| {
+            let same = |own: &Message| own.role == turn.role && own.content.trim() == turn.content.trim();
+            chosen.iter().chain(&rejected).any(same)
+        };
+        if rest.iter().any(held) {
+            before.extend_from_slice(head);
+        } else if rest.last().is_none_or(|last| last.role != Role::User) {
+            before.extend_from_slice(turns);
+        }
+    }
+    for conversation in [&mut chosen, &mut rejected] {
+        match before.as_slice() {
+            [system] if system.role == Role::System => add_system(conversation, system.content.clone())?,
+            turns => drop(conversation.splice(..0, turns.iter().cloned())),
+        }
+        if let Some(system) = found.system.clone() {
+            add_system(conversation, system)?;
+        }
+    }
+    let pair = shared(chosen, rejected, RawText::None)?;
+    leave_unread(row, &found, &pair.pair.prompt);
+    Ok(pair)
+}
+
+/// Answers of the model alone, after the prompt of the row.
+fn after_prompt(
+    row: &Row,
+    mut found: FoundPrompt,
     chosen: Vec<Message>,
     rejected: Vec<Message>,
+    settings: &ReadSettings,
 ) -> Result<LabelledPair, RowProblem> {
-    let answers_alone = |turns: &[Message]| turns.first().is_some_and(|turn| turn.role == Role::Assistant);
-    match prompt {
-        Some(prompt) if answers_alone(&chosen) && answers_alone(&rejected) => {
-            let prompt = match prompt {
-                Column::Text(text) => vec![Message::user(text)],
-                Column::Turns(turns) => turns,
-            };
-            let responses = [answer_text(&chosen), answer_text(&rejected)];
-            Ok(LabelledPair::new(prompt, responses, RawText::None))
+    let answers = [&chosen, &rejected];
+    if let Some(Prompt::Turns(turns)) = &mut found.prompt {
+        turns.pop_if(|last| answers.iter().any(|answer| answer.first() == Some(last)));
+    }
+    found.require_one()?;
+    if found.prompt.is_none() {
+        require_no_unread_prompt(row, &[], settings)?;
+    }
+    let Some(prompt) = found.with_system()? else { return Err(RowProblem::NoSharedPrompt) };
+    let responses = [answer_text(&chosen), answer_text(&rejected)];
+    let mut pair = LabelledPair::new(prompt.into_turns(), responses, RawText::None);
+    pair.pair.response_turns = turns_of(chosen, rejected);
+    Ok(pair)
+}
+
+/// Puts columns back that say something the pair does not hold, so that they are told as unread.
+fn leave_unread(row: &mut Row, found: &FoundPrompt, prompt: &[Message]) {
+    let own = found.prompt.as_ref().map(|prompt| (&found.column, prompt));
+    for (name, column) in own.into_iter().chain(found.rivals.iter().map(|(name, column)| (name, column))) {
+        let held = match column {
+            Prompt::Text(text) => says(prompt, text),
+            Prompt::Turns(turns) => {
+                let mut asked = turns.iter().filter(|turn| turn.role == Role::User);
+                asked.all(|turn| says(prompt, &turn.content))
+            }
+        };
+        if !held {
+            row.insert(name.clone(), Value::Bool(true));
         }
-        // The conversations hold the prompt themselves (UltraFeedback's binarized files have it both ways).
-        _ => conversations(chosen, rejected, RawText::None),
     }
 }
 
 /// Two whole conversations.
-pub(super) fn conversations(
-    chosen: Vec<Message>,
-    rejected: Vec<Message>,
-    raw: RawText,
-) -> Result<LabelledPair, RowProblem> {
-    let twice = |turns: &[Message]| turns.windows(2).any(|two| matches!(two, [a, b] if a.role == b.role));
-    let turns_joined = twice(&chosen) || twice(&rejected);
-    let SharedPrompt { prompt, responses, differ } = share_prompt(chosen, rejected)?;
-    Ok(LabelledPair { prompts_differ: differ, turns_joined, ..LabelledPair::new(prompt, responses, raw) })
+pub(super) fn shared(chosen: Vec<Message>, rejected: Vec<Message>, raw: RawText) -> Result<LabelledPair, RowProblem> {
+    let SharedPrompt { prompt, responses, turns, differ } = share_prompt(chosen, rejected)?;
+    let mut pair = LabelledPair { prompts_differ: differ, ..LabelledPair::new(prompt, responses, raw) };
+    pair.pair.response_turns = turns;
+    Ok(pair)
 }
 
-fn read_column(column: &'static str, value: Value) -> Result<Column, RowProblem> {
-    let answer = column != "prompt";
-    match value {
-        Value::String(text) if text.is_empty() && answer => Err(RowProblem::EmptyAnswer { column }),
-        Value::String(text) => Ok(Column::Text(text)),
-        Value::Array(turns) => {
-            let turns =
-                turns.into_iter().map(|value| turn(column, value, "role", "content")).collect::<Result<Vec<_>, _>>()?;
-            match turns.last() {
-                None => {
-                    Err(RowProblem::WrongType { column, expected: TEXT_OR_TURNS, found: "an empty list".to_string() })
-                }
-                Some(last) if answer && last.content.is_empty() => Err(RowProblem::EmptyAnswer { column }),
-                Some(_) => Ok(Column::Turns(turns)),
-            }
-        }
-        other => Err(RowProblem::WrongType { column, expected: TEXT_OR_TURNS, found: describe(&other) }),
+/// `chosen` or `rejected`: text, one message or a list of messages.
+fn read_answer(column: &'static str, value: Value) -> Result<Column, RowProblem> {
+    let turns = match value {
+        Value::String(text) if text.is_empty() => return Err(RowProblem::EmptyAnswer { column }),
+        Value::String(text) => return Ok(Column::Text(text)),
+        Value::Array(turns) => conversation(column, turns)?,
+        value if is_message(&value) => vec![message(column, value)?],
+        other => return Err(RowProblem::WrongType { column, expected: TEXT_OR_TURNS, found: describe(&other) }),
+    };
+    match turns.last() {
+        None => Err(RowProblem::WrongType { column, expected: TEXT_OR_TURNS, found: "an empty list".to_string() }),
+        Some(last) if last.content.is_empty() && !calls_tools(last) => Err(RowProblem::EmptyAnswer { column }),
+        Some(_) => Ok(Column::Turns(turns)),
     }
 }
 
@@ -179,7 +293,7 @@ mod tests {
     }
 
     fn read(json: &str) -> Result<LabelledPair, RowProblem> {
-        read_columns(row(json), &ReadSettings::default()).map(|mut found| found.pairs.remove(0))
+        read_columns(&mut row(json), &ReadSettings::default()).map(|mut found| found.pairs.remove(0))
     }
 
     fn pair(json: &str) -> Pair {
@@ -229,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let system = r#"[{"role": "tool", "content": "x"}]"#;
+        let system = r#"[{"role": "narrator", "content": "x"}]"#;
         for (json, message) in [
             (
                 r#"{"prompt": "q", "chosen": "a"}"#.to_string(),
@@ -238,7 +352,7 @@ mod tests {
             (r#"{"chosen": 5, "rejected": "b"}"#.to_string(), "`chosen` is the number 5, but text or a list"),
             (r#"{"chosen": "a", "rejected": null}"#.to_string(), "`rejected` is null, but text or"),
             (r#"{"prompt": "q", "chosen": "a", "rejected": ""}"#.to_string(), "the answer in `rejected` is empty"),
-            (format!(r#"{{"chosen": {system}, "rejected": {system}}}"#), "`chosen` has a turn of role \"tool\""),
+            (format!(r#"{{"chosen": {system}, "rejected": {system}}}"#), "`chosen` has a turn of role \"narrator\""),
             (r#"{"chosen": [], "rejected": []}"#.to_string(), "`chosen` is an empty list"),
             (r#"{"chosen": ["a"], "rejected": []}"#.to_string(), "`chosen` is a list with the text \"a\""),
             (r#"{"prompt": {}, "chosen": "a", "rejected": "b"}"#.to_string(), "`prompt` is an object"),

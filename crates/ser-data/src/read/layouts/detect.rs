@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::dialogue::is_dialogue;
 use super::fields::Row;
+use super::prompt_columns::{HISTORY, PROMPT_COLUMNS, SYSTEM_COLUMNS};
 use crate::read::layout::Layout;
 
-/// Every column that some layout reads; of files that are stored by column, the others are not read.
-pub(crate) const KNOWN_COLUMNS: [&str; 61] = [
+/// Columns that some layout reads, beside those of prompts and ids.
+const KNOWN_COLUMNS: [&str; 52] = [
     "annotator1",
     "annotator2",
     "annotator3",
@@ -18,27 +19,19 @@ pub(crate) const KNOWN_COLUMNS: [&str; 61] = [
     "choice",
     "chosen",
     "completions",
-    "context",
     "conversation_a",
     "conversation_b",
-    "conversations",
-    "history",
     "human_ref_A",
     "human_ref_B",
     "info",
-    "input",
-    "instruction",
     "label",
     "labels",
     "margin",
-    "messages",
     "non_preferred_output",
     "output",
     "overall_preference",
     "preference_strength",
     "preferred_output",
-    "prompt",
-    "question",
     "rejected",
     "rejected_messages",
     "rejected_response",
@@ -64,12 +57,42 @@ pub(crate) const KNOWN_COLUMNS: [&str; 61] = [
     "score_rejected",
     "subset",
     "summaries",
-    "system",
     "winner",
     "winner_model_a",
     "winner_model_b",
     "winner_tie",
 ];
+
+/// Columns with the row's own identifier; the first that is there counts.
+pub(crate) const ID_COLUMNS: [&str; 3] = ["id", "pair_id", "uuid"];
+
+/// The name of a column that some layout reads, which a file may write in another case. Of files that are stored by
+/// column, others are mostly not read.
+pub(crate) fn known_column(name: &str) -> Option<&'static str> {
+    let known = [&KNOWN_COLUMNS[..], &PROMPT_COLUMNS, &SYSTEM_COLUMNS, &[HISTORY], &ID_COLUMNS];
+    known.into_iter().flatten().find(|known| known.eq_ignore_ascii_case(name)).copied()
+}
+
+/// A row with its known columns in lower case: `Prompt` becomes `prompt`, unless the row has both.
+pub(crate) fn with_known_names(mut row: Row) -> Row {
+    let capital = |name: &&String| name.chars().any(|c| c.is_ascii_uppercase());
+    let renamed: Vec<(String, &str)> =
+        row.keys().filter(capital).filter_map(|name| known_column(name).map(|known| (name.clone(), known))).collect();
+    for (name, known) in renamed {
+        if !row.contains_key(known)
+            && let Some(value) = row.remove(&name)
+        {
+            row.insert(known.to_string(), value);
+        }
+    }
+    row
+}
+
+/// The row's own identifier: text or a number.
+pub(crate) fn row_id(row: &Row) -> Option<Value> {
+    let ids = ID_COLUMNS.iter().filter_map(|name| row.get(*name));
+    ids.into_iter().find(|value| value.is_string() || value.is_number()).cloned()
+}
 
 /// Columns that no other layout has, all of which must be there.
 const MARKS: [(Layout, &[&str]); 20] = [

@@ -3,7 +3,7 @@
 use ser_core::{Message, Role};
 
 use crate::read::row_problem::{RowProblem, beginning};
-use crate::text::readable_turns;
+use crate::text::{readable_turns, spoken};
 
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
@@ -27,7 +27,7 @@ pub(crate) fn parse_dialogue(column: &'static str, text: &str) -> Result<Vec<Mes
         let end =
             after.match_indices("\n\n").map(|(at, _)| at).find(|&at| strip_speaker(after.split_at(at).1).is_some());
         let (content, next) = after.split_at(end.unwrap_or(after.len()));
-        turns.push(Message { role, content: content.trim().to_string() });
+        turns.push(Message::new(role, content.trim()));
         rest = next;
     }
     Ok(turns)
@@ -52,7 +52,10 @@ fn strip_speaker(text: &str) -> Option<(Role, &str)> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedPrompt {
     pub(crate) prompt: Vec<Message>,
+    /// What follows it as text.
     pub(crate) responses: [String; 2],
+    /// What follows it as turns, where text says less.
+    pub(crate) turns: Option<Box<[Vec<Message>; 2]>>,
     /// Whether what stands before the last assistant turns is not the same.
     pub(crate) differ: bool,
 }
@@ -63,24 +66,27 @@ pub(crate) fn share_prompt(chosen: Vec<Message>, rejected: Vec<Message>) -> Resu
     let (before_a, answer_a) = before_answer("chosen", &chosen)?;
     let (before_b, answer_b) = before_answer("rejected", &rejected)?;
     let differ = before_a != before_b;
-    if !differ && let ([a], [b]) = (answer_a, answer_b) {
-        if before_a.is_empty() {
-            return Err(RowProblem::NoSharedPrompt);
-        }
-        let responses = [a.content.clone(), b.content.clone()];
-        return Ok(SharedPrompt { prompt: merge_turns(before_a), responses, differ });
-    }
-    let limit = chosen.len().min(rejected.len()).saturating_sub(1);
-    let common = chosen.iter().zip(&rejected).take(limit).take_while(|(a, b)| a == b).count();
-    let (common, _) = chosen.split_at(common);
-    let shared = common.iter().rposition(|turn| turn.role != Role::Assistant).map_or(0, |last| last + 1);
+    let shared = if !differ && answer_a.len() == 1 && answer_b.len() == 1 {
+        before_a.len()
+    } else {
+        let limit = chosen.len().min(rejected.len()).saturating_sub(1);
+        let common = chosen.iter().zip(&rejected).take(limit).take_while(|(a, b)| a == b).count();
+        let (common, _) = chosen.split_at(common);
+        common.iter().rposition(|turn| turn.role != Role::Assistant).map_or(0, |last| last + 1)
+    };
     if shared == 0 {
         return Err(RowProblem::NoSharedPrompt);
     }
-    let (prompt, rest_a) = chosen.split_at(shared);
-    let (_, rest_b) = rejected.split_at(shared);
-    let responses = [answer_text(rest_a), answer_text(rest_b)];
-    Ok(SharedPrompt { prompt: merge_turns(prompt), responses, differ })
+    let (mut prompt, mut rejected) = (chosen, rejected);
+    let (rest_a, rest_b) = (prompt.split_off(shared), rejected.split_off(shared));
+    let responses = [answer_text(&rest_a), answer_text(&rest_b)];
+    Ok(SharedPrompt { prompt, responses, turns: turns_of(rest_a, rest_b), differ })
+}
+
+/// The turns of two answers, unless both are one assistant turn of text.
+pub(crate) fn turns_of(chosen: Vec<Message>, rejected: Vec<Message>) -> Option<Box<[Vec<Message>; 2]>> {
+    let plain = |turns: &[Message]| matches!(turns, [turn] if turn.role == Role::Assistant && turn.extra.is_empty());
+    (!plain(&chosen) || !plain(&rejected)).then(|| Box::new([chosen, rejected]))
 }
 
 /// The turns before the last assistant turn, and those from it on.
@@ -92,15 +98,17 @@ fn before_answer<'a>(column: &'static str, turns: &'a [Message]) -> Result<(&'a 
 /// Several turns as one answer: the model's first words bare, further turns with their speaker.
 pub(crate) fn answer_text(turns: &[Message]) -> String {
     match turns.split_first() {
-        Some((first, [])) => first.content.clone(),
-        Some((Message { role: Role::Assistant, content }, rest)) => format!("{content}\n\n{}", readable_turns(rest)),
+        Some((first, [])) => spoken(first).into_owned(),
+        Some((first, rest)) if first.role == Role::Assistant => {
+            format!("{}\n\n{}", spoken(first), readable_turns(rest))
+        }
         _ => readable_turns(turns),
     }
 }
 
 /// Joins turns of one speaker that follow each other (13 of the 4,624 dialogues in HH's harmless test have such):
-/// chat templates refuse them.
-fn merge_turns(turns: &[Message]) -> Vec<Message> {
+/// chat templates refuse them. Lists of messages are left as they are: their template decides.
+pub(crate) fn merge_turns(turns: &[Message]) -> Vec<Message> {
     let mut merged: Vec<Message> = Vec::with_capacity(turns.len());
     for turn in turns {
         match merged.last_mut() {
@@ -145,7 +153,8 @@ mod tests {
     fn equal_prompts_are_all_but_the_answer() {
         let start = "\n\nHuman: a\n\nHuman: b\n\nAssistant: c\n\nHuman: d\n\nAssistant:";
         let split = share_prompt(dialogue(&format!("{start} x")), dialogue(&format!("{start} y"))).unwrap();
-        assert_eq!(split.prompt, [Message::user("a\n\nb"), Message::assistant("c"), Message::user("d")]);
+        assert_eq!((split.prompt.len(), &split.turns), (4, &None));
+        assert_eq!(merge_turns(&split.prompt), [Message::user("a\n\nb"), Message::assistant("c"), Message::user("d")]);
         assert_eq!((split.responses, split.differ), (["x".to_string(), "y".to_string()], false));
     }
 
@@ -157,6 +166,8 @@ mod tests {
         assert_eq!(split.prompt, [Message::user("a")]);
         assert_eq!(split.responses, ["b\n\nHuman: c\n\nAssistant: d", "b\n\nHuman: other\n\nAssistant: e"]);
         assert!(split.differ);
+        let turns = [Message::assistant("b"), Message::user("other"), Message::assistant("e")];
+        assert_eq!(split.turns.unwrap()[1], turns);
         let shorter = share_prompt(dialogue(chosen), dialogue("\n\nHuman: a\n\nAssistant: b")).unwrap();
         assert_eq!(shorter.responses[1], "b");
         let stranger = share_prompt(dialogue(chosen), dialogue("\n\nHuman: x\n\nAssistant: b"));

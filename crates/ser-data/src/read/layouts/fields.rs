@@ -1,6 +1,5 @@
 //! Typed access to a row's columns.
 
-use ser_core::{Message, Role};
 use serde_json::{Map, Value};
 
 use crate::read::row_problem::{RowProblem, beginning, describe};
@@ -161,46 +160,6 @@ pub(crate) fn text(column: &'static str, value: Value) -> Result<String, RowProb
     match value {
         Value::String(text) => Ok(text),
         other => Err(wrong(column, "text", &other)),
-    }
-}
-
-/// A turn whose speaker and text stand under the names given (`role` and `content`, or `from` and `value`).
-pub(crate) fn turn(
-    column: &'static str,
-    value: Value,
-    speaker: &'static str,
-    said: &'static str,
-) -> Result<Message, RowProblem> {
-    let wrong = |expected, found| RowProblem::WrongType { column, expected, found };
-    let Value::Object(mut turn) = value else {
-        return Err(wrong("a list of messages (`role`, `content`)", format!("a list with {}", describe(&value))));
-    };
-    let role = match turn.get(speaker) {
-        Some(Value::String(role)) => role_named(role)
-            .ok_or_else(|| RowProblem::UnknownRole { column, found: format!("{:?}", beginning(role)) })?,
-        Some(other) => return Err(RowProblem::UnknownRole { column, found: describe(other) }),
-        None => {
-            return Err(wrong(
-                "a speaker (`role` or `from`) in every message",
-                "a list with a message without one".to_string(),
-            ));
-        }
-    };
-    match turn.remove(said) {
-        Some(Value::String(content)) => Ok(Message { role, content }),
-        other => {
-            let found = other.as_ref().map_or("nothing".to_string(), describe);
-            Err(wrong("text in every message", format!("a list with a message whose {said} is {found}")))
-        }
-    }
-}
-
-fn role_named(name: &str) -> Option<Role> {
-    match name {
-        "system" => Some(Role::System),
-        "user" | "human" => Some(Role::User),
-        "assistant" | "gpt" => Some(Role::Assistant),
-        _ => None,
     }
 }
 

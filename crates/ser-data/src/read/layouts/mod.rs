@@ -2,23 +2,32 @@
 
 mod arena;
 mod columns;
-mod conversations;
 mod detect;
 mod dialogue;
 mod fields;
 mod html;
+mod messages;
+mod prompt_columns;
 mod scored;
 mod summaries;
 mod toolkits;
 mod unpaired;
+mod unread;
 mod verdicts;
 
 use ser_core::{Message, Pair, PairId, RawText, Side};
 
-pub(crate) use detect::{KNOWN_COLUMNS, detect_layout};
-pub(crate) use fields::{Row, column_names, turn};
+use detect::ID_COLUMNS;
+pub(crate) use detect::{detect_layout, known_column, row_id, with_known_names};
+pub(crate) use fields::{Row, column_names, values_to_text};
 pub use html::html_to_text;
+use messages::unread_fields;
+#[cfg(feature = "parquet")]
+pub(crate) use prompt_columns::PROMPT_COLUMNS;
+pub(crate) use prompt_columns::{Prompt, take_prompt};
 pub(crate) use unpaired::unpaired;
+
+use std::mem::take;
 
 use super::layout::Layout;
 use super::row_problem::RowProblem;
@@ -42,7 +51,7 @@ pub(crate) struct LabelledPair {
 impl LabelledPair {
     /// Answer A is the chosen one.
     pub(crate) fn new(prompt: Vec<Message>, responses: [String; 2], raw: RawText) -> Self {
-        let pair = Pair { id: PairId(0), prompt, responses, raw };
+        let pair = Pair { id: PairId(0), prompt, responses, response_turns: None, raw };
         LabelledPair {
             pair,
             preferred: Side::A,
@@ -94,34 +103,58 @@ impl RowPairs {
     }
 }
 
-/// Reads one row.
-pub(crate) fn read_row(layout: Layout, mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
-    let values_as_text = fields::values_to_text(&mut row);
-    let found = match layout {
-        Layout::HhRlhf => columns::read_dialogues(row),
-        Layout::Columns => columns::read_columns(row, settings),
-        Layout::UltraFeedback => scored::read_ultra_feedback(row, settings),
-        Layout::Tldr => summaries::read_tldr(row),
-        Layout::StackExchange => scored::read_stack_exchange(row, settings),
-        Layout::StackExchangePaired => scored::read_stack_exchange_paired(row),
+/// Reads one row, and names the columns that no pair comes from.
+pub(crate) fn read_row(
+    layout: Layout,
+    mut row: Row,
+    settings: &ReadSettings,
+) -> Result<(RowPairs, Vec<String>), RowProblem> {
+    let by_columns = matches!(
+        layout,
+        Layout::HhRlhf | Layout::Columns | Layout::LlamaFactory | Layout::RewardBench | Layout::MedicalGpt
+    );
+    let values_as_text = values_to_text(&mut row);
+    if let (Some(column), false) = (&settings.prompt_column, by_columns) {
+        let problem = format!("the layout {layout} has its prompt in columns of its own");
+        return Err(RowProblem::PromptColumn { column: column.clone(), problem });
+    }
+    let unread = |row: &Row, is_read: fn(&str) -> bool| -> Vec<String> {
+        let columns = row.iter().filter(|(name, value)| !value.is_null() && !is_read(name));
+        columns.map(|(name, _)| name.clone()).collect()
+    };
+    let mut others: Vec<String> = if by_columns {
+        let fields = |(name, value)| unread_fields(value).into_iter().map(move |field| format!("{name}[].{field}"));
+        row.iter().filter(|(name, _)| known_column(name).is_some()).flat_map(fields).collect()
+    } else {
+        unread(&row, |name| known_column(name).is_some())
+    };
+    let pairs = match layout {
+        Layout::HhRlhf => columns::read_dialogues(&mut row, settings),
         Layout::LlamaFactory if row.contains_key("output") && !row.contains_key("chosen") => {
-            toolkits::read_ranked_outputs(row)
+            toolkits::read_ranked_outputs(&mut row, settings)
         }
-        Layout::LlamaFactory => conversations::read_llama_factory(row),
-        Layout::RewardBench => columns::read_reward_bench(row, settings),
-        Layout::Nectar => scored::read_nectar(row, settings),
-        Layout::LmsysArena => arena::read_lmsys_arena(row),
-        Layout::OpenAiPreference => toolkits::read_openai(row),
-        Layout::MsSwift => toolkits::read_ms_swift(row),
-        Layout::MedicalGpt => toolkits::read_medical_gpt(row),
-        Layout::PandaLm => verdicts::PANDALM.read(row, settings),
-        Layout::AutoJ => verdicts::AUTOJ.read(row, settings),
-        Layout::Shp => verdicts::SHP.read(row, settings),
-        Layout::HelpSteer if row.contains_key("context") => verdicts::HELP_STEER_3.read(row, settings),
-        Layout::HelpSteer => verdicts::HELP_STEER_2.read(row, settings),
-        Layout::PkuSafeRlhf => verdicts::PKU_HELPFUL.read(row, settings),
-        Layout::PkuSafeRlhfSafer => verdicts::PKU_SAFE.read(row, settings),
-        Layout::WebGpt => verdicts::WEBGPT.read(row, settings),
+        Layout::Columns | Layout::LlamaFactory => columns::read_columns(&mut row, settings),
+        Layout::MedicalGpt => toolkits::read_medical_gpt(&mut row, settings),
+        Layout::RewardBench => columns::read_reward_bench(&mut row, settings),
+        Layout::UltraFeedback => scored::read_ultra_feedback(take(&mut row), settings),
+        Layout::Tldr => summaries::read_tldr(take(&mut row)),
+        Layout::StackExchange => scored::read_stack_exchange(take(&mut row), settings),
+        Layout::StackExchangePaired => scored::read_stack_exchange_paired(take(&mut row)),
+        Layout::Nectar => scored::read_nectar(take(&mut row), settings),
+        Layout::LmsysArena => arena::read_lmsys_arena(take(&mut row)),
+        Layout::OpenAiPreference => toolkits::read_openai(take(&mut row)),
+        Layout::MsSwift => toolkits::read_ms_swift(take(&mut row)),
+        Layout::PandaLm => verdicts::PANDALM.read(take(&mut row), settings),
+        Layout::AutoJ => verdicts::AUTOJ.read(take(&mut row), settings),
+        Layout::Shp => verdicts::SHP.read(take(&mut row), settings),
+        Layout::HelpSteer if row.contains_key("context") => verdicts::HELP_STEER_3.read(take(&mut row), settings),
+        Layout::HelpSteer => verdicts::HELP_STEER_2.read(take(&mut row), settings),
+        Layout::PkuSafeRlhf => verdicts::PKU_HELPFUL.read(take(&mut row), settings),
+        Layout::PkuSafeRlhfSafer => verdicts::PKU_SAFE.read(take(&mut row), settings),
+        Layout::WebGpt => verdicts::WEBGPT.read(take(&mut row), settings),
     }?;
-    Ok(RowPairs { values_as_text, ..found })
+    if by_columns {
+        others.extend(unread(&row, |name| ID_COLUMNS.contains(&name)));
+    }
+    Ok((RowPairs { values_as_text, ..pairs }, others))
 }

@@ -4,10 +4,11 @@ use ser_core::{Message, RawText, Role};
 use serde_json::Value;
 
 use super::RowPairs;
-use super::columns::conversations;
-use super::conversations::read_llama_factory;
-use super::fields::{Row, list, object, require, take, take_answer, take_list, take_text, text, turn, wrong};
+use super::columns::{read_columns, shared};
+use super::fields::{Row, list, object, require, take, take_answer, take_list, text, wrong};
+use super::messages::conversation;
 use crate::read::row_problem::RowProblem;
+use crate::read::settings::ReadSettings;
 
 /// OpenAI: `input.messages`, then `preferred_output` or `non_preferred_output`.
 pub(crate) fn read_openai(mut row: Row) -> Result<RowPairs, RowProblem> {
@@ -28,7 +29,7 @@ pub(crate) fn read_openai(mut row: Row) -> Result<RowPairs, RowProblem> {
         }
     };
     let (chosen, rejected) = (answer("preferred_output")?, answer("non_preferred_output")?);
-    Ok(conversations(chosen, rejected, RawText::None)?.into())
+    Ok(shared(chosen, rejected, RawText::None)?.into())
 }
 
 /// ms-swift: `messages` end with the better answer; `rejected_response` stands in for it, or `rejected_messages` for all.
@@ -59,43 +60,40 @@ pub(crate) fn read_ms_swift(mut row: Row) -> Result<RowPairs, RowProblem> {
             [before, said.as_slice()].concat()
         }
     };
-    Ok(conversations(chosen, rejected, RawText::None)?.into())
+    Ok(shared(chosen, rejected, RawText::None)?.into())
 }
 
-/// MedicalGPT: `question`, `response_chosen`, `response_rejected`, and LLaMA-Factory's `system` and `history`.
-pub(crate) fn read_medical_gpt(mut row: Row) -> Result<RowPairs, RowProblem> {
-    require(&row, &["question", "response_chosen", "response_rejected"])?;
-    let question = take_text(&mut row, "question")?;
-    let answers = [take_answer(&mut row, "response_chosen")?, take_answer(&mut row, "response_rejected")?];
-    row.insert("instruction".to_string(), Value::String(question));
-    as_llama_factory(row, answers)
+/// MedicalGPT: `question`, `response_chosen`, `response_rejected`, and `system` and `history`.
+pub(crate) fn read_medical_gpt(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(row, &["question", "response_chosen", "response_rejected"])?;
+    let answers = [take_answer(row, "response_chosen")?, take_answer(row, "response_rejected")?];
+    as_columns(row, answers, settings)
 }
 
 /// LLaMA-Factory before it had `chosen` and `rejected`: `output` is a list of the better and the worse answer.
-pub(crate) fn read_ranked_outputs(mut row: Row) -> Result<RowPairs, RowProblem> {
-    require(&row, &["instruction", "output"])?;
-    let outputs = take_list(&mut row, "output")?;
+pub(crate) fn read_ranked_outputs(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    require(row, &["instruction", "output"])?;
+    let outputs = take_list(row, "output")?;
     let count = outputs.len();
     let mut texts = outputs.into_iter().map(|output| match text("output", output)? {
         empty if empty.is_empty() => Err(RowProblem::EmptyAnswer { column: "output" }),
         text => Ok(text),
     });
     let (Some(better), Some(worse), None) = (texts.next(), texts.next(), texts.next()) else {
-        let expected = "a list of two, the better answer first";
+        let expected = "a list of two, the better answer first,";
         return Err(RowProblem::WrongType { column: "output", expected, found: format!("a list of {count}") });
     };
-    let answers = [better?, worse?];
-    as_llama_factory(row, answers)
+    as_columns(row, [better?, worse?], settings)
 }
 
-fn as_llama_factory(mut row: Row, [chosen, rejected]: [String; 2]) -> Result<RowPairs, RowProblem> {
+fn as_columns(row: &mut Row, [chosen, rejected]: [String; 2], settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     row.insert("chosen".to_string(), Value::String(chosen));
     row.insert("rejected".to_string(), Value::String(rejected));
-    read_llama_factory(row)
+    read_columns(row, settings)
 }
 
 fn messages(column: &'static str, value: Value) -> Result<Vec<Message>, RowProblem> {
-    list(column, value)?.into_iter().map(|value| turn(column, value, "role", "content")).collect()
+    conversation(column, list(column, value)?)
 }
 
 #[cfg(test)]
@@ -160,18 +158,28 @@ mod tests {
     }
 
     #[test]
-    fn questions_and_ranked_outputs_have_llama_factorys_columns_beside() {
+    fn questions_and_ranked_outputs_have_the_usual_columns_beside() {
         let row = |json: Value| json.as_object().unwrap().clone();
-        let found = read_medical_gpt(row(json!({"system": "s", "history": [["h", "i"]], "question": "q",
-            "response_chosen": "good", "response_rejected": "bad"})));
+        let found = read_medical_gpt(
+            &mut row(json!({"system": "s", "history": [["h", "i"]], "question": "q",
+            "response_chosen": "good", "response_rejected": "bad"})),
+            &ReadSettings::default(),
+        );
         let pair = &found.unwrap().pairs[0].pair;
         let said: Vec<_> = pair.prompt.iter().map(|turn| turn.content.as_str()).collect();
         assert_eq!((said, &pair.responses), (vec!["s", "h", "i", "q"], &["good".to_string(), "bad".to_string()]));
-        let error = read_medical_gpt(row(json!({"question": "q", "response_chosen": "", "response_rejected": "b"})));
+        let error = read_medical_gpt(
+            &mut row(json!({"question": "q", "response_chosen": "", "response_rejected": "b"})),
+            &ReadSettings::default(),
+        );
         assert_eq!(error.unwrap_err().to_string(), "the answer in `response_chosen` is empty");
 
-        let ranked =
-            |output: Value| read_ranked_outputs(row(json!({"instruction": "i", "input": "it", "output": output})));
+        let ranked = |output: Value| {
+            read_ranked_outputs(
+                &mut row(json!({"instruction": "i", "input": "it", "output": output})),
+                &ReadSettings::default(),
+            )
+        };
         let found = ranked(json!(["Pear.", "Rock."])).unwrap();
         assert_eq!(found.pairs[0].pair.prompt[0].content, "i\n\nit");
         assert_eq!(found.pairs[0].pair.responses, ["Pear.", "Rock."]);

@@ -6,8 +6,9 @@ use ser_core::{Message, RawText, Side};
 use serde_json::Value;
 
 use super::fields::{
-    Row, list, number, object, optional_number, require, take, take_optional_text, take_text, turn, whole_number,
+    Row, list, number, object, optional_number, require, take, take_optional_text, take_text, whole_number,
 };
+use super::messages::conversation;
 use super::{LabelledPair, RowPairs};
 use crate::read::row_problem::RowProblem;
 use crate::read::settings::ReadSettings;
@@ -168,10 +169,7 @@ impl Prompt {
                 return Ok((turns, raw));
             }
             Prompt::Messages(column) => {
-                let turns = list(column, take(row, column)?)?;
-                let turns =
-                    turns.into_iter().map(|value| turn(column, value, "role", "content")).collect::<Result<_, _>>()?;
-                return Ok((turns, RawText::None));
+                return Ok((conversation(column, list(column, take(row, column)?)?)?, RawText::None));
             }
         };
         Ok((vec![Message::user(text)], RawText::Joined))
