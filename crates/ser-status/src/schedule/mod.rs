@@ -101,6 +101,7 @@ fn first_that_keeps(states: &[LoopState], last: &RoundFacts) -> Decision {
 mod tests {
     use super::*;
     use crate::PoolCounts;
+    use ser_core::Clusters;
     use LoopState::{Either, Status1, Status2, Stop};
 
     fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> RoundFacts {
@@ -110,8 +111,11 @@ mod tests {
     }
 
     fn validated(state: LoopState, gained: usize, lost: usize) -> RoundFacts {
-        let validation = Some(Validation { pairs: 1000, correct: 700, gained, lost });
-        RoundFacts { validation, ..facts(Some(state), 300, 300) }
+        let now: Vec<bool> = (0..1000).map(|i| i < gained || i >= 500 + lost).collect();
+        let before: Vec<bool> = (0..1000).map(|i| i >= 500).collect();
+        let validation = Validation::new(&now, Some(&before), Clusters::Singletons).unwrap();
+        assert_eq!((validation.gained, validation.lost), (gained, lost));
+        RoundFacts { validation: Some(validation), ..facts(Some(state), 300, 300) }
     }
 
     /// Runs a schedule to its end, the same facts after every loop.
