@@ -109,12 +109,7 @@ impl Bootstrap {
     ///
     /// # Errors
     /// As [`accuracy`](Self::accuracy).
-    pub fn difference(
-        &self,
-        model: &[bool],
-        baseline: &[bool],
-        clusters: Clusters<'_>,
-    ) -> Result<Estimate, EvalError> {
+    pub fn difference(&self, model: &[bool], baseline: &[bool], clusters: Clusters<'_>) -> Result<Estimate, EvalError> {
         if model.len() != baseline.len() {
             return Err(EvalError::LengthMismatch {
                 left_name: "the model's outcomes",

@@ -56,7 +56,9 @@ fn assert_nominal(by_prompt: f64) {
 
 #[test]
 fn accuracies_cover_the_truth_by_prompt_and_not_by_pair() {
-    for (prompts, sizes, together) in [(60, (10, 10), 0.9), (120, (1, 10), 0.9), (200, (2, 6), 0.5), (60, (10, 10), 0.0)] {
+    for (prompts, sizes, together) in
+        [(60, (10, 10), 0.9), (120, (1, 10), 0.9), (200, (2, 6), 0.5), (60, (10, 10), 0.0)]
+    {
         let draw = Draw { together, sizes, prompts };
         let [by_prompt, by_pair] = coverage(0.7, |rng, bootstrap| {
             let (right, ids) = draw.pairs(rng, |rng| rng.random_bool(0.7));

@@ -31,9 +31,8 @@ fn the_gold_answer_comes_first() {
 #[test]
 fn subsets_by_hand() {
     let scores = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [2.0, 0.0]];
-    let by_subset = |subsets: &[&str]| {
-        accuracy_by_subset(&scores, subsets, Clusters::Ids(&[7, 7, 7, 8]), &Bootstrap::default())
-    };
+    let by_subset =
+        |subsets: &[&str]| accuracy_by_subset(&scores, subsets, Clusters::Ids(&[7, 7, 7, 8]), &Bootstrap::default());
     let subsets = by_subset(&["chat", "safety", "chat", "safety"]).unwrap();
     let figures: Vec<_> = subsets.iter().map(|s| (s.subset.as_str(), s.accuracy.value, s.accuracy.pairs)).collect();
     assert_eq!(figures, [("chat", 1.0, 2), ("safety", 0.5, 2)]);
@@ -109,7 +108,8 @@ fn coverage(truth: f64, mut interval: impl FnMut(&mut ChaCha8Rng, u64) -> (f64, 
 fn the_interval_covers_the_truth_as_often_as_it_says() {
     let share = coverage(0.7, |rng, seed| {
         let outcomes: Vec<bool> = (0..400).map(|_| rng.random_bool(0.7)).collect();
-        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }.accuracy(&outcomes, Clusters::Singletons).unwrap();
+        let estimate =
+            Bootstrap { resamples: 500, seed, ..Default::default() }.accuracy(&outcomes, Clusters::Singletons).unwrap();
         (estimate.low, estimate.high)
     });
     // 0.95 with a standard error of 0.007 over the trials; the bootstrap itself falls a little short.
@@ -123,7 +123,9 @@ fn the_paired_interval_covers_the_true_difference() {
         let draws: Vec<f64> = (0..400).map(|_| rng.random()).collect();
         let model: Vec<bool> = draws.iter().map(|d| *d < 0.72).collect();
         let other: Vec<bool> = draws.iter().map(|d| *d < 0.60 || *d > 0.94).collect();
-        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }.difference(&model, &other, Clusters::Singletons).unwrap();
+        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }
+            .difference(&model, &other, Clusters::Singletons)
+            .unwrap();
         (estimate.low, estimate.high)
     });
     assert!((0.925..=0.975).contains(&share), "{share}");

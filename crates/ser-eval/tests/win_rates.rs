@@ -134,14 +134,18 @@ fn lengths_without_spread_by_hand() {
     assert_eq!(rate(&[], &[]), None);
     assert_eq!(rate(&[1.0; 3], &[1.0, 2.0, 3.0]), Some(1.0));
     assert_eq!(rate(&[0.0; 3], &[1.0, 2.0, 3.0]), Some(0.0));
-    assert!(matches!(length_controlled(&[1.0], &[], Clusters::Singletons, &QUICK), Err(EvalError::LengthMismatch { .. })));
+    assert!(matches!(
+        length_controlled(&[1.0], &[], Clusters::Singletons, &QUICK),
+        Err(EvalError::LengthMismatch { .. })
+    ));
 }
 
 #[test]
 fn a_comparison_by_hand() {
     let pairs = pairs(&[[4, 2], [6, 6], [2, 1]]);
     let verdicts = [Verdict::Prefers(Side::A), Verdict::Failure, Verdict::Contradiction];
-    let comparison = Comparison::measure("PPO-SER", "SFT", "by hand", &pairs, &verdicts, Clusters::Singletons, &QUICK).unwrap();
+    let comparison =
+        Comparison::measure("PPO-SER", "SFT", "by hand", &pairs, &verdicts, Clusters::Singletons, &QUICK).unwrap();
     assert_eq!(comparison.counts, VerdictCounts { wins: 1, ties: 1, losses: 0, contradictions: 1, failures: 1 });
     assert_eq!(comparison.win_rate.unwrap().value, 0.75);
     // Characters, not bytes; the failed pair counts among the lengths.

@@ -267,7 +267,8 @@ mod tests {
         // 2500 each, standard deviation 43.
         assert!(counts.iter().all(|count| (2350..2650).contains(count)), "{counts:?}");
         let other = PrecisionTarget { seed: 1, ..PrecisionTarget::default() };
-        let [one, two] = [PrecisionTarget::default(), other].map(|t| t.one_per_cluster(4000, Clusters::Ids(&ids[..4000])));
+        let [one, two] =
+            [PrecisionTarget::default(), other].map(|t| t.one_per_cluster(4000, Clusters::Ids(&ids[..4000])));
         let same = one.iter().zip(&two).filter(|(a, b)| a == b).count();
         assert!((200..300).contains(&same), "{same} of 1000");
     }
@@ -277,16 +278,20 @@ mod tests {
         // Over 0.7: 10 right ones, too few. Over 0.3: 60 right ones.
         let mut pairs = held_out(0.8, 10, 0);
         pairs.extend(held_out(0.4, 50, 0));
-        let sequence = target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
+        let sequence =
+            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen, None, "the strictest already fails");
-        let bonferroni = target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
+        let bonferroni =
+            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.3);
         // 40 right over 0.7, 22 more right: each at most 0.1 but not 0.05 / 2 with 2 wrong.
         let mut pairs = held_out(0.8, 40, 0);
         pairs.extend(held_out(0.4, 15, 2));
-        let sequence = target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
+        let sequence =
+            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen.unwrap().tau_delta, 0.3, "{sequence:?}");
-        let bonferroni = target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
+        let bonferroni =
+            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.7, "{bonferroni:?}");
     }
 

@@ -99,7 +99,10 @@ mod tests {
         let even = wilson_by_cluster(&outcomes, Clusters::Ids(&ids), 0.95).unwrap();
         assert_eq!(even, Proportion { count: 20, of: 40 }.wilson(0.95).unwrap());
         let error = wilson_by_cluster(&outcomes, Clusters::Ids(&ids[1..]), 0.95).unwrap_err().to_string();
-        assert_eq!(error, "the list of cluster ids has 39 entries for 40 pairs: give one for each pair, in the same order");
+        assert_eq!(
+            error,
+            "the list of cluster ids has 39 entries for 40 pairs: give one for each pair, in the same order"
+        );
         assert!(wilson_by_cluster(&outcomes, Clusters::Singletons, 1.0).is_err());
     }
 }

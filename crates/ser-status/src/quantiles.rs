@@ -64,15 +64,7 @@ impl Quantiles {
     /// Each with its name, from the least: `min`, `p05`, `p25`, `median`, `p75`, `p95`, `max`.
     pub fn named(&self) -> [(&'static str, f64); 7] {
         let Quantiles { min, p05, p25, median, p75, p95, max } = *self;
-        [
-            ("min", min),
-            ("p05", p05),
-            ("p25", p25),
-            ("median", median),
-            ("p75", p75),
-            ("p95", p95),
-            ("max", max),
-        ]
+        [("min", min), ("p05", p05), ("p25", p25), ("median", median), ("p75", p75), ("p95", p95), ("max", max)]
     }
 }
 
@@ -117,10 +109,7 @@ mod tests {
             assert!((value - expected).abs() < 1e-12, "{name}: {value}");
         }
         assert_eq!((quantiles.p_high.min, quantiles.p_high.max, quantiles.p_low.min), (0.5, 0.5, 0.0));
-        assert_eq!(
-            quantiles.delta.to_string(),
-            "0.0250 (5 %), 0.2500 (median), 0.4750 (95 %), 0.5000 (greatest)"
-        );
+        assert_eq!(quantiles.delta.to_string(), "0.0250 (5 %), 0.2500 (median), 0.4750 (95 %), 0.5000 (greatest)");
         // Between two numbers: 0.1 + 0.05 (0.3 - 0.1).
         let two = Quantiles::of(vec![0.3, 0.1]).unwrap();
         assert!((two.p05 - 0.11).abs() < 1e-12 && (two.median - 0.2).abs() < 1e-12, "{two:?}");

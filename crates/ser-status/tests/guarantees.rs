@@ -167,7 +167,8 @@ fn the_guarantee_holds_by_prompt_and_not_by_pair() {
 #[test]
 fn prompts_of_unequal_size_have_the_guarantee_of_a_drawn_prompt() {
     // Prompts of one pair are right with probability 0.95, prompts of nine with 0.8; half of each: 0.875 by prompt.
-    let target = PrecisionTarget { precision: 0.88, candidates: Candidates::Taus(vec![0.0]), ..PrecisionTarget::default() };
+    let target =
+        PrecisionTarget { precision: 0.88, candidates: Candidates::Taus(vec![0.0]), ..PrecisionTarget::default() };
     let mut rng = ChaCha8Rng::seed_from_u64(13);
     let (draws, mut broken) = (2000, 0);
     for _ in 0..draws {

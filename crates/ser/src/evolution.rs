@@ -11,12 +11,12 @@ use ser_status::{Anchor, StatusError};
 use crate::Error;
 use crate::evaluation::HeldOut;
 use crate::filter::AnyRule;
+use crate::model_selection::{Chosen, choose};
 use crate::observers::Observers;
 use crate::report::{Findings, report, write_report};
 use crate::rounds::{Loop, Round, Rounds};
 use crate::run_data::SerData;
 use crate::run_folder::RunFolder;
-use crate::model_selection::{Chosen, choose};
 use crate::settings::{Guards, LoopSettings};
 use crate::stages::Stages;
 

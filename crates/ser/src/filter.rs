@@ -2,8 +2,8 @@
 
 use ser_core::{Clusters, LearningStatus, PairProbabilities, Side, StatusRule};
 use ser_status::{
-    Certification, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule, StatusError,
-    Thresholds, select,
+    Certification, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule,
+    StatusError, Thresholds, select,
 };
 
 /// A rule of anybody's whose error is hidden.

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use ser_core::{Clusters, Event, Learner, Observer, PairProbabilities, PairScores, Preference};
 use ser_status::{
-    Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, PoolQuantiles, Reason, RoundFacts,
-    Selected, StatusError, Validation,
+    Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, PoolQuantiles, Reason,
+    RoundFacts, Selected, StatusError, Validation,
 };
 use serde::Serialize;
 
@@ -122,7 +122,9 @@ impl Loop<'_> {
         if selected.is_empty() {
             let details = match passed {
                 0 => unselected.explain().map_err(failed)?,
-                n => format!("{n} pairs pass {}, but loop.balance leaves none of them", filter.describe(decision.state)),
+                n => {
+                    format!("{n} pairs pass {}, but loop.balance leaves none of them", filter.describe(decision.state))
+                }
             };
             return Ok(ControlFlow::Break(Stop { reason: Reason::NothingToSelect, details }));
         }

@@ -20,19 +20,22 @@ pub(crate) fn choose(rounds: &[Round], by: ModelSelection) -> Result<Option<Chos
     if by == ModelSelection::Last || last.validation.correct.is_empty() {
         return plain(last);
     }
-    let best = rest.iter().fold(first, |best, round| {
-        if round.validation.right() > best.validation.right() { round } else { best }
-    });
+    let best = rest.iter().fold(
+        first,
+        |best, round| {
+            if round.validation.right() > best.validation.right() { round } else { best }
+        },
+    );
     if by == ModelSelection::Validation {
         return plain(best);
     }
     let compared =
         Validation::new(&best.validation.correct, Some(&last.validation.correct), last.validation.clusters())?;
-    Ok(Some(match compared.gain() {
-        Some((gain, error)) if gain > error => Chosen { round: best, note: None },
-        gain => Chosen {
+    Ok(Some(match compared.gain_exceeds(1.0) {
+        Some(true) => Chosen { round: best, note: None },
+        _ => Chosen {
             round: last,
-            note: gain.filter(|(gain, _)| *gain > 0.0).map(|(gain, error)| {
+            note: compared.gain().filter(|(gain, _)| *gain > 0.0).map(|(gain, error)| {
                 format!(
                     "Loop {} gets {:.1} ± {:.1} points more of the {} validation pairs right than the last loop, which is within \
                      one standard error: the last loop's model is the result (loop.choice = \"one_standard_error\").",

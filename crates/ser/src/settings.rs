@@ -4,7 +4,8 @@ use ser_core::Clusters;
 use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
-    Anchor, AuditSettings, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule, ScheduleSettings, Script, Thresholds,
+    Anchor, AuditSettings, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule,
+    ScheduleSettings, Script, Thresholds,
 };
 use serde::{Deserialize, Serialize};
 

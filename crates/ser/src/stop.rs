@@ -52,7 +52,9 @@ impl Unselected<'_> {
             return Ok(match (self.whole_pool, self.settings.carry) {
                 (0, _) => "the pool has no pairs".to_owned(),
                 (n, Carry::Whole) => format!("none of the pool's {n} pairs may be labelled"),
-                (n, _) => format!("earlier loops selected all {n} pairs of the pool; loop.carry = \"whole\" labels them anew"),
+                (n, _) => {
+                    format!("earlier loops selected all {n} pairs of the pool; loop.carry = \"whole\" labels them anew")
+                }
             });
         }
         let quantiles = PoolQuantiles::new(self.probabilities);
@@ -60,7 +62,9 @@ impl Unselected<'_> {
             return Ok(format!("none of {} pairs has finite scores", self.scores.len()));
         };
         match self.filter {
-            Filter::Custom(_) => Ok(format!("the custom rule keeps none of {} pairs. {}", self.scores.len(), spread(&quantiles))),
+            Filter::Custom(_) => {
+                Ok(format!("the custom rule keeps none of {} pairs. {}", self.scores.len(), spread(&quantiles)))
+            }
             Filter::Certified(_) => Ok(self.uncertified()),
             Filter::ByState(_) => self.by_thresholds(&quantiles),
         }

@@ -157,8 +157,11 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
 
 /// The pool of one round by Delta, what was kept of it, and above it how often the higher-scored answer is right.
 pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
-    let judged: Vec<(&DeltaBin, f64)> =
-        bins.iter().filter(|b| b.with_gold > 0).filter_map(|b| Some((b, b.correct? as f64 / b.with_gold as f64))).collect();
+    let judged: Vec<(&DeltaBin, f64)> = bins
+        .iter()
+        .filter(|b| b.with_gold > 0)
+        .filter_map(|b| Some((b, b.correct? as f64 / b.with_gold as f64)))
+        .collect();
     let (height, bottom) = (if judged.is_empty() { 196.0 } else { 306.0 }, 36.0);
     let right = SMALL_WIDTH - 10.0;
     let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", round.name);

@@ -71,6 +71,12 @@ impl Validation {
         let variance = prompts / (prompts - 1.0) * self.squared_residuals;
         (self.prompts > 1).then(|| ((self.gained as f64 - self.lost as f64) / n, variance.sqrt() / n))
     }
+
+    /// Whether the gain is over so many of its standard errors; `None` with fewer than two prompts.
+    pub fn gain_exceeds(&self, standard_errors: f64) -> Option<bool> {
+        // A single gained pair has a gain of exactly one standard error, which rounding must not turn into more.
+        self.gain().map(|(gain, error)| gain > standard_errors * error * (1.0 + 1e-9))
+    }
 }
 
 /// What a schedule knows of one reward model: of loop 0 (the seed), then of each loop.
@@ -173,6 +179,12 @@ mod tests {
         let (gain, error) = v.gain().unwrap();
         assert_eq!(gain, 0.25);
         assert!((error - (11f64 / 48.0).sqrt()).abs() < 1e-15);
+        // One gained pair of any number of pairs is one standard error, and not more.
+        for n in 2..200 {
+            let now: Vec<bool> = (0..n).map(|i| i == 0).collect();
+            let one = Validation::new(&now, Some(&vec![false; n]), Clusters::Singletons).unwrap();
+            assert_eq!((one.gain_exceeds(1.0), one.gain_exceeds(0.9)), (Some(false), Some(true)), "{n}");
+        }
         // Prompts {0, 1} and {2, 3}: sums of residuals 1/2 and -1/2.
         let by_prompt = Validation::new(&now, Some(&before), Clusters::Ids(&[7, 7, 3, 3])).unwrap();
         let (gain, error) = by_prompt.gain().unwrap();

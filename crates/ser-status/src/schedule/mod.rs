@@ -62,8 +62,10 @@ impl Automatic {
     }
 
     fn marginal(&self, last: &RoundFacts) -> (bool, Reason) {
-        if let Some((gain, standard_error)) = last.validation.and_then(|v| v.gain()) {
-            if gain < self.min_gain || gain <= self.standard_errors * standard_error {
+        if let Some(validation) = last.validation
+            && let Some((gain, standard_error)) = validation.gain()
+        {
+            if gain < self.min_gain || validation.gain_exceeds(self.standard_errors) != Some(true) {
                 (true, Reason::Marginal { gain, standard_error })
             } else {
                 (false, Reason::Improving { gain, standard_error })
@@ -101,8 +103,8 @@ fn first_that_keeps(states: &[LoopState], last: &RoundFacts) -> Decision {
 mod tests {
     use super::*;
     use crate::PoolCounts;
-    use ser_core::Clusters;
     use LoopState::{Either, Status1, Status2, Stop};
+    use ser_core::Clusters;
 
     fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> RoundFacts {
         let either = status1.max(status2);
