@@ -146,7 +146,7 @@ impl Bootstrap {
     /// The interval of a figure that is the same in all of `clusters` clusters.
     pub(crate) fn ends_where_all_are_alike(&self, value: f64, clusters: u64, scale: Scale) -> (f64, f64) {
         let seen = self.tail().powf(1.0 / clusters.max(1) as f64);
-        let end = |outcome: f64| value * seen + outcome * (1.0 - seen);
+        let end = |outcome: f64| (value * seen + outcome * (1.0 - seen)).clamp(scale.least, scale.greatest);
         (end(scale.least), end(scale.greatest))
     }
 

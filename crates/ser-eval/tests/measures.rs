@@ -165,9 +165,12 @@ fn all_right_is_not_certainty() {
 #[test]
 fn bad_requests_are_named() {
     let fine = Bootstrap::default();
-    assert!(matches!(fine.accuracy(&[]), Err(EvalError::Empty { .. })));
-    assert!(matches!(fine.difference(&[], &[]), Err(EvalError::Empty { .. })));
-    assert!(matches!(fine.difference(&[true], &[]), Err(EvalError::LengthMismatch { left: 1, right: 0, .. })));
+    assert!(matches!(fine.accuracy(&[], Clusters::Singletons), Err(EvalError::Empty { .. })));
+    assert!(matches!(fine.difference(&[], &[], Clusters::Singletons), Err(EvalError::Empty { .. })));
+    assert!(matches!(
+        fine.difference(&[true], &[], Clusters::Singletons),
+        Err(EvalError::LengthMismatch { left: 1, right: 0, .. })
+    ));
     assert!(matches!(fine.proportion(3, 2), Err(EvalError::MoreSuccessesThanTrials { successes: 3, trials: 2 })));
     let few = Bootstrap { resamples: 10, ..fine };
     assert!(few.check().unwrap_err().to_string().starts_with("bootstrap.resamples is 10"));

@@ -70,6 +70,8 @@ pub struct Audit {
     /// Accuracy of the unfiltered scores: of the pool's pairs with gold, those whose higher-scored answer is the
     /// gold one. A tie or a NaN is wrong.
     pub unfiltered: Proportion,
+    /// Wilson's interval of `unfiltered`, over prompts; `None` without gold.
+    pub unfiltered_interval: Option<Interval>,
     /// Labels that changed since the round before.
     pub flips: Flips,
     /// Histogram of Delta over the pool.
@@ -136,10 +138,25 @@ impl AuditSettings {
             precision_interval: wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)?,
             precision_prompts: Clusters::Ids(&ids).index(0..ids.len()).count,
             unfiltered,
+            unfiltered_interval: self.unfiltered_interval(probabilities, gold, clusters)?,
             flips,
             histogram: bins,
             no_delta,
         })
+    }
+
+    fn unfiltered_interval(
+        &self,
+        pool: &[PairProbabilities],
+        gold: &[Option<Side>],
+        clusters: Clusters<'_>,
+    ) -> Result<Option<Interval>, StatusError> {
+        let with_gold = pool.iter().zip(gold).enumerate().filter_map(|(place, (pair, gold))| {
+            let right = pair.higher() == Some((*gold)?);
+            Some((right, clusters.id(place)?))
+        });
+        let (right, ids): (Vec<bool>, Vec<u64>) = with_gold.unzip();
+        wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)
     }
 
     /// Which bin a Delta belongs to; `None` for NaN and whatever lies outside [0, 1].
@@ -223,12 +240,14 @@ mod tests {
         assert_eq!(audit.precision, Proportion { count: 2, of: 3 });
         assert_eq!(audit.precision_interval, audit.precision.wilson(0.95).unwrap());
         assert_eq!(audit.precision_prompts, 3);
+        assert_eq!(audit.unfiltered_interval, audit.unfiltered.wilson(0.95).unwrap());
         // Pairs 0 and 2, both right, answer one prompt; pair 1 is wrong.
         let shared = Clusters::Ids(&[8, 5, 8, 8, 8, 5]);
         let clustered = settings.audit(&pool, &selected, &gold, &previous, shared).unwrap();
         assert_eq!((clustered.precision, clustered.precision_prompts), (audit.precision, 2));
         let width = |i: Option<Interval>| i.map(|i| i.high - i.low).unwrap();
         assert!(width(clustered.precision_interval) > width(audit.precision_interval));
+        assert!(width(clustered.unfiltered_interval) > width(audit.unfiltered_interval));
         assert!(settings.audit(&pool, &selected, &gold, &previous, Clusters::Ids(&[1])).is_err());
         assert_eq!(audit.unfiltered, Proportion { count: 2, of: 5 }, "the tie and the NaN are wrong");
         assert_eq!(audit.flips, Flips { both: 3, flipped: 1 });
