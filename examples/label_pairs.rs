@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let &Arguments { tau_high, tau_low, tau_delta, rule } = arguments;
-    let thresholds = Thresholds { tau_high, tau_low, tau_delta }.check()?;
+    let thresholds = Thresholds { tau_high, tau_low, tau_delta, ..Thresholds::default() }.check()?;
     let status = |pair| match rule {
         RuleName::Paper => PaperRule(thresholds).status(pair),
         RuleName::Script => ScriptRule(thresholds).status(pair),

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use ser::Progress;
-use ser::core::{Judge, Pair, Verdict};
+use ser::core::{Clusters, Judge, Pair, Verdict};
+use ser::data::prompt_clusters;
 use ser::eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, comparison_table,
 };
@@ -158,7 +159,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let [policy, against] = names(&arguments.answers, &arguments.against);
     let bootstrap = Bootstrap { seed: arguments.seed, ..Bootstrap::default() };
-    let comparison = Comparison::measure(policy, against, judge, &pairs, &verdicts, &bootstrap)?;
+    let prompts = prompt_clusters(pairs.iter().map(AsRef::as_ref));
+    let comparison =
+        Comparison::measure(policy, against, judge, &pairs, &verdicts, Clusters::Ids(&prompts), &bootstrap)?;
     let cost = prices.map(|prices| usage.cost(prices));
     eprintln!("{}", said(&usage, cost));
     let mut out = io::stdout().lock();

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
-use ser::core::{Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Scorer, Side, Verdict};
+use ser::core::{
+    Clusters, Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Scorer, Side, Verdict,
+};
 use ser::data::corpus::count_cues;
+use ser::data::prompt_clusters;
 use ser::eval::{
     Bootstrap, Comparison, JudgeSettings, PairwiseJudge, PolicyReport, PolicyStage, PolicyTraining, Sample,
     SampleAnswer,
@@ -243,8 +246,10 @@ impl Policies<'_> {
                 })
                 .collect();
             let verdicts = verdicts(&pairs, &format!("judge {policy} against {against}"), observers)?;
+            let (prompts, bootstrap) = (prompt_clusters(pairs.iter().map(AsRef::as_ref)), Bootstrap::default());
+            let clusters = Clusters::Ids(&prompts);
             let comparison =
-                Comparison::measure(policy, against, judge.as_str(), &pairs, &verdicts, &Bootstrap::default())?;
+                Comparison::measure(policy, against, judge.as_str(), &pairs, &verdicts, clusters, &bootstrap)?;
             if let Some(rate) = &comparison.win_rate {
                 observers
                     .note(&format!("{policy} against {against}: win rate {:.1} %, by {judge}", 100.0 * rate.value));

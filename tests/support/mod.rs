@@ -64,7 +64,7 @@ pub fn data_with_pool(seed: u64, n: usize) -> SerData {
 /// Settings by which the linear model learns from itself.
 pub fn settings() -> LoopSettings {
     LoopSettings {
-        thresholds: Thresholds { tau_high: 0.6, tau_low: 0.4, tau_delta: 0.3 },
+        thresholds: Thresholds { tau_high: 0.6, tau_low: 0.4, tau_delta: 0.3, ..Thresholds::default() },
         anchor: Anchor::Fitted,
         ..LoopSettings::default()
     }
@@ -76,11 +76,14 @@ pub struct Linear {
     pub epochs: usize,
     /// Gives these pairs scores that are no numbers.
     pub broken: fn(&Pair) -> bool,
+    /// After this many trainings the next ones learn the opposite.
+    pub broken_after: Option<usize>,
+    pub fits: usize,
 }
 
 impl Default for Linear {
     fn default() -> Self {
-        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false }
+        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false, broken_after: None, fits: 0 }
     }
 }
 
@@ -123,7 +126,10 @@ impl Learner for Linear {
     ) -> Result<FitSummary, Self::Error> {
         let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
         let mut value = 0.0;
-        for step in 0..self.epochs {
+        let step = if self.broken_after.is_some_and(|fits| self.fits >= fits) { -STEP } else { STEP };
+        self.fits += 1;
+        let epochs = self.epochs;
+        for epoch in 0..epochs {
             let scores: Vec<_> =
                 preferences.iter().map(|p| [self.reward(p.chosen()), self.reward(p.rejected())]).collect();
             let out = loss.evaluate(&scores, &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
@@ -131,11 +137,11 @@ impl Learner for Linear {
             for (preference, gradient) in preferences.iter().zip(&out.gradient) {
                 for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
                     for (cue, w) in answer.bytes().zip(&mut self.weights) {
-                        *w -= STEP * if cue == b'1' { g } else { -g };
+                        *w -= step * if cue == b'1' { g } else { -g };
                     }
                 }
             }
-            if observer.observe(&Event::Advanced { stage, done: step as u64 + 1 }) == Control::Stop {
+            if observer.observe(&Event::Advanced { stage, done: epoch as u64 + 1 }) == Control::Stop {
                 return Err(std::io::Error::other("told to stop"));
             }
         }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod clusters;
 mod generation;
 mod observe;
 mod pair;
@@ -10,6 +11,7 @@ mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use clusters::{ClusterIndex, Clusters};
 pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
 pub use observe::{Control, Event, Silent, StepOutcome};
 pub use pair::{Message, Pair, PairId, RawText, Role, Side};

@@ -25,7 +25,7 @@ pub use error::DataError;
 pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
 pub use lengths::LengthCounts;
 pub use plan::{plan_batches, plan_batches_by_length};
-pub use prompt_key::PromptKey;
+pub use prompt_key::{PromptKey, prompt_clusters};
 pub use read::{
     Layout, OnBadRow, PairOrigin, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
     html_to_text, read_prompts,

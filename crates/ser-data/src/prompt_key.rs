@@ -62,6 +62,13 @@ pub(crate) fn seeded_draw(purpose: &str, text: &[u8]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(Sha256::new().chain_update(purpose).chain_update(text).finalize().into())
 }
 
+/// One id per pair, equal for pairs with the same prompt: what [`ser_core::Clusters::Ids`] takes.
+///
+/// The ids are 64 bits of the prompt's hash, so they depend on neither the pairs' order nor the file.
+pub fn prompt_clusters<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<u64> {
+    pairs.into_iter().map(|pair| PromptKey::of(pair).0 as u64).collect()
+}
+
 fn first_bytes(hash: Sha256) -> u128 {
     hash.finalize().iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
@@ -85,5 +92,8 @@ mod tests {
         let bare = |a, b| PromptKey::of(&Pair { prompt: Vec::new(), ..Pair::from_text(PairId(0), "", a, b) });
         assert_eq!(bare("x", "y"), bare("y", "x"));
         assert_ne!(bare("x", "y"), bare("x", "z"));
+        let pairs = [("q", "a"), ("r", "a"), ("q", "c")].map(|(q, a)| Pair::from_text(PairId(0), q, a, "b"));
+        let ids = prompt_clusters(&pairs);
+        assert!(ids[0] == ids[2] && ids[0] != ids[1], "{ids:?}");
     }
 }

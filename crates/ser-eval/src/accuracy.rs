@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ser_core::{PairScores, Side};
+use ser_core::{Clusters, PairScores, Side};
 use serde::{Deserialize, Serialize};
 
+use crate::tally::cluster_index;
 use crate::{Binning, Bootstrap, Calibration, Estimate, EvalError};
 
 /// The raw scores with the gold answer's first: [r_chosen, r_rejected].
@@ -31,9 +32,13 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Measures scores ([r_chosen, r_rejected] per pair); ECE over ten bins of equal width.
-    pub fn measure(scores: &[[f64; 2]], bootstrap: &Bootstrap) -> Result<Self, EvalError> {
-        let accuracy = bootstrap.accuracy(&correct(scores))?;
+    /// Measures scores ([r_chosen, r_rejected] per pair); ECE over ten bins of equal width. `clusters` says which pairs
+    /// share a prompt.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::accuracy`].
+    pub fn measure(scores: &[[f64; 2]], clusters: Clusters<'_>, bootstrap: &Bootstrap) -> Result<Self, EvalError> {
+        let accuracy = bootstrap.accuracy(&correct(scores), clusters)?;
         let ece = Calibration::measure(scores, 10, Binning::EqualWidth)?.ece;
         Ok(Evaluation { accuracy, ece })
     }
@@ -48,10 +53,15 @@ pub struct SubsetAccuracy {
     pub accuracy: Estimate,
 }
 
-/// Accuracy per subset (RewardBench), sorted by name. `subsets` names each pair's part.
+/// Accuracy per subset (RewardBench), sorted by name. `subsets` names each pair's part, `clusters` says which pairs share
+/// a prompt.
+///
+/// # Errors
+/// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
 pub fn accuracy_by_subset<S: AsRef<str>>(
     scores: &[[f64; 2]],
     subsets: &[S],
+    clusters: Clusters<'_>,
     bootstrap: &Bootstrap,
 ) -> Result<Vec<SubsetAccuracy>, EvalError> {
     if scores.len() != subsets.len() {
@@ -62,12 +72,18 @@ pub fn accuracy_by_subset<S: AsRef<str>>(
             right: subsets.len(),
         });
     }
-    let mut outcomes: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
-    for (right, subset) in correct(scores).into_iter().zip(subsets) {
-        outcomes.entry(subset.as_ref()).or_default().push(right);
+    let index = cluster_index(scores.len(), clusters)?;
+    let mut outcomes: BTreeMap<&str, (Vec<bool>, Vec<u64>)> = BTreeMap::new();
+    for ((right, subset), &cluster) in correct(scores).into_iter().zip(subsets).zip(&index.of_pair) {
+        let (rights, ids) = outcomes.entry(subset.as_ref()).or_default();
+        rights.push(right);
+        ids.push(cluster as u64);
     }
     outcomes
         .into_iter()
-        .map(|(subset, right)| Ok(SubsetAccuracy { subset: subset.to_owned(), accuracy: bootstrap.accuracy(&right)? }))
+        .map(|(subset, (rights, ids))| {
+            let accuracy = bootstrap.accuracy(&rights, Clusters::Ids(&ids))?;
+            Ok(SubsetAccuracy { subset: subset.to_owned(), accuracy })
+        })
         .collect()
 }

@@ -3,9 +3,11 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution};
+use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
+use crate::tally::{Scale, Tally};
 
 /// The fewest resamples whose percentiles mean something.
 const LEAST_RESAMPLES: u32 = 100;
@@ -21,13 +23,39 @@ pub struct Estimate {
     pub high: f64,
     /// Pairs it was measured on.
     pub pairs: u64,
+    /// Prompts that these pairs answer, the interval's independent units; none where each pair has a prompt of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<u64>,
 }
 
-/// The percentile bootstrap, seeded: the same settings and outcomes give the same interval.
+impl Estimate {
+    /// Fewer independent units than this make a small sample: an accuracy's standard error may then exceed 5 points.
+    pub const SMALL_SAMPLE: u64 = 100;
+
+    /// The number of independent units: prompts where pairs share them, else pairs.
+    pub fn independent_units(&self) -> u64 {
+        self.clusters.unwrap_or(self.pairs)
+    }
+
+    /// Whether there are fewer than [`SMALL_SAMPLE`](Self::SMALL_SAMPLE) independent units.
+    pub fn is_small_sample(&self) -> bool {
+        self.independent_units() < Self::SMALL_SAMPLE
+    }
+}
+
+/// The percentile bootstrap over clusters, seeded: the same settings and outcomes give the same interval.
 ///
-/// Outcomes here are right or wrong, so a resample of n of them is fully described by its counts, which are
-/// binomial (multinomial for a paired difference). The counts are drawn directly: the distribution is the
-/// bootstrap's own, and the cost does not grow with n.
+/// Pairs of one prompt are not independent, so whole clusters are resampled (`ser_core::Clusters`): from `G` clusters
+/// each resample draws `G - 1` with replacement, and its figure is the sum of outcomes over the number of pairs. Drawing
+/// one cluster less makes the variance unbiased (Rao and Wu, 1988, J. Am. Stat. Assoc. 83). The interval is approximate:
+/// it needs a few dozen clusters (see [`Estimate::is_small_sample`]).
+///
+/// A cluster counts by its size and its sum of outcomes, so a resample is described by how many clusters of each kind
+/// it has, which are multinomial counts. They are drawn directly, at a cost that does not grow with the number of pairs.
+///
+/// Where the figure is the same in every cluster, no resample differs. Of `G` clusters alike, an outcome that was not
+/// seen may still have a share of up to u = 1 - tail^(1/G) (Clopper and Pearson's bound); the interval lets that share go
+/// to the least and to the greatest outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bootstrap {
@@ -57,41 +85,31 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The share of successes, with its interval.
-    ///
-    /// Where all outcomes are alike no resample differs and the percentiles coincide; the interval's free end is
-    /// then Clopper and Pearson's, which has a closed form there.
+    /// The share of successes in independent trials, with its interval. For pairs that may share prompts, use
+    /// [`accuracy`](Self::accuracy).
     pub fn proportion(&self, successes: u64, trials: u64) -> Result<Estimate, EvalError> {
-        self.check()?;
-        if trials == 0 {
-            return Err(EvalError::Empty { what: "a proportion" });
-        }
         if successes > trials {
             return Err(EvalError::MoreSuccessesThanTrials { successes, trials });
         }
-        let n = trials as f64;
-        let value = successes as f64 / n;
-        let free_end = self.tail().powf(1.0 / n);
-        let (low, high) = match successes {
-            0 => (0.0, 1.0 - free_end),
-            s if s == trials => (free_end, 1.0),
-            _ => {
-                let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-                self.percentiles((0..self.resamples).map(|_| binomial(trials, value, &mut rng) as f64 / n).collect())
-            }
-        };
-        Ok(Estimate { value, low, high, pairs: trials })
+        self.estimate(&Tally::of_trials(successes, trials), Scale::SHARE, "a proportion")
     }
 
-    /// The share of `true`, with its interval.
-    pub fn accuracy(&self, correct: &[bool]) -> Result<Estimate, EvalError> {
-        self.proportion(count(correct.iter().copied()), correct.len() as u64)
+    /// The share of `true`, with its interval. `correct` has one entry per pair.
+    ///
+    /// # Errors
+    /// [`EvalError::LengthMismatch`] if the clusters are of another number of pairs, [`EvalError::Empty`], and the
+    /// errors of [`check`](Self::check).
+    pub fn accuracy(&self, correct: &[bool], clusters: Clusters<'_>) -> Result<Estimate, EvalError> {
+        let outcomes: Vec<i64> = correct.iter().map(|&right| i64::from(right)).collect();
+        self.estimate(&Tally::new(&outcomes, clusters)?, Scale::SHARE, "a proportion")
     }
 
-    /// The accuracy of a model minus a baseline's on the same pairs, with its interval (paired bootstrap: whole
-    /// pairs are resampled, so what both models find easy or hard cancels).
-    pub fn difference(&self, model: &[bool], baseline: &[bool]) -> Result<Estimate, EvalError> {
-        self.check()?;
+    /// The accuracy of a model minus a baseline's on the same pairs, with its interval (paired bootstrap: both models'
+    /// outcomes on a pair are resampled together, so the difficulty of pairs cancels).
+    ///
+    /// # Errors
+    /// As [`accuracy`](Self::accuracy).
+    pub fn difference(&self, model: &[bool], baseline: &[bool], clusters: Clusters<'_>) -> Result<Estimate, EvalError> {
         if model.len() != baseline.len() {
             return Err(EvalError::LengthMismatch {
                 left_name: "the model's outcomes",
@@ -100,28 +118,40 @@ impl Bootstrap {
                 right: baseline.len(),
             });
         }
-        let trials = model.len() as u64;
-        if trials == 0 {
-            return Err(EvalError::Empty { what: "a difference of accuracies" });
+        let outcomes: Vec<i64> = model.iter().zip(baseline).map(|(&m, &b)| i64::from(m) - i64::from(b)).collect();
+        self.estimate(&Tally::new(&outcomes, clusters)?, Scale::DIFFERENCE, "a difference of accuracies")
+    }
+
+    /// The mean outcome over pairs, with its interval over clusters.
+    pub(crate) fn estimate(&self, tally: &Tally, scale: Scale, what: &'static str) -> Result<Estimate, EvalError> {
+        self.check()?;
+        if tally.pairs == 0 {
+            return Err(EvalError::Empty { what });
         }
-        let n = trials as f64;
-        let wins = count(model.iter().zip(baseline).map(|(&m, &b)| m && !b));
-        let losses = count(model.iter().zip(baseline).map(|(&m, &b)| !m && b));
-        // A multinomial as two binomials: wins of all, then losses of what is not a win.
-        let win_rate = wins as f64 / n;
-        let loss_rate = if wins == trials { 0.0 } else { losses as f64 / (trials - wins) as f64 };
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let draws = (0..self.resamples).map(|_| {
-            let won = binomial(trials, win_rate, &mut rng);
-            let lost = binomial(trials - won, loss_rate, &mut rng);
-            (won as f64 - lost as f64) / n
-        });
-        let (low, high) = self.percentiles(draws.collect());
-        Ok(Estimate { value: (wins as f64 - losses as f64) / n, low, high, pairs: trials })
+        let value = scale.mean(tally.sum, tally.pairs);
+        let (low, high) = if tally.alike() {
+            self.ends_where_all_are_alike(value, tally.clusters, scale)
+        } else {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            let draws = (0..self.resamples).map(|_| {
+                let (sum, pairs) = tally.resample(&mut rng);
+                scale.mean(sum, pairs)
+            });
+            self.percentiles(draws.collect())
+        };
+        let clusters = (tally.clusters < tally.pairs).then_some(tally.clusters);
+        Ok(Estimate { value, low: low.min(value), high: high.max(value), pairs: tally.pairs, clusters })
+    }
+
+    /// The interval of a figure that is the same in all of `clusters` clusters.
+    pub(crate) fn ends_where_all_are_alike(&self, value: f64, clusters: u64, scale: Scale) -> (f64, f64) {
+        let seen = self.tail().powf(1.0 / clusters.max(1) as f64);
+        let end = |outcome: f64| (value * seen + outcome * (1.0 - seen)).clamp(scale.least, scale.greatest);
+        (end(scale.least), end(scale.greatest))
     }
 
     /// The share of the resamples beyond either end of the interval.
-    pub(crate) fn tail(&self) -> f64 {
+    fn tail(&self) -> f64 {
         (1.0 - self.confidence) / 2.0
     }
 
@@ -130,10 +160,6 @@ impl Bootstrap {
         draws.sort_by(f64::total_cmp);
         (quantile(&draws, self.tail()), quantile(&draws, 1.0 - self.tail()))
     }
-}
-
-fn count(outcomes: impl Iterator<Item = bool>) -> u64 {
-    outcomes.map(u64::from).sum()
 }
 
 /// A binomial draw; `p` is a ratio of counts, so the distribution always exists.

@@ -1,9 +1,12 @@
 //! The win rate that is left when neither answer is longer.
 
+use std::cmp::Ordering;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::RawScore;
+use ser_core::{Clusters, RawScore};
 
+use crate::tally::{Scale, cluster_index};
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// Penalty on the square of the length's coefficient, so that a fit exists even where length alone tells wins from
@@ -26,15 +29,16 @@ const SMALL_STEP: f64 = 1e-6;
 /// instructions, has no meaning elsewhere and is left out; so are its cross-validated L1 penalty and the pseudo-data
 /// of its gamed baselines.
 ///
-/// The interval is the percentile bootstrap over pairs, s kept, each resample fitted anew. None where the length's part
+/// The interval is the [`Bootstrap`] over clusters, s kept, each resample fitted anew. None where the effect of length
 /// cannot be told: fewer than two pairs, or differences that are all alike and not zero. Outcomes that are all wins or
-/// all losses have no finite theta; the rate is then 1 or 0, and the interval has no width.
+/// all losses have no finite theta; the rate is then 1 or 0, with the interval of a win rate that is.
 ///
 /// # Errors
-/// [`EvalError::LengthMismatch`], and what [`Bootstrap::check`] says.
+/// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
 pub fn length_controlled(
     outcomes: &[f64],
     length_differences: &[f64],
+    clusters: Clusters<'_>,
     bootstrap: &Bootstrap,
 ) -> Result<Option<Estimate>, EvalError> {
     bootstrap.check()?;
@@ -46,29 +50,58 @@ pub fn length_controlled(
             right: length_differences.len(),
         });
     }
-    // Sorted, so that the order of the pairs changes nothing, not even a last digit.
-    let mut rows: Vec<Row> = outcomes.iter().zip(length_differences).map(|(&y, &x)| Row { y, x }).collect();
-    rows.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.y.total_cmp(&b.y)));
-    let Some(scale) = scale(&rows) else { return Ok(None) };
-    for row in &mut rows {
+    let index = cluster_index(outcomes.len(), clusters)?;
+    let rows: Vec<Row> = outcomes.iter().zip(length_differences).map(|(&y, &x)| Row { y, x }).collect();
+    // Sorted within clusters and by cluster, so that the order of the pairs changes nothing, not even a last digit.
+    let mut groups: Vec<Vec<Row>> = index
+        .members()
+        .iter()
+        .map(|places| {
+            let mut group: Vec<Row> = places.iter().filter_map(|&place| rows.get(place).copied()).collect();
+            group.sort_by(Row::order);
+            group
+        })
+        .collect();
+    groups.sort_by(|a, b| {
+        let different = a.iter().zip(b).map(|(x, y)| x.order(y)).find(|order| order.is_ne());
+        different.unwrap_or_else(|| a.len().cmp(&b.len()))
+    });
+    let Some(scale) = scale(&groups.concat()) else { return Ok(None) };
+    for row in groups.iter_mut().flatten() {
         row.x = (row.x / scale).tanh();
     }
-    let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
-    let mut resample = Vec::with_capacity(rows.len());
-    let draws = (0..bootstrap.resamples).map(|_| {
-        resample.clear();
-        resample.extend((0..rows.len()).filter_map(|_| rows.get(rng.random_range(0..rows.len())).copied()));
-        rate_at_equal_length(&resample)
-    });
-    let (low, high) = bootstrap.percentiles(draws.collect());
-    Ok(Some(Estimate { value: rate_at_equal_length(&rows), low, high, pairs: rows.len() as u64 }))
+    let value = rate_at_equal_length(&groups.concat());
+    let count = groups.len();
+    let (low, high) = if value <= 0.0 || value >= 1.0 {
+        bootstrap.ends_where_all_are_alike(value, count as u64, Scale::HALVES)
+    } else {
+        let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
+        let mut resample = Vec::with_capacity(rows.len());
+        let draws = (0..bootstrap.resamples).map(|_| {
+            resample.clear();
+            for _ in 1..count.max(2) {
+                resample.extend(groups.get(rng.random_range(0..count)).into_iter().flatten().copied());
+            }
+            rate_at_equal_length(&resample)
+        });
+        bootstrap.percentiles(draws.collect())
+    };
+    let (pairs, count) = (rows.len() as u64, count as u64);
+    let clusters = (count < pairs).then_some(count);
+    Ok(Some(Estimate { value, low: low.min(value), high: high.max(value), pairs, clusters }))
 }
 
-/// A pair: its outcome, and its difference in length or what becomes of that.
+/// A pair's outcome and its difference in length, raw or scaled.
 #[derive(Clone, Copy)]
 struct Row {
     y: f64,
     x: f64,
+}
+
+impl Row {
+    fn order(&self, other: &Row) -> Ordering {
+        self.x.total_cmp(&other.x).then(self.y.total_cmp(&other.y))
+    }
 }
 
 /// What differences in length are divided by; none where they are all alike and not zero, or too few.

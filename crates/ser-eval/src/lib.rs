@@ -9,6 +9,7 @@ mod judge;
 mod length_control;
 mod report;
 mod reward_bench;
+mod tally;
 mod win_rate;
 
 pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first, correct};
@@ -24,4 +25,4 @@ pub use report::{
     Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
-pub use win_rate::VerdictCounts;
+pub use win_rate::{VerdictCounts, WinRate};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
 use crate::report::write_whole;
@@ -79,17 +80,19 @@ pub struct SectionScore {
 }
 
 impl RewardBench {
-    /// Measures scores ([r_chosen, r_rejected] per pair); `subsets` names each pair's subset, as RewardBench does.
+    /// Measures scores ([r_chosen, r_rejected] per pair); `subsets` names each pair's subset, as RewardBench does, and
+    /// `clusters` says which pairs share a prompt.
     ///
     /// # Errors
-    /// [`EvalError::LengthMismatch`], and what [`Bootstrap::check`] says.
+    /// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
     pub fn measure<S: AsRef<str>>(
         model: impl Into<String>,
         scores: &[[f64; 2]],
         subsets: &[S],
+        clusters: Clusters<'_>,
         bootstrap: &Bootstrap,
     ) -> Result<Self, EvalError> {
-        let subsets = accuracy_by_subset(scores, subsets, bootstrap)?;
+        let subsets = accuracy_by_subset(scores, subsets, clusters, bootstrap)?;
         let accuracy = |name: &str| subsets.iter().find(|s| s.subset == name).map(|s| s.accuracy.value);
         let sections: Vec<SectionScore> = SECTIONS
             .iter()
@@ -137,7 +140,10 @@ mod tests {
             scores.extend(right.map(|margin| [margin, 0.0]));
             subsets.extend([*name; 2]);
         }
-        let bench = RewardBench::measure("org/model", &scores, &subsets, &Bootstrap::default()).unwrap();
+        let measure = |model: &str, scores: &[[f64; 2]], subsets: &[&str]| {
+            RewardBench::measure(model, scores, subsets, Clusters::Singletons, &Bootstrap::default()).unwrap()
+        };
+        let bench = measure("org/model", &scores, &subsets);
         assert_eq!(bench.subsets.len(), 23);
         let section: Vec<f64> = bench.sections.iter().map(|s| s.score).collect();
         let expected = [1.0, 1.0 - 37.0 / 456.0, 1.0, 0.75];
@@ -151,7 +157,7 @@ mod tests {
         assert_eq!(back, bench);
 
         // Other subsets have accuracies, but no sections.
-        let own = RewardBench::measure("m", &[[1.0, 0.0]], &["helpful"], &Bootstrap::default()).unwrap();
+        let own = measure("m", &[[1.0, 0.0]], &["helpful"]);
         assert_eq!((own.subsets.len(), own.sections.len(), own.score), (1, 0, None));
     }
 }

@@ -1,11 +1,9 @@
-//! What verdicts come to: wins, ties, losses, and a rate with its uncertainty.
+//! Win rates: wins, ties and losses of verdicts, and a rate with its uncertainty.
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use ser_core::{Side, Verdict};
+use ser_core::{Clusters, Side, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::binomial;
+use crate::tally::{Scale, Tally, cluster_index};
 use crate::{Bootstrap, Estimate, EvalError};
 
 /// Verdicts on pairs whose answer A is the policy's and whose answer B is what it is compared with.
@@ -46,49 +44,55 @@ impl VerdictCounts {
     pub fn judged(&self) -> u64 {
         self.wins + self.ties + self.losses
     }
+}
 
-    /// (wins + ties / 2) / judged, with its bootstrap interval over pairs; none without a verdict.
+/// A share of wins, with its uncertainty over prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WinRate {
+    /// (wins + ties / 2) / judged, with its interval ([`Bootstrap`]).
+    pub rate: Estimate,
+    /// The standard error of the rate; none with fewer than two clusters.
     ///
-    /// Where all verdicts are alike no resample differs. An outcome never seen in n pairs may then still have a share
-    /// of up to 1 - (tail)^(1/n) (Clopper and Pearson); the interval lets it go to the worse and to the better side.
-    pub fn win_rate(&self, bootstrap: &Bootstrap) -> Result<Option<Estimate>, EvalError> {
+    /// With the outcomes y of 1, 1/2 and 0 it is sqrt(G / (G - 1) sum of e^2) / n over the G clusters, e the sum of
+    /// y - rate in the cluster and n the number of verdicts. Where each pair has a prompt of its own, it is AlpacaEval's:
+    /// the sample's standard deviation over sqrt(n).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+}
+
+impl WinRate {
+    /// The win rate of verdicts; none if no pair has one. Failures are left out.
+    ///
+    /// # Errors
+    /// [`EvalError::LengthMismatch`] if the clusters are of another number of verdicts, and the errors of
+    /// [`Bootstrap::check`].
+    pub fn measure(
+        verdicts: &[Verdict],
+        clusters: Clusters<'_>,
+        bootstrap: &Bootstrap,
+    ) -> Result<Option<Self>, EvalError> {
         bootstrap.check()?;
-        let judged = self.judged();
-        if judged == 0 {
+        let index = cluster_index(verdicts.len(), clusters)?;
+        let (mut halves, mut ids) = (Vec::new(), Vec::new());
+        for (verdict, &cluster) in verdicts.iter().zip(&index.of_pair) {
+            halves.push(match verdict {
+                Verdict::Prefers(Side::A) => 2,
+                Verdict::Prefers(Side::B) => 0,
+                Verdict::Tie | Verdict::Contradiction => 1,
+                Verdict::Failure => continue,
+            });
+            ids.push(cluster as u64);
+        }
+        if halves.is_empty() {
             return Ok(None);
         }
-        let n = judged as f64;
-        let value = (self.wins as f64 + self.ties as f64 / 2.0) / n;
-        let (low, high) = if [self.wins, self.ties, self.losses].contains(&judged) {
-            let unseen = 1.0 - bootstrap.tail().powf(1.0 / n);
-            // What is not seen may be all losses, or all wins.
-            (value * (1.0 - unseen), value * (1.0 - unseen) + unseen)
-        } else {
-            // A multinomial as two binomials: wins of all, then ties of what is not a win.
-            let win_share = self.wins as f64 / n;
-            let tie_share = self.ties as f64 / (judged - self.wins) as f64;
-            let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
-            let draws = (0..bootstrap.resamples).map(|_| {
-                let wins = binomial(judged, win_share, &mut rng);
-                let ties = binomial(judged - wins, tie_share, &mut rng);
-                (wins as f64 + ties as f64 / 2.0) / n
-            });
-            bootstrap.percentiles(draws.collect())
-        };
-        Ok(Some(Estimate { value, low, high, pairs: judged }))
-    }
-
-    /// The standard error of the win rate, as AlpacaEval has it: the sample's standard deviation (n - 1) of the outcomes
-    /// 1, 1/2 and 0, over sqrt(n). None with fewer than two verdicts.
-    pub fn standard_error(&self) -> Option<f64> {
-        let judged = self.judged();
-        if judged < 2 {
-            return None;
-        }
-        let n = judged as f64;
-        let mean = (self.wins as f64 + self.ties as f64 / 2.0) / n;
-        let squares = |outcome: f64, count: u64| count as f64 * (outcome - mean).powi(2);
-        let sum = squares(1.0, self.wins) + squares(0.5, self.ties) + squares(0.0, self.losses);
-        Some((sum / (n - 1.0) / n).sqrt())
+        let judged = Clusters::Ids(&ids);
+        let rate = bootstrap.estimate(&Tally::new(&halves, judged)?, Scale::HALVES, "a win rate")?;
+        let residuals = judged.index(0..ids.len()).sums(halves.iter().map(|&y| y as f64 / 2.0 - rate.value));
+        let clusters = residuals.len() as f64;
+        let squares: f64 = residuals.iter().map(|e| e * e).sum();
+        let standard_error =
+            (residuals.len() > 1).then(|| (clusters / (clusters - 1.0) * squares).sqrt() / halves.len() as f64);
+        Ok(Some(WinRate { rate, standard_error }))
     }
 }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::{PairScores, Side};
+use ser_core::{Clusters, PairScores, Side};
 use ser_eval::{Binning, Bootstrap, Calibration, EvalError, Evaluation, accuracy_by_subset, chosen_first, correct};
 
 fn sigmoid(x: f64) -> f64 {
@@ -17,7 +17,7 @@ fn sigmoid(x: f64) -> f64 {
 fn ties_and_nan_are_wrong() {
     let scores = [[1.0, 0.0], [0.0, 0.0], [f64::NAN, 0.0], [0.0, f64::NAN], [0.0, 1.0], [f64::INFINITY, 5.0]];
     assert_eq!(correct(&scores), [true, false, false, false, false, true]);
-    let evaluation = Evaluation::measure(&scores, &Bootstrap::default()).unwrap();
+    let evaluation = Evaluation::measure(&scores, Clusters::Singletons, &Bootstrap::default()).unwrap();
     assert_eq!((evaluation.accuracy.value, evaluation.accuracy.pairs), (2.0 / 6.0, 6));
 }
 
@@ -31,10 +31,13 @@ fn the_gold_answer_comes_first() {
 #[test]
 fn subsets_by_hand() {
     let scores = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [2.0, 0.0]];
-    let subsets = accuracy_by_subset(&scores, &["chat", "safety", "chat", "safety"], &Bootstrap::default()).unwrap();
+    let by_subset =
+        |subsets: &[&str]| accuracy_by_subset(&scores, subsets, Clusters::Ids(&[7, 7, 7, 8]), &Bootstrap::default());
+    let subsets = by_subset(&["chat", "safety", "chat", "safety"]).unwrap();
     let figures: Vec<_> = subsets.iter().map(|s| (s.subset.as_str(), s.accuracy.value, s.accuracy.pairs)).collect();
     assert_eq!(figures, [("chat", 1.0, 2), ("safety", 0.5, 2)]);
-    let error = accuracy_by_subset(&scores, &["chat"], &Bootstrap::default()).unwrap_err().to_string();
+    assert_eq!([subsets[0].accuracy.clusters, subsets[1].accuracy.clusters], [Some(1), None]);
+    let error = by_subset(&["chat"]).unwrap_err().to_string();
     assert_eq!(error, "the scores number 4 but the subset names 1; they must be of the same pairs, in the same order");
 }
 
@@ -105,7 +108,8 @@ fn coverage(truth: f64, mut interval: impl FnMut(&mut ChaCha8Rng, u64) -> (f64, 
 fn the_interval_covers_the_truth_as_often_as_it_says() {
     let share = coverage(0.7, |rng, seed| {
         let outcomes: Vec<bool> = (0..400).map(|_| rng.random_bool(0.7)).collect();
-        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }.accuracy(&outcomes).unwrap();
+        let estimate =
+            Bootstrap { resamples: 500, seed, ..Default::default() }.accuracy(&outcomes, Clusters::Singletons).unwrap();
         (estimate.low, estimate.high)
     });
     // 0.95 with a standard error of 0.007 over the trials; the bootstrap itself falls a little short.
@@ -119,7 +123,9 @@ fn the_paired_interval_covers_the_true_difference() {
         let draws: Vec<f64> = (0..400).map(|_| rng.random()).collect();
         let model: Vec<bool> = draws.iter().map(|d| *d < 0.72).collect();
         let other: Vec<bool> = draws.iter().map(|d| *d < 0.60 || *d > 0.94).collect();
-        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }.difference(&model, &other).unwrap();
+        let estimate = Bootstrap { resamples: 500, seed, ..Default::default() }
+            .difference(&model, &other, Clusters::Singletons)
+            .unwrap();
         (estimate.low, estimate.high)
     });
     assert!((0.925..=0.975).contains(&share), "{share}");
@@ -130,12 +136,14 @@ fn pairing_narrows_the_interval() {
     // The same 40 of 1000 pairs make the difference; unpaired, the standard error would be about 0.02.
     let model: Vec<bool> = (0..1000).map(|i| i < 740).collect();
     let other: Vec<bool> = (0..1000).map(|i| i < 700).collect();
-    let estimate = Bootstrap::default().difference(&model, &other).unwrap();
+    let estimate = Bootstrap::default().difference(&model, &other, Clusters::Singletons).unwrap();
     assert!((estimate.value - 0.04).abs() < 1e-12);
     // 1.96 sqrt(0.04 * 0.96 / 1000) = 0.0121
     assert!((estimate.low - 0.0279).abs() < 0.002 && (estimate.high - 0.0521).abs() < 0.002, "{estimate:?}");
-    let same = Bootstrap::default().difference(&model, &model).unwrap();
-    assert_eq!((same.value, same.low, same.high), (0.0, 0.0, 0.0));
+    let same = Bootstrap::default().difference(&model, &model, Clusters::Singletons).unwrap();
+    // None of 1000 pairs tells them apart; the share of those that would is at most 1 - 0.025^(1/1000).
+    let unseen = 1.0 - 0.025_f64.powf(1.0 / 1000.0);
+    assert!(same.value == 0.0 && (same.low + unseen).abs() < 1e-12 && (same.high - unseen).abs() < 1e-12, "{same:?}");
 }
 
 #[test]
@@ -157,9 +165,12 @@ fn all_right_is_not_certainty() {
 #[test]
 fn bad_requests_are_named() {
     let fine = Bootstrap::default();
-    assert!(matches!(fine.accuracy(&[]), Err(EvalError::Empty { .. })));
-    assert!(matches!(fine.difference(&[], &[]), Err(EvalError::Empty { .. })));
-    assert!(matches!(fine.difference(&[true], &[]), Err(EvalError::LengthMismatch { left: 1, right: 0, .. })));
+    assert!(matches!(fine.accuracy(&[], Clusters::Singletons), Err(EvalError::Empty { .. })));
+    assert!(matches!(fine.difference(&[], &[], Clusters::Singletons), Err(EvalError::Empty { .. })));
+    assert!(matches!(
+        fine.difference(&[true], &[], Clusters::Singletons),
+        Err(EvalError::LengthMismatch { left: 1, right: 0, .. })
+    ));
     assert!(matches!(fine.proportion(3, 2), Err(EvalError::MoreSuccessesThanTrials { successes: 3, trials: 2 })));
     let few = Bootstrap { resamples: 10, ..fine };
     assert!(few.check().unwrap_err().to_string().starts_with("bootstrap.resamples is 10"));
@@ -182,10 +193,10 @@ proptest! {
     fn a_difference_mirrors(outcomes in vec((any::<bool>(), any::<bool>()), 1..200)) {
         let (a, b): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
         let bootstrap = Bootstrap::default();
-        let (there, back) = (bootstrap.difference(&a, &b).unwrap(), bootstrap.difference(&b, &a).unwrap());
+        let (there, back) = (bootstrap.difference(&a, &b, Clusters::Singletons).unwrap(), bootstrap.difference(&b, &a, Clusters::Singletons).unwrap());
         prop_assert_eq!(there.value, -back.value);
         prop_assert!(there.low <= there.value && there.value <= there.high);
-        let accuracy = |outcomes: &[bool]| bootstrap.accuracy(outcomes).unwrap().value;
+        let accuracy = |outcomes: &[bool]| bootstrap.accuracy(outcomes, Clusters::Singletons).unwrap().value;
         prop_assert!((there.value - (accuracy(&a) - accuracy(&b))).abs() < 1e-12);
     }
 
@@ -200,8 +211,8 @@ proptest! {
             prop_assert!((0.0..=1.0).contains(&table.ece.unwrap()));
         }
         prop_assert_eq!(
-            Evaluation::measure(&scores, &Bootstrap::default()).unwrap(),
-            Evaluation::measure(&reversed, &Bootstrap::default()).unwrap()
+            Evaluation::measure(&scores, Clusters::Singletons, &Bootstrap::default()).unwrap(),
+            Evaluation::measure(&reversed, Clusters::Singletons, &Bootstrap::default()).unwrap()
         );
     }
 }

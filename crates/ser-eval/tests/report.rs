@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{FitSummary, LearningStatus, Pair, PairId, Side, Verdict};
+use ser_core::{Clusters, FitSummary, LearningStatus, Pair, PairId, Side, Verdict};
 use ser_eval::{
     Baseline, BaselineKind, Binning, Bootstrap, Calibration, Comparison, Count, DataCounts, DeltaBin, EvalError,
     Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime,
@@ -30,6 +30,7 @@ fn histogram(pool: u64, threshold: usize) -> Vec<DeltaBin> {
                 high: f64::from(i + 1) / f64::from(bins),
                 pairs,
                 kept: if i as usize >= threshold { pairs } else { 0 },
+                with_gold: pairs,
                 correct: Some((pairs as f64 * (0.52 + 0.44 * t)) as u64),
             }
         })
@@ -61,7 +62,7 @@ fn round(number: u32, right: u64, kept: u64, precise: u64) -> Round {
 
 fn baseline(kind: BaselineKind, right: u64, trained_on: u64, human_labels: u64) -> Baseline {
     let outcomes = |right: u64| (0..1200).map(|i| i < right).collect::<Vec<_>>();
-    let gain = Bootstrap::default().difference(&outcomes(right), &outcomes(756)).unwrap();
+    let gain = Bootstrap::default().difference(&outcomes(right), &outcomes(756), Clusters::Singletons).unwrap();
     Baseline {
         kind,
         evaluation: evaluation(right),
@@ -111,7 +112,9 @@ fn policy() -> PolicyReport {
                 _ => Verdict::Prefers(Side::B),
             })
             .collect();
-        Comparison::measure(policy, against, "pairwise, <judge>", &pairs, &verdicts, &Bootstrap::default()).unwrap()
+        let bootstrap = Bootstrap::default();
+        Comparison::measure(policy, against, "pairwise, <judge>", &pairs, &verdicts, Clusters::Singletons, &bootstrap)
+            .unwrap()
     };
     let answer = |policy: &str, text: &str, reward: Option<f64>| SampleAnswer {
         policy: policy.to_owned(),
@@ -291,7 +294,7 @@ fn policies_are_on_the_page() {
     let mut bare = sample();
     let mut stage = PolicyStage::new("PPO", PolicyTraining::Ppo);
     stage.record(1, &[("objective/scores", 0.0)]);
-    let comparison = Comparison::measure("a", "b", "c", &[], &[], &Bootstrap::default()).unwrap();
+    let comparison = Comparison::measure("a", "b", "c", &[], &[], Clusters::Singletons, &Bootstrap::default()).unwrap();
     bare.policy = Some(PolicyReport {
         stages: vec![PolicyStage::new("SFT", PolicyTraining::Sft), stage],
         comparisons: vec![comparison],

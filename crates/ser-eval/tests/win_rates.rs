@@ -6,16 +6,22 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ser_core::{Pair, PairId, Side, Verdict};
+use ser_core::{Clusters, Pair, PairId, Side, Verdict};
 use ser_eval::{
-    Bootstrap, Comparison, Curve, EvalError, PolicyStage, PolicyTraining, VerdictCounts, length_controlled,
+    Bootstrap, Comparison, Curve, EvalError, PolicyStage, PolicyTraining, VerdictCounts, WinRate, length_controlled,
 };
 use serde::Deserialize;
 
 const QUICK: Bootstrap = Bootstrap { resamples: 200, confidence: 0.95, seed: 7 };
 
-fn counts(wins: u64, ties: u64, losses: u64) -> VerdictCounts {
-    VerdictCounts { wins, ties, losses, contradictions: 0, failures: 0 }
+/// So many verdicts of each kind.
+fn verdicts(wins: usize, ties: usize, losses: usize) -> Vec<Verdict> {
+    let kinds = [(Verdict::Prefers(Side::A), wins), (Verdict::Tie, ties), (Verdict::Prefers(Side::B), losses)];
+    kinds.into_iter().flat_map(|(verdict, count)| std::iter::repeat_n(verdict, count)).collect()
+}
+
+fn win_rate(verdicts: &[Verdict], bootstrap: &Bootstrap) -> Option<WinRate> {
+    WinRate::measure(verdicts, Clusters::Singletons, bootstrap).unwrap()
 }
 
 fn pairs(lengths: &[[usize; 2]]) -> Vec<Arc<Pair>> {
@@ -38,41 +44,48 @@ fn every_verdict_is_counted_once() {
     let counted = VerdictCounts::of(&verdicts);
     assert_eq!(counted, VerdictCounts { wins: 2, ties: 2, losses: 1, contradictions: 1, failures: 1 });
     assert_eq!(counted.judged(), 5);
-    let rate = counted.win_rate(&QUICK).unwrap().unwrap();
+    let WinRate { rate, standard_error } = win_rate(&verdicts, &QUICK).unwrap();
     // (2 + 2 / 2) / 5; deviations 0.4 0.4 -0.6 -0.1 -0.1, squares sum to 0.7, / 4 / 5.
-    assert_eq!((rate.value, rate.pairs), (0.6, 5));
-    assert!((counted.standard_error().unwrap() - 0.035f64.sqrt()).abs() < 1e-15);
+    assert_eq!((rate.value, rate.pairs, rate.clusters), (0.6, 5, None));
+    assert!((standard_error.unwrap() - 0.035f64.sqrt()).abs() < 1e-15);
+    // Clusters of 2, 2 and 1 (the failure is left out): sums of deviations 0.8, -0.7, -0.1, squares sum to 1.14.
+    let clustered = WinRate::measure(&verdicts, Clusters::Ids(&[4, 4, 9, 9, 1, 4]), &QUICK).unwrap().unwrap();
+    assert_eq!((clustered.rate.value, clustered.rate.clusters), (0.6, Some(3)));
+    assert!((clustered.standard_error.unwrap() - (1.5 * 1.14_f64).sqrt() / 5.0).abs() < 1e-15);
+    let one = WinRate::measure(&verdicts, Clusters::Ids(&[1; 6]), &QUICK).unwrap().unwrap();
+    assert_eq!(one.standard_error, None, "one prompt says nothing of how prompts differ");
+    let error = WinRate::measure(&verdicts, Clusters::Ids(&[1; 5]), &QUICK).unwrap_err();
+    assert!(matches!(error, EvalError::LengthMismatch { left: 6, right: 5, .. }));
 }
 
 #[test]
 fn without_a_verdict_there_is_no_rate() {
-    let failed = VerdictCounts::of(&[Verdict::Failure; 3]);
-    assert_eq!((failed.win_rate(&QUICK).unwrap(), failed.standard_error(), failed.judged()), (None, None, 0));
-    assert_eq!(counts(1, 0, 0).standard_error(), None);
-    let bad = Bootstrap { resamples: 3, ..QUICK };
-    assert!(matches!(failed.win_rate(&bad), Err(EvalError::TooFewResamples { .. })));
+    let failed = [Verdict::Failure; 3];
+    assert_eq!((win_rate(&failed, &QUICK), VerdictCounts::of(&failed).judged()), (None, 0));
+    assert_eq!(win_rate(&verdicts(1, 0, 0), &QUICK).unwrap().standard_error, None);
+    let bad = WinRate::measure(&failed, Clusters::Singletons, &Bootstrap { resamples: 3, ..QUICK });
+    assert!(matches!(bad, Err(EvalError::TooFewResamples { .. })));
 }
 
 #[test]
 fn verdicts_that_are_all_alike_claim_no_certainty() {
     let unseen = 1.0 - 0.025f64.powf(1.0 / 20.0);
-    let ends = |c: VerdictCounts| c.win_rate(&QUICK).unwrap().map(|e| (e.low, e.value, e.high)).unwrap();
+    let ends = |v: Vec<Verdict>| win_rate(&v, &QUICK).map(|w| (w.rate.low, w.rate.value, w.rate.high)).unwrap();
     let close = |ours: (f64, f64, f64), expected: (f64, f64, f64)| {
         assert!(
             (ours.0 - expected.0).abs() + (ours.1 - expected.1).abs() + (ours.2 - expected.2).abs() < 1e-12,
             "{ours:?} {expected:?}"
         );
     };
-    close(ends(counts(20, 0, 0)), (1.0 - unseen, 1.0, 1.0));
-    close(ends(counts(0, 0, 20)), (0.0, 0.0, unseen));
-    close(ends(counts(0, 20, 0)), (0.5 - unseen / 2.0, 0.5, 0.5 + unseen / 2.0));
+    close(ends(verdicts(20, 0, 0)), (1.0 - unseen, 1.0, 1.0));
+    close(ends(verdicts(0, 0, 20)), (0.0, 0.0, unseen));
+    close(ends(verdicts(0, 20, 0)), (0.5 - unseen / 2.0, 0.5, 0.5 + unseen / 2.0));
 }
 
 #[test]
 fn the_interval_is_as_wide_as_the_standard_error_says() {
-    let many = counts(300, 100, 200);
-    let rate = many.win_rate(&Bootstrap { resamples: 20_000, ..QUICK }).unwrap().unwrap();
-    let half = 1.96 * many.standard_error().unwrap();
+    let many = win_rate(&verdicts(300, 100, 200), &Bootstrap { resamples: 20_000, ..QUICK }).unwrap();
+    let (rate, half) = (many.rate, 1.96 * many.standard_error.unwrap());
     assert!((rate.high - rate.value - half).abs() < 0.05 * half && (rate.value - rate.low - half).abs() < 0.05 * half);
 }
 
@@ -88,7 +101,7 @@ fn equal_length_as_in_the_golden() {
     let cases: Vec<Golden> = serde_json::from_str(include_str!("golden/length_control.json")).unwrap();
     assert_eq!(cases.len(), 6);
     for case in cases {
-        let ours = length_controlled(&case.outcomes, &case.differences, &QUICK).unwrap().unwrap();
+        let ours = length_controlled(&case.outcomes, &case.differences, Clusters::Singletons, &QUICK).unwrap().unwrap();
         assert!((ours.value - case.rate).abs() < 1e-9, "{} {}", ours.value, case.rate);
         assert!(ours.low <= ours.value && ours.value <= ours.high, "{ours:?}");
         assert_eq!(ours.pairs, case.outcomes.len() as u64);
@@ -102,7 +115,7 @@ fn length_bias_is_taken_out() {
     let rows = [(1.0, 50.0, 48), (0.0, 50.0, 12), (1.0, -50.0, 4), (0.0, -50.0, 16)];
     let all = rows.iter().flat_map(|&(y, d, times)| std::iter::repeat_n((y, d), times));
     let (outcomes, differences): (Vec<f64>, Vec<f64>) = all.unzip();
-    let controlled = length_controlled(&outcomes, &differences, &QUICK).unwrap().unwrap();
+    let controlled = length_controlled(&outcomes, &differences, Clusters::Singletons, &QUICK).unwrap().unwrap();
     assert!((controlled.value - 0.5).abs() < 1e-3, "{controlled:?}");
     assert!(controlled.low < 0.45 && controlled.high > 0.55 && controlled.high < 0.65, "{controlled:?}");
 }
@@ -110,7 +123,7 @@ fn length_bias_is_taken_out() {
 #[test]
 fn lengths_without_spread_by_hand() {
     let rate = |outcomes: &[f64], differences: &[f64]| {
-        length_controlled(outcomes, differences, &QUICK).unwrap().map(|estimate| estimate.value)
+        length_controlled(outcomes, differences, Clusters::Singletons, &QUICK).unwrap().map(|estimate| estimate.value)
     };
     // All of one length: the raw rate.
     let even = rate(&[1.0, 0.0, 0.5, 1.0], &[0.0; 4]).unwrap();
@@ -121,21 +134,25 @@ fn lengths_without_spread_by_hand() {
     assert_eq!(rate(&[], &[]), None);
     assert_eq!(rate(&[1.0; 3], &[1.0, 2.0, 3.0]), Some(1.0));
     assert_eq!(rate(&[0.0; 3], &[1.0, 2.0, 3.0]), Some(0.0));
-    assert!(matches!(length_controlled(&[1.0], &[], &QUICK), Err(EvalError::LengthMismatch { .. })));
+    assert!(matches!(
+        length_controlled(&[1.0], &[], Clusters::Singletons, &QUICK),
+        Err(EvalError::LengthMismatch { .. })
+    ));
 }
 
 #[test]
 fn a_comparison_by_hand() {
     let pairs = pairs(&[[4, 2], [6, 6], [2, 1]]);
     let verdicts = [Verdict::Prefers(Side::A), Verdict::Failure, Verdict::Contradiction];
-    let comparison = Comparison::measure("PPO-SER", "SFT", "by hand", &pairs, &verdicts, &QUICK).unwrap();
+    let comparison =
+        Comparison::measure("PPO-SER", "SFT", "by hand", &pairs, &verdicts, Clusters::Singletons, &QUICK).unwrap();
     assert_eq!(comparison.counts, VerdictCounts { wins: 1, ties: 1, losses: 0, contradictions: 1, failures: 1 });
     assert_eq!(comparison.win_rate.unwrap().value, 0.75);
     // Characters, not bytes; the failed pair counts among the lengths.
     assert_eq!(comparison.mean_lengths, Some([4.0, 3.0]));
-    let error = Comparison::measure("a", "b", "c", &pairs, &verdicts[..2], &QUICK).unwrap_err();
+    let error = Comparison::measure("a", "b", "c", &pairs, &verdicts[..2], Clusters::Singletons, &QUICK).unwrap_err();
     assert!(matches!(error, EvalError::LengthMismatch { left: 3, right: 2, .. }));
-    let none = Comparison::measure("a", "b", "c", &[], &[], &QUICK).unwrap();
+    let none = Comparison::measure("a", "b", "c", &[], &[], Clusters::Singletons, &QUICK).unwrap();
     assert_eq!((none.win_rate, none.mean_lengths, none.length_controlled), (None, None, None));
 }
 
@@ -172,7 +189,7 @@ proptest! {
         let measure = |judged: &[(Verdict, usize, usize)]| {
             let pairs = pairs(&judged.iter().map(|(_, a, b)| [*a, *b]).collect::<Vec<_>>());
             let verdicts: Vec<_> = judged.iter().map(|(verdict, ..)| *verdict).collect();
-            Comparison::measure("a", "b", "judge", &pairs, &verdicts, &QUICK).unwrap()
+            Comparison::measure("a", "b", "judge", &pairs, &verdicts, Clusters::Singletons, &QUICK).unwrap()
         };
         let mut turned = judged.clone();
         turned.rotate_left(turn % judged.len());
@@ -189,10 +206,10 @@ proptest! {
     fn swapped_pairs_mirror_the_rates(judged in vec((verdict(), 0usize..40, 0usize..40), 1..30)) {
         let lengths: Vec<[usize; 2]> = judged.iter().map(|(_, a, b)| [*a, *b]).collect();
         let verdicts: Vec<Verdict> = judged.iter().map(|(verdict, ..)| *verdict).collect();
-        let one = Comparison::measure("a", "b", "judge", &pairs(&lengths), &verdicts, &QUICK).unwrap();
+        let one = Comparison::measure("a", "b", "judge", &pairs(&lengths), &verdicts, Clusters::Singletons, &QUICK).unwrap();
         let lengths: Vec<[usize; 2]> = lengths.iter().map(|[a, b]| [*b, *a]).collect();
         let verdicts: Vec<Verdict> = verdicts.iter().map(|v| v.swapped()).collect();
-        let other = Comparison::measure("b", "a", "judge", &pairs(&lengths), &verdicts, &QUICK).unwrap();
+        let other = Comparison::measure("b", "a", "judge", &pairs(&lengths), &verdicts, Clusters::Singletons, &QUICK).unwrap();
         prop_assert_eq!((one.counts.wins, one.counts.losses), (other.counts.losses, other.counts.wins));
         prop_assert_eq!((one.counts.ties, one.counts.failures), (other.counts.ties, other.counts.failures));
         prop_assert_eq!(one.win_rate.is_some(), other.win_rate.is_some());

@@ -1,9 +1,10 @@
 //! How good a round's pseudo-labels are, against gold labels that nothing else may read.
 
 use rayon::prelude::*;
-use ser_core::{PairProbabilities, Side};
+use ser_core::{Clusters, PairProbabilities, Side};
 use serde::{Deserialize, Serialize};
 
+use crate::clustered::{check_ids, wilson_by_cluster};
 use crate::{Interval, Proportion, Selected, StatusError};
 
 /// How an audit reports.
@@ -62,11 +63,15 @@ pub struct Audit {
     pub coverage: Proportion,
     /// Precision: of the selected pairs with gold, those whose label is gold.
     pub precision: Proportion,
-    /// Wilson interval of the precision; `None` without gold.
+    /// Wilson's interval of the precision, over prompts ([`wilson_by_cluster`]); `None` without gold.
     pub precision_interval: Option<Interval>,
+    /// Prompts of the selected pairs with gold.
+    pub precision_prompts: usize,
     /// Accuracy of the unfiltered scores: of the pool's pairs with gold, those whose higher-scored answer is the
     /// gold one. A tie or a NaN is wrong.
     pub unfiltered: Proportion,
+    /// Wilson's interval of `unfiltered`, over prompts; `None` without gold.
+    pub unfiltered_interval: Option<Interval>,
     /// Labels that changed since the round before.
     pub flips: Flips,
     /// Histogram of Delta over the pool.
@@ -79,7 +84,8 @@ impl AuditSettings {
     /// Audits a selection from the pool whose scores are `probabilities`.
     ///
     /// `gold` and `previous` have one entry per pair of the pool: the label a person gave, the label this pair had in
-    /// the round before; `None` where there is none. A slice that is empty stands for no labels at all.
+    /// the round before; `None` where there is none. A slice that is empty stands for no labels at all. `clusters` says
+    /// which pairs of the pool share a prompt.
     ///
     /// # Errors
     /// [`StatusError::LengthMismatch`], [`StatusError::IndexOutOfPool`], [`StatusError::SettingOutOfRange`].
@@ -89,8 +95,10 @@ impl AuditSettings {
         selected: &[Selected],
         gold: &[Option<Side>],
         previous: &[Option<Side>],
+        clusters: Clusters<'_>,
     ) -> Result<Audit, StatusError> {
         let pool = probabilities.len();
+        check_ids(pool, clusters)?;
         for (what, labels) in [("gold", gold), ("previous", previous)] {
             if !labels.is_empty() && labels.len() != pool {
                 return Err(StatusError::LengthMismatch { what, got: labels.len(), expected: pool });
@@ -103,6 +111,7 @@ impl AuditSettings {
         let (unfiltered, mut bins, no_delta) = self.histogram(probabilities, gold);
         let mut precision = Proportion::default();
         let mut flips = Flips::default();
+        let (mut right, mut ids) = (Vec::new(), Vec::new());
         for pair in selected {
             if pair.index >= pool {
                 return Err(StatusError::IndexOutOfPool { index: pair.index, pool });
@@ -110,6 +119,10 @@ impl AuditSettings {
             let bin = self.bin(pair.delta).and_then(|bin| bins.get_mut(bin));
             let truth = label(gold, pair.index);
             precision.judge(truth, Some(pair.preferred));
+            if let Some((truth, id)) = truth.zip(clusters.id(pair.index)) {
+                right.push(truth == pair.preferred);
+                ids.push(id);
+            }
             if let Some(bin) = bin {
                 bin.selected += 1;
                 bin.selected_correct.judge(truth, Some(pair.preferred));
@@ -122,12 +135,28 @@ impl AuditSettings {
         Ok(Audit {
             coverage: Proportion { count: selected.len(), of: pool },
             precision,
-            precision_interval: precision.wilson(self.confidence)?,
+            precision_interval: wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)?,
+            precision_prompts: Clusters::Ids(&ids).index(0..ids.len()).count,
             unfiltered,
+            unfiltered_interval: self.unfiltered_interval(probabilities, gold, clusters)?,
             flips,
             histogram: bins,
             no_delta,
         })
+    }
+
+    fn unfiltered_interval(
+        &self,
+        pool: &[PairProbabilities],
+        gold: &[Option<Side>],
+        clusters: Clusters<'_>,
+    ) -> Result<Option<Interval>, StatusError> {
+        let with_gold = pool.iter().zip(gold).enumerate().filter_map(|(place, (pair, gold))| {
+            let right = pair.higher() == Some((*gold)?);
+            Some((right, clusters.id(place)?))
+        });
+        let (right, ids): (Vec<bool>, Vec<u64>) = with_gold.unzip();
+        wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)
     }
 
     /// Which bin a Delta belongs to; `None` for NaN and whatever lies outside [0, 1].
@@ -206,10 +235,20 @@ mod tests {
         let gold = [Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), None];
         let previous = [Some(Side::A), Some(Side::A), None, Some(Side::B), None, Some(Side::B)];
         let settings = AuditSettings { bins: 4, confidence: 0.95 };
-        let audit = settings.audit(&pool, &selected, &gold, &previous).unwrap();
+        let audit = settings.audit(&pool, &selected, &gold, &previous, Clusters::Singletons).unwrap();
         assert_eq!(audit.coverage, Proportion { count: 4, of: 6 });
         assert_eq!(audit.precision, Proportion { count: 2, of: 3 });
         assert_eq!(audit.precision_interval, audit.precision.wilson(0.95).unwrap());
+        assert_eq!(audit.precision_prompts, 3);
+        assert_eq!(audit.unfiltered_interval, audit.unfiltered.wilson(0.95).unwrap());
+        // Pairs 0 and 2, both right, answer one prompt; pair 1 is wrong.
+        let shared = Clusters::Ids(&[8, 5, 8, 8, 8, 5]);
+        let clustered = settings.audit(&pool, &selected, &gold, &previous, shared).unwrap();
+        assert_eq!((clustered.precision, clustered.precision_prompts), (audit.precision, 2));
+        let width = |i: Option<Interval>| i.map(|i| i.high - i.low).unwrap();
+        assert!(width(clustered.precision_interval) > width(audit.precision_interval));
+        assert!(width(clustered.unfiltered_interval) > width(audit.unfiltered_interval));
+        assert!(settings.audit(&pool, &selected, &gold, &previous, Clusters::Ids(&[1])).is_err());
         assert_eq!(audit.unfiltered, Proportion { count: 2, of: 5 }, "the tie and the NaN are wrong");
         assert_eq!(audit.flips, Flips { both: 3, flipped: 1 });
         assert_eq!(audit.no_delta, 1);
@@ -226,7 +265,7 @@ mod tests {
     fn without_labels_only_coverage_is_known() {
         let pool = [PairProbabilities::unchecked(1.0, 0.0)];
         let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-        let audit = AuditSettings::default().audit(&pool, &selected, &[], &[]).unwrap();
+        let audit = AuditSettings::default().audit(&pool, &selected, &[], &[], Clusters::Singletons).unwrap();
         assert_eq!(audit.coverage.share(), Some(1.0));
         assert_eq!((audit.precision.share(), audit.precision_interval, audit.flips.rate()), (None, None, None));
         assert_eq!(audit.histogram[19].pairs, 1, "Delta 1 is in the last bin");
@@ -236,9 +275,9 @@ mod tests {
     fn labels_that_do_not_fit_the_pool_are_errors() {
         let pool = [PairProbabilities::unchecked(0.9, 0.1)];
         let settings = AuditSettings::default();
-        let error = settings.audit(&pool, &[], &[None, None], &[]).unwrap_err().to_string();
+        let error = settings.audit(&pool, &[], &[None, None], &[], Clusters::Singletons).unwrap_err().to_string();
         assert_eq!(error, "gold has 2 entries for 1 pairs: give one for each pair, in the same order");
-        let bad = AuditSettings { bins: 0, ..settings }.audit(&pool, &[], &[], &[]);
+        let bad = AuditSettings { bins: 0, ..settings }.audit(&pool, &[], &[], &[], Clusters::Singletons);
         assert!(matches!(bad, Err(StatusError::SettingOutOfRange { name: "bins", .. })));
     }
 }

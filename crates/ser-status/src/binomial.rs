@@ -28,23 +28,27 @@ impl Proportion {
         (self.of > 0).then(|| self.count as f64 / self.of as f64)
     }
 
-    /// Wilson's score interval at `confidence` (0.95, say), for independent draws; `None` of nothing.
+    /// Wilson's score interval at `confidence` (0.95, say), for independent draws; `None` of nothing. For pairs that may
+    /// share prompts, use [`wilson_by_cluster`](crate::wilson_by_cluster).
     ///
     /// # Errors
     /// [`StatusError::SettingOutOfRange`] unless `confidence` lies strictly between 0 and 1.
     pub fn wilson(&self, confidence: f64) -> Result<Option<Interval>, StatusError> {
         let z = normal_two_sided(confidence)?;
-        let (n, z2) = (self.of as f64, z * z);
-        Ok(self.share().map(|p| {
-            let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-            let half = z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-            Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
-        }))
+        Ok(self.share().map(|p| wilson(p, self.of as f64, z)))
     }
 }
 
+/// Wilson's interval for a share `p` of `n` independent draws, n not necessarily whole.
+pub(crate) fn wilson(p: f64, n: f64, z: f64) -> Interval {
+    let z2 = z * z;
+    let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = z / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+}
+
 /// The z with P(|N(0, 1)| <= z) = confidence.
-fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
+pub(crate) fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
     if !(confidence > 0.0 && confidence < 1.0) {
         let range = "strictly between 0 and 1";
         return Err(StatusError::SettingOutOfRange { name: "confidence", value: confidence, range });
@@ -55,6 +59,40 @@ fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
         if libm::erfc(z / std::f64::consts::SQRT_2) > 1.0 - confidence { low = z } else { high = z }
     }
     Ok((low + high) / 2.0)
+}
+
+/// The t with P(|T| <= t) = confidence, for Student's T with a whole number of at least 1 degrees of freedom.
+pub(crate) fn student_two_sided(confidence: f64, degrees: f64) -> Result<f64, StatusError> {
+    let z = normal_two_sided(confidence)?;
+    if degrees > 1000.0 {
+        // Cornish and Fisher's expansion; what it leaves out is of the order of 1 / degrees^2.
+        return Ok(z + (z * z * z + z) / (4.0 * degrees));
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    while student_within(high, degrees) < confidence && high < 1e12 {
+        high *= 2.0;
+    }
+    for _ in 0..100 {
+        let t = (low + high) / 2.0;
+        if student_within(t, degrees) < confidence { low = t } else { high = t }
+    }
+    Ok((low + high) / 2.0)
+}
+
+/// P(|T| <= t), by the finite series for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4).
+fn student_within(t: f64, degrees: f64) -> f64 {
+    let angle = (t / degrees.sqrt()).atan();
+    let (sine, cosine) = angle.sin_cos();
+    let odd = degrees as u64 % 2 == 1;
+    // Terms 1, 1/2 cos^2, 1*3/(2*4) cos^4, ... if even; cos, 2/3 cos^3, 2*4/(3*5) cos^5, ... if odd; up to cos^(degrees - 2).
+    let (mut term, mut power) = if odd { (cosine, 1.0) } else { (1.0, 0.0) };
+    let mut sum = 0.0;
+    while power <= degrees - 2.0 {
+        sum += term;
+        term *= (power + 1.0) / (power + 2.0) * cosine * cosine;
+        power += 2.0;
+    }
+    if odd { std::f64::consts::FRAC_2_PI * (angle + sine * sum) } else { sine * sum }
 }
 
 /// P(X <= k) for X ~ Binomial(n, p), 0 < p < 1.
@@ -114,6 +152,24 @@ mod tests {
             let v: Vec<f64> = line.split(',').map(|x| x.parse().unwrap()).collect();
             let ours = cumulative(v[0] as usize, v[1] as usize, v[2]);
             assert!((ours - v[3]).abs() <= 1e-8 * v[3] + 1e-300, "{line}: {ours}");
+        }
+    }
+
+    #[test]
+    fn students_quantiles_are_those_of_the_tables() {
+        // scipy.stats.t.ppf(0.975, degrees), at 0.95 for the last.
+        for (degrees, confidence, expected) in [
+            (1.0, 0.95, 12.706_204_736_174_698),
+            (2.0, 0.95, 4.302_652_729_749_462),
+            (5.0, 0.95, 2.570_581_835_636_197),
+            (10.0, 0.95, 2.228_138_851_986_274),
+            (99.0, 0.95, 1.984_216_951_508_657),
+            (1000.0, 0.95, 1.962_339_080_817_748),
+            (5000.0, 0.95, 1.960_438_611_398_1),
+            (7.0, 0.90, 1.894_578_605_061_305),
+        ] {
+            let t = student_two_sided(confidence, degrees).unwrap();
+            assert!((t - expected).abs() < 1e-6, "{degrees}: {t}");
         }
     }
 

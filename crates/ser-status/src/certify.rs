@@ -1,25 +1,30 @@
 //! Thresholds for a wanted precision of the pseudo-labels, with a guarantee (learn then test).
 
-use ser_core::{PairProbabilities, Side};
+use ser_core::{Clusters, PairProbabilities, Side};
 use serde::{Deserialize, Serialize};
 
+use crate::clustered::check_ids;
 use crate::sweep::count;
 use crate::{Proportion, Status2Rule, StatusError, Thresholds, binomial};
 
-/// The precision that pseudo-labels are wanted to have, and how sure one wants to be of it.
+/// The wanted precision of pseudo-labels, and the wanted certainty of it.
 ///
-/// **What is tested.** For each candidate tau, the hypothesis "the pairs with Delta > tau are labelled right with
-/// probability under `precision`". Among n held-out labelled pairs over tau, the wrong labels are then no fewer, in
-/// distribution, than Binomial(n, 1 - `precision`), so with k wrong ones P(Binomial(n, 1 - `precision`) <= k) is a
-/// valid p-value (Clopper and Pearson's exact test); a tau that no held-out pair passes has p-value 1.
+/// **What is tested.** For each candidate tau, the hypothesis "a pair with Delta > tau is labelled right with
+/// probability under `precision`". Pairs of one prompt are not independent, so one held-out pair is drawn per prompt, by
+/// a hash of prompt and `seed`, and the others are not used. Among n drawn pairs over tau the number of wrong labels is
+/// then, under the hypothesis, no smaller in distribution than Binomial(n, 1 - `precision`), so with k wrong ones
+/// P(Binomial(n, 1 - `precision`) <= k) is a valid p-value (Clopper and Pearson's exact test); a tau that no drawn pair
+/// passes has p-value 1.
 ///
 /// **What is guaranteed.** The family of tests is corrected so that with probability at least 1 - `delta` over the
-/// draw of the held-out pairs, *every* certified tau has a true precision of at least `precision` (learn then
-/// test, Angelopoulos et al. 2021). This is exact for any number of held-out pairs and any model, on three
-/// conditions: the held-out pairs are independent draws of what the pool's pairs are draws of; neither the model nor
-/// the anchor was fitted on them; the candidates were not chosen by looking at them. It is about the precision
-/// expected of the pool; on one pool of m selected pairs the share itself still varies, by about
-/// sqrt(`precision` (1 - `precision`) / m).
+/// draw of the held-out prompts, *every* certified tau has a true precision of at least `precision` (learn then
+/// test, Angelopoulos et al. 2021). This is exact for any number of held-out prompts, any dependence within a prompt and
+/// any model, on three conditions: the held-out prompts are independent draws of the distribution that the pool's
+/// prompts come from; neither the model nor the anchor was fitted on them; candidates and `seed` were not chosen by
+/// looking at their labels. The precision is that of a pair found by drawing a prompt and then one of its pairs; where
+/// prompts have unequal numbers of pairs, the share over all pairs gives prompts with many pairs more weight and may
+/// differ from it. It is about the precision expected of the pool; on one pool with m selected prompts the share itself
+/// still varies, by about sqrt(`precision` (1 - `precision`) / m).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrecisionTarget {
@@ -29,8 +34,10 @@ pub struct PrecisionTarget {
     pub delta: f64,
     /// The thresholds that are tried.
     pub candidates: Candidates,
-    /// How trying many is made good.
+    /// Correction for testing many thresholds.
     pub correction: Correction,
+    /// Seed of the draw of one held-out pair per prompt. Default 0.
+    pub seed: u64,
 }
 
 /// The thresholds tau_delta that are tried.
@@ -44,14 +51,14 @@ pub enum Candidates {
     Coverage(Vec<f64>),
 }
 
-/// How trying many thresholds is made good.
+/// Correction for testing many thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Correction {
     /// Each candidate is tested at level delta / number of candidates.
     Bonferroni,
     /// Candidates are tested from the strictest down, each at level delta, up to the first that is not certified.
-    /// Certifies more than Bonferroni if the strictest candidate already has enough held-out pairs: at least
+    /// Certifies more than Bonferroni if the strictest candidate already has enough held-out prompts: at least
     /// ln(delta) / ln(precision) of them (22 for 0.1 and 0.9), all right. Nothing, if it has not.
     FixedSequence,
 }
@@ -63,6 +70,7 @@ impl Default for PrecisionTarget {
             delta: 0.1,
             candidates: Candidates::Coverage((1..=10).map(|tenth| f64::from(tenth) / 10.0).collect()),
             correction: Correction::Bonferroni,
+            seed: 0,
         }
     }
 }
@@ -72,7 +80,7 @@ impl Default for PrecisionTarget {
 pub struct Trial {
     /// The threshold.
     pub tau_delta: f64,
-    /// Of the held-out pairs with Delta over it, those that are labelled right.
+    /// Of the drawn held-out pairs (one per prompt) with Delta over it, those that are labelled right.
     pub held_out: Proportion,
     /// Of the hypothesis that the precision is too low.
     pub p_value: f64,
@@ -85,7 +93,7 @@ pub struct Trial {
 pub struct Certified {
     /// Select pairs with Delta over this ([`Status2Rule`]).
     pub tau_delta: f64,
-    /// Right ones among the held-out pairs that it selects.
+    /// Right ones among the drawn held-out pairs (one per prompt) that it selects.
     pub held_out: Proportion,
 }
 
@@ -94,30 +102,39 @@ pub struct Certified {
 #[must_use]
 pub struct Certification {
     /// The least certified threshold, which selects most; `None` if none can be certified: the model is not good
-    /// enough, or there are too few held-out pairs to know.
+    /// enough, or there are too few held-out prompts to know.
     pub chosen: Option<Certified>,
+    /// Held-out pairs, and the number of prompts they answer: one pair of each was used.
+    pub held_out_pairs: usize,
+    /// See `held_out_pairs`.
+    pub held_out_prompts: usize,
     /// Every candidate, the strictest first.
     pub trials: Vec<Trial>,
 }
 
 impl PrecisionTarget {
     /// Tests the candidates. `pool`: the anchored probabilities of the unlabelled pool, read by
-    /// [`Candidates::Coverage`] alone. `held_out`: those of labelled pairs, with the side that is preferred.
+    /// [`Candidates::Coverage`] alone. `held_out`: those of labelled pairs, with the side that is preferred; `clusters`
+    /// says which of these pairs share a prompt.
     ///
     /// # Errors
-    /// [`StatusError::SettingOutOfRange`], [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`];
+    /// [`StatusError::LengthMismatch`] if the clusters are of another number of pairs; [`StatusError::SettingOutOfRange`], [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`];
     /// [`StatusError::EmptyPool`] if candidates are shares of a pool with no finite Delta.
     pub fn certify(
         &self,
         pool: &[PairProbabilities],
         held_out: &[(PairProbabilities, Side)],
+        clusters: Clusters<'_>,
     ) -> Result<Certification, StatusError> {
         for (name, value) in [("precision", self.precision), ("delta", self.delta)] {
             if !(value > 0.0 && value < 1.0) {
                 return Err(StatusError::SettingOutOfRange { name, value, range: "strictly between 0 and 1" });
             }
         }
-        let (pairs, gold): (Vec<_>, Vec<_>) = held_out.iter().map(|&(pair, side)| (pair, Some(side))).unzip();
+        check_ids(held_out.len(), clusters)?;
+        let drawn = self.one_per_cluster(held_out.len(), clusters);
+        let (pairs, gold): (Vec<_>, Vec<_>) =
+            drawn.iter().filter_map(|&place| held_out.get(place)).map(|&(pair, side)| (pair, Some(side))).unzip();
         let taus = self.candidates.taus(pool)?;
         let mut trials = Vec::with_capacity(taus.len());
         for tau_delta in taus {
@@ -137,8 +154,27 @@ impl PrecisionTarget {
         }
         let chosen = trials.iter().rfind(|trial| trial.certified);
         let chosen = chosen.map(|trial| Certified { tau_delta: trial.tau_delta, held_out: trial.held_out });
-        Ok(Certification { chosen, trials })
+        Ok(Certification { chosen, held_out_pairs: held_out.len(), held_out_prompts: drawn.len(), trials })
     }
+
+    /// The place of one pair of each cluster, drawn by a hash of the cluster's id: it depends on no label and no score.
+    fn one_per_cluster(&self, pairs: usize, clusters: Clusters<'_>) -> Vec<usize> {
+        let draw = |places: &Vec<usize>| {
+            let id = clusters.id(*places.first()?)?;
+            // Of up to 2^32 pairs a prompt, each is drawn with the same probability, to within 2^-32.
+            let draw = hash(hash(self.seed) ^ id) % places.len() as u64;
+            places.get(draw as usize).copied()
+        };
+        clusters.index(0..pairs).members().iter().filter_map(draw).collect()
+    }
+}
+
+/// SplitMix64's output function: equal chances for every bit, whatever the input's pattern.
+fn hash(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 impl Candidates {
@@ -199,12 +235,42 @@ mod tests {
     fn p_values_by_hand() {
         // No wrong one of 22 at 0.9: 0.9^22 = 0.0985 certifies at 0.1; of 21: 0.9^21 = 0.1094 does not.
         let one = target(&[0.5], Correction::FixedSequence);
-        let certification = one.certify(&[], &held_out(0.8, 22, 0)).unwrap();
+        let certification = one.certify(&[], &held_out(0.8, 22, 0), Clusters::Singletons).unwrap();
         assert!((certification.trials[0].p_value - 0.9f64.powi(22)).abs() < 1e-12);
         assert_eq!(certification.chosen.unwrap().tau_delta, 0.5);
-        let refused = one.certify(&[], &held_out(0.8, 21, 0)).unwrap();
+        let refused = one.certify(&[], &held_out(0.8, 21, 0), Clusters::Singletons).unwrap();
         assert_eq!(refused.chosen, None);
-        assert_eq!(one.certify(&[], &[]).unwrap().trials[0].p_value, 1.0);
+        assert_eq!(one.certify(&[], &[], Clusters::Singletons).unwrap().trials[0].p_value, 1.0);
+    }
+
+    #[test]
+    fn one_pair_of_each_prompt_is_tested() {
+        // 220 right pairs of 22 prompts show as much as 22 pairs.
+        let ids: Vec<u64> = (0..220).map(|i| i / 10).collect();
+        let one = target(&[0.5], Correction::FixedSequence);
+        let certification = one.certify(&[], &held_out(0.8, 220, 0), Clusters::Ids(&ids)).unwrap();
+        assert_eq!(certification.trials[0].held_out, Proportion { count: 22, of: 22 });
+        assert_eq!((certification.held_out_pairs, certification.held_out_prompts), (220, 22));
+        let refused = one.certify(&[], &held_out(0.8, 210, 0), Clusters::Ids(&ids[..210])).unwrap();
+        assert_eq!(refused.chosen, None);
+        let error = one.certify(&[], &held_out(0.8, 9, 0), Clusters::Ids(&ids)).unwrap_err().to_string();
+        assert!(error.starts_with("the list of cluster ids has 220 entries for 9 pairs"), "{error}");
+    }
+
+    #[test]
+    fn every_pair_of_a_prompt_is_drawn_as_often() {
+        let ids: Vec<u64> = (0..40_000).map(|i| i / 4).collect();
+        let mut counts = [0; 4];
+        for place in PrecisionTarget::default().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
+            counts[place % 4] += 1;
+        }
+        // 2500 each, standard deviation 43.
+        assert!(counts.iter().all(|count| (2350..2650).contains(count)), "{counts:?}");
+        let other = PrecisionTarget { seed: 1, ..PrecisionTarget::default() };
+        let [one, two] =
+            [PrecisionTarget::default(), other].map(|t| t.one_per_cluster(4000, Clusters::Ids(&ids[..4000])));
+        let same = one.iter().zip(&two).filter(|(a, b)| a == b).count();
+        assert!((200..300).contains(&same), "{same} of 1000");
     }
 
     #[test]
@@ -212,16 +278,20 @@ mod tests {
         // Over 0.7: 10 right ones, too few. Over 0.3: 60 right ones.
         let mut pairs = held_out(0.8, 10, 0);
         pairs.extend(held_out(0.4, 50, 0));
-        let sequence = target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs).unwrap();
+        let sequence =
+            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen, None, "the strictest already fails");
-        let bonferroni = target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs).unwrap();
+        let bonferroni =
+            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.3);
         // 40 right over 0.7, 22 more right: each at most 0.1 but not 0.05 / 2 with 2 wrong.
         let mut pairs = held_out(0.8, 40, 0);
         pairs.extend(held_out(0.4, 15, 2));
-        let sequence = target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs).unwrap();
+        let sequence =
+            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen.unwrap().tau_delta, 0.3, "{sequence:?}");
-        let bonferroni = target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs).unwrap();
+        let bonferroni =
+            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.7, "{bonferroni:?}");
     }
 
@@ -230,13 +300,13 @@ mod tests {
         let pool: Vec<_> = (0..10).map(|i| pair(f64::from(i) / 10.0)).chain([pair(f64::NAN)]).collect();
         let taus = Candidates::Coverage(vec![0.2, 1.0, 0.5]).taus(&pool).unwrap();
         assert_eq!(taus, [0.7, 0.4, 0.0], "0.9 and 0.8 exceed 0.7");
-        let empty = PrecisionTarget::default().certify(&[pair(f64::NAN)], &[]);
+        let empty = PrecisionTarget::default().certify(&[pair(f64::NAN)], &[], Clusters::Singletons);
         assert!(matches!(empty, Err(StatusError::EmptyPool)));
     }
 
     #[test]
     fn bad_settings_are_named() {
-        let message = |t: PrecisionTarget| t.certify(&[], &[]).unwrap_err().to_string();
+        let message = |t: PrecisionTarget| t.certify(&[], &[], Clusters::Singletons).unwrap_err().to_string();
         let default = PrecisionTarget::default;
         assert!(message(PrecisionTarget { precision: 1.0, ..default() }).starts_with("precision is 1: "));
         assert!(message(PrecisionTarget { delta: f64::NAN, ..default() }).starts_with("delta is NaN: "));

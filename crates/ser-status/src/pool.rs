@@ -14,7 +14,7 @@ pub struct PoolCounts {
     pub pairs: usize,
     /// Pairs that [`LoopState::Status1`] would keep.
     pub status1: usize,
-    /// Pairs that [`LoopState::Status2`] would keep, those of Status 1 among them.
+    /// Pairs that [`LoopState::Status2`] would keep, whether or not Status 1 keeps them too.
     pub status2: usize,
     /// Pairs that [`LoopState::Either`] would keep.
     pub either: usize,
@@ -53,6 +53,11 @@ impl PoolCounts {
         }
     }
 
+    /// Pairs that Status 2 would keep and Status 1 would not: the more ambiguous pairs that the paper turns to.
+    pub fn status2_alone(&self) -> usize {
+        self.either.saturating_sub(self.status1)
+    }
+
     /// Eq. 3 for the reward model as a whole: Status 1 if any pair has it, else Status 2, else Stop.
     pub fn status(&self) -> LearningStatus {
         if self.status1 > 0 {
@@ -77,7 +82,7 @@ mod tests {
         let thresholds = Thresholds::default().check().unwrap();
         let counts = PoolCounts::new(&pool, thresholds);
         assert_eq!(counts, PoolCounts { pairs: 5, status1: 2, status2: 2, either: 3 });
-        assert_eq!(counts.status(), LearningStatus::Status1);
+        assert_eq!((counts.status(), counts.status2_alone()), (LearningStatus::Status1, 1));
         assert_eq!(PoolCounts::new(&pool[2..], thresholds).status(), LearningStatus::Status2);
         assert_eq!(PoolCounts::new(&pool[3..], thresholds).status(), LearningStatus::Stop);
     }

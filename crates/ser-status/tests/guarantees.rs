@@ -4,9 +4,10 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::{PairProbabilities, PairScores, RawScore, Side};
+use ser_core::{Clusters, PairProbabilities, PairScores, RawScore, Side};
 use ser_status::{
     Anchor, AuditSettings, Candidates, Correction, LoopState, PrecisionTarget, Proportion, Thresholds, select,
+    wilson_by_cluster,
 };
 
 const DRAWS: usize = 3000;
@@ -34,7 +35,7 @@ fn simulate(
     for _ in 0..DRAWS {
         let pool: Vec<_> = draw(&mut rng, 200, &right).into_iter().map(|(pair, _)| pair).collect();
         let held_out = draw(&mut rng, n, &right);
-        if let Some(certified) = target.certify(&pool, &held_out).unwrap().chosen {
+        if let Some(certified) = target.certify(&pool, &held_out, Clusters::Singletons).unwrap().chosen {
             chosen.count += 1;
             broken.count += usize::from(true_precision(certified.tau_delta) < target.precision);
         }
@@ -114,7 +115,7 @@ fn confident_filtering_does_not_lower_accuracy() {
             let p = anchor.fit(&scores, &[]).unwrap().apply(&scores);
             for state in [LoopState::Status1, LoopState::Status2, LoopState::Either] {
                 let selected = select(&p, &state.rule(thresholds)).unwrap();
-                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[]).unwrap();
+                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[], Clusters::Singletons).unwrap();
                 let unfiltered = audit.unfiltered.share().unwrap();
                 let precision = audit.precision.share().unwrap();
                 assert!(unfiltered > 0.5);
@@ -126,5 +127,81 @@ fn confident_filtering_does_not_lower_accuracy() {
                 assert!(last > first + 0.05, "{anchor:?}: {first} to {last}");
             }
         }
+    }
+}
+
+/// Held-out pairs of prompts: a prompt's pairs mostly share Delta and fate.
+fn draw_prompts(rng: &mut ChaCha8Rng, prompts: u64, precision: f64) -> (Vec<(PairProbabilities, Side)>, Vec<u64>) {
+    let (mut pairs, mut ids) = (Vec::new(), Vec::new());
+    for prompt in 0..prompts {
+        let fate = draw(rng, 1, |_| precision)[0];
+        for _ in 0..10 {
+            pairs.push(if rng.random_bool(0.9) { fate } else { draw(rng, 1, |_| precision)[0] });
+            ids.push(prompt);
+        }
+    }
+    (pairs, ids)
+}
+
+#[test]
+fn the_guarantee_holds_by_prompt_and_not_by_pair() {
+    // Just under the wanted precision at every tau: whatever is certified is wrong.
+    for target in targets() {
+        let mut rng = ChaCha8Rng::seed_from_u64(12);
+        let draws = 1000;
+        let mut broken = [0u32; 2];
+        for _ in 0..draws {
+            let (held_out, ids) = draw_prompts(&mut rng, 60, 0.8999);
+            let pool: Vec<_> = draw(&mut rng, 200, |_| 0.9).into_iter().map(|(pair, _)| pair).collect();
+            for (broken, clusters) in broken.iter_mut().zip([Clusters::Ids(&ids), Clusters::Singletons]) {
+                *broken += u32::from(target.certify(&pool, &held_out, clusters).unwrap().chosen.is_some());
+            }
+        }
+        let [by_prompt, by_pair] = broken.map(|broken| f64::from(broken) / f64::from(draws));
+        println!("{:?}: {by_prompt} by prompt, {by_pair} by pair", target.correction);
+        assert!(by_prompt <= 0.1 + 3.0 * (0.09 / f64::from(draws)).sqrt(), "{target:?}: {by_prompt}");
+        assert!(by_pair > 0.2, "counted as independent, the pairs must mislead: {by_pair}, {target:?}");
+    }
+}
+
+#[test]
+fn prompts_of_unequal_size_have_the_guarantee_of_a_drawn_prompt() {
+    // Prompts of one pair are right with probability 0.95, prompts of nine with 0.8; half of each: 0.875 by prompt.
+    let target =
+        PrecisionTarget { precision: 0.88, candidates: Candidates::Taus(vec![0.0]), ..PrecisionTarget::default() };
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let (draws, mut broken) = (2000, 0);
+    for _ in 0..draws {
+        let (mut held_out, mut ids) = (Vec::new(), Vec::new());
+        for prompt in 0..300 {
+            let (size, right) = if rng.random_bool(0.5) { (1, 0.95) } else { (9, 0.8) };
+            let fate = draw(&mut rng, 1, |_| right)[0];
+            held_out.extend(vec![fate; size]);
+            ids.extend(vec![prompt; size]);
+        }
+        broken += u32::from(target.certify(&[], &held_out, Clusters::Ids(&ids)).unwrap().chosen.is_some());
+    }
+    let share = f64::from(broken) / f64::from(draws);
+    assert!(share <= 0.1 + 3.0 * (0.09 / f64::from(draws)).sqrt(), "{share}");
+    assert!(share > 0.03, "and it is not vacuous: {share}");
+}
+
+#[test]
+fn wilsons_interval_covers_the_precision_by_prompt_and_not_by_pair() {
+    for (prompts, truth) in [(40, 0.8), (150, 0.9)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(14);
+        let mut held = [0u32; 2];
+        for _ in 0..DRAWS {
+            let (pairs, ids) = draw_prompts(&mut rng, prompts, truth);
+            let right: Vec<bool> = pairs.iter().map(|(_, side)| *side == Side::A).collect();
+            for (held, clusters) in held.iter_mut().zip([Clusters::Ids(&ids), Clusters::Singletons]) {
+                let interval = wilson_by_cluster(&right, clusters, 0.95).unwrap().unwrap();
+                *held += u32::from(interval.low <= truth && truth <= interval.high);
+            }
+        }
+        let [by_prompt, by_pair] = held.map(|held| f64::from(held) / DRAWS as f64);
+        println!("{prompts} prompts: {by_prompt} by prompt, {by_pair} by pair");
+        assert!((0.93..=0.975).contains(&by_prompt), "{by_prompt}");
+        assert!(by_pair < 0.8, "{by_pair}");
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::{LearningStatus, PairProbabilities, PairScores, Side, StatusRule};
+use ser_core::{Clusters, LearningStatus, PairProbabilities, PairScores, Side, StatusRule};
 use ser_status::{
     Anchor, AuditSettings, Balance, Composition, LoopState, PaperRule, PoolCounts, ScriptRule, Selected, Thresholds,
     select, sweep,
@@ -27,6 +27,7 @@ fn thresholds() -> impl Strategy<Value = Thresholds> {
         tau_high: x.max(y),
         tau_low: x.min(y),
         tau_delta,
+        ..Thresholds::default()
     })
 }
 
@@ -165,7 +166,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 let fitted = anchor.fit(&scores, &held_out).unwrap();
                 let p = fitted.apply(&scores);
                 let selected = select(&p, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[]).unwrap();
+                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[], Clusters::Singletons).unwrap();
                 let points = sweep(&p, &gold, LoopState::Either, &[Thresholds::default()]).unwrap();
                 results.push((fitted, selected, audit, points));
             }

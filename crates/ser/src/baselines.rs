@@ -5,22 +5,23 @@ use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 use ser_core::{Learner, LearningStatus, Preference};
 use ser_eval::BaselineKind;
-use ser_status::Selected;
+use ser_status::{Anchor, ScheduleSettings, Selected};
 
 use crate::Error;
 use crate::evaluation::Scored;
 use crate::pool::PoolState;
 use crate::rounds::{Loop, Round, stage_of};
 use crate::seeds::seed_for;
-use crate::settings::WarmStart;
+use crate::settings::{LoopSettings, ModelSelection, WarmStart};
 use crate::stages::{BASE, Stages};
 
 /// A baseline's model on the test pairs.
 pub(crate) struct Comparison {
     pub(crate) kind: BaselineKind,
     pub(crate) test: Scored,
-    /// Pairs its training saw, and those of them with a human label.
+    /// Pairs its training saw.
     pub(crate) trained_on: usize,
+    /// Human labels that were read to make it.
     pub(crate) human_labels: usize,
 }
 
@@ -46,6 +47,7 @@ impl Loop<'_> {
             let pool = self.data.pool.iter().filter_map(|pair| gold.preference_for_audit(pair));
             let preferences: Vec<_> = self.data.seed.iter().cloned().chain(pool).collect();
             let n = preferences.len();
+            // Validation labels play no part in it.
             done.push(self.compare(stages, BaselineKind::Full, "full", BASE, &preferences, [n, n])?);
         }
         let Some(lesson) = lesson else {
@@ -61,13 +63,14 @@ impl Loop<'_> {
             let (labels, kept) = (with_gold(&lesson.labels), with_gold(&lesson.kept));
             let preferences = self.training_set(&labels, &kept);
             let seen = self.seed_seen() + labels.len() + kept.len();
+            let human = seen + self.validation_read();
             done.push(self.compare(
                 stages,
                 BaselineKind::Oracle,
                 "oracle",
                 &lesson.start,
                 &preferences,
-                [seen, seen],
+                [seen, human],
             )?);
         }
         Ok(done)
@@ -77,6 +80,17 @@ impl Loop<'_> {
     pub(crate) fn seed_seen(&self) -> usize {
         let seen = self.settings.replay_seed || self.settings.warm_start != WarmStart::Base;
         if seen { self.data.seed.len() } else { 0 }
+    }
+
+    /// Validation labels that had a part in the loops or in the choice of the result. They are human labels too, though no
+    /// model is trained on them. A guard that only warns is no part.
+    pub(crate) fn validation_read(&self) -> usize {
+        let LoopSettings { choice, anchor, precision_target, schedule, .. } = self.settings;
+        let read = *choice != ModelSelection::Last
+            || *anchor == Anchor::Fitted
+            || precision_target.is_some()
+            || matches!(schedule, ScheduleSettings::Automatic(_));
+        if read { self.data.validation.len() } else { 0 }
     }
 
     /// The loops over again without the filter: each model labels as many pairs for the next as it did in SER, drawn
@@ -113,7 +127,8 @@ impl Loop<'_> {
             stages.train(&name, &model, start, &preferences)?;
             teacher = model;
         }
-        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, self.seed_seen()])
+        let human = self.seed_seen() + self.validation_read();
+        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, human])
     }
 
     fn compare<L: Learner>(

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ser_core::{Learner, Pair, PairScores, Preference, Side};
+use ser_core::{Clusters, Learner, Pair, PairScores, Preference, Side};
+use ser_data::prompt_clusters;
 use ser_eval::{chosen_first, correct};
 
 use crate::Error;
@@ -12,6 +13,8 @@ use crate::stages::Stages;
 pub(crate) struct HeldOut {
     pairs: Vec<Arc<Pair>>,
     gold: Vec<Side>,
+    /// A number per pair, equal for pairs with the same prompt.
+    prompts: Arc<[u64]>,
 }
 
 /// What a model says of held-out pairs.
@@ -23,13 +26,30 @@ pub(crate) struct Scored {
     pub(crate) chosen_first: Vec<[f64; 2]>,
     /// Whether the preferred answer scores strictly higher.
     pub(crate) correct: Vec<bool>,
+    prompts: Arc<[u64]>,
 }
 
 impl HeldOut {
+    /// Which of the pairs share a prompt.
+    pub(crate) fn clusters(&self) -> Clusters<'_> {
+        Clusters::Ids(&self.prompts)
+    }
+
+    /// The number of different prompts.
+    pub(crate) fn prompts(&self) -> usize {
+        self.clusters().index(0..self.pairs.len()).count
+    }
+
+    /// The number of pairs.
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
     pub(crate) fn new(preferences: &[Preference]) -> Self {
         HeldOut {
             pairs: preferences.iter().map(|p| Arc::clone(&p.pair)).collect(),
             gold: preferences.iter().map(|p| p.preferred).collect(),
+            prompts: prompt_clusters(preferences.iter().map(|p| p.pair.as_ref())).into(),
         }
     }
 
@@ -45,11 +65,16 @@ impl HeldOut {
         let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(name, file, model, &self.pairs)? };
         let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
         let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
-        Ok(Scored { correct: correct(&chosen_first), scores, chosen_first })
+        Ok(Scored { correct: correct(&chosen_first), scores, chosen_first, prompts: Arc::clone(&self.prompts) })
     }
 }
 
 impl Scored {
+    /// Which of the pairs share a prompt.
+    pub(crate) fn clusters(&self) -> Clusters<'_> {
+        Clusters::Ids(&self.prompts)
+    }
+
     /// How many pairs are right.
     pub(crate) fn right(&self) -> usize {
         self.correct.iter().filter(|right| **right).count()

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ser_core::{Learner, Observer, PairLoss, PairProbabilities, StatusRule};
+use ser_data::prompt_clusters;
 use ser_eval::Report;
 use ser_status::{Anchor, StatusError};
 
 use crate::Error;
 use crate::evaluation::HeldOut;
 use crate::filter::AnyRule;
+use crate::model_selection::{Chosen, choose};
 use crate::observers::Observers;
 use crate::report::{Findings, report, write_report};
 use crate::rounds::{Loop, Round, Rounds};
 use crate::run_data::SerData;
 use crate::run_folder::RunFolder;
-use crate::settings::{Choice, LoopSettings};
+use crate::settings::{Guards, LoopSettings};
 use crate::stages::Stages;
 
 /// Self-Evolved Reward Learning: trains a reward model on a labelled seed and lets it label the rest itself.
@@ -37,7 +39,7 @@ pub struct SelfEvolution<'a> {
 pub struct Outcome {
     /// All its figures, as in `report.json`.
     pub report: Report,
-    /// The round whose model is the result; 0 if no loop was better than the seed model.
+    /// The round whose model is the result, by [`ModelSelection`](crate::ModelSelection); 0 is the seed model.
     pub round: u32,
     /// The folder with that model's snapshot.
     pub model: PathBuf,
@@ -134,21 +136,36 @@ impl<'a> SelfEvolution<'a> {
                 hint: "the fitted anchor and the precision target need one: hold a part of the seed out",
             });
         }
+        let mut warnings = if self.rule.is_some() { Vec::new() } else { self.settings.warnings() };
         let gold = data.gold_labels();
+        let pool_prompts = prompt_clusters(data.pool.iter().map(AsRef::as_ref));
         let (validation, test) = (HeldOut::new(&data.validation), HeldOut::new(&data.test));
         let work = Loop {
             data: &data,
             gold: &gold,
+            pool_prompts: &pool_prompts,
             settings: &self.settings,
             checked: &checked,
             rule: self.rule.as_ref(),
             validation: &validation,
             test: &test,
         };
-        let Rounds { rounds, stopped, mut warnings } = work.run(&mut stages)?;
-        let Some(chosen) = choose(&rounds, self.settings.choice) else {
+        for (part, held_out) in [("test", work.test), ("validation", work.validation)] {
+            warnings.extend(Guards::small_sample(part, held_out.len(), held_out.prompts()));
+        }
+        for warning in &warnings {
+            stages.observers.note(&format!("warning: {warning}"));
+        }
+        let Rounds { rounds, stopped, warnings: of_loops } = work.run(&mut stages)?;
+        warnings.extend(of_loops);
+        let chosen = choose(&rounds, self.settings.choice).map_err(Error::stage("choosing the model"))?;
+        let Some(Chosen { round: chosen, note }) = chosen else {
             return Err(Error::NoPairs { part: "labelled seed", hint: "give labelled pairs" });
         };
+        if let Some(note) = note {
+            stages.observers.note(&note);
+            warnings.push(note);
+        }
         let comparable: Vec<&Round> =
             rounds.iter().take_while(|r| chosen.number == 0 || r.number <= chosen.number).collect();
         let comparisons = work.baselines(&mut stages, &comparable, &mut warnings)?;
@@ -159,18 +176,4 @@ impl<'a> SelfEvolution<'a> {
         let html = write_report(stages.run, &mut report)?;
         Ok(Outcome { round: chosen.number, model: stages.path(&chosen.model), html, report })
     }
-}
-
-/// The round whose model is the result.
-fn choose(rounds: &[Round], choice: Choice) -> Option<&Round> {
-    let (first, rest) = rounds.split_first()?;
-    if choice == Choice::Last || first.validation.correct.is_empty() {
-        return rounds.last();
-    }
-    Some(rest.iter().fold(
-        first,
-        |best, round| {
-            if round.validation.right() > best.validation.right() { round } else { best }
-        },
-    ))
 }

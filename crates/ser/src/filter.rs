@@ -1,9 +1,9 @@
 //! What decides which pairs of the scored pool are kept (Eq. 4): the status, a certified threshold, or somebody's rule.
 
-use ser_core::{LearningStatus, PairProbabilities, Side, StatusRule};
+use ser_core::{Clusters, LearningStatus, PairProbabilities, Side, StatusRule};
 use ser_status::{
-    Certification, CheckedThresholds, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule, StatusError,
-    Thresholds, select,
+    Certification, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule,
+    StatusError, Thresholds, select,
 };
 
 /// A rule of anybody's whose error is hidden.
@@ -25,12 +25,20 @@ impl Filter<'_> {
         target: &PrecisionTarget,
         pool: &[PairProbabilities],
         held_out: &[(PairProbabilities, Side)],
+        clusters: Clusters<'_>,
     ) -> Result<(Self, Certification), StatusError> {
         // A pool with no finite score offers no candidates, and nothing to keep either.
         if !pool.iter().any(|pair| pair.delta().is_finite()) {
-            return Ok((Filter::Certified(None), Certification { chosen: None, trials: Vec::new() }));
+            let prompts = clusters.index(0..held_out.len()).count;
+            let nothing = Certification {
+                chosen: None,
+                held_out_pairs: held_out.len(),
+                held_out_prompts: prompts,
+                trials: Vec::new(),
+            };
+            return Ok((Filter::Certified(None), nothing));
         }
-        let certification = target.certify(pool, held_out)?;
+        let certification = target.certify(pool, held_out, clusters)?;
         let rule = certification
             .chosen
             .map(|chosen| Thresholds { tau_delta: chosen.tau_delta, ..Thresholds::default() }.check().map(Status2Rule));
@@ -60,8 +68,11 @@ impl Filter<'_> {
     pub(crate) fn describe(&self, state: LoopState) -> String {
         match self {
             Filter::ByState(thresholds) => {
-                let Thresholds { tau_high, tau_low, tau_delta } = thresholds.get();
-                let one = format!("one answer over {tau_high} and the other under {tau_low}");
+                let Thresholds { tau_high, tau_low, tau_delta, status1 } = thresholds.get();
+                let one = match status1 {
+                    ConfidentAnswers::Both => format!("one answer over {tau_high} and the other under {tau_low}"),
+                    ConfidentAnswers::One => format!("an answer over {tau_high} or under {tau_low}"),
+                };
                 let two = format!("Delta over {tau_delta}");
                 match state {
                     LoopState::Status1 => format!("Status 1: {one}"),

@@ -1,7 +1,8 @@
 //! Drift guards: what a loop that teaches itself may go wrong by, said in a sentence each.
 
 use ser_core::{PairScores, Preference, Side};
-use ser_status::Composition;
+use ser_eval::Estimate;
+use ser_status::{Composition, PoolCounts};
 
 use crate::pool::lengths;
 use crate::settings::Guards;
@@ -90,13 +91,27 @@ impl Guards {
         })
     }
 
-    /// Warns of a filter that keeps nothing only because raw scores lie elsewhere than its thresholds: anchored by
-    /// pair, `kept` pairs would pass.
-    pub(crate) fn unanchored(round: u32, kept: usize) -> Option<String> {
-        (kept > 0).then(|| {
+    /// Warns of a loop of Status 2 that reaches no pair beyond those of Status 1.
+    pub(crate) fn no_ambiguous_pairs(round: u32, counts: &PoolCounts) -> Option<String> {
+        (counts.status2 > 0 && counts.status2_alone() == 0).then(|| {
             format!(
-                "Nothing could be selected for loop {round}, but with loop.anchor = \"per_pair\" {kept} pairs would pass \
-                 the same filter: a pairwise loss leaves open where raw scores lie, so try that anchor."
+                "Loop {round} selects by Status 2, but Status 1 would keep each of its {} pairs too, {} in all: it reaches no \
+                 more ambiguous pairs; lower loop.thresholds.tau_delta, or raise tau_high and lower tau_low.",
+                counts.status2, counts.status1
+            )
+        })
+    }
+
+    /// Warns of held-out pairs that are too few to tell models apart. `part` is their name: `test`.
+    pub(crate) fn small_sample(part: &str, pairs: usize, prompts: usize) -> Option<String> {
+        (pairs > 0 && (prompts as u64) < Estimate::SMALL_SAMPLE).then(|| {
+            // 1.96 standard errors of an accuracy of 3/4.
+            let uncertainty = 100.0 * 1.96 * (0.75 * 0.25 / prompts as f64).sqrt();
+            let of = if prompts < pairs { format!(" of {prompts} prompts") } else { String::new() };
+            let noun = if pairs == 1 { "pair" } else { "pairs" };
+            format!(
+                "There are only {pairs} {part} {noun}{of}: an accuracy of 75 % on them is uncertain by about {uncertainty:.0} \
+                 points either way (95 %), so smaller differences say nothing."
             )
         })
     }
@@ -141,6 +156,16 @@ mod tests {
         for (now, said) in [(0.0, "margin of 0"), (0.05, "collapsed"), (20.0, "exploded")] {
             assert!(guards.spread(1, now, 1.0).unwrap().contains(said));
         }
+    }
+
+    #[test]
+    fn small_samples_are_counted_by_prompt() {
+        assert_eq!(Guards::small_sample("test", 100, 100), None);
+        assert_eq!(Guards::small_sample("validation", 0, 0), None);
+        let text = Guards::small_sample("validation", 300, 58).unwrap();
+        assert!(text.starts_with("There are only 300 validation pairs of 58 prompts: "), "{text}");
+        assert!(text.contains("about 11 points"), "{text}");
+        assert!(Guards::small_sample("test", 99, 99).unwrap().starts_with("There are only 99 test pairs: "));
     }
 
     #[test]

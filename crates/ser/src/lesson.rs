@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use ser_core::{Learner, PairProbabilities, PairScores, Preference};
+use ser_core::{Clusters, Event, Learner, Observer, PairProbabilities, PairScores, Preference};
 use ser_status::{
-    Anchor, Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, Reason, RoundFacts,
-    Selected, StatusError, Validation,
+    Audit, Certification, Composition, Decision, FittedAnchor, LoopState, PoolCounts, PoolQuantiles, Reason,
+    RoundFacts, Selected, StatusError, Validation,
 };
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::rounds::{Loop, Round, stage_of};
 use crate::scores_file::write_lines;
 use crate::settings::{Guards, WarmStart};
 use crate::stages::{BASE, Stages};
+use crate::stop::{Stop, Unselected};
 
 /// What a round learnt from: the pairs that the round before labelled.
 pub(crate) struct Lesson {
@@ -42,6 +43,9 @@ pub(crate) struct LessonFacts {
     pub(crate) rule: String,
     pub(crate) anchor: FittedAnchor,
     pub(crate) counts: PoolCounts,
+    /// How the pool's probabilities are spread; none if none is finite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<PoolQuantiles>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certification: Option<Certification>,
     pub(crate) composition: Composition,
@@ -57,9 +61,9 @@ impl Loop<'_> {
         pool: &PoolState<'_>,
         history: &mut Vec<RoundFacts>,
         guard: &mut Watch,
-    ) -> Result<ControlFlow<Reason, Lesson>, Error> {
+    ) -> Result<ControlFlow<Stop, Lesson>, Error> {
         let Some(teacher) = rounds.last() else {
-            return Ok(ControlFlow::Break(Reason::NothingToSelect));
+            return Ok(ControlFlow::Break(Reason::NothingToSelect.into()));
         };
         let number = rounds.len();
         let failed = |e| Error::stage(&format!("selecting for loop {number}"))(e);
@@ -67,7 +71,7 @@ impl Loop<'_> {
         // If it would stop even with everything on offer, scoring the pool is work for nothing.
         history.push(facts);
         if let Decision { state: LoopState::Stop, reason } = self.checked.schedule.decide(history) {
-            return Ok(ControlFlow::Break(reason));
+            return Ok(ControlFlow::Break(reason.into()));
         }
         history.pop();
 
@@ -84,19 +88,45 @@ impl Loop<'_> {
         history.push(RoundFacts { available: counts, fresh_status1, ..facts });
         let decision = self.checked.schedule.decide(history);
         guard.see_scores(&self.settings.guards, number as u32, &scores);
+        let quantiles = PoolQuantiles::new(&probabilities);
+        if let Some(quantiles) = &quantiles {
+            tell_quantiles(stages, number, quantiles);
+        }
+        let unselected = Unselected {
+            settings: self.settings,
+            whole_pool: self.data.pool.len(),
+            filter: &filter,
+            certification: certification.as_ref(),
+            scores: &scores,
+            probabilities: &probabilities,
+            validation: &teacher.validation.scores,
+            counts,
+        };
         if decision.state == LoopState::Stop {
-            if self.settings.anchor == Anchor::None && decision.reason == Reason::NothingToSelect {
-                let by_pair = Anchor::PerPair.fit(&scores, &[]).map_err(failed)?.apply(&scores);
-                let kept = filter.counts(&by_pair).map_err(failed)?.either;
-                guard.warnings.extend(Guards::unanchored(number as u32, kept));
-            }
-            return Ok(ControlFlow::Break(decision.reason));
+            let details = match decision.reason {
+                Reason::NothingToSelect => unselected.explain().map_err(failed)?,
+                _ => String::new(),
+            };
+            return Ok(ControlFlow::Break(Stop { reason: decision.reason, details }));
+        }
+        if let Filter::ByState(thresholds) = &filter
+            && decision.state == LoopState::Status2
+            && !self.settings.anchor.status2_within_status1(*thresholds)
+        {
+            guard.warnings.extend(Guards::no_ambiguous_pairs(number as u32, &counts));
         }
         let lengths = candidates.lengths();
         let selected = filter.select(&probabilities, decision.state).map_err(failed)?;
+        let passed = selected.len();
         let selected = self.settings.balance.apply(selected, Some(&lengths)).map_err(failed)?;
         if selected.is_empty() {
-            return Ok(ControlFlow::Break(Reason::NothingToSelect));
+            let details = match passed {
+                0 => unselected.explain().map_err(failed)?,
+                n => {
+                    format!("{n} pairs pass {}, but loop.balance leaves none of them", filter.describe(decision.state))
+                }
+            };
+            return Ok(ControlFlow::Break(Stop { reason: Reason::NothingToSelect, details }));
         }
 
         let (labels, lines) = candidates.label(number as u32, &scores, &probabilities, &selected);
@@ -104,7 +134,12 @@ impl Loop<'_> {
         let path = stages.path(&file);
         stages.run.file_stage(&file, |out| write_lines(out, &path, lines))?;
         let gold = candidates.gold(self.gold);
-        let audit = self.settings.audit.audit(&probabilities, &selected, &gold, &candidates.labels).map_err(failed)?;
+        let prompts = candidates.prompts(self.pool_prompts);
+        let audit = self
+            .settings
+            .audit
+            .audit(&probabilities, &selected, &gold, &candidates.labels, Clusters::Ids(&prompts))
+            .map_err(failed)?;
         let composition = Composition::new(&selected, &lengths).map_err(failed)?;
         guard.see_labels(&self.settings.guards, number as u32, &composition);
         stages.observers.note(&format!(
@@ -121,7 +156,7 @@ impl Loop<'_> {
             WarmStart::Previous => teacher.model.clone(),
         };
         let rule = filter.describe(decision.state);
-        let facts = LessonFacts { decision, rule, anchor, counts, certification, composition, audit };
+        let facts = LessonFacts { decision, rule, anchor, counts, pool: quantiles, certification, composition, audit };
         let kept = pool.kept().to_vec();
         Ok(ControlFlow::Continue(Lesson { start, candidates, scores, selected, labels, kept, facts }))
     }
@@ -139,7 +174,7 @@ impl Loop<'_> {
             return Ok((Filter::ByState(self.checked.thresholds), None));
         };
         let held_out: Vec<_> = validation.scores.iter().map(|&(s, gold)| (anchor.probabilities(s), gold)).collect();
-        let (filter, certification) = Filter::certify(target, pool, &held_out)?;
+        let (filter, certification) = Filter::certify(target, pool, &held_out, validation.clusters())?;
         Ok((filter, Some(certification)))
     }
 }
@@ -148,13 +183,26 @@ impl Loop<'_> {
 fn known_before_scoring(rounds: &[Round]) -> Result<RoundFacts, StatusError> {
     let last = rounds.last();
     let before = rounds.iter().nth_back(1).map(|round| round.validation.correct.as_slice());
-    let flags = last.map(|round| round.validation.correct.as_slice()).filter(|flags| !flags.is_empty());
+    let validation = last.map(|round| &round.validation).filter(|validation| !validation.correct.is_empty());
     Ok(RoundFacts {
         state: last.and_then(|round| round.lesson.as_ref()).map(|lesson| lesson.facts.decision.state),
         available: PoolCounts { pairs: 1, status1: 1, status2: 1, either: 1 },
         fresh_status1: 1,
-        validation: flags.map(|flags| Validation::new(flags, before)).transpose()?,
+        validation: validation.map(|v| Validation::new(&v.correct, before, v.clusters())).transpose()?,
     })
+}
+
+/// Tells the observers how the pool's probabilities are spread, under the thresholds' names.
+fn tell_quantiles<L: Learner>(stages: &mut Stages<'_, '_, L>, number: usize, quantiles: &PoolQuantiles) {
+    let PoolQuantiles { pairs, delta, p_high, p_low, .. } = quantiles;
+    let mut named = vec![("pairs".to_owned(), *pairs as f64)];
+    for (what, quantiles) in [("delta", delta), ("p_high", p_high), ("p_low", p_low)] {
+        named.extend(quantiles.named().map(|(quantile, value)| (format!("{what}_{quantile}"), value)));
+    }
+    let values: Vec<(&str, f64)> = named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let stage = format!("the pool for loop {number}");
+    // A stop takes effect at the next stage.
+    let _ = stages.observers.observe(&Event::Metrics { stage: &stage, step: number as u64, values: &values });
 }
 
 /// The guards' memory.

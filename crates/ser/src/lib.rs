@@ -11,6 +11,7 @@ mod guards;
 mod lesson;
 mod manifest;
 mod metrics_log;
+mod model_selection;
 mod observers;
 mod policy;
 mod pool;
@@ -26,6 +27,7 @@ mod scores_file;
 mod seeds;
 mod settings;
 mod stages;
+mod stop;
 mod training;
 
 pub use error::Error;
@@ -41,7 +43,7 @@ pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use sampled_pool::{PoolSampling, SampledPool, sample_pool};
 pub use seeds::seed_for;
-pub use settings::{Baselines, Carry, Choice, Guards, LoopSettings, WarmStart};
+pub use settings::{Baselines, Carry, Guards, LoopSettings, ModelSelection, WarmStart};
 pub use training::train_in;
 
 pub use ser_core as core;

@@ -134,6 +134,11 @@ impl Candidates {
     pub(crate) fn gold(&self, pool: &[Option<Side>]) -> Vec<Option<Side>> {
         self.places.iter().map(|&place| pool.get(place).copied().flatten()).collect()
     }
+
+    /// The prompts' numbers of these pairs out of the whole pool's.
+    pub(crate) fn prompts(&self, pool: &[u64]) -> Vec<u64> {
+        self.places.iter().filter_map(|&place| pool.get(place).copied()).collect()
+    }
 }
 
 /// Both answers' lengths in characters.

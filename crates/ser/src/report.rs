@@ -7,7 +7,6 @@ use ser_core::PairId;
 use ser_eval::{
     Baseline, BaselineKind, Binning, Calibration, Estimate, EvalError, Evaluation, Report, Selection, StageTime, Timing,
 };
-use ser_status::Reason;
 
 use crate::Error;
 use crate::baselines::Comparison;
@@ -17,6 +16,7 @@ use crate::lesson::Lesson;
 use crate::rounds::{Loop, Round};
 use crate::run_folder::RunFolder;
 use crate::settings::WarmStart;
+use crate::stop::Stop;
 
 /// Bins of the reliability table, as many as the ECE of the accuracies has.
 const BINS: usize = 10;
@@ -38,7 +38,7 @@ pub(crate) struct Findings<'r> {
     pub(crate) title: String,
     pub(crate) rounds: &'r [Round],
     pub(crate) chosen: &'r Round,
-    pub(crate) stopped: Reason,
+    pub(crate) stopped: Stop,
     pub(crate) comparisons: Vec<Comparison>,
     pub(crate) warnings: Vec<String>,
 }
@@ -47,7 +47,8 @@ pub(crate) struct Findings<'r> {
 pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
     let Findings { title, rounds, chosen, stopped, comparisons, warnings } = findings;
     let bootstrap = &work.settings.bootstrap;
-    let measure = |test: &Scored| Evaluation::measure(&test.chosen_first, bootstrap);
+    let measure = |test: &Scored| Evaluation::measure(&test.chosen_first, test.clusters(), bootstrap);
+    let clusters = work.test.clusters();
     let seed = work.data.seed.len() as u64;
     let loop_0 = rounds.first().unwrap_or(chosen);
     let mut baselines = vec![
@@ -55,10 +56,10 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
         row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(work, rounds, chosen), None),
     ];
     if let Some(ser) = baselines.last_mut() {
-        ser.gain = Some(bootstrap.difference(&chosen.test.correct, &loop_0.test.correct)?);
+        ser.gain = Some(bootstrap.difference(&chosen.test.correct, &loop_0.test.correct, clusters)?);
     }
     for Comparison { kind, test, trained_on, human_labels } in comparisons {
-        let gain = bootstrap.difference(&test.correct, &loop_0.test.correct)?;
+        let gain = bootstrap.difference(&test.correct, &loop_0.test.correct, clusters)?;
         baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain)));
     }
     let round = |round: &Round| -> Result<ser_eval::Round, EvalError> {
@@ -103,7 +104,8 @@ fn row(
     Baseline { kind, evaluation, trained_on, human_labels, gain, gap_closed: None }
 }
 
-/// How many different pairs a round's weights have seen, those they were trained from included, and how many human labels.
+/// How many different pairs a round's weights have seen, those they were trained from included, and how many human labels
+/// were read to make them.
 fn trained_on(work: &Loop<'_>, rounds: &[Round], round: &Round) -> [u64; 2] {
     let seed = if round.number == 0 { work.data.seed.len() } else { work.seed_seen() };
     let lineage = rounds.iter().filter(|other| match work.settings.warm_start {
@@ -112,7 +114,8 @@ fn trained_on(work: &Loop<'_>, rounds: &[Round], round: &Round) -> [u64; 2] {
     });
     let lessons = lineage.filter_map(|other| other.lesson.as_ref());
     let pool: HashSet<PairId> = lessons.flat_map(|l| l.labels.iter().chain(&l.kept)).map(|p| p.pair.id).collect();
-    [(seed + pool.len()) as u64, seed as u64]
+    let human = if round.number == 0 { seed } else { seed + work.validation_read() };
+    [(seed + pool.len()) as u64, human as u64]
 }
 
 fn selection(lesson: &Lesson) -> Selection {
@@ -122,12 +125,14 @@ fn selection(lesson: &Lesson) -> Selection {
         low: interval.low,
         high: interval.high,
         pairs: audit.precision.of as u64,
+        clusters: (audit.precision_prompts < audit.precision.of).then_some(audit.precision_prompts as u64),
     });
     let bins = audit.histogram.iter().map(|bin| ser_eval::DeltaBin {
         low: bin.low,
         high: bin.high,
         pairs: bin.pairs as u64,
         kept: bin.selected as u64,
+        with_gold: bin.correct.of as u64,
         correct: (bin.correct.of > 0).then_some(bin.correct.count as u64),
     });
     Selection {

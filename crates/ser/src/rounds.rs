@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use ser_core::{Event, FitSummary, Learner, Observer, Preference, Side};
 use ser_eval::Evaluation;
-use ser_status::Reason;
 use serde::Serialize;
 
 use crate::Error;
@@ -15,6 +14,7 @@ use crate::pool::PoolState;
 use crate::run_data::SerData;
 use crate::settings::{Checked, LoopSettings};
 use crate::stages::{BASE, Stages};
+use crate::stop::Stop;
 
 /// A trained round, Loop 0 or a later one.
 pub(crate) struct Round {
@@ -45,7 +45,7 @@ struct Metrics<'a> {
 pub(crate) struct Rounds {
     pub(crate) rounds: Vec<Round>,
     /// Why there are no more.
-    pub(crate) stopped: Reason,
+    pub(crate) stopped: Stop,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -54,6 +54,8 @@ pub(crate) struct Loop<'a> {
     pub(crate) data: &'a SerData,
     /// The pool's gold labels, for the audit alone.
     pub(crate) gold: &'a [Option<Side>],
+    /// A number per pair of the pool, equal for pairs with the same prompt.
+    pub(crate) pool_prompts: &'a [u64],
     pub(crate) settings: &'a LoopSettings,
     pub(crate) checked: &'a Checked,
     pub(crate) rule: Option<&'a AnyRule<'a>>,
@@ -76,7 +78,7 @@ impl Loop<'_> {
         let stopped = loop {
             let lesson = match self.lesson(stages, &rounds, &pool, &mut history, &mut guard)? {
                 ControlFlow::Continue(lesson) => lesson,
-                ControlFlow::Break(reason) => break reason,
+                ControlFlow::Break(stop) => break stop,
             };
             pool.note(&lesson.candidates, &lesson.selected, &lesson.labels);
             let start = lesson.start.clone();
@@ -115,7 +117,7 @@ impl Loop<'_> {
             &model,
         )?;
         let test = self.test.score(stages, &format!("test, loop {number}"), &stage_of(number, "test.jsonl"), &model)?;
-        let evaluation = Evaluation::measure(&test.chosen_first, &self.settings.bootstrap)
+        let evaluation = Evaluation::measure(&test.chosen_first, test.clusters(), &self.settings.bootstrap)
             .map_err(Error::stage("measuring the test pairs"))?;
         let metrics = Metrics {
             round: number as u32,

@@ -1,9 +1,11 @@
 //! The settings of the loop.
 
+use ser_core::Clusters;
 use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
-    Anchor, AuditSettings, Balance, CheckedThresholds, PrecisionTarget, Schedule, ScheduleSettings, Script, Thresholds,
+    Anchor, AuditSettings, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule,
+    ScheduleSettings, Script, Thresholds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,15 +39,20 @@ pub enum Carry {
     RestKeepingLabels,
 }
 
-/// Which round's model is the result.
+/// Which round's model is the result. Without validation pairs it is the last in any case, as in the paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Choice {
-    /// The one that gets the most validation pairs right, Loop 0 among them; of equals the earlier. Without validation
-    /// pairs, the last.
+pub enum ModelSelection {
+    /// The last, unless validation shows that an earlier one is better: the round that gets the most validation pairs
+    /// right is taken if it is ahead of the last by more than one standard error of their difference. That is the paired
+    /// difference on the same pairs, with the prompt as the independent unit. So few validation pairs cannot replace the
+    /// paper's choice by chance.
     #[default]
+    OneStandardError,
+    /// The one that gets the most validation pairs right, Loop 0 among them, however small the difference; of equals
+    /// the earlier.
     Validation,
-    /// The last.
+    /// The last, as in the paper.
     Last,
 }
 
@@ -123,7 +130,7 @@ pub struct LoopSettings {
     /// Whether each loop trains on the labelled seed too.
     pub replay_seed: bool,
     /// Which round's model is the result.
-    pub choice: Choice,
+    pub choice: ModelSelection,
     /// What is trained beside.
     pub baselines: Baselines,
     /// When to warn of drift.
@@ -164,6 +171,43 @@ impl LoopSettings {
         self.checked().map(|_| ())
     }
 
+    /// What follows from the settings alone and is probably not meant, a sentence each. A run tells its observers and its
+    /// report.
+    pub fn warnings(&self) -> Vec<String> {
+        let may_be_status_2 = match &self.schedule {
+            ScheduleSettings::Paper(plan) => plan.plan.contains(&LoopState::Status2),
+            ScheduleSettings::Automatic(_) => true,
+            ScheduleSettings::Script(_) => false,
+        };
+        let Some(thresholds) = self.thresholds.check().ok().filter(|_| may_be_status_2) else {
+            return Vec::new();
+        };
+        if self.precision_target.is_some() || !self.anchor.status2_within_status1(thresholds) {
+            return Vec::new();
+        }
+        let Thresholds { tau_high, tau_low, tau_delta, status1 } = self.thresholds;
+        let limit = self.anchor.status2_limit(thresholds);
+        let anchor = match self.anchor {
+            Anchor::PerPair => "With loop.anchor = \"per_pair\" both statuses are thresholds of the margin, and ",
+            Anchor::None | Anchor::PoolMean | Anchor::Fitted => "",
+        };
+        let (and, margins) = match (self.anchor, status1) {
+            (Anchor::PerPair, _) => {
+                // Delta = tanh(margin / 4).
+                let margin = |delta: f64| 4.0 * delta.atanh();
+                ("and", format!(" (margins over {:.3} against {:.3})", margin(tau_delta), margin(limit)))
+            }
+            (_, ConfidentAnswers::Both) => ("and", String::new()),
+            (_, ConfidentAnswers::One) => ("or", String::new()),
+        };
+        vec![format!(
+            "{anchor}Status 2 (tau_delta {tau_delta}) selects only pairs that Status 1 (tau_high {tau_high} {and} tau_low \
+             {tau_low}) selects too{margins}: a loop of Status 2 trains on pairs that are no more ambiguous, the opposite of the \
+             paper's plan. Status 2 reaches further if loop.thresholds.tau_delta is under {limit:.4}, or with a greater tau_high \
+             and a smaller tau_low."
+        )]
+    }
+
     pub(crate) fn checked(&self) -> Result<Checked, Error> {
         const STAGE: &str = "reading the settings";
         let thresholds = self.thresholds.check().map_err(Error::stage(STAGE))?;
@@ -172,7 +216,7 @@ impl LoopSettings {
         self.balance.check().map_err(Error::stage(STAGE))?;
         self.bootstrap.check().map_err(Error::stage(STAGE))?;
         // An audit of nothing checks the settings and nothing else.
-        self.audit.audit(&[], &[], &[], &[]).map_err(Error::stage(STAGE))?;
+        self.audit.audit(&[], &[], &[], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;
         if self.precision_target.is_some() && self.anchor == Anchor::Fitted {
             return Err(Error::Setting {
                 field: "anchor",
@@ -215,6 +259,28 @@ mod tests {
         assert_eq!(paper.anchor, Anchor::None);
         paper.check().unwrap();
         LoopSettings::script().check().unwrap();
+    }
+
+    #[test]
+    fn a_status_2_within_status_1_is_told() {
+        let said = |settings: LoopSettings| settings.warnings().join("\n");
+        assert_eq!(said(LoopSettings::default()), "");
+        assert_eq!(said(LoopSettings::script()), "");
+        let per_pair = LoopSettings { anchor: Anchor::PerPair, ..LoopSettings::default() };
+        let text = said(per_pair.clone());
+        assert!(text.contains("margins over 1.238 against 0.401") && text.contains("under 0.1000"), "{text}");
+        // The same margins in the paper's order; a plan without Status 2; thresholds that are not used.
+        let thresholds = Thresholds { tau_high: 0.65, tau_low: 0.35, tau_delta: 0.1, ..Thresholds::default() };
+        assert_eq!(said(LoopSettings { thresholds, ..per_pair.clone() }), "");
+        let plan = ser_status::Plan { plan: vec![LoopState::Status1; 3] };
+        assert_eq!(said(LoopSettings { schedule: ScheduleSettings::Paper(plan), ..per_pair.clone() }), "");
+        let precision_target = Some(PrecisionTarget::default());
+        assert_eq!(said(LoopSettings { precision_target, ..per_pair.clone() }), "");
+        let automatic = ScheduleSettings::Automatic(ser_status::Automatic::default());
+        assert!(!said(LoopSettings { schedule: automatic, ..per_pair }).is_empty());
+        let one = Thresholds { status1: ConfidentAnswers::One, ..Thresholds::default() };
+        let text = said(LoopSettings { thresholds: one, ..LoopSettings::default() });
+        assert!(text.contains("tau_high 0.55 or tau_low 0.45"), "{text}");
     }
 
     #[test]

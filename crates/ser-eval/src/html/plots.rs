@@ -126,13 +126,18 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
         let at = middle((LEFT, right), i, loops.len());
         let x = (at - half, at + half);
         let kept = selection.kept as f64;
-        let correct = selection.precision.map_or(kept, |p| kept * p.value);
+        // Kept pairs without a gold label are neither right nor wrong; they have a bar above both.
+        let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
+        let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
         let hint = |what: &str, count: f64| format!("{}: {} {what}", round.name, thousands(count.round() as u64));
         let pool = selection.pool as f64;
         drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
         let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
         drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
-        drawing.bar("wrong", x, (y.at(correct), y.at(kept)), &hint("kept with a wrong label", kept - correct));
+        drawing.bar("wrong", x, (y.at(correct), y.at(judged)), &hint("kept with a wrong label", judged - correct));
+        if judged < kept {
+            drawing.bar("unjudged", x, (y.at(judged), y.at(kept)), &hint("kept without a gold label", kept - judged));
+        }
         let above = |lines: f64| (at, (y.at(kept) - 6.0 - 14.0 * lines).max(10.0));
         match selection.precision.map(|p| whole_percent(p.value)) {
             Some(precision) if loops.len() <= FEW => {
@@ -152,8 +157,11 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
 
 /// The pool of one round by Delta, what was kept of it, and above it how often the higher-scored answer is right.
 pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
-    let judged: Vec<(&DeltaBin, f64)> =
-        bins.iter().filter_map(|b| Some((b, b.correct? as f64 / (b.pairs > 0).then_some(b.pairs as f64)?))).collect();
+    let judged: Vec<(&DeltaBin, f64)> = bins
+        .iter()
+        .filter(|b| b.with_gold > 0)
+        .filter_map(|b| Some((b, b.correct? as f64 / b.with_gold as f64)))
+        .collect();
     let (height, bottom) = (if judged.is_empty() { 196.0 } else { 306.0 }, 36.0);
     let right = SMALL_WIDTH - 10.0;
     let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", round.name);
@@ -168,11 +176,11 @@ pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
         drawing.path("line", &points);
         for ((bin, share), at) in judged.iter().zip(points) {
             let hint = format!(
-                "Delta {:.2} to {:.2}: {} of {} pairs labelled right",
+                "Delta {:.2} to {:.2}: {} of {} pairs with a gold label labelled right",
                 bin.low,
                 bin.high,
                 whole_percent(*share),
-                thousands(bin.pairs)
+                thousands(bin.with_gold)
             );
             drawing.dot("dot", at, 2.5, &hint);
         }

@@ -127,14 +127,18 @@ pub(crate) fn loops(report: &Report) -> Markup {
         &accuracy,
     ));
     if report.rounds.iter().any(|r| r.selection.is_some()) {
-        let judged = report.rounds.iter().filter_map(|r| r.selection.as_ref()).any(|s| s.precision.is_some());
-        let entries: &[_] = if judged {
-            &[("right", "kept, label right"), ("wrong", "kept, label wrong"), ("pool", "pool")]
+        let selections: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref()).collect();
+        let mut entries = if selections.iter().any(|s| s.precision.is_some()) {
+            vec![("right", "kept, label right"), ("wrong", "kept, label wrong")]
         } else {
-            &[("right", "kept"), ("pool", "pool")]
+            vec![("right", "kept")]
         };
+        if selections.iter().any(|s| s.precision.is_some_and(|p| p.pairs < s.kept)) {
+            entries.push(("unjudged", "kept, no gold label"));
+        }
+        entries.push(("pool", "pool"));
         let mut kept = Markup::new();
-        kept.append(&legend(entries)).append(&kept_per_loop(report));
+        kept.append(&legend(&entries)).append(&kept_per_loop(report));
         let note = "Pairs the model labelled itself and was sure of, and how many of those labels are right.";
         charts.append(&section("Pairs kept per loop", note, &kept));
     }
@@ -186,8 +190,8 @@ pub(crate) fn deltas(report: &Report) -> Markup {
     inside.append(&grid);
     section(
         "How sure, and how right",
-        "Pool pairs by Delta, the distance of their answers' sigmoid scores. Line: share of the pairs whose higher-scored answer \
-         is the chosen one. A filter on Delta makes sense where the line rises.",
+        "Pool pairs by Delta, the distance of their answers' sigmoid scores. Line: share of the pairs with a gold label whose \
+         higher-scored answer is the gold one. A filter on Delta makes sense where the line rises.",
         &inside,
     )
 }

@@ -148,7 +148,10 @@ pub struct DeltaBin {
     pub pairs: u64,
     /// Those of them that were kept.
     pub kept: u64,
-    /// Those of `pairs` whose higher-scored answer is the gold one; none unless all of them have gold.
+    /// Those of `pairs` that have a gold label.
+    #[serde(default)]
+    pub with_gold: u64,
+    /// Those of `with_gold` whose higher-scored answer is the gold one; none without gold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<u64>,
 }
@@ -191,7 +194,8 @@ pub struct Baseline {
     pub evaluation: Evaluation,
     /// Pairs trained on.
     pub trained_on: u64,
-    /// Those of them with a human label.
+    /// Human labels that were read to make it: of the pairs trained on, and of the validation pairs where they chose the
+    /// model, fitted its anchor, certified its thresholds or ended its loops.
     pub human_labels: u64,
     /// Its accuracy minus Loop 0's, from the same resamples of pairs; none for Loop 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]

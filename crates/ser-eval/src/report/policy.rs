@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ser_core::{Pair, Side, Verdict};
+use ser_core::{Clusters, Pair, Side, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, Estimate, EvalError, VerdictCounts, length_controlled};
+use crate::{Bootstrap, Estimate, EvalError, VerdictCounts, WinRate, length_controlled};
 
 /// The policy half of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -110,7 +110,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// From a judge's verdicts on pairs whose answer A is `policy`'s and whose answer B is `against`'s.
+    /// From a judge's verdicts on pairs whose answer A is `policy`'s and whose answer B is `against`'s. `clusters` says
+    /// which pairs share a prompt.
     ///
     /// # Errors
     /// [`EvalError::LengthMismatch`], and what [`Bootstrap::check`] says.
@@ -120,6 +121,7 @@ impl Comparison {
         judge: impl Into<String>,
         pairs: &[Arc<Pair>],
         verdicts: &[Verdict],
+        clusters: Clusters<'_>,
         bootstrap: &Bootstrap,
     ) -> Result<Self, EvalError> {
         if pairs.len() != verdicts.len() {
@@ -132,8 +134,9 @@ impl Comparison {
         }
         let length = |pair: &Pair, side| pair.response(side).chars().count() as f64;
         let counts = VerdictCounts::of(verdicts);
-        let (mut outcomes, mut differences) = (Vec::new(), Vec::new());
-        for (pair, verdict) in pairs.iter().zip(verdicts) {
+        let rate = WinRate::measure(verdicts, clusters, bootstrap)?;
+        let (mut outcomes, mut differences, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (pair, verdict)) in pairs.iter().zip(verdicts).enumerate() {
             outcomes.push(match verdict {
                 Verdict::Prefers(Side::A) => 1.0,
                 Verdict::Prefers(Side::B) => 0.0,
@@ -141,6 +144,7 @@ impl Comparison {
                 Verdict::Failure => continue,
             });
             differences.push(length(pair, Side::A) - length(pair, Side::B));
+            ids.extend(clusters.id(place));
         }
         let mean = |side| pairs.iter().map(|pair| length(pair, side)).sum::<f64>() / pairs.len() as f64;
         Ok(Comparison {
@@ -148,9 +152,9 @@ impl Comparison {
             against: against.into(),
             judge: judge.into(),
             counts,
-            win_rate: counts.win_rate(bootstrap)?,
-            standard_error: counts.standard_error(),
-            length_controlled: length_controlled(&outcomes, &differences, bootstrap)?,
+            win_rate: rate.map(|rate| rate.rate),
+            standard_error: rate.and_then(|rate| rate.standard_error),
+            length_controlled: length_controlled(&outcomes, &differences, Clusters::Ids(&ids), bootstrap)?,
             mean_lengths: (!pairs.is_empty()).then(|| [mean(Side::A), mean(Side::B)]),
         })
     }

@@ -2,29 +2,36 @@
 
 use std::fmt;
 
+use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
+use crate::clustered::check_ids;
 use crate::{LoopState, PoolCounts, StatusError};
 
 /// How the right answers of two reward models on the same held-out pairs compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Held-out pairs.
     pub pairs: usize,
+    /// Prompts of these pairs: the independent units.
+    pub prompts: usize,
     /// Pairs the model gets right (the preferred answer scores strictly higher).
     pub correct: usize,
     /// Pairs it gets right and the model before got wrong; 0 for the first model.
     pub gained: usize,
     /// Pairs it gets wrong and the model before got right; 0 for the first model.
     pub lost: usize,
+    /// Sum over prompts of (gained - lost - gain * pairs)^2, which the gain's standard error is made of.
+    pub squared_residuals: f64,
 }
 
 impl Validation {
-    /// From one flag per held-out pair, in the same order for both models: whether the model got it right.
+    /// From one flag per held-out pair, in the same order for both models: whether the model got it right. `clusters`
+    /// says which of the pairs share a prompt.
     ///
     /// # Errors
     /// [`StatusError::LengthMismatch`].
-    pub fn new(current: &[bool], previous: Option<&[bool]>) -> Result<Self, StatusError> {
+    pub fn new(current: &[bool], previous: Option<&[bool]>, clusters: Clusters<'_>) -> Result<Self, StatusError> {
         let previous = previous.unwrap_or(current);
         if previous.len() != current.len() {
             return Err(StatusError::LengthMismatch {
@@ -33,12 +40,21 @@ impl Validation {
                 expected: current.len(),
             });
         }
+        check_ids(current.len(), clusters)?;
         let both = || current.iter().zip(previous);
+        let gained = both().filter(|(now, before)| **now && !**before).count();
+        let lost = both().filter(|(now, before)| !**now && **before).count();
+        let gain = (gained as f64 - lost as f64) / current.len().max(1) as f64;
+        let index = clusters.index(0..current.len());
+        let difference = |(now, before): (&bool, &bool)| f64::from(u8::from(*now)) - f64::from(u8::from(*before));
+        let residuals = index.sums(both().map(|pair| difference(pair) - gain));
         Ok(Validation {
             pairs: current.len(),
+            prompts: index.count,
             correct: current.iter().filter(|right| **right).count(),
-            gained: both().filter(|(now, before)| **now && !**before).count(),
-            lost: both().filter(|(now, before)| !**now && **before).count(),
+            gained,
+            lost,
+            squared_residuals: residuals.iter().map(|e| e * e).sum(),
         })
     }
 
@@ -48,13 +64,18 @@ impl Validation {
     }
 
     /// The gain in accuracy over the model before, g = (gained - lost) / n, and its standard error,
-    /// sqrt(gained + lost - (gained - lost)^2 / n) / n: that of a mean of paired differences, which is far smaller
-    /// than that of two independent accuracies. `None` without pairs.
+    /// sqrt(G / (G - 1) * squared_residuals) / n for G prompts: that of a mean of paired differences, far smaller than
+    /// that of two independent accuracies, with the prompt as the independent unit. `None` with fewer than two prompts.
     pub fn gain(&self) -> Option<(f64, f64)> {
-        let (n, gained, lost) = (self.pairs as f64, self.gained as f64, self.lost as f64);
-        let difference = gained - lost;
-        let variance = (gained + lost - difference * difference / n).max(0.0);
-        (self.pairs > 0).then(|| (difference / n, variance.sqrt() / n))
+        let (n, prompts) = (self.pairs as f64, self.prompts as f64);
+        let variance = prompts / (prompts - 1.0) * self.squared_residuals;
+        (self.prompts > 1).then(|| ((self.gained as f64 - self.lost as f64) / n, variance.sqrt() / n))
+    }
+
+    /// Whether the gain is over so many of its standard errors; `None` with fewer than two prompts.
+    pub fn gain_exceeds(&self, standard_errors: f64) -> Option<bool> {
+        // A single gained pair has a gain of exactly one standard error, which rounding must not turn into more.
+        self.gain().map(|(gain, error)| gain > standard_errors * error * (1.0 + 1e-9))
     }
 }
 
@@ -152,13 +173,26 @@ mod tests {
     fn validation_counts_and_paired_standard_error() {
         let now = [true, true, false, true];
         let before = [true, false, true, false];
-        let v = Validation::new(&now, Some(&before)).unwrap();
-        assert_eq!(v, Validation { pairs: 4, correct: 3, gained: 2, lost: 1 });
-        // Differences 0, 1, -1, 1: mean 1/4, variance 3/4 - 1/16 = 11/16, standard error sqrt(11/16/4).
+        let v = Validation::new(&now, Some(&before), Clusters::Singletons).unwrap();
+        assert_eq!((v.pairs, v.prompts, v.correct, v.gained, v.lost), (4, 4, 3, 2, 1));
+        // Differences 0, 1, -1, 1: mean 1/4, squared residuals 3 - 4/16 = 11/4, standard error sqrt(4/3 * 11/4) / 4.
         let (gain, error) = v.gain().unwrap();
         assert_eq!(gain, 0.25);
-        assert!((error - (11f64 / 64.0).sqrt()).abs() < 1e-15);
-        assert!(Validation::new(&now, Some(&before[..3])).is_err());
-        assert_eq!(Validation::new(&[], None).unwrap().gain(), None);
+        assert!((error - (11f64 / 48.0).sqrt()).abs() < 1e-15);
+        // One gained pair of any number of pairs is one standard error, and not more.
+        for n in 2..200 {
+            let now: Vec<bool> = (0..n).map(|i| i == 0).collect();
+            let one = Validation::new(&now, Some(&vec![false; n]), Clusters::Singletons).unwrap();
+            assert_eq!((one.gain_exceeds(1.0), one.gain_exceeds(0.9)), (Some(false), Some(true)), "{n}");
+        }
+        // Prompts {0, 1} and {2, 3}: sums of residuals 1/2 and -1/2.
+        let by_prompt = Validation::new(&now, Some(&before), Clusters::Ids(&[7, 7, 3, 3])).unwrap();
+        let (gain, error) = by_prompt.gain().unwrap();
+        assert_eq!((gain, by_prompt.prompts), (0.25, 2));
+        assert!((error - (2.0 * 0.5_f64).sqrt() / 4.0).abs() < 1e-15);
+        assert_eq!(Validation::new(&now, Some(&before), Clusters::Ids(&[1; 4])).unwrap().gain(), None);
+        assert!(Validation::new(&now, Some(&before[..3]), Clusters::Singletons).is_err());
+        assert!(Validation::new(&now, Some(&before), Clusters::Ids(&[1; 3])).is_err());
+        assert_eq!(Validation::new(&[], None, Clusters::Singletons).unwrap().gain(), None);
     }
 }

@@ -62,8 +62,10 @@ impl Automatic {
     }
 
     fn marginal(&self, last: &RoundFacts) -> (bool, Reason) {
-        if let Some((gain, standard_error)) = last.validation.and_then(|v| v.gain()) {
-            if gain < self.min_gain || gain <= self.standard_errors * standard_error {
+        if let Some(validation) = last.validation
+            && let Some((gain, standard_error)) = validation.gain()
+        {
+            if gain < self.min_gain || validation.gain_exceeds(self.standard_errors) != Some(true) {
                 (true, Reason::Marginal { gain, standard_error })
             } else {
                 (false, Reason::Improving { gain, standard_error })
@@ -102,6 +104,7 @@ mod tests {
     use super::*;
     use crate::PoolCounts;
     use LoopState::{Either, Status1, Status2, Stop};
+    use ser_core::Clusters;
 
     fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> RoundFacts {
         let either = status1.max(status2);
@@ -110,8 +113,11 @@ mod tests {
     }
 
     fn validated(state: LoopState, gained: usize, lost: usize) -> RoundFacts {
-        let validation = Some(Validation { pairs: 1000, correct: 700, gained, lost });
-        RoundFacts { validation, ..facts(Some(state), 300, 300) }
+        let now: Vec<bool> = (0..1000).map(|i| i < gained || i >= 500 + lost).collect();
+        let before: Vec<bool> = (0..1000).map(|i| i >= 500).collect();
+        let validation = Validation::new(&now, Some(&before), Clusters::Singletons).unwrap();
+        assert_eq!((validation.gained, validation.lost), (gained, lost));
+        RoundFacts { validation: Some(validation), ..facts(Some(state), 300, 300) }
     }
 
     /// Runs a schedule to its end, the same facts after every loop.

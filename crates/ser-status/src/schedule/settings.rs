@@ -28,7 +28,7 @@ pub struct Plan {
 /// The automatic schedule.
 ///
 /// After each loop, **its improvement is marginal** if
-/// - with validation: gain < `min_gain`, or gain <= `standard_errors` * standard error (see [`Validation::gain`](crate::Validation::gain));
+/// - with validation on at least two prompts: gain < `min_gain`, or gain <= `standard_errors` * standard error (see [`Validation::gain`](crate::Validation::gain));
 /// - without: `fresh_status1` / pool < `min_fresh_share` (this judges Status 1; Status 2 goes on to the loop limit).
 ///
 /// It begins with Status 1. A marginal Status-1 loop is followed by Status 2, which is not left for Status 1 again;
