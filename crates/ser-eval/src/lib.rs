@@ -17,7 +17,9 @@ pub use calibration::{Binning, Calibration, ReliabilityBin};
 pub use error::EvalError;
 #[cfg(feature = "http")]
 pub use judge::Http;
-pub use judge::{AdditiveJudge, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Transport, Usage};
+pub use judge::{
+    AdditiveJudge, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Rubric, Transport, Usage,
+};
 pub use length_control::length_controlled;
 pub use report::{
     Baseline, BaselineKind, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
