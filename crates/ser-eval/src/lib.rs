@@ -9,6 +9,7 @@ mod judge;
 mod length_control;
 mod report;
 mod reward_bench;
+mod score_differences;
 mod win_rate;
 
 pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first, correct};
@@ -22,8 +23,9 @@ pub use judge::{
 };
 pub use length_control::length_controlled;
 pub use report::{
-    Baseline, BaselineKind, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
+    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
     Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
+pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};
 pub use win_rate::VerdictCounts;

@@ -26,6 +26,7 @@ impl Report {
             policy::training,
             policy::samples,
             sections::deltas,
+            sections::similar,
             sections::calibration,
             sections::subsets,
             sections::data,

@@ -1,9 +1,13 @@
 //! The page's sections, each from the report alone.
 
 use super::markup::Markup;
-use super::plots::{accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name};
+use super::plots::{
+    accuracy_per_loop, delta_histogram, difference_histogram, kept_per_loop, reliability, signed, status_name,
+};
 use super::tables::{self, cell, heading, scrolling};
-use crate::report::{Baseline, BaselineKind, Count, Report, percent, points, thousands, whole_percent};
+use crate::report::{
+    Baseline, BaselineKind, Count, Report, few_pairs, percent, points, thousands, what_changed, what_steps, whole_percent,
+};
 
 /// A section with a heading and a sentence on how to read it.
 pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
@@ -18,6 +22,14 @@ pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
     section
 }
 
+/// Says where a figure is of few pairs; nothing where it is not.
+pub(super) fn few(inside: &mut Markup, pairs: u64, name: &str, share: f64) {
+    if let Some(text) = few_pairs(pairs, name, share) {
+        let text = format!("{}{}.", text.get(..1).unwrap_or_default().to_uppercase(), text.get(1..).unwrap_or_default());
+        inside.element("p", &[("class", &"few")], text);
+    }
+}
+
 /// The title, the result in a sentence, and the four figures that matter most.
 pub(crate) fn opening(report: &Report) -> Markup {
     let mut header = Markup::new();
@@ -28,6 +40,7 @@ pub(crate) fn opening(report: &Report) -> Markup {
     };
     let full = report.baseline(BaselineKind::Full);
     header.element("p", &[("class", &"lead")], result_sentence(report, ser, full));
+    few(&mut header, ser.evaluation.accuracy.pairs, "test pair", ser.evaluation.accuracy.value);
 
     let accuracy = ser.evaluation.accuracy;
     let range = |low: f64, high: f64, show: fn(f64) -> String| format!("interval {} to {}", show(low), show(high));
@@ -74,8 +87,10 @@ fn result_sentence(report: &Report, ser: &Baseline, full: Option<&Baseline>) -> 
         text.push_str(&format!(", and with all {} labels {reached} %", thousands(full.human_labels)));
     }
     text.push('.');
-    if let Some(stopped) = &report.stopped {
-        text.push_str(&format!(" The loop ended: {stopped}."));
+    let more = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
+    for sentence in more.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))) {
+        text.push(' ');
+        text.push_str(&sentence);
     }
     text
 }
@@ -119,6 +134,9 @@ pub(crate) fn loops(report: &Report) -> Markup {
     }
     let mut accuracy = Markup::new();
     let full = report.baseline(BaselineKind::Full).map(|_| ("whole", "trained on all labels (Full)"));
+    if let Some(last) = report.rounds.last() {
+        few(&mut accuracy, last.evaluation.accuracy.pairs, "test pair", last.evaluation.accuracy.value);
+    }
     accuracy.append(&legend(&full.into_iter().collect::<Vec<_>>())).append(&accuracy_per_loop(report));
     let mut charts = Markup::new();
     charts.append(&section(
@@ -128,22 +146,31 @@ pub(crate) fn loops(report: &Report) -> Markup {
     ));
     if report.rounds.iter().any(|r| r.selection.is_some()) {
         let judged = report.rounds.iter().filter_map(|r| r.selection.as_ref()).any(|s| s.precision.is_some());
-        let entries: &[_] = if judged {
+        let mut entries = vec![("human", "human labels (Loop 0)")];
+        entries.extend_from_slice(if judged {
             &[("right", "kept, label right"), ("wrong", "kept, label wrong"), ("pool", "pool")]
         } else {
             &[("right", "kept"), ("pool", "pool")]
-        };
+        });
         let mut kept = Markup::new();
-        kept.append(&legend(entries)).append(&kept_per_loop(report));
-        let note = "Pairs the model labelled itself and was sure of, and how many of those labels are right.";
+        kept.append(&legend(&entries)).append(&kept_per_loop(report));
+        let note = "Loop 0 learns from the labelled seed; each later loop from the pool pairs that the model before labelled and \
+                    was sure of. Right: as the pool's own labels have it.";
         charts.append(&section("Pairs kept per loop", note, &kept));
     }
     out.wrap("div", &[("class", &"charts")], &charts);
+    let mut by_loop = Markup::new();
+    let last = report.rounds.iter().rev().find_map(|round| Some((round.validation_pairs?, round.validation_accuracy?)));
+    if let Some((pairs, accuracy)) = last {
+        few(&mut by_loop, pairs, "validation pair", accuracy);
+    }
+    by_loop.append(&tables::loops(report));
     out.append(&section(
         "Loop by loop",
         "Status is the state of the model that labelled the loop's pairs. Label precision: kept pairs whose own label agrees \
-         with the human one, which only this audit reads. Flip rate: pairs labelled in the loop before whose label changed.",
-        &tables::loops(report),
+         with the pool's label, which only this audit reads; where the pool's labels are noisy, it stays under 100 % even if \
+         every label is right. Flip rate: pairs labelled in the loop before whose label changed.",
+        &by_loop,
     ));
     out
 }
@@ -192,6 +219,38 @@ pub(crate) fn deltas(report: &Report) -> Markup {
     )
 }
 
+/// How well each round's model tells similar answers apart.
+pub(crate) fn similar(report: &Report) -> Markup {
+    let rounds: Vec<_> = report.rounds.iter().filter_map(|round| Some((round, round.similar_pairs.as_ref()?))).collect();
+    let Some((_, first)) = rounds.first() else {
+        return Markup::new();
+    };
+    let most = rounds.iter().flat_map(|(_, d)| &d.histogram).map(|bin| bin.pairs).max().unwrap_or(0);
+    let mut multiples = Markup::new();
+    for (round, differences) in &rounds {
+        let mut figure = Markup::new();
+        figure.open("figcaption", &[]).element("strong", &[], &round.name);
+        let share = differences.right as f64 / differences.pairs.max(1) as f64;
+        let [_, _, median, _, _] = differences.percentiles;
+        figure.element("span", &[], format!(" median {}, {} right", signed(median), whole_percent(share)));
+        figure.close("figcaption").append(&difference_histogram(round, differences, most));
+        multiples.wrap("figure", &[], &figure);
+    }
+    let mut inside = Markup::new();
+    few(&mut inside, first.pairs, "pair", first.right as f64 / first.pairs.max(1) as f64);
+    inside.append(&legend(&[("right", "chosen answer scores higher"), ("wrong", "rejected answer scores higher")]));
+    inside.wrap("div", &[("class", &"multiples")], &multiples);
+    let note = format!(
+        "Raw score differences of the {} test pairs whose two answers are most alike, under the model of each loop, the last \
+         included: the quarter of the test pairs with the highest overlap of character trigrams (Dice's coefficient, {:.2} or \
+         more). The first and the last bar also hold what lies beyond. Raw scores have no unit, so compare sides and shapes \
+         more than widths.",
+        thousands(first.pairs + first.not_finite),
+        first.similarity
+    );
+    section("Similar answers told apart", &note, &inside)
+}
+
 /// The reliability of SER's model.
 pub(crate) fn calibration(report: &Report) -> Markup {
     let Some(calibration) = &report.calibration else {
@@ -210,6 +269,8 @@ pub(crate) fn calibration(report: &Report) -> Markup {
     let (mut plot, mut inside) = (Markup::new(), Markup::new());
     plot.append(&reliability(calibration));
     let table = scrolling("", &heading(&["Confidence", "Pairs", "Mean confidence", "Accuracy"]), &[body]);
+    let pairs = calibration.bins.iter().map(|bin| bin.pairs).sum();
+    few(&mut inside, pairs, "test pair", 0.5);
     let mut halves = Markup::new();
     halves.wrap("figure", &[], &plot).wrap("div", &[], &table);
     inside.wrap("div", &[("class", &"split")], &halves);
@@ -267,7 +328,12 @@ pub(crate) fn data(report: &Report) -> Markup {
     let mut inside = Markup::new();
     inside.wrap("div", &[("class", &"split")], &halves);
     let from = if data.source.is_empty() { String::new() } else { format!(" from {}", data.source) };
-    let note = format!("{} rows read{from}; {} left out.", thousands(data.rows), thousands(left_out));
+    let note = match data.rows {
+        0 if data.source.is_empty() && data.splits.is_empty() && data.left_out.is_empty() => return Markup::new(),
+        // A program that makes pairs in memory reads no rows.
+        0 => format!("Pairs{from}; rows were not counted, {} pairs left out.", thousands(left_out)),
+        rows => format!("{} rows read{from}; {} left out.", thousands(rows), thousands(left_out)),
+    };
     section("Data", &note, &inside)
 }
 
