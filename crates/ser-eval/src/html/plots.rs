@@ -5,13 +5,13 @@ use ser_core::LearningStatus;
 use super::chart::{Anchor, Drawing, Scale, nice_domain, ticks};
 use super::markup::Markup;
 use crate::report::{BaselineKind, DeltaBin, Report, Round, percent, thousands, whole_percent};
-use crate::{Calibration, Estimate, ScoreDifferences};
+use crate::{Calibration, Estimate};
 
 const WIDTH: f64 = 400.0;
 /// Of plots that stand three in a row.
-const SMALL_WIDTH: f64 = 320.0;
+pub(super) const SMALL_WIDTH: f64 = 320.0;
 
-const LEFT: f64 = 46.0;
+pub(super) const LEFT: f64 = 46.0;
 
 /// Whether labels have room side by side, each in the middle of `slot` units. Widths are those of bold text on a phone, where
 /// it is larger.
@@ -37,7 +37,7 @@ fn percent_label(share: f64) -> String {
 }
 
 /// A count that fits beside an axis: `1,500`, `12k`, `1.5M`.
-fn compact(count: f64) -> String {
+pub(super) fn compact(count: f64) -> String {
     let shorter = |value: f64, unit: char| format!("{}{unit}", (value * 10.0).round() / 10.0);
     if count >= 1e6 {
         shorter(count / 1e6, 'M')
@@ -176,12 +176,15 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
             }
             Some(selection) => {
                 let kept = selection.kept as f64;
-                let correct = selection.precision.map_or(kept, |p| kept * p.value);
+                // Kept pairs without a gold label are neither right nor wrong; they have a bar above both.
+                let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
+                let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
                 let pool = selection.pool as f64;
                 drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
                 let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
                 drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
-                drawing.bar("wrong", x, (y.at(correct), y.at(kept)), &hint("kept with a wrong label", kept - correct));
+                drawing.bar("wrong", x, (y.at(correct), y.at(judged)), &hint("kept with a wrong label", judged - correct));
+                drawing.bar("unjudged", x, (y.at(judged), y.at(kept)), &hint("kept without a gold label", kept - judged));
                 kept
             }
         };
@@ -197,39 +200,6 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
         }
     }
     drawing.finish()
-}
-
-/// Score differences of the test pairs whose answers are most alike, under one round's model (the paper's Figure 6).
-pub(crate) fn difference_histogram(round: &Round, differences: &ScoreDifferences, most: u64) -> Markup {
-    let (height, top, bottom) = (196.0, 20.0, 160.0);
-    let right = SMALL_WIDTH - 10.0;
-    let bins = &differences.histogram;
-    let label = format!("{}: similar pairs by the difference of their scores", round.name);
-    let mut drawing = Drawing::new(SMALL_WIDTH, height, label);
-    let ends = bins.first().zip(bins.last()).map_or((-1.0, 1.0), |(first, last)| (first.low, last.high));
-    let x = Scale { domain: ends, range: (LEFT, right) };
-    let y = Scale { domain: (0.0, most.max(1) as f64), range: (bottom, top) };
-    drawing.text("label", (LEFT, top - 8.0), Anchor::Start, "pairs");
-    drawing.grid(y, (LEFT, right), &ticks(y.domain, 3.0), compact);
-    for bin in bins {
-        let class = if bin.low < 0.0 { "wrong" } else { "right" };
-        let hint = format!("{} to {}: {} pairs", signed(bin.low), signed(bin.high), thousands(bin.pairs));
-        drawing.bar(class, (x.at(bin.low) + 0.6, x.at(bin.high) - 0.6), (y.at(0.0), y.at(bin.pairs as f64)), &hint);
-    }
-    drawing.line("mark", (x.at(0.0), top), (x.at(0.0), bottom));
-    for value in ticks(ends, 4.0) {
-        drawing.text("tick", (x.at(value), bottom + 16.0), Anchor::Middle, &signed(value));
-    }
-    drawing.text("label", (f64::midpoint(LEFT, right), height - 4.0), Anchor::Middle, "r_chosen \u{2212} r_rejected");
-    drawing.finish()
-}
-
-/// A score difference to three significant digits, with a true minus.
-pub(crate) fn signed(value: f64) -> String {
-    let digits = if value == 0.0 { 0.0 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) };
-    let text = format!("{value:.*}", digits as usize);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
-    text.replace('-', "\u{2212}")
 }
 
 /// The pool of one round by Delta, what was kept of it, and above it how often the higher-scored answer is right.

@@ -2,7 +2,7 @@
 
 use super::markup::Markup;
 use super::plots::{
-    accuracy_per_loop, delta_histogram, difference_histogram, kept_per_loop, reliability, signed, status_name,
+    accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name,
 };
 use super::tables::{self, cell, heading, scrolling};
 use crate::report::{
@@ -40,6 +40,12 @@ pub(crate) fn opening(report: &Report) -> Markup {
     };
     let full = report.baseline(BaselineKind::Full);
     header.element("p", &[("class", &"lead")], result_sentence(report, ser, full));
+    let facts = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
+    let facts: Vec<String> =
+        facts.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))).collect();
+    if !facts.is_empty() {
+        header.element("p", &[("class", &"note")], facts.join(" "));
+    }
     few(&mut header, ser.evaluation.accuracy.pairs, "test pair", ser.evaluation.accuracy.value);
 
     let accuracy = ser.evaluation.accuracy;
@@ -87,11 +93,6 @@ fn result_sentence(report: &Report, ser: &Baseline, full: Option<&Baseline>) -> 
         text.push_str(&format!(", and with all {} labels {reached} %", thousands(full.human_labels)));
     }
     text.push('.');
-    let more = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
-    for sentence in more.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))) {
-        text.push(' ');
-        text.push_str(&sentence);
-    }
     text
 }
 
@@ -145,13 +146,17 @@ pub(crate) fn loops(report: &Report) -> Markup {
         &accuracy,
     ));
     if report.rounds.iter().any(|r| r.selection.is_some()) {
-        let judged = report.rounds.iter().filter_map(|r| r.selection.as_ref()).any(|s| s.precision.is_some());
+        let selections: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref()).collect();
         let mut entries = vec![("human", "human labels (Loop 0)")];
-        entries.extend_from_slice(if judged {
-            &[("right", "kept, label right"), ("wrong", "kept, label wrong"), ("pool", "pool")]
+        if selections.iter().any(|s| s.precision.is_some()) {
+            entries.extend([("right", "kept, label right"), ("wrong", "kept, label wrong")]);
         } else {
-            &[("right", "kept"), ("pool", "pool")]
-        });
+            entries.push(("right", "kept"));
+        }
+        if selections.iter().any(|s| s.precision.is_some_and(|p| p.pairs < s.kept)) {
+            entries.push(("unjudged", "kept, no gold label"));
+        }
+        entries.push(("pool", "pool"));
         let mut kept = Markup::new();
         kept.append(&legend(&entries)).append(&kept_per_loop(report));
         let note = "Loop 0 learns from the labelled seed; each later loop from the pool pairs that the model before labelled and \
@@ -217,38 +222,6 @@ pub(crate) fn deltas(report: &Report) -> Markup {
          is the chosen one. A filter on Delta makes sense where the line rises.",
         &inside,
     )
-}
-
-/// How well each round's model tells similar answers apart.
-pub(crate) fn similar(report: &Report) -> Markup {
-    let rounds: Vec<_> = report.rounds.iter().filter_map(|round| Some((round, round.similar_pairs.as_ref()?))).collect();
-    let Some((_, first)) = rounds.first() else {
-        return Markup::new();
-    };
-    let most = rounds.iter().flat_map(|(_, d)| &d.histogram).map(|bin| bin.pairs).max().unwrap_or(0);
-    let mut multiples = Markup::new();
-    for (round, differences) in &rounds {
-        let mut figure = Markup::new();
-        figure.open("figcaption", &[]).element("strong", &[], &round.name);
-        let share = differences.right as f64 / differences.pairs.max(1) as f64;
-        let [_, _, median, _, _] = differences.percentiles;
-        figure.element("span", &[], format!(" median {}, {} right", signed(median), whole_percent(share)));
-        figure.close("figcaption").append(&difference_histogram(round, differences, most));
-        multiples.wrap("figure", &[], &figure);
-    }
-    let mut inside = Markup::new();
-    few(&mut inside, first.pairs, "pair", first.right as f64 / first.pairs.max(1) as f64);
-    inside.append(&legend(&[("right", "chosen answer scores higher"), ("wrong", "rejected answer scores higher")]));
-    inside.wrap("div", &[("class", &"multiples")], &multiples);
-    let note = format!(
-        "Raw score differences of the {} test pairs whose two answers are most alike, under the model of each loop, the last \
-         included: the quarter of the test pairs with the highest overlap of character trigrams (Dice's coefficient, {:.2} or \
-         more). The first and the last bar also hold what lies beyond. Raw scores have no unit, so compare sides and shapes \
-         more than widths.",
-        thousands(first.pairs + first.not_finite),
-        first.similarity
-    );
-    section("Similar answers told apart", &note, &inside)
 }
 
 /// The reliability of SER's model.
@@ -331,7 +304,7 @@ pub(crate) fn data(report: &Report) -> Markup {
     let note = match data.rows {
         0 if data.source.is_empty() && data.splits.is_empty() && data.left_out.is_empty() => return Markup::new(),
         // A program that makes pairs in memory reads no rows.
-        0 => format!("Pairs{from}; rows were not counted, {} pairs left out.", thousands(left_out)),
+        0 => format!("Handed over by the program{from}: rows were not counted; {} left out.", thousands(left_out)),
         rows => format!("{} rows read{from}; {} left out.", thousands(rows), thousands(left_out)),
     };
     section("Data", &note, &inside)
