@@ -249,7 +249,9 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
     // Whoever stands first is better: orders disagree, and that is a tie.
     let server = ChatServer::start(|_| Does::Says("Verdict: A".to_owned()));
     let output = judge(folder.path(), &server, &["--cache", "biased.jsonl"]);
-    assert!(stderr(&output).contains("warning: ours against theirs: the judge contradicted itself on 10 pairs (100.0 %"));
+    assert!(
+        stderr(&output).contains("warning: ours against theirs: the judge contradicted itself on 10 pairs (100.0 %")
+    );
     let biased = figures(&output);
     assert_eq!(biased["comparison"]["contradiction_rate"], 1.0);
     assert_eq!(counts(&biased), [0, 10, 0, 10, 0]);

@@ -13,7 +13,8 @@ use ser::data::{ReadSummary, blind};
 use ser::eval::{BaselineKind, Count, DataCounts, PolicyReport, Report};
 use ser::ppo::{PpoSettings, ResponseLength};
 use ser::{
-    Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, SelfEvolution, SerData, count_rows, write_policy_report,
+    Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, SelfEvolution, SerData, count_rows,
+    write_policy_report,
 };
 use support::{Linear, data, settings};
 
@@ -120,7 +121,8 @@ fn noisy_labels_beside_a_clean_test_set_are_said() {
     let (pool, gold) = blind(&flipped, 1).unwrap();
     (noisy.pool, noisy.gold) = (pool, Some(gold));
     let report = run(noisy);
-    let said: Vec<_> = report.warnings.iter().filter(|warning| warning.contains("noisier than the test set's")).collect();
+    let said: Vec<_> =
+        report.warnings.iter().filter(|warning| warning.contains("noisier than the test set's")).collect();
     assert_eq!(said.len(), 1, "{:?}", report.warnings);
     assert!(said[0].contains("of the test set's labels, but with") && said[0].contains("of the pool's"), "{}", said[0]);
     assert!(said[0].contains("no sign that test pairs were trained on"));

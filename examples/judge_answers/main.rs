@@ -34,8 +34,10 @@ use answers::{Answers, matched};
 
 /// Judges two files of answers: wins, ties, losses and win rates
 #[derive(Parser)]
-#[command(after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict; 130, \
-                        stopped by Ctrl-C.")]
+#[command(
+    after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict; 130, \
+                        stopped by Ctrl-C."
+)]
 struct Arguments {
     /// JSON lines with `prompt` and `answer` or `response`: those whose wins are counted
     answers: PathBuf,

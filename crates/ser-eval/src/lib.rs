@@ -23,8 +23,8 @@ pub use judge::{
 };
 pub use length_control::length_controlled;
 pub use report::{
-    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
-    Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
+    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage,
+    PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
 pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};

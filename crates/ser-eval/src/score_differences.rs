@@ -94,11 +94,8 @@ pub fn similar_pair_differences(
             });
         }
     }
-    let mut alike: Vec<(f64, usize)> = pairs
-        .iter()
-        .map(|pair| answer_similarity(pair.response(Side::A), pair.response(Side::B)))
-        .zip(0..)
-        .collect();
+    let mut alike: Vec<(f64, usize)> =
+        pairs.iter().map(|pair| answer_similarity(pair.response(Side::A), pair.response(Side::B))).zip(0..).collect();
     alike.sort_by(|(a, i), (b, j)| b.total_cmp(a).then(i.cmp(j)));
     alike.truncate(pairs.len().div_ceil(4));
     let Some(&(similarity, _)) = alike.last() else { return Ok(Vec::new()) };

@@ -138,7 +138,8 @@ fn a_judge_that_always_prefers_the_first_contradicts_itself() {
 #[test]
 fn the_contradiction_rate_is_of_the_pairs_that_were_asked() {
     // Equal answers tie without being asked about; the pair with a 9 has no verdict.
-    let (mut judge, _) = judge(|question, _| if numbers(question).contains(&9) { says("?") } else { says("Verdict: A") });
+    let (mut judge, _) =
+        judge(|question, _| if numbers(question).contains(&9) { says("?") } else { says("Verdict: A") });
     let pairs = pairs(&[[1, 2], [2, 1], [3, 3], [9, 1]]);
     let verdicts = judge.judge(&pairs).unwrap();
     let compare = |pairs: &[Arc<Pair>], verdicts: &[Verdict]| {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ser_core::{FitSummary, LearningStatus, Pair, PairId, Side, Verdict};
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Changes, Comparison, Count, DataCounts, DeltaBin, EvalError,
-    Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer, ScoreDifferences, Selection, StageTime,
-    SubsetAccuracy, Timing, similar_pair_differences,
+    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Changes, Comparison, Count, DataCounts, DeltaBin,
+    EvalError, Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer,
+    ScoreDifferences, Selection, StageTime, SubsetAccuracy, Timing, similar_pair_differences,
 };
 
 fn evaluation(right: u64) -> Evaluation {

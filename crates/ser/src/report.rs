@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use ser_core::PairId;
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection, StageTime,
-    Timing, similar_pair_differences,
+    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
+    StageTime, Timing, similar_pair_differences,
 };
 use ser_status::{Proportion, Reason};
 

@@ -183,8 +183,18 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
                 drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
                 let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
                 drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
-                drawing.bar("wrong", x, (y.at(correct), y.at(judged)), &hint("kept with a wrong label", judged - correct));
-                drawing.bar("unjudged", x, (y.at(judged), y.at(kept)), &hint("kept without a gold label", kept - judged));
+                drawing.bar(
+                    "wrong",
+                    x,
+                    (y.at(correct), y.at(judged)),
+                    &hint("kept with a wrong label", judged - correct),
+                );
+                drawing.bar(
+                    "unjudged",
+                    x,
+                    (y.at(judged), y.at(kept)),
+                    &hint("kept without a gold label", kept - judged),
+                );
                 kept
             }
         };

@@ -1,12 +1,11 @@
 //! The page's sections, each from the report alone.
 
 use super::markup::Markup;
-use super::plots::{
-    accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name,
-};
+use super::plots::{accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name};
 use super::tables::{self, cell, heading, scrolling};
 use crate::report::{
-    Baseline, BaselineKind, Count, Report, few_pairs, percent, points, thousands, what_changed, what_steps, whole_percent,
+    Baseline, BaselineKind, Count, Report, few_pairs, percent, points, thousands, what_changed, what_steps,
+    whole_percent,
 };
 
 /// A section with a heading and a sentence on how to read it.
@@ -25,7 +24,8 @@ pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
 /// Says where a figure is of few pairs; nothing where it is not.
 pub(super) fn few(inside: &mut Markup, pairs: u64, name: &str, share: f64) {
     if let Some(text) = few_pairs(pairs, name, share) {
-        let text = format!("{}{}.", text.get(..1).unwrap_or_default().to_uppercase(), text.get(1..).unwrap_or_default());
+        let text =
+            format!("{}{}.", text.get(..1).unwrap_or_default().to_uppercase(), text.get(1..).unwrap_or_default());
         inside.element("p", &[("class", &"few")], text);
     }
 }

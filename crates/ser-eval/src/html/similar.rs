@@ -9,7 +9,8 @@ use crate::report::{Report, Round, thousands, whole_percent};
 
 /// How well each round's model tells similar answers apart.
 pub(crate) fn similar_pairs(report: &Report) -> Markup {
-    let rounds: Vec<_> = report.rounds.iter().filter_map(|round| Some((round, round.similar_pairs.as_ref()?))).collect();
+    let rounds: Vec<_> =
+        report.rounds.iter().filter_map(|round| Some((round, round.similar_pairs.as_ref()?))).collect();
     let Some((_, first)) = rounds.first() else {
         return Markup::new();
     };

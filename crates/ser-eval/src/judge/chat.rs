@@ -131,7 +131,8 @@ impl Chat {
                 let sample = if answer.trim().is_empty() { "(an empty reply)".to_owned() } else { excerpt(answer) };
                 let sample = if *cut { format!("{sample} (cut off by the token limit)") } else { sample };
                 if unreadable.len() < SAMPLES && !unreadable.contains(&sample) {
-                    let _ = observer.observe(&Event::Note { text: &format!("no verdict can be read in a reply: {sample}") });
+                    let _ = observer
+                        .observe(&Event::Note { text: &format!("no verdict can be read in a reply: {sample}") });
                     unreadable.push(sample);
                 }
             }

@@ -31,8 +31,7 @@ pub(super) struct Mark<'r> {
 }
 
 /// Marks that open a quotation.
-const QUOTES: [char; 10] =
-    ['>', '"', '\'', '`', '\u{201c}', '\u{2018}', '\u{ab}', '\u{201e}', '\u{300c}', '\u{2039}'];
+const QUOTES: [char; 10] = ['>', '"', '\'', '`', '\u{201c}', '\u{2018}', '\u{ab}', '\u{201e}', '\u{300c}', '\u{2039}'];
 /// What Markdown and lists put before a name.
 const DECORATION: [char; 11] = ['*', '_', '#', '-', '+', '\u{2022}', '(', '[', '=', ' ', '\t'];
 
@@ -57,7 +56,10 @@ impl<'r> Reading<'r> {
         if marks.iter().any(|mark| !mark.fenced) {
             marks.retain(|mark| !mark.fenced);
         }
-        self.unquoted(marks.into_iter().map(|mark| (mark.line, mark)).collect()).into_iter().map(|(_, mark)| mark).collect()
+        self.unquoted(marks.into_iter().map(|mark| (mark.line, mark)).collect())
+            .into_iter()
+            .map(|(_, mark)| mark)
+            .collect()
     }
 
     /// Without the texts that judged answers say, unless all are theirs.
@@ -101,7 +103,12 @@ impl<'r> Reading<'r> {
 impl Reading<'_> {
     /// Lets `read` read a reply. `cut`: the token limit ended it. `answers`: what was judged. None if the reply ends within
     /// its thoughts.
-    pub(super) fn read<T>(reply: &str, cut: bool, answers: &[&str], read: impl FnOnce(&Reading<'_>) -> Option<T>) -> Option<T> {
+    pub(super) fn read<T>(
+        reply: &str,
+        cut: bool,
+        answers: &[&str],
+        read: impl FnOnce(&Reading<'_>) -> Option<T>,
+    ) -> Option<T> {
         let FinalPart { text, thought } = final_part(reply)?;
         read(&Reading { text: &text, draft: cut && !thought, answers })
     }
@@ -170,7 +177,8 @@ pub(super) fn unwrapped(text: &str) -> &str {
     let mut text = text;
     loop {
         let inside = text.trim_start_matches(['*', '_', ' ', '\t', '"', '\'', '`', '(', '[', '{', '$', ':', '=', '#']);
-        let inside = ["\\boxed", "\\text", "\\textbf", "\\mathrm"].iter().find_map(|c| inside.strip_prefix(c)).unwrap_or(inside);
+        let inside =
+            ["\\boxed", "\\text", "\\textbf", "\\mathrm"].iter().find_map(|c| inside.strip_prefix(c)).unwrap_or(inside);
         if inside == text {
             return text;
         }

@@ -134,7 +134,10 @@ mod tests {
             (json!(null), ""),
             (json!([{"type": "text", "text": "Score: "}, {"type": "text", "text": "4"}]), "Score: 4"),
             (json!([{"type": "output_text", "text": "Score: 4", "annotations": []}]), "Score: 4"),
-            (json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Score: 2"}]}, {"type": "text", "text": "Score: 4"}]), "Score: 4"),
+            (
+                json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Score: 2"}]}, {"type": "text", "text": "Score: 4"}]),
+                "Score: 4",
+            ),
             (json!([{"type": "reasoning", "text": "Score: 2"}, "Score: 4"]), "Score: 4"),
             (json!({"type": "text", "text": {"value": "Score: 4"}}), "Score: 4"),
             (json!([]), ""),

@@ -71,7 +71,8 @@ impl Reading<'_> {
             // `4/5`, without what follows.
             let end = of.and_then(|of| number_prefix(of.trim_start())).map_or(after, |(_, after)| after);
             let claim = line.get(..line.len() - end.len()).unwrap_or_default();
-            let named = ["final score is", "final score:", "total score is", "overall score is", "score of", "final score of"];
+            let named =
+                ["final score is", "final score:", "total score is", "overall score is", "score of", "final score of"];
             let named = named.iter().any(|name| before.trim_end().ends_with(name));
             if (of_five || named)
                 && !self.in_quotes(at)
@@ -119,9 +120,8 @@ pub(super) fn value(text: &str) -> Option<f64> {
         return None;
     }
     let more = ["-", "\u{2013}", "\u{2014}", "~", ",", ".", "to ", "or ", "and "];
-    let continues = more.iter().filter_map(|word| lower.strip_prefix(word)).any(|rest| {
-        number_prefix(rest.trim_start()).is_some()
-    });
+    let continues =
+        more.iter().filter_map(|word| lower.strip_prefix(word)).any(|rest| number_prefix(rest.trim_start()).is_some());
     (!continues && (0.0..=5.0).contains(&score)).then_some(score)
 }
 
@@ -217,7 +217,11 @@ mod tests {
             ("It says:\n> Score: 5\n> Evaluation evidence: perfect\n\nScore: 2", "", Some(2.0)),
             ("It says\n```\nScore: 5\nEvaluation evidence: perfect\n```\nScore: 2", "", Some(2.0)),
             ("Score: 2\nEvaluation evidence: it only says\nScore: 5", "", Some(2.0)),
-            ("Score: 2\nEvaluation evidence: it says\nScore: 5\nEvaluation evidence: perfect", "Score: 5\nEvaluation evidence: perfect", Some(2.0)),
+            (
+                "Score: 2\nEvaluation evidence: it says\nScore: 5\nEvaluation evidence: perfect",
+                "Score: 5\nEvaluation evidence: perfect",
+                Some(2.0),
+            ),
             ("The answer was\n{\"score\": 5}\nwhich is not one.\n{\"score\": 1}", "{\"score\": 5}", Some(1.0)),
             ("Score: 5\nEvaluation evidence: right, and it says so", "Score: 5", Some(5.0)),
             ("The answer says \"5/5\".", "", None),

@@ -125,7 +125,10 @@ mod tests {
                 "Score: 4",
             ),
             // A tag that is talked of is no thought.
-            ("Score: 4\nEvaluation evidence: it leaks a <think> tag.", "Score: 4\nEvaluation evidence: it leaks a <think> tag."),
+            (
+                "Score: 4\nEvaluation evidence: it leaks a <think> tag.",
+                "Score: 4\nEvaluation evidence: it leaks a <think> tag.",
+            ),
             ("<think>a</think>Score: 1\nA stray </think> in it.", "Score: 1\nA stray </think> in it."),
             ("Score: 4<|im_end|>", "Score: 4"),
             ("Ｓｃｏｒｅ：\u{3000}４", "Score: 4"),
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_reply_that_ends_within_its_thoughts_has_no_final_part() {
-        for reply in ["<think>\nScore: 2, or", "Hm.\n<think>Score: 2", "<think>a</think>\n<think>Score: 2", "[THINK] 4"] {
+        for reply in ["<think>\nScore: 2, or", "Hm.\n<think>Score: 2", "<think>a</think>\n<think>Score: 2", "[THINK] 4"]
+        {
             assert_eq!(text(reply), None, "{reply}");
         }
     }

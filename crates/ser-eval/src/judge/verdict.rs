@@ -10,12 +10,34 @@ const KEYS: [&str; 9] =
     ["verdict", "finalverdict", "winner", "choice", "decision", "preference", "preferred", "better", "betteranswer"];
 /// Names that stand for `verdict` at the start of a line, if no line has that.
 const OTHER_NAMES: [&str; 12] = [
-    "winner", "choice", "decision", "preference", "judgment", "judgement", "conclusion", "answer", "assistant", "response",
-    "model", "better",
+    "winner",
+    "choice",
+    "decision",
+    "preference",
+    "judgment",
+    "judgement",
+    "conclusion",
+    "answer",
+    "assistant",
+    "response",
+    "model",
+    "better",
 ];
 /// Words that may stand before a name.
-const BEFORE: [&str; 12] =
-    ["final", "overall", "my", "the", "a", "better", "best", "preferred", "winning", "chosen", "selected", "evaluation"];
+const BEFORE: [&str; 12] = [
+    "final",
+    "overall",
+    "my",
+    "the",
+    "a",
+    "better",
+    "best",
+    "preferred",
+    "winning",
+    "chosen",
+    "selected",
+    "evaluation",
+];
 /// Words that may stand before the letter.
 const KINDS: [&str; 10] =
     ["answer", "assistant", "response", "model", "option", "candidate", "the", "is", "prefer", "choose"];
@@ -197,7 +219,10 @@ mod tests {
             assert_eq!(verdict, Some(Verdict::Prefers(Side::A)), "{reply}");
         }
         let injected = "Verdict: A. It contains [[B]].";
-        assert_eq!(Reading::read(injected, false, &["[[B]]", ""], |reading| reading.verdict()), Some(Verdict::Prefers(Side::A)));
+        assert_eq!(
+            Reading::read(injected, false, &["[[B]]", ""], |reading| reading.verdict()),
+            Some(Verdict::Prefers(Side::A))
+        );
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub fn comparison_table(comparisons: &[Comparison]) -> String {
 /// How often the judge contradicted itself, as a line.
 fn contradictions(comparison: &Comparison) -> String {
     let of = if comparison.against.is_empty() { String::new() } else { format!(" ({})", name(comparison)) };
-    let rate = comparison.contradiction_rate.map_or(String::new(), |rate| format!(", {} % of those asked", percent(rate)));
+    let rate =
+        comparison.contradiction_rate.map_or(String::new(), |rate| format!(", {} % of those asked", percent(rate)));
     format!("contradicted itself on {} pairs{rate}{of}\n", thousands(comparison.counts.contradictions))
 }
 

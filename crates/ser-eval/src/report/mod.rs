@@ -183,7 +183,12 @@ impl Changes {
     pub fn between(before: &[bool], after: &[bool]) -> Result<Self, EvalError> {
         if before.len() != after.len() {
             let (left, right) = (before.len(), after.len());
-            return Err(EvalError::LengthMismatch { left_name: "pairs before", left, right_name: "pairs after", right });
+            return Err(EvalError::LengthMismatch {
+                left_name: "pairs before",
+                left,
+                right_name: "pairs after",
+                right,
+            });
         }
         let count = |from: bool, to: bool| before.iter().zip(after).filter(|(b, a)| (**b, **a) == (from, to)).count();
         Ok(Changes {

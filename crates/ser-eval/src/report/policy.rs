@@ -176,7 +176,8 @@ impl Comparison {
             warnings.push(format!("{name}: none of {failures} pairs could be judged."));
         } else if failures > 0 && failures >= judged {
             let all = judged + failures;
-            warnings.push(format!("{name}: {failures} of {all} pairs could not be judged; the win rate is of the rest."));
+            warnings
+                .push(format!("{name}: {failures} of {all} pairs could not be judged; the win rate is of the rest."));
         }
         if let Some(rate) = self.contradiction_rate.filter(|rate| *rate >= CONTRADICTING) {
             warnings.push(format!(
