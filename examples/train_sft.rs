@@ -15,9 +15,9 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::core::Preference;
 use ser::data::PreferenceFile;
-use ser::eval::PolicyReport;
+use ser::eval::{Count, DataCounts, PolicyReport};
 use ser::model::{CausalExample, CausalLm, LearntTurns, SftTraining};
-use ser::{MetricsLog, Observers, Progress, RunFolder, train_in, write_policy_report};
+use ser::{MetricsLog, Observers, Progress, RunFolder, count_rows, train_in, write_policy_report};
 
 use config::{Config, Flags};
 
@@ -54,13 +54,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     config.sft.check()?;
     let device = config.device()?;
-    let read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
-        let (preferences, read) = PreferenceFile::open(path, &config.data)?.read_all()?;
-        config::tell(&read);
+    let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
+    let mut read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
+        let (preferences, summary) = PreferenceFile::open(path, &config.data)?.read_all()?;
+        config::tell(&summary);
+        count_rows(&mut counts, &summary);
         Ok(preferences)
     };
     let chosen = read(data)?;
-    let validation = arguments.validation_data.as_ref().map(read).transpose()?.unwrap_or_default();
+    let validation = arguments.validation_data.as_ref().map(&mut read).transpose()?.unwrap_or_default();
+    let validation_pairs = validation.len();
     let mut model = CausalLm::from_folder(folder, &config.causal_lm(), device)?;
     let examples = examples(&model, &config, &chosen)?;
     let validation = self::examples(&model, &config, &validation)?;
@@ -68,6 +71,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("{}: no answer is left to train on; is max_length too small?", data.display());
     }
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
+    let parts = [("training answers", &examples, chosen.len()), ("validation answers", &validation, validation_pairs)];
+    for (name, part, pairs) in parts {
+        counts.splits.push(Count::new(name, part.len() as u64));
+        if part.len() < pairs {
+            counts.left_out.push(Count::new(format!("{name} over the length limit"), (pairs - part.len()) as u64));
+        }
+    }
     let mut training = SftTraining::new(&mut model, examples, validation, &config.sft, config.run.seed)?;
 
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
@@ -83,7 +93,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let summary = training.summary();
     let stage = MetricsLog::stage(&metrics, "sft", "SFT", ser::eval::PolicyTraining::Sft)?;
     let report = PolicyReport { stages: vec![stage], ..PolicyReport::default() };
-    let html = write_policy_report(&run, "SFT", config.run.seed, report, Vec::new())?;
+    let html = write_policy_report(&run, "SFT", config.run.seed, report, counts, Vec::new())?;
     eprintln!(
         "{} steps: loss {:.4}, {:.1} % of tokens right in the last epoch\nThe {} is in {}.\nThe report is {}",
         summary.steps,

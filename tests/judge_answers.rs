@@ -210,7 +210,7 @@ fn ctrl_c_loses_nothing() {
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(130));
     assert!(stderr(&output).contains("The same command goes on from here."), "{}", stderr(&output));
     let figures = figures(&judge(folder.path(), &server, &["--concurrency", "2"]));
     assert_eq!(counts(&figures), [18, 3, 9, 0, 0]);
@@ -234,7 +234,12 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
         });
         let cache = format!("cache-{garbage}.jsonl");
         let output = judge(folder.path(), &server, &["--retries", "1", "--cache", &cache]);
-        let figures = figures(&output);
+        // No pair has a verdict: the figures are printed, and the exit code says so.
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("none of the 10 pairs could be judged"), "{}", stderr(&output));
+        let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let samples = figures["unreadable_samples"].as_array().unwrap();
+        assert_eq!(samples.len(), usize::from(garbage), "the same reply is shown once: {samples:?}");
         assert_eq!(counts(&figures), [0, 0, 0, 0, 10]);
         assert!(figures["comparison"].get("win_rate").is_none());
         let usage = &figures["usage"];
@@ -243,9 +248,47 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
     }
     // Whoever stands first is better: orders disagree, and that is a tie.
     let server = ChatServer::start(|_| Does::Says("Verdict: A".to_owned()));
-    let biased = figures(&judge(folder.path(), &server, &["--cache", "biased.jsonl"]));
+    let output = judge(folder.path(), &server, &["--cache", "biased.jsonl"]);
+    assert!(
+        stderr(&output).contains("warning: ours against theirs: the judge contradicted itself on 10 pairs (100.0 %")
+    );
+    let biased = figures(&output);
+    assert_eq!(biased["comparison"]["contradiction_rate"], 1.0);
     assert_eq!(counts(&biased), [0, 10, 0, 10, 0]);
     assert_eq!(biased["comparison"]["win_rate"]["value"], 0.5);
+}
+
+#[test]
+fn judges_that_think_and_speak_in_parts_are_read_and_the_rest_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path(), 10);
+    let server = ChatServer::start(|request| {
+        let Does::Says(verdict) = honest(&request.question) else { panic!() };
+        let place: usize = between(&request.question, "prompt ", "\n").parse().unwrap();
+        let reply = |content: Value, reason: &str| {
+            let choice = serde_json::json!({"message": {"content": content}, "finish_reason": reason});
+            Does::Replies(200, "", serde_json::json!({ "choices": [choice] }).to_string())
+        };
+        match place {
+            // The thoughts end at the token limit, before any verdict.
+            0 => reply("<think>Perhaps\nVerdict: A\nbut".into(), "length"),
+            1 => reply(format!("I cannot say, {}", qualities(&request.question)[0]).into(), "stop"),
+            2 => reply(serde_json::json!([{"type": "text", "text": verdict}]), "stop"),
+            _ => reply(format!("<think>At first\nVerdict: B\n</think>\n{verdict}").into(), "stop"),
+        }
+    });
+    let output = judge(folder.path(), &server, &["--concurrency", "1"]);
+    let figures = figures(&output);
+    assert_eq!(counts(&figures), [4, 1, 3, 0, 2]);
+    let usage = &figures["usage"];
+    assert_eq!((&usage["unreadable"], &usage["cut_off"]), (&Value::from(4), &Value::from(2)));
+    let samples = figures["unreadable_samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2);
+    assert_eq!(samples[0], "<think>Perhaps Verdict: A but (cut off by the token limit)");
+    assert!(stderr(&output).contains("2 replies were cut off at --max-tokens 512"), "{}", stderr(&output));
+    for sample in samples {
+        assert!(stderr(&output).contains(sample.as_str().unwrap()), "{}", stderr(&output));
+    }
 }
 
 #[test]

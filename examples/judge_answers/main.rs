@@ -10,6 +10,9 @@
 //! one, else by prompt. Every answer of the judge is kept in a cache beside the first file as it comes: after Ctrl-C, an
 //! error or a kill, the same command goes on, and asks for nothing twice. The API key comes from the environment
 //! variable that `--api-key-env` names, and is written nowhere.
+//!
+//! Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict, since every reply is
+//! missing or unreadable; 130, stopped by Ctrl-C.
 
 mod answers;
 
@@ -24,13 +27,18 @@ use ser::Progress;
 use ser::core::{Clusters, Judge, Pair, Verdict};
 use ser::data::prompt_clusters;
 use ser::eval::{
-    AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, comparison_table,
+    AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts,
+    comparison_table,
 };
 
 use answers::{Answers, matched};
 
 /// Judges two files of answers: wins, ties, losses and win rates
 #[derive(Parser)]
+#[command(
+    after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict; 130, \
+                        stopped by Ctrl-C."
+)]
 struct Arguments {
     /// JSON lines with `prompt` and `answer` or `response`: those whose wins are counted
     answers: PathBuf,
@@ -72,12 +80,15 @@ struct Arguments {
     /// Seconds before the first further try; they double
     #[arg(long, value_name = "SECONDS", default_value_t = JudgeSettings::default().first_wait_seconds)]
     first_wait: f64,
-    /// Sampling temperature, or `none` to send none
-    #[arg(long, default_value = "0", value_parser = or_none::<f64>)]
-    temperature: std::option::Option<f64>,
-    /// Most tokens of the judge's answer, or `none` to send none
-    #[arg(long, default_value = "512", value_parser = or_none::<u32>)]
-    max_tokens: std::option::Option<u32>,
+    /// Sampling temperature, or `none` to send none [default: 0; of `authors`: 0.7]
+    #[arg(long, value_parser = or_none::<f64>)]
+    temperature: Option<OrNone<f64>>,
+    /// Share of probability that tokens are drawn from, or `none` to send none [default: none; of `authors`: 0.95]
+    #[arg(long, value_parser = or_none::<f64>)]
+    top_p: Option<OrNone<f64>>,
+    /// Most tokens of the judge's answer, thoughts included, or `none` to send none [default: 512; of `authors`: 1024]
+    #[arg(long, value_parser = or_none::<u32>)]
+    max_tokens: Option<OrNone<u32>>,
     /// Price of a million tokens sent, to tell what it cost
     #[arg(long, value_name = "PRICE", requires = "completion_price")]
     prompt_price: Option<f64>,
@@ -93,53 +104,69 @@ struct Arguments {
 enum Way {
     /// Which of two is better, asked in both orders; if they disagree it is a tie (the paper)
     Pairwise,
-    /// A score from 0 to 5 for each answer (the authors' script)
+    /// A score from 0 to 5 for each answer
     Additive,
+    /// The same with the criteria and the sampling of the authors' script
+    Authors,
 }
 
-/// Clap takes a plain `Option` for a flag that may be absent; the fields of this parser have the name spelled out.
-fn or_none<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
-    if text == "none" { Ok(None) } else { text.parse().map(Some) }
+/// A number, or the wish to send none.
+#[derive(Clone, Copy)]
+struct OrNone<T>(Option<T>);
+
+fn or_none<T: std::str::FromStr>(text: &str) -> Result<OrNone<T>, T::Err> {
+    if text == "none" { Ok(OrNone(None)) } else { text.parse().map(|number| OrNone(Some(number))) }
 }
 
-/// The judge, its verdicts and what goes with them.
+/// The verdicts of a judge, with its mean scores and what asking it took.
 struct Judged {
     verdicts: Vec<Verdict>,
     mean_scores: Option<[Option<f64>; 2]>,
     usage: Usage,
+    unreadable_samples: Vec<String>,
 }
+
+/// No pair has a verdict.
+const NOTHING_JUDGED: u8 = 3;
+/// 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if matches!(error.downcast_ref(), Some(EvalError::Stopped | EvalError::NoAnswers { .. })) {
+            let cause = error.downcast_ref();
+            if matches!(cause, Some(EvalError::Stopped | EvalError::NoAnswers { .. })) {
                 eprintln!("The same command goes on from here.");
             }
-            ExitCode::FAILURE
+            if matches!(cause, Some(EvalError::Stopped)) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let prices = arguments
         .prompt_price
         .zip(arguments.completion_price)
         .map(|(prompt, completion)| Prices { prompt_per_million: prompt, completion_per_million: completion });
+    let (endpoint, model) = (arguments.endpoint, arguments.judge_model);
+    let preset = match arguments.judge {
+        Way::Authors => JudgeSettings::authors_code(endpoint, model),
+        Way::Pairwise | Way::Additive => JudgeSettings { endpoint, model, ..JudgeSettings::default() },
+    };
     let settings = JudgeSettings {
-        endpoint: arguments.endpoint,
-        model: arguments.judge_model,
         api_key_env: arguments.api_key_env,
-        temperature: arguments.temperature,
-        max_tokens: arguments.max_tokens,
+        temperature: arguments.temperature.map_or(preset.temperature, |given| given.0),
+        top_p: arguments.top_p.map_or(preset.top_p, |given| given.0),
+        max_tokens: arguments.max_tokens.map_or(preset.max_tokens, |given| given.0),
         concurrency: arguments.concurrency,
         timeout_seconds: arguments.timeout,
         retries: arguments.retries,
         first_wait_seconds: arguments.first_wait,
         prices,
         cache: Some(arguments.cache.unwrap_or_else(|| arguments.answers.with_file_name("judge_cache.jsonl"))),
-        ..JudgeSettings::default()
+        ..preset
     };
     settings.check()?;
     let (first, second) = (Answers::read(&arguments.answers)?, Answers::read(&arguments.against)?);
@@ -147,11 +174,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if left_out > 0 {
         eprintln!("{left_out} rows that only one file has are left out");
     }
-    let way = if arguments.judge == Way::Pairwise { "pairwise" } else { "additive" };
+    let way = match arguments.judge {
+        Way::Pairwise => "pairwise",
+        Way::Additive => "additive",
+        Way::Authors => "additive, the authors' rubric",
+    };
     let judge = format!("{way}, {}", settings.model);
-    let Judged { verdicts, mean_scores, usage } = match arguments.judge {
+    let token_limit = settings.max_tokens;
+    let Judged { verdicts, mean_scores, usage, unreadable_samples } = match arguments.judge {
         Way::Pairwise => pairwise(settings, &pairs)?,
-        Way::Additive => additive(settings, &pairs)?,
+        Way::Additive | Way::Authors => additive(settings, &pairs)?,
     };
     if let Some(path) = &arguments.verdicts {
         let lines: String = pairs.iter().zip(&verdicts).map(|(pair, verdict)| line(pair, *verdict)).collect();
@@ -164,26 +196,47 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Comparison::measure(policy, against, judge, &pairs, &verdicts, Clusters::Ids(&prompts), &bootstrap)?;
     let cost = prices.map(|prices| usage.cost(prices));
     eprintln!("{}", said(&usage, cost));
+    if usage.cut_off > 0 {
+        let limit = token_limit.map_or("the endpoint's limit".to_owned(), |limit| format!("--max-tokens {limit}"));
+        eprintln!("warning: {} replies were cut off at {limit}; raise it for a judge that thinks", usage.cut_off);
+    }
+    let warnings = comparison.warnings();
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
     let mut out = io::stdout().lock();
     if arguments.json {
         let figures = serde_json::json!({
             "comparison": comparison, "mean_scores": mean_scores, "usage": usage, "cost": cost,
+            "unreadable_samples": unreadable_samples, "warnings": warnings,
         });
         writeln!(out, "{figures:#}")?;
     } else {
         write!(out, "{}", comparison_table(std::slice::from_ref(&comparison)))?;
+        if arguments.judge == Way::Pairwise && comparison.counts.contradictions == 0 {
+            writeln!(out, "contradicted itself on no pair")?;
+        }
         if let Some([policy, against]) = mean_scores {
             let score = |score: Option<f64>| score.map_or("none".to_owned(), |score| format!("{score:.2}"));
             writeln!(out, "mean scores: {} and {}", score(policy), score(against))?;
         }
     }
-    Ok(())
+    if comparison.counts.judged() == 0 {
+        let VerdictCounts { failures, .. } = comparison.counts;
+        eprintln!(
+            "error: none of the {failures} pairs could be judged: {} requests have no reply, {} replies cannot be read",
+            usage.unanswered, usage.unreadable
+        );
+        return Ok(ExitCode::from(NOTHING_JUDGED));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = PairwiseJudge::new(settings)?;
     let verdicts = judge.judge_observed(pairs, "judge", &mut progress()?)?;
-    Ok(Judged { verdicts, mean_scores: None, usage: judge.usage() })
+    let unreadable_samples = judge.unreadable_samples().to_vec();
+    Ok(Judged { verdicts, mean_scores: None, usage: judge.usage(), unreadable_samples })
 }
 
 fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
@@ -195,7 +248,8 @@ fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judg
     };
     let mean_scores = Some([mean(0), mean(1)]);
     let verdicts = scores.into_iter().map(AdditiveJudge::verdict).collect();
-    Ok(Judged { verdicts, mean_scores, usage: judge.usage() })
+    let unreadable_samples = judge.unreadable_samples().to_vec();
+    Ok(Judged { verdicts, mean_scores, usage: judge.usage(), unreadable_samples })
 }
 
 fn progress() -> anyhow::Result<Progress> {

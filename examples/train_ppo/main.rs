@@ -20,7 +20,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::core::{Control, Event, Generator, Message, Sampling};
 use ser::data::{PreferenceFile, read_prompts};
-use ser::eval::{PolicyReport, Sample, SampleAnswer};
+use ser::eval::{Count, DataCounts, PolicyReport, Sample, SampleAnswer};
 use ser::model::{CausalLm, PolicyModel};
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
@@ -88,10 +88,15 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.policy.check()?;
     let device = config.device()?;
     let prompts = prompts(&config, arguments.prompts)?;
+    let mut data = DataCounts { rows: prompts.len() as u64, ..DataCounts::default() };
     let mut reward = AnyReward::new(&config, &folder, device)?;
     let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
     let mut policy = PolicyModel::new(model, &config.policy)?;
     let prompts = that_fit(&policy, prompts, config.ppo.response_length.longest())?;
+    data.splits.push(Count::new("prompts", prompts.len() as u64));
+    if let Some(without_room @ 1..) = data.rows.checked_sub(prompts.len() as u64) {
+        data.left_out.push(Count::new("prompts that leave no room for the longest answer", without_room));
+    }
     let shown: Vec<Vec<Message>> = prompts.iter().take(SHOWN).cloned().collect();
 
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
@@ -128,7 +133,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (first, last) = (mean(&steps[..tenth]), mean(&steps[steps.len() - tenth..]));
     let samples = side_by_side(&mut policy, &mut reward, &shown, &config)?;
     let report = PolicyReport { stages: vec![stage], comparisons: Vec::new(), samples };
-    let html = write_policy_report(&run, "PPO", config.ppo.seed, report, warnings)?;
+    let html = write_policy_report(&run, "PPO", config.ppo.seed, report, data, warnings)?;
     writeln!(
         io::stdout(),
         "mean reward {first:.4} at first, {last:.4} at last\nThe adapter is in {}.\nThe report is {}",

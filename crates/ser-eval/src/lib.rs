@@ -9,6 +9,7 @@ mod judge;
 mod length_control;
 mod report;
 mod reward_bench;
+mod score_differences;
 mod tally;
 mod win_rate;
 
@@ -18,11 +19,14 @@ pub use calibration::{Binning, Calibration, ReliabilityBin};
 pub use error::EvalError;
 #[cfg(feature = "http")]
 pub use judge::Http;
-pub use judge::{AdditiveJudge, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Transport, Usage};
+pub use judge::{
+    AdditiveJudge, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Rubric, Transport, Usage,
+};
 pub use length_control::length_controlled;
 pub use report::{
-    Baseline, BaselineKind, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage, PolicyTraining,
-    Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
+    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage,
+    PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
+pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};
 pub use win_rate::{VerdictCounts, WinRate};

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use ser_core::testing::StopAfter;
 use ser_core::{Control, Event, Judge, Pair, PairId, PairScores, Side, Silent, Verdict};
 use ser_eval::{
-    AdditiveJudge, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge, Transport,
-    VerdictCounts,
+    AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge,
+    Rubric, Transport, VerdictCounts,
 };
 use serde_json::Value;
 
@@ -133,6 +133,69 @@ fn a_judge_that_always_prefers_the_first_contradicts_itself() {
     assert_eq!(verdicts, [Verdict::Contradiction; 2]);
     let counts = VerdictCounts::of(&verdicts);
     assert_eq!((counts.ties, counts.contradictions, counts.failures), (2, 2, 0));
+}
+
+#[test]
+fn the_contradiction_rate_is_of_the_pairs_that_were_asked() {
+    // Equal answers tie without being asked about; the pair with a 9 has no verdict.
+    let (mut judge, _) =
+        judge(|question, _| if numbers(question).contains(&9) { says("?") } else { says("Verdict: A") });
+    let pairs = pairs(&[[1, 2], [2, 1], [3, 3], [9, 1]]);
+    let verdicts = judge.judge(&pairs).unwrap();
+    let compare = |pairs: &[Arc<Pair>], verdicts: &[Verdict]| {
+        Comparison::measure("ours", "theirs", "judge", pairs, verdicts, &Bootstrap::default()).unwrap()
+    };
+    let comparison = compare(&pairs, &verdicts);
+    assert_eq!(comparison.contradiction_rate, Some(1.0));
+    let warnings = comparison.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("contradicted itself on 2 pairs (100.0 %"), "{warnings:?}");
+    let comparison = compare(&pairs[..2], &[A, B]);
+    assert_eq!((comparison.contradiction_rate, comparison.warnings().len()), (Some(0.0), 0));
+    assert_eq!(compare(&pairs[2..3], &[Verdict::Tie]).contradiction_rate, None);
+    let nothing = compare(&pairs[..2], &[Verdict::Failure; 2]).warnings();
+    assert_eq!(nothing, ["ours against theirs: none of 2 pairs could be judged."]);
+}
+
+#[test]
+fn unreadable_replies_are_counted_and_two_are_shown() {
+    let (mut judge, _) = judge(|question, _| says(&format!("I would rather not, {:?}.", numbers(question))));
+    let mut notes = Vec::new();
+    let mut observer = |event: &Event<'_>| {
+        if let Event::Note { text } = event {
+            notes.push((*text).to_owned());
+        }
+        Control::Continue
+    };
+    judge.judge_observed(&pairs(&[[2, 1], [3, 1]]), "judge", &mut observer).unwrap();
+    assert_eq!(judge.usage().unreadable, 4);
+    assert_eq!(judge.unreadable_samples(), ["I would rather not, [2, 1].", "I would rather not, [1, 2]."]);
+    assert_eq!(notes[0], "no verdict can be read in a reply: I would rather not, [2, 1].");
+    assert_eq!(notes.len(), 2);
+}
+
+#[test]
+fn the_authors_preset_sends_their_rubric_and_sampling() {
+    struct Keep(Arc<Mutex<Vec<Value>>>);
+    impl Transport for Keep {
+        fn post(&self, body: &str) -> Answer {
+            self.0.lock().unwrap().push(serde_json::from_str(body).unwrap());
+            says("Score: 4\nEvaluation evidence: fine.")
+        }
+    }
+    let bodies = Arc::default();
+    let settings = JudgeSettings::authors_code("http://unused", "judge");
+    assert_eq!(settings.rubric, Rubric::AuthorsCode);
+    let mut judge = AdditiveJudge::with_transport(settings, Box::new(Keep(Arc::clone(&bodies)))).unwrap();
+    assert_eq!(judge.scores(&pairs(&[[1, 2]]), "judge", &mut Silent).unwrap(), [[Some(4.0), Some(4.0)]]);
+    let body = bodies.lock().unwrap()[0].clone();
+    let sampling = ["temperature", "top_p", "max_tokens"].map(|name| body[name].as_f64().unwrap());
+    assert_eq!(sampling, [0.7, 0.95, 1024.0]);
+    let [system, user] = [0, 1].map(|i| body["messages"][i].clone());
+    assert_eq!((&system["role"], &user["role"]), (&Value::from("system"), &Value::from("user")));
+    let rubric = system["content"].as_str().unwrap();
+    assert!(rubric.contains("Score: <total score>\nEvaluation evidence: <") && rubric.contains("at most 100 words"));
+    let asked = user["content"].as_str().unwrap();
+    assert!(asked.starts_with("<Question>: question 0\n<Response>: "), "{asked}");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ser_core::{Clusters, FitSummary, LearningStatus, Pair, PairId, Side, Verdict};
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Comparison, Count, DataCounts, DeltaBin, EvalError,
-    Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime,
-    SubsetAccuracy, Timing,
+    Baseline, BaselineKind, Binning, Bootstrap, Calibration, Changes, Comparison, Count, DataCounts, DeltaBin,
+    EvalError, Evaluation, PolicyReport, PolicyStage, PolicyTraining, Report, Round, Sample, SampleAnswer,
+    ScoreDifferences, Selection, StageTime, SubsetAccuracy, Timing, similar_pair_differences,
 };
 
 fn evaluation(right: u64) -> Evaluation {
@@ -37,6 +37,20 @@ fn histogram(pool: u64, threshold: usize) -> Vec<DeltaBin> {
         .collect()
 }
 
+/// Differences that move to the right from loop to loop, on a common axis.
+fn differences(number: u32) -> ScoreDifferences {
+    let pairs: Vec<_> = (0..1200)
+        .map(|i| Arc::new(Pair::from_text(PairId(i), "q", format!("the answer {i}"), format!("the answer {}", i + 7))))
+        .collect();
+    let of = |number: u32| -> Vec<[f64; 2]> {
+        let spread = |i: u32| f64::from(i * 7919 % 1009) / 1009.0 - 0.5 + f64::from(i * 104_729 % 997) / 997.0 - 0.5;
+        (0..1200).map(|i| [0.2 * f64::from(number) + (1.0 + 0.5 * f64::from(number)) * spread(i), 0.0]).collect()
+    };
+    let scores: Vec<_> = (0..4).map(of).collect();
+    let scores: Vec<&[[f64; 2]]> = scores.iter().map(Vec::as_slice).collect();
+    similar_pair_differences(&pairs, &scores).unwrap().swap_remove(number as usize % 4)
+}
+
 fn round(number: u32, right: u64, kept: u64, precise: u64) -> Round {
     let later = number > 0;
     Round {
@@ -55,6 +69,8 @@ fn round(number: u32, right: u64, kept: u64, precise: u64) -> Round {
         trained_on: 900 + kept,
         fit: Some(FitSummary { steps: 450, loss: 0.41, accuracy: 0.82 }),
         validation_accuracy: Some(0.7),
+        validation_pairs: Some(60),
+        similar_pairs: Some(differences(number)),
         evaluation: evaluation(right),
         chosen: number == 2,
     }
@@ -68,6 +84,11 @@ fn baseline(kind: BaselineKind, right: u64, trained_on: u64, human_labels: u64) 
         evaluation: evaluation(right),
         trained_on,
         human_labels,
+        steps: match kind {
+            BaselineKind::Ser => Some(1350),
+            BaselineKind::Full => Some(2600),
+            _ => None,
+        },
         gain: (kind != BaselineKind::Loop0).then_some(gain),
         gap_closed: None,
     }
@@ -91,7 +112,8 @@ fn policy() -> PolicyReport {
             stage.record(
                 step.into(),
                 &[
-                    ("objective/scores", gain * (1.0 - (-t / 120.0).exp()) - 0.4 + 0.5 * noise),
+                    ("objective/scores", 9.0 + gain * t),
+                    ("env/reward_mean", gain * (1.0 - (-t / 120.0).exp()) - 0.4 + 0.5 * noise),
                     ("objective/kl", 6.0 * (1.0 - (-t / 80.0).exp()) + noise),
                     ("tokens/responses_len_mean", 60.0 + t / 20.0 + 8.0 * noise),
                     ("val/explained_variance", f64::NAN),
@@ -175,6 +197,7 @@ fn sample() -> Report {
             baseline(BaselineKind::Random, 790, 4205, 900),
             baseline(BaselineKind::Oracle, 869, 4205, 4205),
         ],
+        changes: Some(Changes { pairs: 1200, turned_right: 150, turned_wrong: 48 }),
         calibration: Some(Calibration::measure(&scores, 10, Binning::EqualWidth).unwrap()),
         policy: Some(policy()),
         subsets: vec![SubsetAccuracy { subset: "chat & talk".into(), accuracy: evaluation(900).accuracy }],
@@ -308,6 +331,66 @@ fn policies_are_on_the_page() {
 }
 
 #[test]
+fn rewards_are_plotted_as_they_came() {
+    let page = sample().to_html();
+    // The scores that PPO worked with are elsewhere altogether.
+    assert!(page.contains("PPO-SER: \u{2212}0.434 to 1.15") && !page.contains("Score over PPO steps"), "the legend");
+    let mut report = sample();
+    for stage in &mut report.policy.as_mut().unwrap().stages {
+        stage.curves.retain(|curve| curve.metric != "env/reward_mean");
+    }
+    let page = report.to_html();
+    assert!(page.contains("Score over PPO steps") && !page.contains("Reward over PPO steps"));
+}
+
+#[test]
+fn the_papers_figures_and_the_loops_effect_are_on_the_page() {
+    let report = sample();
+    let page = report.to_html();
+    for text in [
+        // Figure 3 with Loop 0's bar.
+        "Pairs per loop: Loop 0 900 human labels; Loop 1 2210 kept of 5100;",
+        "Loop 0: 900 human labels",
+        // Figure 6, for every loop and the last one's model.
+        "Similar answers told apart",
+        "Loop 0: similar pairs by the difference of their scores",
+        "Loop 3: similar pairs by the difference of their scores",
+        "the 300 test pairs whose two answers are most alike",
+        // The share of the full data's steps, and what changed.
+        "took 1,350 training steps, 52 % of the 2,600",
+        "150 of 1,200 test pairs turned right and 48 turned wrong",
+        "Only 60 validation pairs: the standard error is about 6 points.",
+    ] {
+        assert!(page.contains(text), "{text} not in the page");
+    }
+    assert!(!page.contains("Only 1200"));
+    let mut small = report;
+    for round in &mut small.rounds {
+        round.evaluation.accuracy.pairs = 42;
+    }
+    small.baselines[1].evaluation.accuracy.pairs = 42;
+    assert_eq!(small.to_html().matches("Only 42 test pairs").count(), 2, "in the opening and over the plot");
+    assert!(small.to_text().contains("Caution: only 42 test pairs"));
+}
+
+#[test]
+fn rows_that_nobody_counted_are_not_called_none() {
+    let mut report = sample();
+    report.data.rows = 0;
+    let page = report.to_html();
+    assert!(!page.contains("0 rows read") && page.contains("rows were not counted"));
+    report.data = DataCounts::default();
+    assert!(!report.to_html().contains("<h2>Data</h2>"));
+}
+
+#[test]
+fn changes_are_counted_pair_by_pair() {
+    let changes = Changes::between(&[true, true, false, false, false], &[true, false, true, true, false]).unwrap();
+    assert_eq!((changes.pairs, changes.turned_right, changes.turned_wrong), (5, 2, 1));
+    assert!(Changes::between(&[true], &[]).is_err());
+}
+
+#[test]
 fn files_that_are_no_report_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
@@ -348,6 +431,7 @@ fn an_empty_report_is_still_a_page() {
         rounds: Vec::new(),
         stopped: None,
         baselines: Vec::new(),
+        changes: None,
         calibration: None,
         subsets: Vec::new(),
         policy: None,

@@ -23,6 +23,8 @@ pub(crate) struct Comparison {
     pub(crate) trained_on: usize,
     /// Human labels that were read to make it.
     pub(crate) human_labels: usize,
+    /// Optimizer steps of all its trainings, where they are its own alone.
+    pub(crate) steps: Option<u64>,
 }
 
 impl Loop<'_> {
@@ -100,6 +102,7 @@ impl Loop<'_> {
         let mut pool = PoolState::new(&self.data.pool, self.settings.carry, &self.data.seed);
         let mut teacher = stage_of(0, "model");
         let mut seen = 0;
+        let mut steps = rounds.first().map_or(0, |loop_0| loop_0.fit.steps);
         let lessons = rounds.iter().filter_map(|round| Some((round.number, round.lesson.as_ref()?)));
         for (number, lesson) in lessons {
             let name = format!("baseline random, loop {number}");
@@ -124,11 +127,11 @@ impl Loop<'_> {
             pool.note(&candidates, &selected, &labels);
             let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &lesson.start };
             let model = stage("model");
-            stages.train(&name, &model, start, &preferences)?;
+            steps += stages.train(&name, &model, start, &preferences)?.steps;
             teacher = model;
         }
         let human = self.seed_seen() + self.validation_read();
-        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, human])
+        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, human], Some(steps))
     }
 
     fn compare<L: Learner>(
@@ -141,8 +144,10 @@ impl Loop<'_> {
         seen: [usize; 2],
     ) -> Result<Comparison, Error> {
         let model = format!("baselines/{name}/model");
-        stages.train(&format!("baseline {name}"), &model, start, preferences)?;
-        self.measure(stages, kind, name, &model, seen)
+        let fit = stages.train(&format!("baseline {name}"), &model, start, preferences)?;
+        // From other weights than the base's, the steps that led to those would have to be added.
+        let steps = (start == BASE).then_some(fit.steps);
+        self.measure(stages, kind, name, &model, seen, steps)
     }
 
     fn measure<L: Learner>(
@@ -152,6 +157,7 @@ impl Loop<'_> {
         name: &str,
         model: &str,
         [trained_on, human_labels]: [usize; 2],
+        steps: Option<u64>,
     ) -> Result<Comparison, Error> {
         let test = self.test.score(
             stages,
@@ -162,6 +168,6 @@ impl Loop<'_> {
         stages
             .observers
             .note(&format!("baseline {name}: test accuracy {:.1} %", 100.0 * test.accuracy().unwrap_or_default()));
-        Ok(Comparison { kind, test, trained_on, human_labels })
+        Ok(Comparison { kind, test, trained_on, human_labels, steps })
     }
 }

@@ -53,6 +53,11 @@ impl HeldOut {
         }
     }
 
+    /// The pairs, in the order of their scores.
+    pub(crate) fn pairs(&self) -> &[Arc<Pair>] {
+        &self.pairs
+    }
+
     /// Scores them with the weights of `model`; the scores become the stage `file`.
     pub(crate) fn score<L: Learner>(
         &self,

@@ -35,7 +35,7 @@ pub use evolution::{Outcome, SelfEvolution};
 pub use metrics_log::MetricsLog;
 pub use observers::Observers;
 pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward, write_policy_report};
-pub use prepare::{Prepared, prepare, prepare_files};
+pub use prepare::{Prepared, count_rows, prepare, prepare_files};
 #[cfg(feature = "progress")]
 pub use progress::Progress;
 pub use report::write_report;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ser_core::{Pair, PairId, Preference};
 use ser_data::{PreferenceFile, PromptKey, ReadSettings, ReadSummary, SplitPart, SplitSettings, blind, split};
-use ser_eval::Count;
+use ser_eval::{Count, DataCounts};
 
 use crate::{Error, SerData};
 
@@ -54,17 +54,26 @@ pub fn prepare_files(
     };
     let mut prepared = Prepared { notes, ..prepare(preferences, test, settings)? };
     let counts = &mut prepared.data.counts;
-    (counts.source, counts.rows) = (source, summary.rows);
-    for (what, count) in [
+    // The pairs that were split are not the rows that were read.
+    (counts.source, counts.rows) = (source, 0);
+    count_rows(counts, &summary);
+    Ok(prepared)
+}
+
+/// Adds the rows that were read, and those that were left out, to the counts of a report.
+pub fn count_rows(counts: &mut DataCounts, summary: &ReadSummary) {
+    counts.rows += summary.rows;
+    for (name, count) in [
         ("pairs over the limit of one question", summary.over_pair_limit),
         ("ties", summary.ties),
         ("rows that could not be read", summary.skipped),
     ] {
-        if count > 0 {
-            counts.left_out.insert(0, Count::new(what, count));
+        match counts.left_out.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.count += count,
+            None if count > 0 => counts.left_out.insert(0, Count::new(name, count)),
+            None => {}
         }
     }
-    Ok(prepared)
 }
 
 /// Splits preferences into the parts of a run. With held-out pairs in `test`, none are taken off the rest, whatever

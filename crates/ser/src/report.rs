@@ -1,12 +1,14 @@
-//! A run's findings as a [`Report`].
+//! Makes the [`Report`] of a run.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use ser_core::PairId;
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Calibration, Estimate, EvalError, Evaluation, Report, Selection, StageTime, Timing,
+    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
+    StageTime, Timing, similar_pair_differences,
 };
+use ser_status::{Proportion, Reason};
 
 use crate::Error;
 use crate::baselines::Comparison;
@@ -23,7 +25,7 @@ const BINS: usize = 10;
 
 /// Writes `report.json` and `report.html` into a run's folder, with the run's settings and timing. Returns the latter's path.
 ///
-/// For who adds to the report of a loop, policies say.
+/// Call it again after adding to a loop's report, policy results for instance.
 pub fn write_report(run: &RunFolder, report: &mut Report) -> Result<PathBuf, Error> {
     report.settings = run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     report.timing = timing(run);
@@ -45,24 +47,28 @@ pub(crate) struct Findings<'r> {
 
 /// The report of a run that is done.
 pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
-    let Findings { title, rounds, chosen, stopped, comparisons, warnings } = findings;
+    let Findings { title, rounds, chosen, stopped, comparisons, mut warnings } = findings;
     let bootstrap = &work.settings.bootstrap;
     let measure = |test: &Scored| Evaluation::measure(&test.chosen_first, test.clusters(), bootstrap);
     let clusters = work.test.clusters();
     let seed = work.data.seed.len() as u64;
     let loop_0 = rounds.first().unwrap_or(chosen);
+    let ser_steps = rounds.iter().filter(|round| round.number <= chosen.number).map(|round| round.fit.steps).sum();
     let mut baselines = vec![
-        row(BaselineKind::Loop0, measure(&loop_0.test)?, [seed, seed], None),
-        row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(work, rounds, chosen), None),
+        row(BaselineKind::Loop0, measure(&loop_0.test)?, [seed, seed], None, Some(loop_0.fit.steps)),
+        row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(work, rounds, chosen), None, Some(ser_steps)),
     ];
     if let Some(ser) = baselines.last_mut() {
         ser.gain = Some(bootstrap.difference(&chosen.test.correct, &loop_0.test.correct, clusters)?);
     }
-    for Comparison { kind, test, trained_on, human_labels } in comparisons {
+    for Comparison { kind, test, trained_on, human_labels, steps } in comparisons {
         let gain = bootstrap.difference(&test.correct, &loop_0.test.correct, clusters)?;
-        baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain)));
+        baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain), steps));
     }
+    let test_scores: Vec<&[[f64; 2]]> = rounds.iter().map(|round| round.test.chosen_first.as_slice()).collect();
+    let mut similar = similar_pair_differences(work.test.pairs(), &test_scores)?.into_iter();
     let round = |round: &Round| -> Result<ser_eval::Round, EvalError> {
+        let validation = round.validation.correct.len() as u64;
         Ok(ser_eval::Round {
             number: round.number,
             name: format!("Loop {}", round.number),
@@ -72,19 +78,27 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
             trained_on: trained_on(work, rounds, round)[0],
             fit: Some(round.fit),
             validation_accuracy: round.validation.accuracy(),
+            validation_pairs: (validation > 0).then_some(validation),
+            similar_pairs: None,
             evaluation: measure(&round.test)?,
             chosen: round.number == chosen.number,
         })
     };
+    let mut described: Vec<_> = rounds.iter().map(round).collect::<Result<_, _>>()?;
+    for round in &mut described {
+        round.similar_pairs = similar.next();
+    }
+    warnings.extend(label_noise(work, rounds, &described));
     let mut report = Report {
         title,
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), work.settings.seed)]),
         data: work.data.counts.clone(),
-        rounds: rounds.iter().map(round).collect::<Result<_, _>>()?,
+        rounds: described,
         stopped: Some(stopped.to_string()),
         baselines,
+        changes: Some(Changes::between(&loop_0.test.correct, &chosen.test.correct)?),
         calibration: Some(Calibration::measure(&chosen.test.chosen_first, BINS, Binning::EqualWidth)?),
         subsets: Vec::new(),
         policy: None,
@@ -100,8 +114,52 @@ fn row(
     evaluation: Evaluation,
     [trained_on, human_labels]: [u64; 2],
     gain: Option<Estimate>,
+    steps: Option<u64>,
 ) -> Baseline {
-    Baseline { kind, evaluation, trained_on, human_labels, gain, gap_closed: None }
+    Baseline { kind, evaluation, trained_on, human_labels, steps, gain, gap_closed: None }
+}
+
+/// Points between two accuracies under which a difference needs no explanation, though it may be a true one.
+const NOTABLE: f64 = 0.03;
+
+/// That one model agrees with the labels of the training data clearly more or less often than with those of the test set: what
+/// would else look like a leak, or like bad pseudo-labels.
+///
+/// It compares the last model that labelled the whole pool on the pool and on the test pairs, or, without gold labels of the
+/// pool, Loop 0's model on the validation pairs, which come from the training data, and on the test pairs.
+fn label_noise(work: &Loop<'_>, rounds: &[Round], described: &[ser_eval::Round]) -> Option<String> {
+    let whole_pool = |round: &Round| {
+        let audit = &round.lesson.as_ref()?.facts.audit;
+        let all = audit.unfiltered.of > 0 && audit.coverage.of == work.data.pool.len();
+        all.then_some((round.number.checked_sub(1)?, audit.unfiltered, "the pool's"))
+    };
+    let validation = |loop_0: &Round| {
+        let (count, of) = (loop_0.validation.right(), loop_0.validation.correct.len());
+        (of > 0).then_some((0, Proportion { count, of }, "the validation set's"))
+    };
+    let (number, labels, whose) =
+        rounds.iter().rev().find_map(whole_pool).or_else(|| rounds.first().and_then(validation))?;
+    let round = described.iter().find(|round| round.number == number)?;
+    let test = round.evaluation.accuracy;
+    let (share, interval) = labels.share().zip(labels.wilson(work.settings.audit.confidence).ok().flatten())?;
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let name = &round.name;
+    let (on_test, on_labels) = (percent(test.value), percent(share));
+    if test.low > interval.high && test.value - share > NOTABLE {
+        Some(format!(
+            "{name}'s model agrees with {on_test} of the test set's labels, but with {on_labels} of {whose}: those labels are \
+             noisier than the test set's, or their pairs are harder. Label precision is measured against them, so it cannot \
+             come near 100 % even where SER's own labels are right; that it is lower than the test accuracy is no sign that \
+             test pairs were trained on."
+        ))
+    } else if test.high < interval.low && share - test.value > NOTABLE {
+        Some(format!(
+            "{name}'s model agrees with {on_test} of the test set's labels, and with {on_labels} of {whose}: the test pairs are \
+             harder, have noisier labels or are of another kind, or the model has seen training pairs before the run."
+        ))
+    } else {
+        None
+    }
 }
 
 /// How many different pairs a round's weights have seen, those they were trained from included, and how many human labels

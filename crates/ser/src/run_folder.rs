@@ -149,7 +149,21 @@ impl RunFolder {
         T: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        self.stage(stage, |target| write_folder(target, work))
+        self.stage(stage, 0.0, |target| write_folder(target, work))
+    }
+
+    /// Like [`folder_stage`](RunFolder::folder_stage), for the end of work that took `seconds` before: they are counted in.
+    pub(crate) fn folder_stage_after<T, E>(
+        &mut self,
+        stage: &str,
+        seconds: f64,
+        work: impl FnOnce(&Path) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        self.stage(stage, seconds, |target| write_folder(target, work))
     }
 
     /// Does a stage that makes a file, unless it is done; like [`folder_stage`](RunFolder::folder_stage).
@@ -158,7 +172,7 @@ impl RunFolder {
         T: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        self.stage(stage, |target| write_file(target, work))
+        self.stage(stage, 0.0, |target| write_file(target, work))
     }
 
     /// Whether a stage is done.
@@ -195,7 +209,7 @@ impl RunFolder {
         self.manifest.stages.iter().map(|record| (record.stage.as_str(), record.seconds))
     }
 
-    fn stage<T, E>(&mut self, stage: &str, work: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E>
+    fn stage<T, E>(&mut self, stage: &str, before: f64, work: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<Error>,
@@ -213,7 +227,7 @@ impl RunFolder {
         // What comes back is what a resumed run reads, whether this run is one or not.
         let result = self.to_summary(summary.clone())?;
         let sha256 = digest(&target)?;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = before + started.elapsed().as_secs_f64();
         self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary });
         self.write_manifest()?;
         Ok(result)

@@ -6,6 +6,7 @@ mod markup;
 mod plots;
 mod policy;
 mod sections;
+mod similar;
 mod tables;
 
 use crate::Report;
@@ -26,6 +27,7 @@ impl Report {
             policy::training,
             policy::samples,
             sections::deltas,
+            similar::similar_pairs,
             sections::calibration,
             sections::subsets,
             sections::data,

@@ -9,19 +9,27 @@ use crate::{Calibration, Estimate};
 
 const WIDTH: f64 = 400.0;
 /// Of plots that stand three in a row.
-const SMALL_WIDTH: f64 = 320.0;
+pub(super) const SMALL_WIDTH: f64 = 320.0;
 
-const LEFT: f64 = 46.0;
+pub(super) const LEFT: f64 = 46.0;
 
-/// Up to so many loops, each has room for a long label.
-const FEW: usize = 4;
+/// Whether labels have room side by side, each in the middle of `slot` units. Widths are those of bold text on a phone, where
+/// it is larger.
+fn fit(labels: &[String], slot: f64) -> bool {
+    const CHARACTER: f64 = 7.4;
+    labels.iter().all(|label| CHARACTER * label.chars().count() as f64 + 6.0 <= slot)
+}
 
-/// Up to so many loops, each has room for a short one.
-const MANY: usize = 8;
-
-/// The round's name, or where there are too many rounds its number.
-fn loop_label(round: &Round, rounds: usize) -> String {
-    if rounds <= MANY { round.name.clone() } else { round.number.to_string() }
+/// Names under the columns of a chart: the rounds' names, their numbers where names have no room, and every second, third, ...
+/// where numbers have none.
+fn loop_labels(rounds: &[&Round], slot: f64) -> Vec<String> {
+    let names: Vec<String> = rounds.iter().map(|round| round.name.clone()).collect();
+    if fit(&names, slot) {
+        return names;
+    }
+    let numbers: Vec<String> = rounds.iter().map(|round| round.number.to_string()).collect();
+    let every = (1..).find(|every| fit(&numbers, slot * f64::from(*every))).unwrap_or(1) as usize;
+    numbers.into_iter().enumerate().map(|(i, n)| if i % every == 0 { n } else { String::new() }).collect()
 }
 
 fn percent_label(share: f64) -> String {
@@ -29,7 +37,7 @@ fn percent_label(share: f64) -> String {
 }
 
 /// A count that fits beside an axis: `1,500`, `12k`, `1.5M`.
-fn compact(count: f64) -> String {
+pub(super) fn compact(count: f64) -> String {
     let shorter = |value: f64, unit: char| format!("{}{unit}", (value * 10.0).round() / 10.0);
     if count >= 1e6 {
         shorter(count / 1e6, 'M')
@@ -67,7 +75,8 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
     if let Some(full) = full {
         label.push_str(&format!(" Full {} %.", percent(full)));
     }
-    let (height, top, bottom) = (250.0, 18.0, 226.0);
+    // Room above the highest interval for its value.
+    let (height, top, bottom) = (256.0, 30.0, 232.0);
     let right = if full.is_some() { WIDTH - 52.0 } else { WIDTH - 10.0 };
     let mut drawing = Drawing::new(WIDTH, height, label);
     let (bounds_low, bounds_high) = nice_domain((low, high), 4.0);
@@ -97,60 +106,106 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
         );
         let class = if round.chosen { "dot chosen" } else { "dot" };
         drawing.dot(class, (at, y.at(estimate.value)), if round.chosen { 6.0 } else { 4.5 }, &hint);
-        if round.chosen || points.len() <= MANY {
-            // On the side that the line to the next loop does not take.
-            let falls = estimates.get(i + 1).is_some_and(|next| next.value < estimate.value);
-            let beside = (at + 9.0, y.at(estimate.value) + if falls { -7.0 } else { 14.0 });
-            drawing.text("value halo", beside, Anchor::Start, &percent(estimate.value));
+    }
+    // Over the intervals, where no line between two dots can be; after all lines, so that none crosses them.
+    let slot = (right - LEFT) / report.rounds.len().max(1) as f64;
+    let values: Vec<String> = estimates.iter().map(|estimate| percent(estimate.value)).collect();
+    let all = fit(&values, slot);
+    let labels = loop_labels(&report.rounds.iter().collect::<Vec<_>>(), slot);
+    for (i, (round, estimate)) in report.rounds.iter().zip(&estimates).enumerate() {
+        let mut over = y.at(estimate.high) - 7.0;
+        if let Some(full) = full.map(|full| y.at(full))
+            && (over - 12.0..over + 4.0).contains(&full)
+        {
+            over = full - 6.0;
         }
-        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &loop_label(round, points.len()));
+        if (round.chosen || all)
+            && let Some(value) = values.get(i)
+        {
+            drawing.text("value halo", (x(i), over), Anchor::Middle, value);
+        }
+        if let Some(label) = labels.get(i) {
+            drawing.text("tick", (x(i), bottom + 18.0), Anchor::Middle, label);
+        }
     }
     drawing.finish()
 }
 
-/// Pool pairs kept in every loop, those whose label is right below those whose label is wrong (the paper's Figure 3).
+/// Pairs that each loop adds: Loop 0's human-labelled seed, then the pool pairs kept, those whose label is right below those
+/// whose label is wrong (the paper's Figure 3).
 pub(crate) fn kept_per_loop(report: &Report) -> Markup {
-    let loops: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref().map(|s| (r, s))).collect();
-    let highest = loops.iter().map(|(_, s)| s.pool).max().unwrap_or(0) as f64;
-    let mut label = "Pool pairs kept per loop:".to_owned();
-    for (round, selection) in &loops {
-        label.push_str(&format!(" {} {} of {};", round.name, selection.kept, selection.pool));
+    let rounds: Vec<&Round> = report.rounds.iter().filter(|r| r.number == 0 || r.selection.is_some()).collect();
+    let size = |round: &&Round| round.selection.as_ref().map_or(round.trained_on, |selection| selection.pool);
+    let highest = rounds.iter().map(size).max().unwrap_or(0) as f64;
+    let mut label = "Pairs per loop:".to_owned();
+    for round in &rounds {
+        label.push_str(&match &round.selection {
+            None => format!(" {} {} human labels;", round.name, round.trained_on),
+            Some(selection) => format!(" {} {} kept of {};", round.name, selection.kept, selection.pool),
+        });
     }
-    let (height, top, bottom) = (250.0, 18.0, 226.0);
+    let (height, top, bottom) = (256.0, 30.0, 232.0);
     let right = WIDTH - 10.0;
     let mut drawing = Drawing::new(WIDTH, height, label);
-    let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top + 14.0) };
+    let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top) };
     drawing.grid(y, (LEFT, right), &ticks(y.domain, 4.0), compact);
-    let half = (0.32 * (right - LEFT) / loops.len().max(1) as f64).min(34.0);
-    for (i, (round, selection)) in loops.iter().enumerate() {
-        let at = middle((LEFT, right), i, loops.len());
+    let slot = (right - LEFT) / rounds.len().max(1) as f64;
+    let half = (0.32 * slot).min(34.0);
+    // A count, and under it the share of right labels where there is one.
+    let values: Vec<[String; 2]> = rounds
+        .iter()
+        .map(|round| match &round.selection {
+            None => [compact(round.trained_on as f64), String::new()],
+            Some(selection) => {
+                let precision = selection.precision.map(|p| whole_percent(p.value)).unwrap_or_default();
+                [compact(selection.kept as f64), precision]
+            }
+        })
+        .collect();
+    let shown = fit(&values.iter().flatten().cloned().collect::<Vec<_>>(), slot);
+    let labels = loop_labels(&rounds, slot);
+    for (i, round) in rounds.iter().enumerate() {
+        let at = middle((LEFT, right), i, rounds.len());
         let x = (at - half, at + half);
-        let kept = selection.kept as f64;
-        // Kept pairs without a gold label are neither right nor wrong; they have a bar above both.
-        let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
-        let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
         let hint = |what: &str, count: f64| format!("{}: {} {what}", round.name, thousands(count.round() as u64));
-        let pool = selection.pool as f64;
-        drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
-        let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
-        drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
-        drawing.bar("wrong", x, (y.at(correct), y.at(judged)), &hint("kept with a wrong label", judged - correct));
-        if judged < kept {
-            drawing.bar("unjudged", x, (y.at(judged), y.at(kept)), &hint("kept without a gold label", kept - judged));
-        }
-        let above = |lines: f64| (at, (y.at(kept) - 6.0 - 14.0 * lines).max(10.0));
-        match selection.precision.map(|p| whole_percent(p.value)) {
-            Some(precision) if loops.len() <= FEW => {
-                let text = format!("{} · {precision}", thousands(selection.kept));
-                drawing.text("value halo", above(0.0), Anchor::Middle, &text);
+        let bar_top = match &round.selection {
+            None => {
+                let labelled = round.trained_on as f64;
+                drawing.bar("human", x, (y.at(0.0), y.at(labelled)), &hint("human labels", labelled));
+                labelled
             }
-            Some(precision) => {
-                drawing.text("value halo", above(1.0), Anchor::Middle, &compact(kept));
-                drawing.text("value halo", above(0.0), Anchor::Middle, &precision);
+            Some(selection) => {
+                let kept = selection.kept as f64;
+                // Kept pairs without a gold label are neither right nor wrong; they have a bar above both.
+                let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
+                let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
+                let pool = selection.pool as f64;
+                drawing.bar("pool", x, (y.at(0.0), y.at(pool)), &hint("pairs in the pool", pool));
+                let right_name = if selection.precision.is_some() { "kept with the right label" } else { "kept" };
+                drawing.bar("right", x, (y.at(0.0), y.at(correct)), &hint(right_name, correct));
+                drawing.bar(
+                    "wrong",
+                    x,
+                    (y.at(correct), y.at(judged)),
+                    &hint("kept with a wrong label", judged - correct),
+                );
+                if judged < kept {
+                    let hint = hint("kept without a gold label", kept - judged);
+                    drawing.bar("unjudged", x, (y.at(judged), y.at(kept)), &hint);
+                }
+                kept
             }
-            None => drawing.text("value halo", above(0.0), Anchor::Middle, &compact(kept)),
+        };
+        if shown && let Some(lines) = values.get(i) {
+            let lines: Vec<&String> = lines.iter().filter(|line| !line.is_empty()).collect();
+            for (above, line) in lines.iter().rev().enumerate() {
+                let over = y.at(bar_top) - 6.0 - 14.0 * above as f64;
+                drawing.text("value halo", (at, over), Anchor::Middle, line);
+            }
         }
-        drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, &loop_label(round, loops.len()));
+        if let Some(label) = labels.get(i) {
+            drawing.text("tick", (at, bottom + 18.0), Anchor::Middle, label);
+        }
     }
     drawing.finish()
 }

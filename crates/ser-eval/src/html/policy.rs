@@ -2,7 +2,7 @@
 
 use super::curves::{first, last, mark, over_steps};
 use super::markup::Markup;
-use super::sections::{legend, section};
+use super::sections::{few, legend, section};
 use super::tables::{cell, heading, scrolling};
 use crate::Estimate;
 use crate::report::{Comparison, Curve, PolicyReport, PolicyTraining, Report, Sample, percent, thousands};
@@ -15,7 +15,14 @@ pub(crate) fn comparisons(report: &Report) -> Markup {
     let Some(policy) = report.policy.as_ref().filter(|policy| !policy.comparisons.is_empty()) else {
         return Markup::new();
     };
-    let mut inside = legend(&[("right", "win"), ("pool", "tie"), ("wrong", "lose")]);
+    let mut inside = Markup::new();
+    for warning in policy.comparisons.iter().flat_map(Comparison::warnings) {
+        inside.element("p", &[("class", &"few")], warning);
+    }
+    if let Some(least) = policy.comparisons.iter().filter(|c| c.counts.judged() > 0).min_by_key(|c| c.counts.judged()) {
+        few(&mut inside, least.counts.judged(), "judged pair", least.win_rate.map_or(0.5, |rate| rate.value));
+    }
+    inside.append(&legend(&[("right", "win"), ("pool", "tie"), ("wrong", "lose")]));
     for comparison in policy.comparisons.iter().filter(|comparison| comparison.counts.judged() > 0) {
         inside.append(&bar(comparison));
     }
@@ -39,7 +46,7 @@ pub(crate) fn comparisons(report: &Report) -> Markup {
     section(
         "Who answers better",
         "Answers to the same held-out prompts. Win rate counts a tie as half; a judge that contradicts itself between the two \
-         orders is a tie. Failed: no readable verdict, in none of the other figures. At equal length: the win rate that a \
+         orders is a tie (the share is of the pairs with different answers). Failed: no readable verdict, in none of the other figures. At equal length: the win rate that a \
          logistic regression on the difference in length predicts for answers of the same length. Lengths in characters.",
         &inside,
     )
@@ -68,8 +75,7 @@ fn bar(comparison: &Comparison) -> Markup {
 }
 
 fn row(comparison: &Comparison) -> Markup {
-    let Comparison { policy, against, judge, counts, win_rate, standard_error, length_controlled, mean_lengths } =
-        comparison;
+    let Comparison { policy, against, judge, counts, win_rate, standard_error, length_controlled, .. } = comparison;
     let share = |estimate: &Option<Estimate>| estimate.map(|e| format!("{} %", percent(e.value)));
     let interval =
         |estimate: &Option<Estimate>| estimate.map(|e| format!("{} \u{2013} {}", percent(e.low), percent(e.high)));
@@ -80,9 +86,11 @@ fn row(comparison: &Comparison) -> Markup {
     cell(&mut cells, standard_error.map(percent));
     cell(&mut cells, share(length_controlled));
     cell(&mut cells, interval(length_controlled));
-    cell(&mut cells, Some(thousands(counts.contradictions)));
+    let rate = comparison.contradiction_rate.filter(|_| counts.contradictions > 0);
+    let rate = rate.map_or(String::new(), |rate| format!(" ({} %)", percent(rate)));
+    cell(&mut cells, Some(format!("{}{rate}", thousands(counts.contradictions))));
     cell(&mut cells, Some(thousands(counts.failures)));
-    cell(&mut cells, mean_lengths.map(|[ours, theirs]| format!("{ours:.0} / {theirs:.0}")));
+    cell(&mut cells, comparison.mean_lengths.map(|[ours, theirs]| format!("{ours:.0} / {theirs:.0}")));
     cells.element("td", &[("class", &"wide")], judge);
     cells
 }
@@ -111,12 +119,16 @@ pub(crate) fn training(report: &Report) -> Markup {
         inside.append(&over_steps(title, &curves, targets));
         charts.append(&section(title, note, &inside));
     };
-    chart(
-        "Reward over PPO steps",
-        "Mean score of the sampled answers. Policies steered by different reward models have scales of their own.",
-        &ppo("objective/scores"),
-        &[],
-    );
+    let rewards = ppo("env/reward_mean");
+    if rewards.is_empty() {
+        // Other programs may record TRL's names alone.
+        let note = "Mean score of the sampled answers as PPO used it: after scaling, normalization and penalties.";
+        chart("Score over PPO steps", note, &ppo("objective/scores"), &[]);
+    } else {
+        let note = "Mean reward of the sampled answers as the reward model or function gave it, before any scaling, \
+                    normalization or penalty. Different reward models have scales of their own.";
+        chart("Reward over PPO steps", note, &rewards, &[]);
+    }
     chart("KL over PPO steps", "Mean KL of an answer from the reference policy.", &ppo("objective/kl"), &targets);
     let lengths = ppo("tokens/responses_len_mean");
     chart("Answer length over PPO steps", "Mean number of tokens. A reward for mere length shows here.", &lengths, &[]);

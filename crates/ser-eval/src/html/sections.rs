@@ -3,7 +3,10 @@
 use super::markup::Markup;
 use super::plots::{accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name};
 use super::tables::{self, cell, heading, scrolling};
-use crate::report::{Baseline, BaselineKind, Count, Report, percent, points, thousands, whole_percent};
+use crate::report::{
+    Baseline, BaselineKind, Count, Report, few_pairs, percent, points, thousands, what_changed, what_steps,
+    whole_percent,
+};
 
 /// A section with a heading and a sentence on how to read it.
 pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
@@ -18,6 +21,15 @@ pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
     section
 }
 
+/// Says where a figure is of few pairs; nothing where it is not.
+pub(super) fn few(inside: &mut Markup, pairs: u64, name: &str, share: f64) {
+    if let Some(text) = few_pairs(pairs, name, share) {
+        let text =
+            format!("{}{}.", text.get(..1).unwrap_or_default().to_uppercase(), text.get(1..).unwrap_or_default());
+        inside.element("p", &[("class", &"few")], text);
+    }
+}
+
 /// The title, the result in a sentence, and the four figures that matter most.
 pub(crate) fn opening(report: &Report) -> Markup {
     let mut header = Markup::new();
@@ -28,6 +40,13 @@ pub(crate) fn opening(report: &Report) -> Markup {
     };
     let full = report.baseline(BaselineKind::Full);
     header.element("p", &[("class", &"lead")], result_sentence(report, ser, full));
+    let facts = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
+    let facts: Vec<String> =
+        facts.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))).collect();
+    if !facts.is_empty() {
+        header.element("p", &[("class", &"note")], facts.join(" "));
+    }
+    few(&mut header, ser.evaluation.accuracy.pairs, "test pair", ser.evaluation.accuracy.value);
 
     let accuracy = ser.evaluation.accuracy;
     let range = |low: f64, high: f64, show: fn(f64) -> String| format!("interval {} to {}", show(low), show(high));
@@ -74,9 +93,6 @@ fn result_sentence(report: &Report, ser: &Baseline, full: Option<&Baseline>) -> 
         text.push_str(&format!(", and with all {} labels {reached} %", thousands(full.human_labels)));
     }
     text.push('.');
-    if let Some(stopped) = &report.stopped {
-        text.push_str(&format!(" The loop ended: {stopped}."));
-    }
     text
 }
 
@@ -119,6 +135,9 @@ pub(crate) fn loops(report: &Report) -> Markup {
     }
     let mut accuracy = Markup::new();
     let full = report.baseline(BaselineKind::Full).map(|_| ("whole", "trained on all labels (Full)"));
+    if let Some(last) = report.rounds.last() {
+        few(&mut accuracy, last.evaluation.accuracy.pairs, "test pair", last.evaluation.accuracy.value);
+    }
     accuracy.append(&legend(&full.into_iter().collect::<Vec<_>>())).append(&accuracy_per_loop(report));
     let mut charts = Markup::new();
     charts.append(&section(
@@ -128,26 +147,35 @@ pub(crate) fn loops(report: &Report) -> Markup {
     ));
     if report.rounds.iter().any(|r| r.selection.is_some()) {
         let selections: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref()).collect();
-        let mut entries = if selections.iter().any(|s| s.precision.is_some()) {
-            vec![("right", "kept, label right"), ("wrong", "kept, label wrong")]
+        let mut entries = vec![("human", "human labels (Loop 0)")];
+        if selections.iter().any(|s| s.precision.is_some()) {
+            entries.extend([("right", "kept, label right"), ("wrong", "kept, label wrong")]);
         } else {
-            vec![("right", "kept")]
-        };
+            entries.push(("right", "kept"));
+        }
         if selections.iter().any(|s| s.precision.is_some_and(|p| p.pairs < s.kept)) {
             entries.push(("unjudged", "kept, no gold label"));
         }
         entries.push(("pool", "pool"));
         let mut kept = Markup::new();
         kept.append(&legend(&entries)).append(&kept_per_loop(report));
-        let note = "Pairs the model labelled itself and was sure of, and how many of those labels are right.";
+        let note = "Loop 0 learns from the labelled seed; each later loop from the pool pairs that the model before labelled and \
+                    was sure of. Right: as the pool's own labels have it.";
         charts.append(&section("Pairs kept per loop", note, &kept));
     }
     out.wrap("div", &[("class", &"charts")], &charts);
+    let mut by_loop = Markup::new();
+    let last = report.rounds.iter().rev().find_map(|round| Some((round.validation_pairs?, round.validation_accuracy?)));
+    if let Some((pairs, accuracy)) = last {
+        few(&mut by_loop, pairs, "validation pair", accuracy);
+    }
+    by_loop.append(&tables::loops(report));
     out.append(&section(
         "Loop by loop",
         "Status is the state of the model that labelled the loop's pairs. Label precision: kept pairs whose own label agrees \
-         with the human one, which only this audit reads. Flip rate: pairs labelled in the loop before whose label changed.",
-        &tables::loops(report),
+         with the pool's label, which only this audit reads; where the pool's labels are noisy, it stays under 100 % even if \
+         every label is right. Flip rate: pairs labelled in the loop before whose label changed.",
+        &by_loop,
     ));
     out
 }
@@ -214,6 +242,8 @@ pub(crate) fn calibration(report: &Report) -> Markup {
     let (mut plot, mut inside) = (Markup::new(), Markup::new());
     plot.append(&reliability(calibration));
     let table = scrolling("", &heading(&["Confidence", "Pairs", "Mean confidence", "Accuracy"]), &[body]);
+    let pairs = calibration.bins.iter().map(|bin| bin.pairs).sum();
+    few(&mut inside, pairs, "test pair", 0.5);
     let mut halves = Markup::new();
     halves.wrap("figure", &[], &plot).wrap("div", &[], &table);
     inside.wrap("div", &[("class", &"split")], &halves);
@@ -271,7 +301,12 @@ pub(crate) fn data(report: &Report) -> Markup {
     let mut inside = Markup::new();
     inside.wrap("div", &[("class", &"split")], &halves);
     let from = if data.source.is_empty() { String::new() } else { format!(" from {}", data.source) };
-    let note = format!("{} rows read{from}; {} left out.", thousands(data.rows), thousands(left_out));
+    let note = match data.rows {
+        0 if data.source.is_empty() && data.splits.is_empty() && data.left_out.is_empty() => return Markup::new(),
+        // A program that makes pairs in memory reads no rows.
+        0 => format!("Handed over by the program{from}: rows were not counted; {} left out.", thousands(left_out)),
+        rows => format!("{} rows read{from}; {} left out.", thousands(rows), thousands(left_out)),
+    };
     section("Data", &note, &inside)
 }
 

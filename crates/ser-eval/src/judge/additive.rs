@@ -5,14 +5,14 @@ use std::sync::Arc;
 use ser_core::{Judge, Observer, Pair, PairScores, Silent, Verdict};
 
 use super::chat::Chat;
-use super::prompt::{grade, read_score};
+use super::prompt::grade;
 use super::reward::verdict;
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
-/// Asks a model for an additive score from 0 to 5 per answer, as the authors' script does (`Score: n`, then
+/// Asks a model for an additive score from 0 to 5 per answer, in the format of the authors' script (`Score: n`, then
 /// `Evaluation evidence: ...`). The higher score wins, equal scores tie, and a pair with an answer whose score cannot be
-/// read is a [`Verdict::Failure`].
+/// read is a [`Verdict::Failure`]. [`JudgeSettings::authors_code`] has the script's criteria and sampling, too.
 pub struct AdditiveJudge {
     chat: Chat,
 }
@@ -46,9 +46,12 @@ impl AdditiveJudge {
         stage: &str,
         observer: &mut dyn Observer,
     ) -> Result<Vec<[Option<f64>; 2]>, EvalError> {
-        let prompts: Vec<String> =
-            pairs.iter().flat_map(|pair| pair.responses.iter().map(|answer| grade(&pair.prompt, answer))).collect();
-        let scores = self.chat.ask(&prompts, read_score, stage, observer)?;
+        let rubric = self.chat.settings().rubric;
+        let mut questions = Vec::with_capacity(2 * pairs.len());
+        for pair in pairs {
+            questions.extend(pair.responses.iter().map(|answer| grade(rubric, &pair.prompt, answer)));
+        }
+        let scores = self.chat.ask(&questions, |reading| reading.score(), stage, observer)?;
         Ok(scores
             .chunks_exact(2)
             .map(|both| [both.first(), both.last()].map(|score| score.copied().flatten()))
@@ -63,9 +66,14 @@ impl AdditiveJudge {
         }
     }
 
-    /// What asking has cost so far.
+    /// Requests, tokens and unreadable replies so far.
     pub fn usage(&self) -> Usage {
         self.chat.usage()
+    }
+
+    /// Beginnings of the first replies in which nothing could be read, two at most.
+    pub fn unreadable_samples(&self) -> &[String] {
+        self.chat.unreadable_samples()
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) struct Answer {
     pub(super) prompt_tokens: u64,
     /// Tokens answered.
     pub(super) completion_tokens: u64,
+    /// Whether the token limit ended it. Caches of the first version do not say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) cut: bool,
 }
 
 /// A line of the file.
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     fn answer(text: &str) -> Answer {
-        Answer { answer: text.to_owned(), prompt_tokens: 3, completion_tokens: 4 }
+        Answer { answer: text.to_owned(), prompt_tokens: 3, completion_tokens: 4, cut: false }
     }
 
     #[test]

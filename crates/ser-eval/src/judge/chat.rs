@@ -11,7 +11,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Answer, Cache};
-use super::reply::{Outcome, outcome};
+use super::evidence::Reading;
+use super::reply::{Outcome, excerpt, outcome};
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
@@ -25,6 +26,18 @@ pub(super) struct Chat {
     cache: Option<Cache>,
     known: HashMap<String, Answer>,
     usage: Usage,
+    unreadable: Vec<String>,
+}
+
+/// Replies in which nothing could be read that are shown.
+const SAMPLES: usize = 2;
+
+/// What a model is asked, and the answers it judges.
+pub(super) struct Question<'a> {
+    pub(super) system: Option<String>,
+    pub(super) user: String,
+    /// In a reply, what repeats them is no verdict.
+    pub(super) answers: Vec<&'a str>,
 }
 
 /// A request and the hash by which its answer is kept. Where it goes is no part of it, so an endpoint may move.
@@ -37,9 +50,11 @@ struct Request {
 #[derive(Serialize)]
 struct Body<'b> {
     model: &'b str,
-    messages: [Turn<'b>; 1],
+    messages: Vec<Turn<'b>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
 }
@@ -66,23 +81,33 @@ impl Chat {
             Some(path) => Cache::open(path).map(|(cache, known)| (Some(cache), known))?,
             None => (None, HashMap::new()),
         };
-        Ok(Chat { settings, transport, cache, known, usage: Usage::default() })
+        Ok(Chat { settings, transport, cache, known, usage: Usage::default(), unreadable: Vec::new() })
     }
 
     pub(super) fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// What `read` makes of each prompt's answer; none where no answer came, or none that can be read. Each answer is kept
-    /// as it comes, so after an error, a stop or a kill the same call asks for the others only.
+    pub(super) fn settings(&self) -> &JudgeSettings {
+        &self.settings
+    }
+
+    /// Beginnings of the first replies in which nothing could be read.
+    pub(super) fn unreadable_samples(&self) -> &[String] {
+        &self.unreadable
+    }
+
+    /// The reading of each question's reply; none where no reply came, or where nothing can be read in it. The first
+    /// [`SAMPLES`] unreadable replies are told to the observer. Each reply is kept as it comes, so after an error, a stop or
+    /// a kill the same call asks for the others only.
     pub(super) fn ask<T>(
         &mut self,
-        prompts: &[String],
-        read: fn(&str) -> Option<T>,
+        questions: &[Question<'_>],
+        read: impl Fn(&Reading<'_>) -> Option<T>,
         stage: &str,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Option<T>>, EvalError> {
-        let requests = prompts.iter().map(|prompt| self.request(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let requests = questions.iter().map(|question| self.request(question)).collect::<Result<Vec<_>, _>>()?;
         let mut seen = HashSet::new();
         let (known, open): (Vec<&Request>, Vec<&Request>) = requests
             .iter()
@@ -96,19 +121,31 @@ impl Chat {
         if !open.is_empty() {
             self.ask_all(&open, stage, observer)?;
         }
-        let answers = requests.iter().map(|request| {
-            let answer = self.known.get(&request.key)?;
-            let reading = read(&answer.answer);
-            self.usage.unreadable += u64::from(reading.is_none());
+        let Chat { known, usage, unreadable, .. } = self;
+        let readings = requests.iter().zip(questions).map(|(request, question)| {
+            let Answer { answer, cut, .. } = known.get(&request.key)?;
+            let reading = Reading::read(answer, *cut, &question.answers, &read);
+            usage.cut_off += u64::from(*cut);
+            if reading.is_none() {
+                usage.unreadable += 1;
+                let sample = if answer.trim().is_empty() { "(an empty reply)".to_owned() } else { excerpt(answer) };
+                let sample = if *cut { format!("{sample} (cut off by the token limit)") } else { sample };
+                if unreadable.len() < SAMPLES && !unreadable.contains(&sample) {
+                    let _ = observer
+                        .observe(&Event::Note { text: &format!("no verdict can be read in a reply: {sample}") });
+                    unreadable.push(sample);
+                }
+            }
             reading
         });
-        Ok(answers.collect())
+        Ok(readings.collect())
     }
 
-    fn request(&self, prompt: &str) -> Result<Request, EvalError> {
-        let JudgeSettings { model, temperature, max_tokens, .. } = &self.settings;
-        let messages = [Turn { role: "user", content: prompt }];
-        let body = Body { model, messages, temperature: *temperature, max_tokens: *max_tokens };
+    fn request(&self, question: &Question<'_>) -> Result<Request, EvalError> {
+        let JudgeSettings { model, temperature, top_p, max_tokens, .. } = &self.settings;
+        let system = question.system.iter().map(|content| Turn { role: "system", content });
+        let messages = system.chain([Turn { role: "user", content: &question.user }]).collect();
+        let body = Body { model, messages, temperature: *temperature, top_p: *top_p, max_tokens: *max_tokens };
         let body =
             serde_json::to_string(&body).map_err(|error| EvalError::Unserializable { reason: error.to_string() })?;
         Ok(Request { key: format!("{:x}", Sha256::digest(&body)), body })
@@ -120,7 +157,7 @@ impl Chat {
         if observer.observe(&Event::Started { stage, total, unit: "requests" }) == Control::Stop {
             return Err(EvalError::Stopped);
         }
-        let Chat { settings, transport, cache, known, usage } = self;
+        let Chat { settings, transport, cache, known, usage, .. } = self;
         let (settings, transport) = (&*settings, &**transport);
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         // Without room for waiting: no thread runs ahead of what is decided here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ser_core::{Judge, Observer, Pair, Silent, Verdict};
 
 use super::chat::Chat;
-use super::prompt::{compare, read_verdict};
+use super::prompt::compare;
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
@@ -35,9 +35,14 @@ impl PairwiseJudge {
         Ok(PairwiseJudge { chat: Chat::new(settings, transport)? })
     }
 
-    /// What asking has cost so far.
+    /// Requests, tokens and unreadable replies so far.
     pub fn usage(&self) -> Usage {
         self.chat.usage()
+    }
+
+    /// Beginnings of the first replies in which nothing could be read, two at most.
+    pub fn unreadable_samples(&self) -> &[String] {
+        self.chat.unreadable_samples()
     }
 }
 
@@ -55,12 +60,12 @@ impl Judge for PairwiseJudge {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Verdict>, EvalError> {
         let differing: Vec<bool> = pairs.iter().map(|pair| pair.responses[0] != pair.responses[1]).collect();
-        let mut prompts = Vec::new();
+        let mut questions = Vec::new();
         for (pair, _) in pairs.iter().zip(&differing).filter(|(_, differs)| **differs) {
             let [a, b] = &pair.responses;
-            prompts.extend([compare(&pair.prompt, a, b), compare(&pair.prompt, b, a)]);
+            questions.extend([compare(&pair.prompt, a, b), compare(&pair.prompt, b, a)]);
         }
-        let readings = self.chat.ask(&prompts, read_verdict, stage, observer)?;
+        let readings = self.chat.ask(&questions, |reading| reading.verdict(), stage, observer)?;
         let mut readings = readings.chunks_exact(2);
         let verdict = |differs: bool| match differs.then(|| readings.next()) {
             None => Verdict::Tie,

@@ -59,33 +59,102 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: ChoiceMessage,
+    /// `length` where the token limit ended the answer.
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct ChoiceMessage {
-    /// Null where the model said nothing (a filter, all tokens spent on thought).
-    content: Option<String>,
+    /// A text or a list of parts; null where the model said nothing (a filter, all tokens spent on thought).
+    #[serde(default)]
+    content: Value,
 }
 
 /// The answer and the token counts of a chat completion; none if the body is not one.
 fn completion(reply: &Reply) -> Option<Answer> {
     let Completion { choices, usage } = serde_json::from_str(&reply.body).ok()?;
     let tokens = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let Choice { message, finish_reason } = choices.into_iter().next()?;
     Some(Answer {
-        answer: choices.into_iter().next()?.message.content.unwrap_or_default(),
+        answer: text(&message.content),
         prompt_tokens: tokens("prompt_tokens"),
         completion_tokens: tokens("completion_tokens"),
+        cut: finish_reason.is_some_and(|reason| matches!(reason.as_str(), "length" | "max_tokens")),
     })
 }
 
-/// What a body complains of, in one line: the message of its error, or its beginning.
+/// The text of a message's content: a string, a list of parts, or one part. Parts that hold thoughts are left out.
+fn text(content: &Value) -> String {
+    match content {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(text).collect(),
+        Value::Object(part) => {
+            let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+            let thought = ["think", "reason", "redacted"].iter().any(|name| kind.contains(name));
+            // Some servers have `{"text": {"value": "..."}}`.
+            let inner = part.get("text").or_else(|| part.get("content")).or_else(|| part.get("value"));
+            inner.filter(|_| !thought).map(text).unwrap_or_default()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The error message of a body in one line, or the body's beginning.
 fn complaint(body: &str) -> String {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let error = value.get("error");
     let message = error.and_then(|error| error.get("message").unwrap_or(error).as_str()).unwrap_or(body);
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    excerpt(message)
+}
+
+/// The beginning of a text, in one line.
+pub(super) fn excerpt(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}\u{2026}", line.get(..end).unwrap_or_default()),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(content: &Value) -> Option<String> {
+        let body = serde_json::json!({"choices": [{"message": {"role": "assistant", "content": content}}]});
+        completion(&Reply { status: 200, retry_after: None, body: body.to_string() }).map(|answer| answer.answer)
+    }
+
+    #[test]
+    fn content_is_a_text_or_parts() {
+        use serde_json::json;
+        for (content, text) in [
+            (json!("Score: 4"), "Score: 4"),
+            (json!(null), ""),
+            (json!([{"type": "text", "text": "Score: "}, {"type": "text", "text": "4"}]), "Score: 4"),
+            (json!([{"type": "output_text", "text": "Score: 4", "annotations": []}]), "Score: 4"),
+            (
+                json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Score: 2"}]}, {"type": "text", "text": "Score: 4"}]),
+                "Score: 4",
+            ),
+            (json!([{"type": "reasoning", "text": "Score: 2"}, "Score: 4"]), "Score: 4"),
+            (json!({"type": "text", "text": {"value": "Score: 4"}}), "Score: 4"),
+            (json!([]), ""),
+            (json!(4), "4"),
+        ] {
+            assert_eq!(answer(&content).as_deref(), Some(text), "{content}");
+        }
+    }
+
+    #[test]
+    fn a_reply_at_the_token_limit_is_known_as_such() {
+        let cut = |reason: &str| {
+            let body = format!("{{\"choices\": [{{\"message\": {{}}, \"finish_reason\": {reason}}}]}}");
+            completion(&Reply { status: 200, retry_after: None, body }).map(|answer| (answer.cut, answer.answer))
+        };
+        assert_eq!(cut("\"length\""), Some((true, String::new())));
+        assert_eq!(cut("\"stop\""), Some((false, String::new())));
+        assert_eq!(cut("null"), Some((false, String::new())));
     }
 }

@@ -20,8 +20,12 @@ pub struct JudgeSettings {
     pub api_key_env: Option<String>,
     /// Sampling temperature; none leaves it to the endpoint.
     pub temperature: Option<f64>,
+    /// Nucleus sampling: the share of probability that tokens are drawn from; none leaves it to the endpoint.
+    pub top_p: Option<f64>,
     /// Most tokens of an answer; none leaves it to the endpoint.
     pub max_tokens: Option<u32>,
+    /// The criteria of [`AdditiveJudge`](crate::AdditiveJudge).
+    pub rubric: Rubric,
     /// Requests under way at once.
     pub concurrency: usize,
     /// Seconds until a request counts as unanswered.
@@ -42,6 +46,17 @@ pub struct JudgeSettings {
     pub cache: Option<PathBuf>,
 }
 
+/// The criteria by which [`AdditiveJudge`](crate::AdditiveJudge) has answers graded from 0 to 5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rubric {
+    /// This crate's, in one message, with the request and the answer between marks.
+    #[default]
+    Plain,
+    /// The criteria, their order and the format of the authors' script, as a system message.
+    AuthorsCode,
+}
+
 /// Prices per million tokens, in any currency.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +74,9 @@ impl Default for JudgeSettings {
             model: String::new(),
             api_key_env: None,
             temperature: Some(0.0),
+            top_p: None,
             max_tokens: Some(512),
+            rubric: Rubric::Plain,
             concurrency: 4,
             timeout_seconds: 120.0,
             retries: 6,
@@ -73,6 +90,21 @@ impl Default for JudgeSettings {
 }
 
 impl JudgeSettings {
+    /// The judge of the authors' script (`gpt4_evaluation`): its criteria ([`Rubric::AuthorsCode`]), temperature 0.7, top-p
+    /// 0.95 and 1024 tokens. For an [`AdditiveJudge`](crate::AdditiveJudge). The script's model was GPT-4o of August 2024;
+    /// its frequency and presence penalties of 0 are every endpoint's default and are not sent.
+    pub fn authors_code(endpoint: impl Into<String>, model: impl Into<String>) -> Self {
+        JudgeSettings {
+            endpoint: endpoint.into(),
+            model: model.into(),
+            temperature: Some(0.7),
+            top_p: Some(0.95),
+            max_tokens: Some(1024),
+            rubric: Rubric::AuthorsCode,
+            ..JudgeSettings::default()
+        }
+    }
+
     /// Whether the settings make sense.
     ///
     /// # Errors
@@ -107,6 +139,9 @@ impl JudgeSettings {
         }
         if let Some(t) = self.temperature.filter(|t| !(t.is_finite() && *t >= 0.0)) {
             return bad("temperature", t.to_string(), "be 0 or more");
+        }
+        if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return bad("top_p", p.to_string(), "be over 0 and at most 1");
         }
         if self.max_tokens == Some(0) {
             return bad("max_tokens", "0".to_owned(), "be at least 1, or none");
@@ -183,6 +218,7 @@ mod tests {
         assert!(says(JudgeSettings { model: String::new(), ..good.clone() }).contains("judge.model"));
         assert!(says(JudgeSettings { concurrency: 0, ..good.clone() }).contains("judge.concurrency is 0"));
         assert!(says(JudgeSettings { temperature: Some(-1.0), ..good.clone() }).contains("judge.temperature is -1"));
+        assert!(says(JudgeSettings { top_p: Some(1.5), ..good.clone() }).contains("judge.top_p is 1.5"));
         assert!(says(JudgeSettings { timeout_seconds: f64::NAN, ..good.clone() }).contains("judge.timeout_seconds"));
         let prices = Some(Prices { prompt_per_million: 1.0, completion_per_million: -2.0 });
         assert!(says(JudgeSettings { prices, ..good }).contains("judge.prices is -2"));

@@ -17,6 +17,9 @@ pub struct Usage {
     pub unanswered: u64,
     /// Answers, cached ones included, in which no verdict could be read.
     pub unreadable: u64,
+    /// Answers, cached ones included, that ended at the token limit.
+    #[serde(default)]
+    pub cut_off: u64,
     /// Tokens sent, as the endpoint counts them, in requests it answered now.
     pub prompt_tokens: u64,
     /// Tokens answered now.

@@ -1,4 +1,4 @@
-//! Who wins, for a terminal.
+//! Comparisons of policies, for a terminal.
 
 use super::text::aligned;
 use super::{Comparison, percent, thousands};
@@ -39,7 +39,18 @@ pub fn comparison_table(comparisons: &[Comparison]) -> String {
             }
         }
     }
+    for comparison in comparisons.iter().filter(|comparison| comparison.counts.contradictions > 0) {
+        text.push_str(&contradictions(comparison));
+    }
     text
+}
+
+/// How often the judge contradicted itself, as a line.
+fn contradictions(comparison: &Comparison) -> String {
+    let of = if comparison.against.is_empty() { String::new() } else { format!(" ({})", name(comparison)) };
+    let rate =
+        comparison.contradiction_rate.map_or(String::new(), |rate| format!(", {} % of those asked", percent(rate)));
+    format!("contradicted itself on {} pairs{rate}{of}\n", thousands(comparison.counts.contradictions))
 }
 
 fn name(comparison: &Comparison) -> String {

@@ -1,6 +1,7 @@
 //! What a run found out, as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
 
 mod comparison_table;
+mod facts;
 mod file;
 mod headline;
 mod policy;
@@ -15,9 +16,10 @@ pub use comparison_table::comparison_table;
 pub(crate) use file::write_whole;
 pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
 
+pub(crate) use facts::{few_pairs, what_changed, what_steps};
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
 
-use crate::{Calibration, Estimate, Evaluation, SubsetAccuracy};
+use crate::{Calibration, Estimate, EvalError, Evaluation, ScoreDifferences, SubsetAccuracy};
 
 /// Everything a run reports.
 ///
@@ -42,6 +44,9 @@ pub struct Report {
     pub stopped: Option<String>,
     /// SER and what it is compared with, each on the same test pairs.
     pub baselines: Vec<Baseline>,
+    /// What the loops changed on the test pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// Reliability of SER's model on the test pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
@@ -111,6 +116,12 @@ pub struct Round {
     /// Accuracy on the pairs by which the best round is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_accuracy: Option<f64>,
+    /// How many of those pairs there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_pairs: Option<u64>,
+    /// Score differences of the test pairs whose answers are most alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar_pairs: Option<ScoreDifferences>,
     /// The model on the test pairs.
     pub evaluation: Evaluation,
     /// Whether this round's model is the run's result.
@@ -156,6 +167,41 @@ pub struct DeltaBin {
     pub correct: Option<u64>,
 }
 
+/// Test pairs on which Loop 0's model and the run's result differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Test pairs.
+    pub pairs: u64,
+    /// Wrong in Loop 0, right in the result.
+    pub turned_right: u64,
+    /// Right in Loop 0, wrong in the result.
+    pub turned_wrong: u64,
+}
+
+impl Changes {
+    /// From which pairs are right before and after, in the same order.
+    ///
+    /// # Errors
+    /// [`EvalError::LengthMismatch`](crate::EvalError::LengthMismatch).
+    pub fn between(before: &[bool], after: &[bool]) -> Result<Self, EvalError> {
+        if before.len() != after.len() {
+            let (left, right) = (before.len(), after.len());
+            return Err(EvalError::LengthMismatch {
+                left_name: "pairs before",
+                left,
+                right_name: "pairs after",
+                right,
+            });
+        }
+        let count = |from: bool, to: bool| before.iter().zip(after).filter(|(b, a)| (**b, **a) == (from, to)).count();
+        Ok(Changes {
+            pairs: before.len() as u64,
+            turned_right: count(false, true) as u64,
+            turned_wrong: count(true, false) as u64,
+        })
+    }
+}
+
 /// Who a row of the comparison is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -197,6 +243,9 @@ pub struct Baseline {
     /// Human labels that were read to make it: of the pairs trained on, and of the validation pairs where they chose the
     /// model, fitted its anchor, certified its thresholds or ended its loops.
     pub human_labels: u64,
+    /// Optimizer steps of all its trainings; for SER those of Loop 0 to the chosen loop. None where not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
     /// Its accuracy minus Loop 0's, from the same resamples of pairs; none for Loop 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<Estimate>,
@@ -232,6 +281,12 @@ impl Report {
     /// The baseline of a kind, if the run has it.
     pub fn baseline(&self, kind: BaselineKind) -> Option<&Baseline> {
         self.baselines.iter().find(|b| b.kind == kind)
+    }
+
+    /// Optimizer steps of SER's trainings and of Full's, where both are known.
+    pub fn training_steps(&self) -> Option<(u64, u64)> {
+        let steps = |kind| self.baseline(kind).and_then(|baseline| baseline.steps);
+        steps(BaselineKind::Ser).zip(steps(BaselineKind::Full)).filter(|(_, full)| *full > 0)
     }
 
     /// Sets every baseline's [`gap_closed`](Baseline::gap_closed) from the accuracies of Loop 0 and Full.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ser_core::{Clusters, Pair, Side, Verdict};
 use serde::{Deserialize, Serialize};
 
+use super::headline::percent;
 use crate::{Bootstrap, Estimate, EvalError, VerdictCounts, WinRate, length_controlled};
 
 /// The policy half of a run.
@@ -104,6 +105,10 @@ pub struct Comparison {
     /// The win rate at equal length, see [`length_controlled`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length_controlled: Option<Estimate>,
+    /// Share of the judged pairs with different answers on which the judge contradicted itself between the two orders;
+    /// none without such a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contradiction_rate: Option<f64>,
     /// Mean length of the answers in characters, the policy's first; none without a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_lengths: Option<[f64; 2]>,
@@ -146,6 +151,10 @@ impl Comparison {
             differences.push(length(pair, Side::A) - length(pair, Side::B));
             ids.extend(clusters.id(place));
         }
+        let asked = |(pair, verdict): &(&Arc<Pair>, &Verdict)| {
+            **verdict != Verdict::Failure && pair.response(Side::A) != pair.response(Side::B)
+        };
+        let asked = pairs.iter().zip(verdicts).filter(asked).count() as u64;
         let mean = |side| pairs.iter().map(|pair| length(pair, side)).sum::<f64>() / pairs.len() as f64;
         Ok(Comparison {
             policy: policy.into(),
@@ -155,10 +164,39 @@ impl Comparison {
             win_rate: rate.map(|rate| rate.rate),
             standard_error: rate.and_then(|rate| rate.standard_error),
             length_controlled: length_controlled(&outcomes, &differences, Clusters::Ids(&ids), bootstrap)?,
+            contradiction_rate: (asked > 0).then(|| counts.contradictions as f64 / asked as f64),
             mean_lengths: (!pairs.is_empty()).then(|| [mean(Side::A), mean(Side::B)]),
         })
     }
 }
+
+impl Comparison {
+    /// What to know before trusting the win rate, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let VerdictCounts { contradictions, failures, .. } = self.counts;
+        let (name, judged) = (format!("{} against {}", self.policy, self.against), self.counts.judged());
+        let mut warnings = Vec::new();
+        if judged == 0 && failures > 0 {
+            warnings.push(format!("{name}: none of {failures} pairs could be judged."));
+        } else if failures > 0 && failures >= judged {
+            let all = judged + failures;
+            warnings
+                .push(format!("{name}: {failures} of {all} pairs could not be judged; the win rate is of the rest."));
+        }
+        if let Some(rate) = self.contradiction_rate.filter(|rate| *rate >= CONTRADICTING) {
+            warnings.push(format!(
+                "{name}: the judge contradicted itself on {contradictions} pairs ({} % of those with different answers), \
+                 which count as ties. A judge that tosses a coin does so on 50 %, one that always prefers the first answer on \
+                 100 %: the win rate says little about the answers.",
+                percent(rate)
+            ));
+        }
+        warnings
+    }
+}
+
+/// From this contradiction rate on, a judge is no better than a coin.
+const CONTRADICTING: f64 = 0.5;
 
 /// A prompt with what policies answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

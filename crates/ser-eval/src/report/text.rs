@@ -1,7 +1,8 @@
 //! The headline table for a terminal.
 
+use super::facts::{few_pairs, what_changed, what_steps};
 use super::headline::{Row, percent, points, rows, thousands, whole_percent};
-use super::{Report, comparison_table};
+use super::{BaselineKind, Report, comparison_table};
 
 /// Two lines each, so that the table fits 80 columns.
 const HEADINGS: [[&str; COLUMNS]; 2] = [
@@ -43,6 +44,16 @@ impl Report {
         if rows.iter().any(|row| row.chosen) {
             text.push_str("* chosen as the run's result\n");
         }
+        let facts = self.changes.as_ref().map(what_changed).into_iter().chain(what_steps(self));
+        let test = self.baseline(BaselineKind::Ser).map(|ser| ser.evaluation.accuracy);
+        let validation = self.rounds.iter().rev().find_map(|r| Some((r.validation_pairs?, r.validation_accuracy?)));
+        let few = [
+            test.and_then(|accuracy| few_pairs(accuracy.pairs, "test pair", accuracy.value)),
+            validation.and_then(|(pairs, accuracy)| few_pairs(pairs, "validation pair", accuracy)),
+        ];
+        for line in facts.chain(few.into_iter().flatten().map(|text| format!("Caution: {text}."))) {
+            text.push_str(&wrapped(&line));
+        }
         if let Some(policy) = self.policy.as_ref().filter(|policy| !policy.comparisons.is_empty()) {
             text.push('\n');
             text.push_str(&comparison_table(&policy.comparisons));
@@ -64,6 +75,25 @@ fn cells(row: &Row<'_>) -> [String; COLUMNS] {
         thousands(row.trained_on),
         or_empty(row.human_labels.map(thousands)),
     ]
+}
+
+/// A sentence in lines of at most 80 columns.
+fn wrapped(sentence: &str) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in sentence.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > 80 {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.push('\n');
+    text
 }
 
 /// A line with the first column to the left and numbers to the right; columns without a width are left out.

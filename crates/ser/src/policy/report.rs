@@ -9,12 +9,14 @@ use crate::Error;
 use crate::report::write_report;
 use crate::run_folder::RunFolder;
 
-/// Writes `report.json` and `report.html` of a run that trained policies and no reward model. Returns the latter's path.
+/// Writes `report.json` and `report.html` of a run that trained policies and no reward model. `data` says what was read and
+/// left out. Returns the path of `report.html`.
 pub fn write_policy_report(
     run: &RunFolder,
     title: &str,
     seed: u64,
     policy: PolicyReport,
+    data: DataCounts,
     warnings: Vec<String>,
 ) -> Result<PathBuf, Error> {
     let mut report = Report {
@@ -22,10 +24,11 @@ pub fn write_policy_report(
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
-        data: DataCounts::default(),
+        data,
         rounds: Vec::new(),
         stopped: None,
         baselines: Vec::new(),
+        changes: None,
         calibration: None,
         subsets: Vec::new(),
         policy: Some(policy),

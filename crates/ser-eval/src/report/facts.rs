@@ -1,0 +1,53 @@
+//! Sentences that the terminal and the page both have.
+
+use super::{Changes, Report, thousands, whole_percent};
+
+/// Under so many pairs a share is too uncertain to compare models by: at 100 pairs its standard error is up to 5 points.
+const FEW: u64 = 100;
+
+/// That a figure is of few pairs, where it is: `only 42 test pairs: the standard error is about 7.7 points`.
+pub(crate) fn few_pairs(pairs: u64, name: &str, share: f64) -> Option<String> {
+    if pairs >= FEW {
+        return None;
+    }
+    // At no or all right, the standard error of a share is estimated with one pair of each outcome more.
+    let n = pairs as f64;
+    let share = (share * n + 1.0) / (n + 2.0);
+    let error = 100.0 * (share * (1.0 - share) / n.max(1.0)).sqrt();
+    let plural = if pairs == 1 { "" } else { "s" };
+    Some(format!("only {pairs} {name}{plural}: the standard error is about {error:.0} points"))
+}
+
+/// What the loops changed, as a sentence.
+pub(crate) fn what_changed(changes: &Changes) -> String {
+    format!(
+        "Between Loop 0 and the result, {} of {} test pairs turned right and {} turned wrong.",
+        thousands(changes.turned_right),
+        thousands(changes.pairs),
+        thousands(changes.turned_wrong)
+    )
+}
+
+/// How much training SER took, as a sentence.
+pub(crate) fn what_steps(report: &Report) -> Option<String> {
+    let (ser, full) = report.training_steps()?;
+    Some(format!(
+        "Loop 0 and the loops took {} training steps, {} of the {} that training on all labels takes.",
+        thousands(ser),
+        whole_percent(ser as f64 / full as f64),
+        thousands(full)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_pairs_are_said() {
+        assert_eq!(few_pairs(100, "test pair", 0.5), None);
+        let text = few_pairs(25, "test pair", 0.5).unwrap_or_default();
+        assert_eq!(text, "only 25 test pairs: the standard error is about 10 points");
+        assert!(few_pairs(1, "test pair", 1.0).is_some_and(|text| text.starts_with("only 1 test pair: ")));
+    }
+}
