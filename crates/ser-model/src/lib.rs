@@ -44,7 +44,7 @@ pub use config::{LlamaShape, NetworkConfig};
 pub use device::{Device, DeviceChoice, Precision, set_threads};
 pub use dpo::{DpoTraining, DpoTrainingSettings};
 pub use error::ModelError;
-pub use generate::{GenerateOptions, SampledAnswer, TextPiece};
+pub use generate::{GenerateOptions, SampledAnswer, TextPiece, check_sampling};
 pub use lora::{LoraBias, LoraSettings};
 pub use merge::{Merged, merge_adapter};
 pub use optimizer::{Optim, TrainingSettings};
