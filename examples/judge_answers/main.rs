@@ -12,6 +12,8 @@
 //! variable that `--api-key-env` names, and is written nowhere.
 
 mod answers;
+#[path = "../exit/mod.rs"]
+mod exit;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +29,9 @@ use ser::eval::{
 };
 
 use answers::{Answers, matched};
+
+/// What an interrupted judgement says: answers are kept in the cache.
+const GO_ON: &str = "The same command goes on from here.";
 
 /// Judges two files of answers: wins, ties, losses and win rates
 #[derive(Parser)]
@@ -109,16 +114,13 @@ struct Judged {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            if matches!(error.downcast_ref(), Some(EvalError::Stopped | EvalError::NoAnswers { .. })) {
-                eprintln!("The same command goes on from here.");
-            }
-            ExitCode::FAILURE
-        }
+    let result = run(Arguments::parse());
+    if let Err(error) = &result
+        && matches!(error.downcast_ref(), Some(EvalError::NoAnswers { .. }))
+    {
+        eprintln!("{GO_ON}");
     }
+    exit::exit_code(result, Some(GO_ON))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

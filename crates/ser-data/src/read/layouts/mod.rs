@@ -6,6 +6,7 @@ mod detect;
 mod dialogue;
 mod fields;
 mod html;
+mod last_round;
 mod scored;
 mod summaries;
 mod verdicts;
@@ -72,6 +73,14 @@ impl RowPairs {
 
 /// Reads one row.
 pub(crate) fn read_row(layout: Layout, row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
+    let mut found = read_whole_row(layout, row, settings)?;
+    if settings.last_round_only {
+        found.pairs.iter_mut().for_each(|pair| last_round::keep(&mut pair.pair));
+    }
+    Ok(found)
+}
+
+fn read_whole_row(layout: Layout, row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     match layout {
         Layout::HhRlhf => columns::read_dialogues(row),
         Layout::Columns => columns::read_columns(row, settings),
