@@ -199,10 +199,14 @@ fn numbers_as_python_reads_them() {
 #[test]
 fn the_rows_of_score_pairs_are_labelled_and_keep_their_ids() {
     let input = concat!(
-        r#"{"id":"a-7","row":3,"raw":[2.5,-1],"probability":[0.92,0.27]}"#, "\n",
-        r#"{"id":"a-8","raw":[0.1,0.0],"probability":[0.525,0.5]}"#, "\n",
-        r#"{"id":"a-9","raw":[null,0.0],"probability":[null,0.5]}"#, "\n",
-        r#"{"probability":[0.2,0.9],"score_j":0.9,"score_k":0.2}"#, "\n",
+        r#"{"id":"a-7","row":3,"raw":[2.5,-1],"probability":[0.92,0.27]}"#,
+        "\n",
+        r#"{"id":"a-8","raw":[0.1,0.0],"probability":[0.525,0.5]}"#,
+        "\n",
+        r#"{"id":"a-9","raw":[null,0.0],"probability":[null,0.5]}"#,
+        "\n",
+        r#"{"probability":[0.2,0.9],"score_j":0.9,"score_k":0.2}"#,
+        "\n",
     );
     let output = label(&[], input);
     assert!(output.status.success(), "{}", stderr(&output));

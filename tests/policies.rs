@@ -284,7 +284,8 @@ fn conversations(path: &Path, first: usize, n: usize, long: &[usize]) -> String 
     let turn = |role: &str, content: String| serde_json::json!({"role": role, "content": content});
     let row = |i: usize| {
         let question = format!("Question {i}? ") + &"again ".repeat(if long.contains(&i) { 400 } else { 0 });
-        let prompt = [turn("user", question), turn("assistant", format!("One {i}. ")), turn("user", "And? ".to_owned())];
+        let prompt =
+            [turn("user", question), turn("assistant", format!("One {i}. ")), turn("user", "And? ".to_owned())];
         let answer = |text: &str| [turn("assistant", format!("{text} {i}"))];
         serde_json::json!({"prompt": prompt, "chosen": answer("good"), "rejected": answer("bad")}).to_string() + "\n"
     };
@@ -344,7 +345,8 @@ fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
         assert!(error.contains(said), "{settings:?}: {error}");
     }
     // The built-in corpus's model is not there yet, and is checked all the same.
-    let corpus = set(&["corpus.pairs=320", "corpus.test_pairs=40", "base.vocab_size=1000", "base.shape.hidden_size=16"]);
+    let corpus =
+        set(&["corpus.pairs=320", "corpus.test_pairs=40", "base.vocab_size=1000", "base.shape.hidden_size=16"]);
     let error = refused("ser_loop", &[words("--full"), corpus.clone(), set(&["base.shape.max_positions=60"])].concat());
     assert!(error.contains("lower"), "{error}");
     let error = refused("ser_loop", &[corpus, set(&["lora.target_modules=nothing_.*"])].concat());

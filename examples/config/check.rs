@@ -57,7 +57,9 @@ impl Config {
         let (run, longest) = (&self.policy_run, self.ppo.response_length.longest());
         if run.min_new_tokens > longest {
             let least = run.min_new_tokens;
-            bail!("policy_run.min_new_tokens is {least}; it must be at most the longest ppo.response_length, {longest}");
+            bail!(
+                "policy_run.min_new_tokens is {least}; it must be at most the longest ppo.response_length, {longest}"
+            );
         }
         let rollouts = Sampling { max_new_tokens: longest, stop: run.stop.clone(), ..Sampling::default() };
         sampling("policy_run", &rollouts)

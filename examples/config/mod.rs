@@ -11,8 +11,8 @@ use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
-    BaseSettings, CausalLm, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
-    RewardModelSettings, SftSettings, TrainingSettings,
+    BaseSettings, CausalLm, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings,
+    Precision, RewardModelSettings, SftSettings, TrainingSettings,
 };
 use ser::ppo::PpoSettings;
 use ser::{LoopSettings, PolicyRunSettings, PoolSampling};

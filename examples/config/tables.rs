@@ -52,6 +52,9 @@ fn key_at_fault(table: &Table) -> Option<String> {
         let Some((key, value)) = at_fault else { break };
         path.push(key.clone());
         let Value::Table(inner) = value else { break };
+        if error.starts_with(&format!("unknown field `{key}`")) {
+            break;
+        }
         here = inner;
     }
     (!path.is_empty()).then(|| path.join("."))

@@ -98,7 +98,8 @@ fn settings(arguments: &Arguments) -> anyhow::Result<(Config, PathBuf)> {
     match (&config.run.data, &config.run.model) {
         (None, model) => {
             let model = model.as_ref().map_or("a base model made for it".to_owned(), |m| m.display().to_string());
-            let settings = if from_files { "the paper's settings, where no file has others" } else { "the demo's settings" };
+            let settings =
+                if from_files { "the paper's settings, where no file has others" } else { "the demo's settings" };
             eprintln!("no --data: the run works on the built-in corpus, with {model} and {settings}");
         }
         (Some(_), Some(model)) if !config.policies.train => eprintln!(
@@ -134,8 +135,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     let given = config.run.model.clone();
-    let mut ready =
-        preflight::check(&config, given.as_deref(), texts.as_deref(), &mut prepared, prompts, device)?;
+    let mut ready = preflight::check(&config, given.as_deref(), texts.as_deref(), &mut prepared, prompts, device)?;
 
     // Nothing was written so far, and nothing that can be known beforehand is wrong.
     let mut run = RunFolder::open(&out, arguments.resume)?;

@@ -99,7 +99,8 @@ impl Policies<'_> {
             all.push(answers);
             report.stages.push(stage);
         } else {
-            observers.note("PPO with a full-data reward model is left out: loop.baselines.full is false, so there is none");
+            observers
+                .note("PPO with a full-data reward model is left out: loop.baselines.full is false, so there is none");
         }
         if self.config.policies.dpo {
             let (answers, stage) = self.dpo(run, observers)?;
@@ -128,8 +129,13 @@ impl Policies<'_> {
         let scorer = |pairs: &[Arc<Pair>]| reward.score(pairs);
         let mut reward =
             if config.reward.probability { ScorerReward::probability(scorer) } else { ScorerReward::raw(scorer) };
-        let mut training =
-            PpoTraining::new(config.ppo.clone(), config.policy_run.clone(), &mut policy, &mut reward, self.ppo.to_vec())?;
+        let mut training = PpoTraining::new(
+            config.ppo.clone(),
+            config.policy_run.clone(),
+            &mut policy,
+            &mut reward,
+            self.ppo.to_vec(),
+        )?;
         training.run_in(run, stage, observers)?;
         let curves = training.stage(name);
         warnings.extend(training.warnings().into_iter().map(|(step, w)| format!("{name}, from step {step}: {w}.")));

@@ -9,7 +9,9 @@ use ser_data::corpus::{self, CorpusSettings};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match write() {
         // The reader has seen enough (`| head`).
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => Ok(()),
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            Ok(())
+        }
         result => result,
     }
 }

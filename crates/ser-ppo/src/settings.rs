@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::scaling::none_or_table;
 use crate::{
-    KlControl, KlController, KlPenalty, LearningRateScheduler, PpoError, ResponseLength, RewardScaling, ScoreNormalization,
+    KlControl, KlController, KlPenalty, LearningRateScheduler, PpoError, ResponseLength, RewardScaling,
+    ScoreNormalization,
 };
 
 /// Unchecked settings; the default is the paper's, and TRL 0.11's where the paper is silent.

@@ -4,9 +4,9 @@
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ser_ppo::{
-    AdaptiveKl, KlControl, KlController, KlEstimator, KlPenalty, LearningRateScheduler, MaskedRow, PpoError, PpoSettings, ResponseLength,
-    RewardScaling, clipped_surrogate, clipped_value_loss, full_kl, gae, masked_mean, masked_var, masked_whiten,
-    probability_ratio, returns, token_rewards,
+    AdaptiveKl, KlControl, KlController, KlEstimator, KlPenalty, LearningRateScheduler, MaskedRow, PpoError,
+    PpoSettings, ResponseLength, RewardScaling, clipped_surrogate, clipped_value_loss, full_kl, gae, masked_mean,
+    masked_var, masked_whiten, probability_ratio, returns, token_rewards,
 };
 
 #[test]

@@ -101,8 +101,9 @@ pub(crate) fn report(variant: &Variant, outcomes: &[Outcome]) -> Result<String> 
              |---|---|---|---|\n";
     for (name, of) in differences {
         let Some(Spread { n, mean, half_width, .. }) = spread(of) else { continue };
-        let interval = half_width
-            .map_or("none".to_owned(), |half| format!("{:+.1} to {:+.1}", 100.0 * (mean - half), 100.0 * (mean + half)));
+        let interval = half_width.map_or("none".to_owned(), |half| {
+            format!("{:+.1} to {:+.1}", 100.0 * (mean - half), 100.0 * (mean + half))
+        });
         text += &format!("| {name} | {:+.1} | {interval} | {n} |\n", 100.0 * mean);
     }
     Ok(text)
@@ -138,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_choice_sees_validation_alone() {
-        let run = |validation: f64, ser: f64| Outcome { validation: Some(validation), ser: Some(ser), ..Outcome::default() };
+        let run =
+            |validation: f64, ser: f64| Outcome { validation: Some(validation), ser: Some(ser), ..Outcome::default() };
         let (a, b) = (vec![run(0.5, 0.9), run(0.7, 0.9)], vec![run(0.6, 0.1), run(0.8, 0.1)]);
         let (demo, other) = (variant("demo"), variant("other"));
         let rows = [(&demo, &a), (&other, &b)];

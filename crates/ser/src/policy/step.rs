@@ -77,8 +77,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
                         })
                         .map_err(Error::stage("evaluating the policy"))?;
                 }
-                grad_norm =
-                    self.policy.step(learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
+                grad_norm = self.policy.step(learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
             }
             if self.ppo.stops_early(losses.get(start..).unwrap_or_default()) {
                 break;
