@@ -170,7 +170,7 @@ mod whole_files {
             ("loop.bootstrap.resamples=1", "loop.bootstrap.resamples is 1"),
             ("loop.audit.bins=0", "loop.audit.bins is 0"),
             ("loop.guards.spread=2.0", "loop.guards.spread is 2"),
-            ("loop.precision_target.precision=1.0", "loop.precision is 1"),
+            ("loop.precision_target.precision=1.0", "loop.precision_target.precision is 1"),
             ("prompts.answers.attempts=0", "prompts.answers.attempts is 0"),
             ("prompts.answers.sampling.temperature=0.0", "prompts.answers.sampling.temperature is 0"),
             ("prompts.answers.sampling.top_p=2.0", "prompts.answers.sampling.top_p is 2"),

@@ -261,7 +261,6 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
 /// Settings under which the whole procedure takes seconds on the nano checkpoint.
 fn quick_procedure() -> Vec<String> {
     set(&[
-        "text.template=raw",
         "text.max_length=120",
         "split.sft=0.4",
         "split.rm=0.4",
@@ -299,23 +298,30 @@ fn over_long_prompts_and_texts_are_left_out_before_anything_is_trained() {
     let data = conversations(&root.path().join("train.jsonl"), 0, 100, &[3, 17, 40, 41, 60, 88]);
     let test = conversations(&root.path().join("test.jsonl"), 1000, 12, &[1000, 1001, 1007]);
     let out = root.path().join("run");
-    let flags = format!("--full --model {} --data {data} --test-data {test} --out {}", nano(), text(&out));
-    // All turns of the assistant carry loss, which needs a chat template to tell them apart, or the raw one.
-    let arguments = [words(&flags), quick_procedure(), set(&["sft.turns=all", "policies.dpo=false"])].concat();
-    let output = run("ser_loop", &arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let procedure = |turns: &str, out: &Path| {
+        let flags = format!("--full --model {} --data {data} --test-data {test} --out {}", nano(), text(out));
+        let output =
+            run("ser_loop", &[words(&flags), quick_procedure(), set(&[&format!("sft.turns={turns}")])].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    procedure("all", &out);
     let report: Value = serde_json::from_str(&report_without_timing(&out)).unwrap();
     let warnings = report["warnings"].to_string();
     assert!(warnings.contains("3 of 12 test prompts for the policies are left out"), "{warnings}");
     assert!(warnings.contains("SFT leaves out"), "{warnings}");
-    // Two of three tokens that carry loss under `all` are of the first answer: more than the last one alone has.
-    let steps = metrics(&out);
-    assert!(steps.lines().any(|line| line.contains("\"stage\":\"sft\"")), "{steps}");
     for name in ["sft", "ppo-ser", "ppo-full"] {
         let answers = fs::read_to_string(out.join(format!("policies/{name}.jsonl")));
         assert_eq!(answers.unwrap_or_default().lines().count(), 5, "{name}");
     }
+    // The answers before the last one carry loss, too.
+    let last = root.path().join("last");
+    procedure("last", &last);
+    let first_loss = |folder: &Path| -> Value {
+        let lines = metrics(folder);
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["stage"] == "sft").unwrap()["loss"].clone()
+    };
+    assert_ne!(first_loss(&out), first_loss(&last));
 }
 
 #[test]
@@ -330,16 +336,17 @@ fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
         (&["sft.training.learning_rate=-1.0"][..], "sft.training.learning_rate is -1"),
         (&["policy.lora.rank=0"], "policy.lora.rank is 0"),
         (&["dpo.beta=0.0"], "dpo.beta is 0"),
-        (&["loop.precision_target.delta=0.0"], "loop.delta is 0"),
+        (&["loop.precision_target.delta=0.0"], "loop.precision_target.delta is 0"),
         (&["policies.judged=0"], "policies.judged is 0"),
         (&["text.max_length=2"], "no text is left for SFT"),
         (&["ppo.response_length={fixed=250}"], "lower ppo.response_length"),
         (&["policies.sampling.max_new_tokens=250"], "lower policies.sampling.max_new_tokens"),
         (&["policy.lora.target_modules=nothing_.*"], "policy.lora"),
         (&["dpo.lora.target_modules=nothing_.*"], "dpo.lora"),
-        (&["lora.target_modules=nothing_.*"], "target_modules"),
+        (&["sft.lora.target_modules=nothing_.*"], "sft: "),
+        (&["lora.target_modules=nothing_.*"], "lora: "),
         (&["judge={endpoint=\"http://localhost:1\",model=\"m\",api_key_env=\"NO_SUCH_KEY\"}"], "NO_SUCH_KEY"),
-        (&["run.test_data=missing.jsonl"], "missing.jsonl"),
+        (&["prompts.file=missing.jsonl"], "missing.jsonl"),
     ] {
         let error = procedure(settings);
         assert!(error.contains(said), "{settings:?}: {error}");
@@ -348,7 +355,7 @@ fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
     let corpus =
         set(&["corpus.pairs=320", "corpus.test_pairs=40", "base.vocab_size=1000", "base.shape.hidden_size=16"]);
     let error = refused("ser_loop", &[words("--full"), corpus.clone(), set(&["base.shape.max_positions=60"])].concat());
-    assert!(error.contains("lower"), "{error}");
+    assert!(error.contains("no text is left for SFT"), "{error}");
     let error = refused("ser_loop", &[corpus, set(&["lora.target_modules=nothing_.*"])].concat());
     assert!(error.contains("target_modules"), "{error}");
 }

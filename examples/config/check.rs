@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use anyhow::{anyhow, bail};
+use ser::LoopSettings;
 use ser::core::Sampling;
 use ser::loss::DpoSettings;
 use ser::model::{CausalLmSettings, NetworkConfig};
@@ -29,6 +30,8 @@ impl Config {
         in_table("loop.balance", evolution.balance.check())?;
         in_table("loop.bootstrap", evolution.bootstrap.check())?;
         in_table("loop.audit", evolution.audit.audit(&[], &[], &[], &[]))?;
+        let precision = LoopSettings { precision_target: evolution.precision_target.clone(), ..Default::default() };
+        in_table("loop.precision_target", precision.check())?;
         in_table("loop", evolution.check())?;
         in_table("prompts.answers", self.prompts.answers.check())?;
         sampling("prompts.answers.sampling", &self.prompts.answers.sampling)?;

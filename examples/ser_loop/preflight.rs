@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use ser::core::{Message, Preference, Scorer, Screening};
 use ser::eval::{Count, JudgeSettings, PairwiseJudge};
-use ser::model::{CausalExample, CausalLm, Device, RewardModel, fresh_base, sft_examples};
+use ser::model::{CausalExample, CausalLm, Device, ModelError, RewardModel, SftTraining, fresh_base, sft_examples};
 use ser::{Error, Prepared};
 
 use crate::config::{Config, fetched, prompts_with_room};
@@ -65,7 +65,11 @@ pub(crate) fn check(
             policies(config, &mut model, prepared, &mut ready)?;
         }
     }
-    let mut reward = RewardModel::from_folder(folder, &config.reward_model(), device)?;
+    let loaded = RewardModel::from_folder(folder, &config.reward_model(), device);
+    let mut reward = loaded.map_err(|error| match error {
+        ModelError::NoTarget { .. } => anyhow!(error).context("lora"),
+        other => other.into(),
+    })?;
     for (part, preferences, hint) in [
         ("labelled seed", &prepared.data.seed, "give more labelled pairs, or raise text.max_length"),
         ("test set", &prepared.data.test, "hold labelled pairs out, or raise text.max_length"),
@@ -121,6 +125,8 @@ fn policies(config: &Config, model: &mut CausalLm, prepared: &Prepared, ready: &
     if sft.examples.is_empty() {
         bail!("no text is left for SFT: raise split.sft, or text.max_length");
     }
+    // Refuses what SFT refuses of the network: a precision, the modules of its adapter.
+    drop(SftTraining::new(model, sft.examples.clone(), Vec::new(), &config.sft, 0).context("sft")?);
     ready.sft = sft.examples;
     let of = |preferences: &[Preference]| preferences.iter().map(|p| p.pair.prompt.clone()).collect::<Vec<_>>();
     for (prompts, what, longest, key) in [
@@ -148,9 +154,9 @@ fn policies(config: &Config, model: &mut CausalLm, prepared: &Prepared, ready: &
     if config.policies.dpo {
         dpo_pairs(model, &prepared.data.seed)?;
     }
-    let adapters = [("sft", config.sft.lora.as_ref()), ("policy", Some(&config.policy.lora))];
-    let dpo = ("dpo", config.policies.dpo.then_some(&config.dpo.lora));
-    for (table, lora) in adapters.into_iter().chain([dpo]) {
+    for (table, lora) in
+        [("policy", Some(&config.policy.lora)), ("dpo", config.policies.dpo.then_some(&config.dpo.lora))]
+    {
         if let Some(lora) = lora {
             model.add_adapter(table, lora, 0).with_context(|| format!("{table}.lora"))?;
         }
