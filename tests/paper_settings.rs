@@ -144,7 +144,7 @@ mod whole_files {
             ("loop.schedule={kind=\"paper\",plan=3}", "setting loop.schedule: invalid type: integer `3`"),
             ("loop.anchor=pool", "setting loop.anchor: unknown variant `pool`"),
             ("ppo.reward_scaling.clipp=0.1", "setting ppo.reward_scaling.clipp: unknown field `clipp`"),
-            ("training.learning_rate.x=1", "setting training.learning_rate: invalid type: map"),
+            ("training.learning_rate.x=1", "setting training.learning_rate.x: invalid type: map"),
             // Out of their range.
             ("training.learning_rate=-1.0", "training.learning_rate is -1; it must be at least 0"),
             ("sft.training.learning_rate=-1.0", "sft.training.learning_rate is -1"),
@@ -164,7 +164,7 @@ mod whole_files {
             ("model.token_budget=0", "model.token_budget is 0"),
             ("loop.thresholds.tau_low=0.7", "loop.thresholds.tau_low is 0.7"),
             ("loop.thresholds.tau_delta=2.0", "loop.thresholds.tau_delta is 2"),
-            ("loop.schedule.plan=[]", "loop.schedule.plan is empty"),
+            ("loop.schedule={kind=\"paper\",plan=[]}", "loop.schedule.plan is empty"),
             ("loop.loss.margin=-1.0", "loop.loss.margin is -1"),
             ("loop.balance.max_side_share=0.2", "loop.balance.max_side_share is 0.2"),
             ("loop.bootstrap.resamples=1", "loop.bootstrap.resamples is 1"),
@@ -183,7 +183,7 @@ mod whole_files {
             ("policy_run.min_new_tokens=300", "policy_run.min_new_tokens is 300"),
             ("corpus.label_noise=0.7", "corpus.label_noise is 0.7"),
             ("corpus.pairs=1000000", "[corpus]: the built-in corpus has"),
-            ("base.shape.hidden_size=250", "[base.shape]: "),
+            ("base.shape.hidden_size=0", "[base.shape]: base model settings: hidden_size is 0"),
         ] {
             let error = load(&["--set", setting]).err().map_or("taken".to_owned(), |error| format!("{error:#}"));
             if !error.starts_with(said) || error.contains('\n') {

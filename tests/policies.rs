@@ -268,7 +268,7 @@ fn quick_procedure() -> Vec<String> {
         "split.labelled=0.5",
         "sft.training.epochs=1",
         "training.epochs=1",
-        "loop.schedule.plan=[\"status2\"]",
+        "loop.schedule={kind=\"paper\",plan=[\"status2\"]}",
         "dpo.training.epochs=1",
         "policy_run.steps=2",
         "ppo.batch_size=4",

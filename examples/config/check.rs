@@ -29,9 +29,10 @@ impl Config {
         in_table("loop.loss", evolution.loss.build())?;
         in_table("loop.balance", evolution.balance.check())?;
         in_table("loop.bootstrap", evolution.bootstrap.check())?;
-        in_table("loop.audit", evolution.audit.audit(&[], &[], &[], &[]))?;
-        let precision = LoopSettings { precision_target: evolution.precision_target.clone(), ..Default::default() };
-        in_table("loop.precision_target", precision.check())?;
+        let audit = LoopSettings { audit: evolution.audit, ..LoopSettings::default() };
+        in_table("loop.audit", audit.check())?;
+        let precision_target = evolution.precision_target.clone();
+        in_table("loop.precision_target", LoopSettings { precision_target, ..LoopSettings::default() }.check())?;
         in_table("loop", evolution.check())?;
         in_table("prompts.answers", self.prompts.answers.check())?;
         sampling("prompts.answers.sampling", &self.prompts.answers.sampling)?;
