@@ -8,6 +8,8 @@
 //! All that the loop asks of a model is [`Scorer`] (pairs to scores) and [`Learner`] (fit, save, load). Ctrl-C stops the
 //! run where nothing is lost; `--resume` goes on, as it does after a crash.
 
+mod exit;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -157,6 +159,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let prepared = match data {
         Some(file) => prepare_files(&file, None, &ReadSettings::default(), &split)?,
         None => {
+            eprintln!("no --data: the run works on the built-in corpus");
             let corpus = generate(&CorpusSettings { seed, ..CorpusSettings::default() })?;
             prepare(corpus.train.preferences, Some(corpus.test.preferences), &split)?
         }
@@ -178,11 +181,5 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
 }

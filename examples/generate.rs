@@ -7,6 +7,7 @@
 //! With `--prompts` it answers a file of prompts, a line of JSON for each answer: `{"prompt": …, "response": …}`.
 
 mod config;
+mod exit;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -72,13 +73,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), None)
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

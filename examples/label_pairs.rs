@@ -5,11 +5,19 @@
 //! {"id":7,"score_j":0.31,"score_k":0.92,"status":"status2","preferred":"k","delta":0.6100000000000001}
 //! ```
 //!
-//! Each row has the sigmoid scores of its two answers, `score_j` and `score_k`: numbers, or text that is one. All
-//! fields go through as they stand, and three come after them: `status` (`status1`, `status2` or `stop`), `preferred`
-//! (`j`, `k`, or null for stop) and `delta`, |score_j - score_k|; where a row has fields of these names already, they
-//! are replaced. Empty lines are left out. Python writes `NaN` and `Infinity`, which JSON does not know: they come out
+//! Each row has the sigmoid scores of its two answers: `score_j` and `score_k`, numbers or text that is one, as the
+//! authors' scripts write them; or `probability`, a list of both, as `score_pairs` writes it. All fields go through as
+//! they stand, such as ids, and three come after them: `status` (`status1`, `status2` or `stop`), `preferred` (`j` for
+//! the first answer, `k` for the second, or null for stop) and `delta`, the scores' distance; where a row has fields of
+//! these names already, they are replaced.
+//!
+//! ```text
+//! $ score_pairs --model llama-3-8b --adapter rm --data pool.jsonl | label_pairs > labelled.jsonl
+//! ```
+//! Empty lines are left out. Python writes `NaN` and `Infinity`, which JSON does not know: they come out
 //! as text, which its `float` reads again; such scores never select, and their delta is null.
+
+mod exit;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,17 +60,7 @@ enum RuleName {
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has read enough (`| head`).
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(&Arguments::parse()), None)
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -111,10 +109,8 @@ fn label_lines(
                 Row::parse(&quoted).map_err(|_| not_a_row(number, &error))?
             }
         };
-        let pair = PairProbabilities::unchecked(
-            row.score("score_j").with_context(|| format!("line {number}"))?,
-            row.score("score_k").with_context(|| format!("line {number}"))?,
-        );
+        let [j, k] = row.scores().with_context(|| format!("line {number}"))?;
+        let pair = PairProbabilities::unchecked(j, k);
         if !warned && [pair.a, pair.b].iter().any(|p| p.get() < 0.0 || p.get() > 1.0) {
             eprintln!("warning: line {number} has a score outside [0, 1]: thresholds are about sigmoid scores");
             warned = true;
@@ -139,22 +135,32 @@ impl<'a> Row<'a> {
         serde_json::from_str(text)
     }
 
-    /// A score as Python's `float(row[name])` reads it.
-    fn score(&self, name: &str) -> anyhow::Result<f64> {
-        // The last of several fields of the same name counts, as in Python.
-        let Some((_, raw)) = self.0.iter().rfind(|(key, _)| key == name) else {
-            bail!("the row has no field {name}");
+    /// Both scores, by the names of the authors' scripts or of `score_pairs`.
+    fn scores(&self) -> anyhow::Result<[f64; 2]> {
+        let fields = ["score_j", "score_k"].map(|name| (name, self.field(name)));
+        match fields {
+            [(_, None), (_, None)] => {}
+            [(j, Some(score_j)), (k, Some(score_k))] => return Ok([number(j, score_j)?, number(k, score_k)?]),
+            [(j, score_j), (k, _)] => bail!("the row has no field {}", if score_j.is_none() { j } else { k }),
+        }
+        let Some(raw) = self.field("probability") else {
+            bail!("the row has neither score_j and score_k nor probability: give the sigmoid scores of both answers");
         };
-        let raw = raw.get();
-        let value = match raw.as_bytes().first() {
-            Some(b'-' | b'0'..=b'9') => raw.parse().ok(),
-            Some(b'"') => serde_json::from_str::<String>(raw).ok().and_then(|text| python_float(&text)),
-            _ => None,
+        let Ok(both) = serde_json::from_str::<[&RawValue; 2]>(raw) else {
+            bail!("probability is {}, not a list of two numbers", beginning(raw));
         };
-        value.with_context(|| {
-            let shown: String = raw.chars().take(40).collect();
-            format!("{name} is {shown}{}, not a number", if shown.len() < raw.len() { "..." } else { "" })
-        })
+        // JSON has no NaN: score_pairs writes null where a score is none.
+        let score = |raw: &RawValue| match raw.get() {
+            "null" => Ok(f64::NAN),
+            raw => number("probability", raw),
+        };
+        let [j, k] = both;
+        Ok([score(j)?, score(k)?])
+    }
+
+    /// A field's value as it was written. The last of several fields of the same name counts, as in Python.
+    fn field(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rfind(|(key, _)| key == name).map(|(_, raw)| raw.get())
     }
 
     fn write(&self, output: &mut impl Write, pair: PairProbabilities, status: LearningStatus) -> io::Result<()> {
@@ -179,6 +185,22 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A score as Python's `float(row[name])` reads it.
+fn number(name: &str, raw: &str) -> anyhow::Result<f64> {
+    let value = match raw.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => raw.parse().ok(),
+        Some(b'"') => serde_json::from_str::<String>(raw).ok().and_then(|text| python_float(&text)),
+        _ => None,
+    };
+    value.with_context(|| format!("{name} is {}, not a number", beginning(raw)))
+}
+
+/// At most 40 characters, for an error.
+fn beginning(raw: &str) -> String {
+    let shown: String = raw.chars().take(40).collect();
+    if shown.len() < raw.len() { shown + "..." } else { shown }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(serde::Deserialize)]
@@ -190,7 +212,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
             type Value = Row<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with score_j and score_k")
+                f.write_str("an object with score_j and score_k, or probability")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {

@@ -5,6 +5,8 @@
 //! cargo run --release --features libtorch --example merge_adapter -- --model llama-3-8b --adapter rm --out merged
 //! ```
 
+mod exit;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,13 +32,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(&Arguments::parse()), None)
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

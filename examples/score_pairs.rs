@@ -8,6 +8,7 @@
 //! unless `--max-length` is given; then pairs over it are an error that names the first.
 
 mod config;
+mod exit;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -43,13 +44,7 @@ struct Arguments {
 const DEFAULTS: &str = "text = { template = \"raw\", append_eos = false }";
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), None)
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! ```
 
 mod config;
+mod exit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,13 +38,7 @@ struct Arguments {
 const WARM_UP: u64 = 4;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@
 //! Ctrl-C stops where nothing is lost; `--resume` goes on, as it does after a crash.
 
 mod config;
+mod exit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,10 +17,10 @@ use clap::Parser;
 use ser::core::Preference;
 use ser::data::PreferenceFile;
 use ser::eval::{Count, DataCounts, PolicyReport};
-use ser::model::{CausalExample, CausalLm, LearntTurns, SftTraining};
+use ser::model::{CausalExample, CausalLm, SftTraining, sft_examples};
 use ser::{MetricsLog, Observers, Progress, RunFolder, count_rows, train_in, write_policy_report};
 
-use config::{Config, Flags};
+use config::Flags;
 
 /// Supervised fine-tuning on chosen answers
 #[derive(Parser)]
@@ -30,7 +31,7 @@ struct Arguments {
     /// Goes on with the run in that folder
     #[arg(long)]
     resume: bool,
-    /// Preferences whose chosen answers the loss is looked at on, without training
+    /// Preferences on whose chosen answers the loss is measured, without training [default: none]
     #[arg(long, value_name = "FILE")]
     validation_data: Option<PathBuf>,
     #[command(flatten)]
@@ -38,13 +39,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -52,7 +47,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    config.sft.check()?;
     let device = config.device()?;
     let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
     let mut read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
@@ -65,8 +59,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let validation = arguments.validation_data.as_ref().map(&mut read).transpose()?.unwrap_or_default();
     let validation_pairs = validation.len();
     let mut model = CausalLm::from_folder(folder, &config.causal_lm(), device)?;
-    let examples = examples(&model, &config, &chosen)?;
-    let validation = self::examples(&model, &config, &validation)?;
+    let examples = |preferences: &[Preference]| -> anyhow::Result<Vec<CausalExample>> {
+        let texts = sft_examples(&model, preferences, config.sft.turns)?;
+        texts.warning().iter().for_each(|warning| eprintln!("{warning}"));
+        Ok(texts.examples)
+    };
+    let (examples, validation) = (examples(&chosen)?, examples(&validation)?);
     if examples.is_empty() {
         bail!("{}: no answer is left to train on; is max_length too small?", data.display());
     }
@@ -75,7 +73,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     for (name, part, pairs) in parts {
         counts.splits.push(Count::new(name, part.len() as u64));
         if part.len() < pairs {
-            counts.left_out.push(Count::new(format!("{name} over the length limit"), (pairs - part.len()) as u64));
+            counts.left_out.push(Count::new(format!("{name} that are too long or empty"), (pairs - part.len()) as u64));
         }
     }
     let mut training = SftTraining::new(&mut model, examples, validation, &config.sft, config.run.seed)?;
@@ -104,23 +102,4 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         html.display()
     );
     Ok(())
-}
-
-/// The chosen answers that are within the length limit.
-fn examples(model: &CausalLm, config: &Config, preferences: &[Preference]) -> anyhow::Result<Vec<CausalExample>> {
-    let mut examples = Vec::with_capacity(preferences.len());
-    for preference in preferences {
-        let (prompt, answer) = (&preference.pair.prompt, preference.chosen());
-        let example = match config.sft.turns {
-            LearntTurns::Last => model.tokenizer().tokenize_response(prompt, answer)?.into(),
-            LearntTurns::All => model.tokenizer().tokenize_conversation(prompt, answer)?.into(),
-        };
-        examples.push(example);
-    }
-    let all = examples.len();
-    examples.retain(|example: &CausalExample| example.tokens.len() <= model.text_limit());
-    if examples.len() < all {
-        eprintln!("left out: {} answers over max_length", all - examples.len());
-    }
-    Ok(examples)
 }

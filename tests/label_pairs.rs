@@ -197,6 +197,37 @@ fn numbers_as_python_reads_them() {
 }
 
 #[test]
+fn the_rows_of_score_pairs_are_labelled_and_keep_their_ids() {
+    let input = concat!(
+        r#"{"id":"a-7","row":3,"raw":[2.5,-1],"probability":[0.92,0.27]}"#,
+        "\n",
+        r#"{"id":"a-8","raw":[0.1,0.0],"probability":[0.525,0.5]}"#,
+        "\n",
+        r#"{"id":"a-9","raw":[null,0.0],"probability":[null,0.5]}"#,
+        "\n",
+        r#"{"probability":[0.2,0.9],"score_j":0.9,"score_k":0.2}"#,
+        "\n",
+    );
+    let output = label(&[], input);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows = rows(&output);
+    let told = |row: usize| (rows[row]["status"].as_str().unwrap(), rows[row]["preferred"].as_str());
+    assert_eq!(told(0), ("status1", Some("j")));
+    assert_eq!((&rows[0]["id"], &rows[0]["row"], &rows[0]["raw"][1]), (&"a-7".into(), &3.into(), &(-1).into()));
+    assert_eq!((told(1), told(2)), (("stop", None), ("stop", None)));
+    assert_eq!(told(3), ("status1", Some("j")), "the scores that are named by themselves count");
+    for (row, said) in [
+        (r#"{"raw": [1, 2]}"#, "line 1: the row has neither score_j and score_k nor probability"),
+        (r#"{"probability": 0.5}"#, "line 1: probability is 0.5, not a list of two numbers"),
+        (r#"{"probability": [0.5]}"#, "line 1: probability is [0.5], not a list of two numbers"),
+        (r#"{"probability": [0.5, true]}"#, "line 1: probability is true, not a number"),
+    ] {
+        let output = label(&[], row);
+        assert!(!output.status.success() && stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn nan_and_infinities_never_select() {
     for odd in ["NaN", "Infinity", "-Infinity", "\"nan\"", "\"-inf\"", "\"Infinity\"", "\"1e999\""] {
         for (j, k) in [(odd, "0.1"), ("0.9", odd), (odd, odd)] {

@@ -1,4 +1,4 @@
-//! The settings files of examples/paper say what the code's defaults and presets do.
+//! The settings files of examples/paper say what the code's defaults and presets do, and bad values are named by key.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ser::LoopSettings;
-use ser::data::{ReadSettings, SplitSettings, TextSettings};
+use ser::data::TextSettings;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -24,45 +24,216 @@ fn part<T: DeserializeOwned>(table: &Table, name: &str) -> T {
 }
 
 #[test]
-fn paper_spells_out_the_defaults() {
-    let paper = file("paper.toml");
-    assert_eq!(part::<LoopSettings>(&paper, "loop"), LoopSettings::default());
-    assert_eq!(part::<SplitSettings>(&paper, "split"), SplitSettings::default());
-    assert_eq!(part::<TextSettings>(&paper, "text"), TextSettings::default());
-    #[cfg(feature = "libtorch")]
-    {
-        assert_eq!(part::<ser::model::LoraSettings>(&paper, "lora"), Default::default());
-        assert_eq!(part::<ser::model::TrainingSettings>(&paper, "training"), Default::default());
-    }
-}
-
-#[test]
 fn script_is_the_script_preset() {
     let script = file("script.toml");
     assert_eq!(part::<LoopSettings>(&script, "loop"), LoopSettings::script());
     assert!(!part::<TextSettings>(&script, "text").append_eos);
 }
 
-#[test]
-fn every_file_has_known_tables_and_usable_settings() {
-    let known = ["data", "split", "text", "model", "lora", "training", "loop"];
-    let mut files = 0;
-    for entry in fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let table = file(&name);
-        for key in table.keys() {
-            assert!(known.contains(&key.as_str()), "{name}: [{key}]");
-        }
-        part::<LoopSettings>(&table, "loop").check().unwrap();
-        part::<SplitSettings>(&table, "split").check().unwrap();
-        part::<TextSettings>(&table, "text").check().unwrap();
-        part::<ReadSettings>(&table, "data");
-        #[cfg(feature = "libtorch")]
-        {
-            part::<ser::model::LoraSettings>(&table, "lora").check().unwrap();
-            part::<ser::model::TrainingSettings>(&table, "training").check().unwrap();
-        }
-        files += 1;
+#[cfg(feature = "libtorch")]
+#[path = "../examples/config/mod.rs"]
+#[allow(dead_code)]
+mod config;
+
+#[cfg(feature = "libtorch")]
+mod whole_files {
+    use clap::{CommandFactory, Parser};
+    use ser::model::Optim;
+    use ser::ppo::{LearningRateScheduler, ResponseLength};
+
+    use super::*;
+    use crate::config::{Config, Flags};
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: Flags,
     }
-    assert_eq!(files, 10, "paper and script, four datasets, four models");
+
+    /// A value's name in a settings file.
+    fn name(value: &impl serde::Serialize) -> String {
+        serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
+    }
+
+    /// The settings that these flags give.
+    fn load(flags: &[&str]) -> anyhow::Result<Config> {
+        Program::try_parse_from(["program"].iter().chain(flags)).unwrap().flags.load("")
+    }
+
+    /// The settings of several files of the folder, a later one winning.
+    fn files(names: &[&str]) -> Config {
+        let paths: Vec<String> = names.iter().map(|name| folder().join(name).display().to_string()).collect();
+        let flags: Vec<&str> = paths.iter().flat_map(|path| ["--config", path]).collect();
+        load(&flags).unwrap()
+    }
+
+    #[test]
+    fn paper_is_the_default_and_spells_everything_out() {
+        let paper = file("paper.toml");
+        assert_eq!(paper.clone().try_into::<Config>().unwrap(), Config::default());
+        assert_eq!(files(&["paper.toml"]), Config::default());
+        // Were a key missing, the default could change under it. What is not given at all cannot be written down.
+        let default = Table::try_from(Config::default()).unwrap();
+        for table in ["split", "text", "sft", "lora", "training", "policy", "ppo"] {
+            let (given, all) = (paper[table].as_table().unwrap(), default[table].as_table().unwrap());
+            for (key, value) in all {
+                assert!(given.contains_key(key), "[{table}] {key}");
+                if let Some(inner) = value.as_table().filter(|_| key != "response_length" && key != "kl_control") {
+                    let given = given[key].as_table().unwrap();
+                    assert!(inner.keys().all(|k| given.contains_key(k)), "[{table}.{key}]: {inner:?}");
+                }
+            }
+        }
+        assert_eq!(paper["reward"]["probability"].as_bool(), Some(true));
+    }
+
+    #[test]
+    fn the_scripts_differ_in_ppo_too() {
+        for names in [&["script.toml"][..], &["paper.toml", "llama-3-8b.toml", "script.toml"]] {
+            let script = files(names);
+            assert_eq!(script.policy.optim, Optim::Adafactor);
+            assert_eq!(script.ppo.scheduler, LearningRateScheduler::Linear);
+            assert_eq!(script.ppo.response_length, ResponseLength::Uniform { min: 32, max: 512 });
+            assert_eq!((script.ppo.reward_scaling, script.reward.probability), (None, true));
+            assert!(!script.ppo.early_stopping);
+        }
+    }
+
+    #[test]
+    fn every_file_can_be_used_with_every_other_for_the_whole_procedure() {
+        let datasets = ["hh.toml", "ultrafeedback.toml", "tldr.toml", "stackexchange.toml"];
+        let models = ["llama-3-8b.toml", "llama-3-70b.toml", "llama-2-13b.toml", "mistral-7b.toml"];
+        for (data, model) in datasets.iter().flat_map(|data| models.map(|model| (*data, model))) {
+            for names in [&["paper.toml", data, model][..], &[data, model, "script.toml"]] {
+                let mut config = files(names);
+                config.policies.train = true;
+                config.check().unwrap();
+            }
+        }
+        assert_eq!(fs::read_dir(folder()).unwrap().count(), 10, "paper and script, four datasets, four models");
+        let hh = files(&["hh.toml"]);
+        assert!(hh.data.last_round_only);
+        assert!(hh.run.data.unwrap().to_str().unwrap().contains("helpful-*/train"));
+    }
+
+    #[test]
+    fn a_variant_of_a_later_file_or_flag_replaces_an_earlier_one() {
+        let length = |value: &str| {
+            load(&["--set", "ppo.response_length={fixed=9}", "--set", value]).unwrap().ppo.response_length
+        };
+        assert_eq!(length("ppo.response_length.uniform={min=3,max=5}"), ResponseLength::Uniform { min: 3, max: 5 });
+        assert_eq!(length("ppo.response_length.fixed=7"), ResponseLength::Fixed(7));
+        let scaling = |values: &[&str]| {
+            let flags: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+            load(&flags).unwrap().ppo.reward_scaling
+        };
+        assert_eq!(scaling(&["ppo.reward_scaling=none"]), None);
+        assert_eq!(scaling(&["ppo.reward_scaling=none", "ppo.reward_scaling.clip=0.25"]).unwrap().clip, 0.25);
+    }
+
+    #[test]
+    fn bad_values_are_named_by_their_key() {
+        let mut wrong = Vec::new();
+        for (setting, said) in [
+            // Of the wrong kind.
+            ("training.learning_rate=fast", "setting training.learning_rate: invalid type: string \"fast\""),
+            ("sft.training.epochs=1.5", "setting sft.training.epochs: invalid type: floating point"),
+            ("policy.lora.rank=[8]", "setting policy.lora.rank: invalid type: sequence"),
+            ("training.lerning_rate=1", "setting training.lerning_rate: unknown field `lerning_rate`"),
+            ("trainig.epochs=1", "setting trainig: unknown field `trainig`"),
+            ("loop.schedule={kind=\"paper\",plan=3}", "setting loop.schedule: invalid type: integer `3`"),
+            ("loop.anchor=pool", "setting loop.anchor: unknown variant `pool`"),
+            ("ppo.reward_scaling.clipp=0.1", "setting ppo.reward_scaling.clipp: unknown field `clipp`"),
+            ("training.learning_rate.x=1", "setting training.learning_rate.x: invalid type: map"),
+            // Out of their range.
+            ("training.learning_rate=-1.0", "training.learning_rate is -1; it must be at least 0"),
+            ("sft.training.learning_rate=-1.0", "sft.training.learning_rate is -1"),
+            ("dpo.training.batch_size=0", "dpo.training.batch_size is 0"),
+            ("base.training.epochs=0", "base.training.epochs is 0"),
+            ("lora.rank=0", "lora.rank is 0"),
+            ("sft.lora.dropout=1.0", "sft.lora.dropout is 1"),
+            ("policy.lora.alpha=0.0", "policy.lora.alpha is 0"),
+            ("policy.max_grad_norm=0.0", "policy.max_grad_norm is Some(0.0)"),
+            ("dpo.lora.rank=0", "dpo.lora.rank is 0"),
+            ("dpo.beta=0.0", "dpo.beta is 0"),
+            ("sft.checkpoint_every=0", "sft.checkpoint_every is 0"),
+            ("split.test=-0.1", "split.test = -0.1"),
+            ("split.sft=0.5", "split.sft + rm + ppo = 1.2"),
+            ("text.max_length=0", "text.max_length = 0"),
+            ("data.max_row_bytes=0", "data.max_row_bytes = 0"),
+            ("model.token_budget=0", "model.token_budget is 0"),
+            ("loop.thresholds.tau_low=0.7", "loop.thresholds.tau_low is 0.7"),
+            ("loop.thresholds.tau_delta=2.0", "loop.thresholds.tau_delta is 2"),
+            ("loop.schedule={kind=\"paper\",plan=[]}", "loop.schedule.plan is empty"),
+            ("loop.loss.margin=-1.0", "loop.loss.margin is -1"),
+            ("loop.balance.max_side_share=0.2", "loop.balance.max_side_share is 0.2"),
+            ("loop.bootstrap.resamples=1", "loop.bootstrap.resamples is 1"),
+            ("loop.audit.bins=0", "loop.audit.bins is 0"),
+            ("loop.guards.spread=2.0", "loop.guards.spread is 2"),
+            ("loop.precision_target.precision=1.0", "loop.precision_target.precision is 1"),
+            ("prompts.answers.attempts=0", "prompts.answers.attempts is 0"),
+            ("prompts.answers.sampling.temperature=0.0", "prompts.answers.sampling.temperature is 0"),
+            ("prompts.answers.sampling.top_p=2.0", "prompts.answers.sampling.top_p is 2"),
+            ("policies.sampling.top_p=0.0", "policies.sampling.top_p is 0"),
+            ("policies.sampling.samples_per_prompt=2", "policies.sampling.samples_per_prompt must be 1"),
+            ("ppo.mini_batch_size=9", "ppo.mini_batch_size is 9"),
+            ("ppo.reward_scaling.clip=1.0", "ppo.reward_scaling.clip is 1"),
+            ("policy_run.steps=0", "policy_run.steps is 0"),
+            ("policy_run.stop=[\"\"]", "policy_run.stop is \"\""),
+            ("policy_run.min_new_tokens=300", "policy_run.min_new_tokens is 300"),
+            ("corpus.label_noise=0.7", "corpus.label_noise is 0.7"),
+            ("corpus.pairs=1000000", "[corpus]: the built-in corpus has"),
+            ("base.shape.hidden_size=0", "[base.shape]: base model settings: hidden_size is 0"),
+        ] {
+            let error = load(&["--set", setting]).err().map_or("taken".to_owned(), |error| format!("{error:#}"));
+            if !error.starts_with(said) || error.contains('\n') {
+                wrong.push(format!("{setting}: {error}"));
+            }
+        }
+        assert_eq!(wrong, [""; 0]);
+        let judge = ["--set", "judge={endpoint=\"ftp://x\",model=\"m\"}"];
+        assert!(load(&judge).unwrap_err().to_string().starts_with("judge.endpoint is"));
+        // A raw score is no probability, which Eq. 7 is for.
+        let raw = ["--set", "reward.probability=false", "--set", "reward.model=rm"];
+        assert!(load(&raw).unwrap_err().to_string().contains("ppo.reward_scaling"));
+        assert!(load(&[&raw[..], &["--set", "ppo.reward_scaling=none"]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_bad_value_in_a_file_has_its_file_line_and_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let said = |text: &str| {
+            fs::write(&path, text).unwrap();
+            format!("{:#}", load(&["--config", path.to_str().unwrap()]).unwrap_err())
+        };
+        let text = said("[sft.training]\n\nlearning_rate = \"fast\"\n");
+        assert!(
+            text.contains("mine.toml line ") && text.contains(": sft.training.learning_rate: invalid type"),
+            "{text}"
+        );
+        let text = said("[lora]\nrank = 8\nrankk = 9\n");
+        assert!(text.contains("mine.toml line 3: lora.rankk: unknown field `rankk`"), "{text}");
+        let text = said("[lora]\nrank = = 8\n");
+        assert!(text.contains("mine.toml line 2: "), "{text}");
+    }
+
+    #[test]
+    fn help_shows_the_defaults() {
+        let help = Program::command().render_long_help().to_string();
+        let Config { text, data, model, run, .. } = Config::default();
+        for (flag, default) in [
+            ("--template", name(&text.template)),
+            ("--max-length", text.max_length.unwrap().to_string()),
+            ("--on-bad-row", name(&data.on_bad_row)),
+            ("--precision", name(&model.precision)),
+            ("--device", name(&model.device)),
+            ("--threads", run.threads.to_string()),
+            ("--seed", run.seed.to_string()),
+        ] {
+            let (_, of_flag) = help.split_once(&format!("      {flag} ")).unwrap();
+            let of_flag = of_flag.split("\n\n").nth(0).unwrap();
+            assert!(of_flag.contains(&format!("[default: {default}]")), "{flag}: {of_flag}");
+        }
+    }
 }

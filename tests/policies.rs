@@ -215,10 +215,10 @@ fn refused(example: &str, arguments: &[String]) -> String {
     assert!(!output.status.success());
     assert!(!out.exists(), "nothing may be left behind");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let mut errors = said.lines().filter(|line| !line.starts_with("device: "));
-    let sentence = errors.next().unwrap_or_default().to_owned();
-    assert!(sentence.starts_with("error: ") && errors.next().is_none(), "{said}");
-    sentence
+    // What was taken by default is told before.
+    let (last, before) = said.trim_end().rsplit_once('\n').map_or((said.as_str(), ""), |(before, last)| (last, before));
+    assert!(last.starts_with("error: ") && !before.contains("error"), "{said}");
+    last.to_owned()
 }
 
 #[test]
@@ -256,6 +256,151 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
         &[words(&format!("--model {} --data {data}", nano())), set(&["sft.checkpoint_every=0"])].concat(),
     );
     assert!(said.contains("sft.checkpoint_every is 0"), "{said}");
+}
+
+/// Settings under which the whole procedure takes seconds on the nano checkpoint.
+fn quick_procedure() -> Vec<String> {
+    set(&[
+        "text.max_length=120",
+        "split.sft=0.4",
+        "split.rm=0.4",
+        "split.ppo=0.2",
+        "split.labelled=0.5",
+        "sft.training.epochs=1",
+        "training.epochs=1",
+        "loop.schedule={kind=\"paper\",plan=[\"status2\"]}",
+        "dpo.training.epochs=1",
+        "policy_run.steps=2",
+        "ppo.batch_size=4",
+        "ppo.response_length={fixed=8}",
+        "policies.judged=5",
+        "policies.sampling.max_new_tokens=8",
+    ])
+}
+
+/// Pairs of several rounds, as JSON lines; the question of those in `long` has far more tokens than the model's positions.
+fn conversations(path: &Path, first: usize, n: usize, long: &[usize]) -> String {
+    let turn = |role: &str, content: String| serde_json::json!({"role": role, "content": content});
+    let row = |i: usize| {
+        let question = format!("Question {i}? ") + &"again ".repeat(if long.contains(&i) { 400 } else { 0 });
+        let prompt =
+            [turn("user", question), turn("assistant", format!("One {i}. ")), turn("user", "And? ".to_owned())];
+        let answer = |text: &str| [turn("assistant", format!("{text} {i}"))];
+        serde_json::json!({"prompt": prompt, "chosen": answer("good"), "rejected": answer("bad")}).to_string() + "\n"
+    };
+    fs::write(path, (first..first + n).map(row).collect::<String>()).unwrap();
+    text(path)
+}
+
+#[test]
+fn over_long_prompts_and_texts_are_left_out_before_anything_is_trained() {
+    let root = tempfile::tempdir().unwrap();
+    let data = conversations(&root.path().join("train.jsonl"), 0, 100, &[3, 17, 40, 41, 60, 88]);
+    let test = conversations(&root.path().join("test.jsonl"), 1000, 12, &[1000, 1001, 1007]);
+    let out = root.path().join("run");
+    let procedure = |turns: &str, out: &Path| {
+        let flags = format!("--full --model {} --data {data} --test-data {test} --out {}", nano(), text(out));
+        let output =
+            run("ser_loop", &[words(&flags), quick_procedure(), set(&[&format!("sft.turns={turns}")])].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    procedure("all", &out);
+    let report: Value = serde_json::from_str(&report_without_timing(&out)).unwrap();
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("3 of 12 test prompts for the policies are left out"), "{warnings}");
+    assert!(warnings.contains("SFT leaves out"), "{warnings}");
+    for name in ["sft", "ppo-ser", "ppo-full"] {
+        let answers = fs::read_to_string(out.join(format!("policies/{name}.jsonl")));
+        assert_eq!(answers.unwrap_or_default().lines().count(), 5, "{name}");
+    }
+    // The answers before the last one carry loss, too.
+    let last = root.path().join("last");
+    procedure("last", &last);
+    let first_loss = |folder: &Path| -> Value {
+        let lines = metrics(folder);
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["stage"] == "sft").unwrap()["loss"].clone()
+    };
+    assert_ne!(first_loss(&out), first_loss(&last));
+}
+
+#[test]
+fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    let data = rows(&root, 100);
+    let procedure = |settings: &[&str]| {
+        let flags = words(&format!("--full --model {} --data {data}", nano()));
+        refused("ser_loop", &[flags, quick_procedure(), set(settings)].concat())
+    };
+    for (settings, said) in [
+        (&["sft.training.learning_rate=-1.0"][..], "sft.training.learning_rate is -1"),
+        (&["policy.lora.rank=0"], "policy.lora.rank is 0"),
+        (&["dpo.beta=0.0"], "dpo.beta is 0"),
+        (&["loop.precision_target.delta=0.0"], "loop.precision_target.delta is 0"),
+        (&["policies.judged=0"], "policies.judged is 0"),
+        (&["text.max_length=2"], "no text is left for SFT"),
+        (&["ppo.response_length={fixed=250}"], "lower ppo.response_length"),
+        (&["policies.sampling.max_new_tokens=250"], "lower policies.sampling.max_new_tokens"),
+        (&["policy.lora.target_modules=nothing_.*"], "policy.lora"),
+        (&["dpo.lora.target_modules=nothing_.*"], "dpo.lora"),
+        (&["sft.lora.target_modules=nothing_.*"], "sft: "),
+        (&["lora.target_modules=nothing_.*"], "lora: "),
+        (&["judge={endpoint=\"http://localhost:1\",model=\"m\",api_key_env=\"NO_SUCH_KEY\"}"], "NO_SUCH_KEY"),
+        (&["prompts.file=missing.jsonl"], "missing.jsonl"),
+    ] {
+        let error = procedure(settings);
+        assert!(error.contains(said), "{settings:?}: {error}");
+    }
+    // The built-in corpus's model is not there yet, and is checked all the same.
+    let corpus =
+        set(&["corpus.pairs=320", "corpus.test_pairs=40", "base.vocab_size=1000", "base.shape.hidden_size=16"]);
+    let error = refused("ser_loop", &[words("--full"), corpus.clone(), set(&["base.shape.max_positions=60"])].concat());
+    assert!(error.contains("no text is left for SFT"), "{error}");
+    let error = refused("ser_loop", &[corpus, set(&["lora.target_modules=nothing_.*"])].concat());
+    assert!(error.contains("target_modules"), "{error}");
+}
+
+#[test]
+fn what_is_taken_by_default_is_said() {
+    let said = |example: &str, arguments: &[String]| {
+        let root = tempfile::tempdir().unwrap();
+        // No text fits: it is refused after it was said, and nothing is trained.
+        let out = words(&format!("--out {}", text(&root.path().join("run"))));
+        let output = run(example, &[arguments, &out, &set(&["text.max_length=1"])].concat());
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = said("ser_loop", &words(&format!("--model {}", nano())));
+    assert!(text.contains("no --data: the run works on the built-in corpus") && text.contains("llama3"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let text = said("ser_loop", &words(&format!("--model {} --data {}", nano(), rows(&folder, 40))));
+    assert!(text.contains("the paper starts them from a model after SFT"), "{text}");
+    let long = set(&["ppo.response_length={fixed=5000}"]);
+    let text = said("train_ppo", &[words(&format!("--model {}", nano())), long].concat());
+    for default in ["no --config", "no --reward-model", "no --prompts and no --data"] {
+        assert!(text.contains(default), "{default}: {text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_program_ends_with_130_and_says_how_to_go_on() {
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("run");
+    let mut arguments = [ppo_arguments(), words(&format!("--out {}", text(&out)))].concat();
+    arguments.iter_mut().filter(|argument| *argument == "24").for_each(|steps| *steps = "100000".to_owned());
+    let mut child = command("train_ppo", &arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let log = out.join("metrics.jsonl");
+    let waited = Instant::now();
+    while fs::read_to_string(&log).unwrap_or_default().lines().count() < 2 {
+        assert!(child.try_wait().unwrap().is_none() && waited.elapsed() < Duration::from_secs(300));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("error: stopped during `ppo`") && said.contains("--resume"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use ser::core::testing::{StopAfter, TablePolicy};
 use ser::core::{Event, Message, Pair, PairScores, Policy, Reward, Side, Training};
 use ser::eval::PolicyTraining;
-use ser::ppo::{AdaptiveKl, KlControl, KlPenalty, PpoSettings, ResponseLength, RewardScaling, ScoreNormalization};
+use ser::ppo::{
+    AdaptiveKl, KlControl, KlPenalty, LearningRateScheduler, PpoSettings, ResponseLength, RewardScaling,
+    ScoreNormalization,
+};
 use ser::{Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, ScorerReward};
 use support::chain;
 
@@ -34,6 +37,7 @@ fn ppo(seed: u64) -> PpoSettings {
         gradient_accumulation_steps: 2,
         kl_control: KlControl::Adaptive(AdaptiveKl { target: 2.0, horizon: 400.0 }),
         initial_kl_coefficient: 0.05,
+        reward_scaling: None,
         response_length: ResponseLength::Uniform { min: 8, max: LENGTH },
         seed,
         ..Default::default()
@@ -150,6 +154,20 @@ fn the_exact_kl_is_asked_for_where_the_penalty_needs_it() {
     // A divergence is never negative, not even on one step's few samples.
     assert!(training.steps()[0].statistics.kl.abs() < 1e-12);
     assert!(training.steps().iter().skip(1).all(|s| s.statistics.kl > 0.0));
+}
+
+#[test]
+fn the_learning_rate_falls_linearly_where_the_scheduler_says_so() {
+    let rates = |scheduler| -> Vec<f64> {
+        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), share);
+        let settings = PpoSettings { scheduler, ..ppo(0) };
+        let mut training = PpoTraining::new(settings, steps(4), &mut policy, &mut reward, prompts(9)).unwrap();
+        (0..4).for_each(|_| drop(training.step().unwrap()));
+        training.steps().iter().map(|s| s.statistics.learning_rate).collect()
+    };
+    assert_eq!(rates(LearningRateScheduler::Constant), [0.3; 4]);
+    // transformers' linear schedule without warm-up: 1 - step / total.
+    assert_eq!(rates(LearningRateScheduler::Linear), [1.0, 0.75, 0.5, 0.25].map(|factor| 0.3 * factor));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Generator for Echo {
 }
 
 fn prompts(n: usize) -> Vec<Vec<Message>> {
-    let mut prompts: Vec<_> = (0..n).map(|i| vec![Message::user(format!("question {i}"))]).collect();
+    let mut prompts: Vec<_> = (0..n).map(|i| vec![Message::user(format!("prompt {i}"))]).collect();
     for (place, text) in [(1, "mute"), (3, "one word"), (4, "slow")] {
         prompts[place] = vec![Message::user(text)];
     }
@@ -157,4 +157,35 @@ fn the_loop_runs_on_a_pool_of_prompts_alone() {
     let pool = outcome.report.data.splits.iter().find(|count| count.name == "pool").unwrap();
     assert_eq!(pool.count, 88);
     assert!(outcome.report.data.left_out.iter().any(|count| count.name == "prompts: an empty answer"));
+}
+
+#[test]
+fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
+    let prompt = |data: &ser::SerData, place: usize| data.test[place].pair.prompt.clone();
+    let mut data = data(6);
+    let asked = vec![
+        prompt(&data, 0),
+        vec![Message::user("a question of its own")],
+        data.validation[3].pair.prompt.clone(),
+        prompt(&data, 1),
+    ];
+    let rows = data.counts.rows;
+    assert_eq!(data.without_held_out(asked.clone()), [asked[1].clone()]);
+    let count = |data: &ser::SerData| -> u64 {
+        let name = "prompts: in the test or validation set";
+        data.counts.left_out.iter().filter(|count| count.name == name).map(|count| count.count).sum()
+    };
+    assert_eq!((count(&data), data.counts.rows - rows), (3, 3));
+
+    // Nor do they come in as pairs that were sampled all the same.
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
+    let (mut echo, first) = (Echo::default(), data.free_id());
+    let pool =
+        sample_pool(lend(&mut echo), &asked, &PoolSampling::default(), first, &mut run, &mut Observers::new()).unwrap();
+    assert_eq!(pool.pairs.len(), 4);
+    data.pool.clear();
+    data.add_to_pool(pool);
+    assert_eq!(data.pool.iter().map(|pair| pair.prompt.clone()).collect::<Vec<_>>(), [asked[1].clone()]);
+    assert_eq!((count(&data), data.counts.rows - rows), (6, 7));
 }

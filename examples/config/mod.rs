@@ -1,21 +1,24 @@
 //! Settings of the examples with a neural reward model: TOML files, then flags, later ones winning key by key.
 
+mod check;
+mod flags;
+mod tables;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use clap::Args;
-use ser::core::Sampling;
+use ser::core::{Message, Sampling};
 use ser::data::corpus::CorpusSettings;
 use ser::data::{ReadSettings, ReadSummary, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
-    BaseSettings, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
-    RewardModelSettings, SftSettings, TrainingSettings,
+    BaseSettings, CausalLm, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings,
+    Precision, RewardModelSettings, SftSettings, TrainingSettings,
 };
 use ser::ppo::PpoSettings;
 use ser::{LoopSettings, PolicyRunSettings, PoolSampling};
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+
+pub(crate) use flags::Flags;
 
 /// All that a file may say. The default is the paper's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,7 +105,7 @@ pub(crate) struct Reward {
     pub(crate) model: Option<PathBuf>,
     /// Folder of that adapter's base model; the policy's if not given.
     pub(crate) base: Option<PathBuf>,
-    /// Whether the reward is sigmoid(r), which reward scaling (Eq. 7) is for, instead of the raw score r.
+    /// Whether a reward model's reward is sigmoid(r), as in the paper, which scales it by Eq. 7; else it is the raw score r.
     pub(crate) probability: bool,
 }
 
@@ -111,7 +114,7 @@ impl Default for Reward {
         let words =
             "happy happily smile smiled smiles love loved loves friend friends fun nice kind good great laughed";
         let words = words.split(' ').map(str::to_owned).collect();
-        Reward { words, model: None, base: None, probability: false }
+        Reward { words, model: None, base: None, probability: true }
     }
 }
 
@@ -151,101 +154,6 @@ impl Default for Model {
     fn default() -> Self {
         let token_budget = RewardModelSettings::default().token_budget;
         Model { precision: Precision::default(), device: DeviceChoice::default(), token_budget }
-    }
-}
-
-/// The flags that all examples share. Each stands for a key of a settings file.
-#[derive(Args)]
-pub(crate) struct Flags {
-    /// Settings file; may be given several times, a later one wins
-    #[arg(long, value_name = "FILE.toml")]
-    pub(crate) config: Vec<PathBuf>,
-    /// Any setting by its key, such as training.learning_rate=1e-4; may be given several times, wins over all
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Preferences: a file (JSON lines, JSON array, parquet; .gz, .zst), a folder of shards, a glob, or hf://owner/name
-    #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
-    /// Folder of the base model: config.json, tokenizer.json, *.safetensors; or hf://owner/name
-    #[arg(long)]
-    pub(crate) model: Option<PathBuf>,
-    /// How pairs become texts: raw, script or chat
-    #[arg(long)]
-    pub(crate) template: Option<String>,
-    /// Longest text in tokens
-    #[arg(long)]
-    pub(crate) max_length: Option<usize>,
-    /// What to do about a row that cannot be used: stop or skip
-    #[arg(long)]
-    pub(crate) on_bad_row: Option<String>,
-    /// float32, bfloat16 or float16
-    #[arg(long)]
-    pub(crate) precision: Option<String>,
-    /// auto, cpu or cuda
-    #[arg(long)]
-    pub(crate) device: Option<String>,
-    /// Threads on the CPU
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
-    /// Seed of all that is random
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-}
-
-impl Flags {
-    /// Reads `defaults` (the text of a settings file), the files, then the flags.
-    pub(crate) fn load(&self, defaults: &str) -> anyhow::Result<Config> {
-        let mut table: Table = defaults.parse().context("built-in settings")?;
-        for path in &self.config {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            // As settings first: a key that nobody knows is reported with its file and line.
-            toml::from_str::<Config>(&text).map_err(|error| located(path, &text, &error))?;
-            merge(&mut table, text.parse().map_err(|error| located(path, &text, &error))?);
-        }
-        let path = |path: &Option<PathBuf>| path.as_deref().map(|p: &Path| Value::from(p.display().to_string()));
-        let number = |n: Option<u64>| n.map(|n| Value::Integer(n.cast_signed()));
-        let flags = [
-            ("run.data", path(&self.data)),
-            ("run.model", path(&self.model)),
-            ("run.seed", number(self.seed)),
-            ("run.threads", number(self.threads.map(|n| n as u64))),
-            ("text.template", self.template.clone().map(Value::from)),
-            ("text.max_length", number(self.max_length.map(|n| n as u64))),
-            ("data.on_bad_row", self.on_bad_row.clone().map(Value::from)),
-            ("model.precision", self.precision.clone().map(Value::from)),
-            ("model.device", self.device.clone().map(Value::from)),
-        ];
-        for (key, value) in flags {
-            if let Some(value) = value {
-                put(&mut table, key, value)?;
-            }
-        }
-        for setting in &self.set {
-            let Some((key, value)) = setting.split_once('=') else {
-                bail!("--set {setting}: give KEY=VALUE, such as training.learning_rate=1e-4");
-            };
-            put(&mut table, key.trim(), value_of(value.trim()))?;
-        }
-        let mut config: Config =
-            table.try_into().map_err(|error: toml::de::Error| anyhow!("settings: {}", error.message()))?;
-        if let Some(model) = &config.run.model {
-            config.run.model = Some(fetched(model)?);
-        }
-        // One seed for all, unless a file gives a part its own.
-        for seed in [
-            &mut config.split.seed,
-            &mut config.evolution.seed,
-            &mut config.corpus.seed,
-            &mut config.prompts.answers.sampling.seed,
-            &mut config.policies.sampling.seed,
-            &mut config.policy.seed,
-            &mut config.ppo.seed,
-        ] {
-            if *seed == 0 {
-                *seed = config.run.seed;
-            }
-        }
-        Ok(config)
     }
 }
 
@@ -290,47 +198,29 @@ pub(crate) fn tell(read: &ReadSummary) {
     read.notes().iter().for_each(|note| eprintln!("note: {note}"));
 }
 
+/// The prompts after which an answer of `longest` tokens has room in the model's positions, in their order, and how many
+/// were left out.
+#[allow(dead_code, reason = "not every example has prompts")]
+pub(crate) fn prompts_with_room(
+    model: &CausalLm,
+    prompts: Vec<Vec<Message>>,
+    longest: usize,
+) -> anyhow::Result<(Vec<Vec<Message>>, usize)> {
+    let (all, limit) = (prompts.len(), model.generation_limit());
+    let mut fit = Vec::with_capacity(all);
+    for prompt in prompts {
+        if model.tokenize_prompt(&prompt)?.len().saturating_add(longest) <= limit {
+            fit.push(prompt);
+        }
+    }
+    let left_out = all - fit.len();
+    Ok((fit, left_out))
+}
+
 /// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.
 pub(crate) fn fetched(folder: &Path) -> anyhow::Result<PathBuf> {
     match folder.to_str() {
         Some(address) if address.starts_with("hf://") => Ok(ser::data::hub::model_folder(address)?),
         _ => Ok(folder.to_path_buf()),
     }
-}
-
-/// One sentence with file and line.
-fn located(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    anyhow!("{} line {}: {}", path.display(), before.matches('\n').count() + 1, error.message())
-}
-
-/// `later` over `table`, table by table. Where the `kind` changes, the fields of the other kind go.
-fn merge(table: &mut Table, later: Table) {
-    if later.get("kind").is_some_and(|kind| table.get("kind") != Some(kind)) {
-        table.clear();
-    }
-    for (key, value) in later {
-        match (table.get_mut(&key), value) {
-            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
-            (_, value) => drop(table.insert(key, value)),
-        }
-    }
-}
-
-/// Sets `a.b.c`.
-fn put(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
-    match key.split_once('.') {
-        None => drop(table.insert(key.to_owned(), value)),
-        Some((first, rest)) => match table.entry(first).or_insert_with(|| Value::Table(Table::new())) {
-            Value::Table(inner) => put(inner, rest, value)?,
-            _ => bail!("setting {key}: {first} is no table"),
-        },
-    }
-    Ok(())
-}
-
-/// TOML where it is TOML, else a text: `--set lora.rank=4` and `--set loop.anchor=none` both work.
-fn value_of(text: &str) -> Value {
-    let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
-    parsed.unwrap_or_else(|| Value::from(text))
 }

@@ -15,6 +15,8 @@
 //! missing or unreadable; 130, stopped by Ctrl-C.
 
 mod answers;
+#[path = "../exit/mod.rs"]
+mod exit;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,9 @@ use ser::eval::{
 };
 
 use answers::{Answers, matched};
+
+/// What an interrupted judgement says: answers are kept in the cache.
+const GO_ON: &str = "The same command goes on from here.";
 
 /// Judges two files of answers: wins, ties, losses and win rates
 #[derive(Parser)]
@@ -128,21 +133,15 @@ struct Judged {
 
 /// No pair has a verdict.
 const NOTHING_JUDGED: u8 = 3;
-/// 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            let cause = error.downcast_ref();
-            if matches!(cause, Some(EvalError::Stopped | EvalError::NoAnswers { .. })) {
-                eprintln!("The same command goes on from here.");
-            }
-            if matches!(cause, Some(EvalError::Stopped)) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
-        }
+    let result = run(Arguments::parse());
+    if let Err(error) = &result
+        && matches!(error.downcast_ref(), Some(EvalError::NoAnswers { .. }))
+    {
+        eprintln!("{GO_ON}");
     }
+    exit::exit_code(result, Some(GO_ON))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

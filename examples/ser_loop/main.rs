@@ -5,12 +5,16 @@
 //! cargo run --release --features libtorch --example ser_loop -- --data hh.jsonl.gz --model llama-3-8b --out runs/hh
 //! ```
 //!
-//! Without `--data` it works on the built-in corpus, whose base model it makes first. Ctrl-C stops where nothing is
-//! lost; `--resume` goes on, as it does after a crash.
+//! Reward models start from the model of `--model` as it is. The paper starts them from a model after SFT: give one
+//! (`train_sft` makes it), or let `--full` make it. Without `--data` the run works on the built-in corpus, whose base
+//! model it makes first. Ctrl-C stops where nothing is lost; `--resume` goes on, as it does after a crash.
 
 #[path = "../config/mod.rs"]
 mod config;
+#[path = "../exit/mod.rs"]
+mod exit;
 mod policies;
+mod preflight;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,16 +33,20 @@ use ser::{
 
 use config::{Config, Flags, fetched};
 use policies::Policies;
+use preflight::Ready;
 
 /// What the built-in corpus does differently from the paper.
 const DEMO: &str = include_str!("demo.toml");
 /// And its policies.
 const FULL: &str = include_str!("full.toml");
 
-/// Self-Evolved Reward Learning: trains a reward model on a few labels and lets it label the rest itself
+/// Self-Evolved Reward Learning: trains a reward model on a few labels and lets it label the rest itself.
+///
+/// Reward models start from the model of --model as it is. The paper starts them from a model after SFT: give one
+/// (train_sft makes it), or let --full make it from a base model.
 #[derive(Parser)]
 struct Arguments {
-    /// The run's folder [default: runs/demo for the built-in corpus]
+    /// The run's folder [default: runs/demo, or runs/demo-full, for the built-in corpus]
     #[arg(long)]
     out: Option<PathBuf>,
     /// Goes on with the run in that folder
@@ -51,7 +59,7 @@ struct Arguments {
     /// Trains policies, too: SFT before the loop, then PPO with the evolved reward model, and what it is held against
     #[arg(long)]
     full: bool,
-    /// Held-out preferences to measure accuracy on; a part of --data if not given
+    /// Held-out preferences to measure accuracy on [default: split.test, a tenth, of --data]
     #[arg(long)]
     test_data: Option<PathBuf>,
     #[command(flatten)]
@@ -59,25 +67,58 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let from_files = arguments.flags.data.is_some() || !arguments.flags.config.is_empty();
-    let mut config = arguments.flags.load(&match (from_files, &arguments.prompts) {
+/// The settings of flags and files, and where the run is. What is taken for want of a flag is said on standard error.
+fn settings(arguments: &Arguments) -> anyhow::Result<(Config, PathBuf)> {
+    let flags = &arguments.flags;
+    let from_files = flags.data.is_some() || !flags.config.is_empty();
+    let mut config = flags.load(&match (from_files, &arguments.prompts) {
         (true, Some(_)) => "split = { labelled = 1.0 }".to_owned(),
         (true, None) => String::new(),
         (false, _) if arguments.full => format!("{DEMO}\n{FULL}"),
         (false, _) => DEMO.to_owned(),
     })?;
     config.policies.train |= arguments.full;
-    config.prompts.file = arguments.prompts.or(config.prompts.file);
+    config.prompts.file = arguments.prompts.clone().or(config.prompts.file);
+    if flags.data.is_some() {
+        // A test set belongs to its data.
+        config.run.test_data = None;
+    }
+    config.run.test_data = arguments.test_data.clone().or(config.run.test_data);
+    if config.run.data.is_none() && config.run.test_data.is_some() {
+        anyhow::bail!("--test-data needs --data: the built-in corpus has a test set of its own");
+    }
+    if config.run.data.is_none() && config.run.model.is_none() {
+        // A model made from nothing learns its language and its manners at once.
+        config.sft.training = config.base.training.clone();
+    }
+    config.check()?;
+    match (&config.run.data, &config.run.model) {
+        (None, model) => {
+            let model = model.as_ref().map_or("a base model made for it".to_owned(), |m| m.display().to_string());
+            let settings =
+                if from_files { "the paper's settings, where no file has others" } else { "the demo's settings" };
+            eprintln!("no --data: the run works on the built-in corpus, with {model} and {settings}");
+        }
+        (Some(_), Some(model)) if !config.policies.train => eprintln!(
+            "reward models start from {} as it is; the paper starts them from a model after SFT (train_sft, or --full)",
+            model.display()
+        ),
+        _ => {}
+    }
+    let out = match arguments.out.clone().or_else(|| config.run.out.clone()) {
+        Some(out) => out,
+        None if config.run.data.is_none() && config.policies.train => PathBuf::from("runs/demo-full"),
+        None if config.run.data.is_none() => PathBuf::from("runs/demo"),
+        None => anyhow::bail!("--data needs --out FOLDER for the run"),
+    };
+    Ok((config, out))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let (config, out) = settings(&arguments)?;
     let prompts = match &config.prompts.file {
         Some(file) => {
             let (prompts, read) = read_prompts(file, &config.data)?;
@@ -87,30 +128,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     let device = config.device()?;
-    let out = match arguments.out.or_else(|| config.run.out.clone()) {
-        Some(out) => out,
-        None if config.run.data.is_none() && arguments.full => PathBuf::from("runs/demo-full"),
-        None if config.run.data.is_none() => PathBuf::from("runs/demo"),
-        None => anyhow::bail!("--data needs --out FOLDER for the run"),
-    };
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-    if config.run.data.is_none() && config.run.model.is_none() {
-        // A model made from nothing learns its language and its manners at once.
-        config.sft.training = config.base.training.clone();
-    }
-
-    // Everything that may be wrong with settings and input is found before a folder is made.
-    config.evolution.check()?;
-    config.reward_model().check()?;
-    config.base.training.check()?;
-    config.prompts.answers.check()?;
-    policies::check(&config)?;
-    let test_data = arguments.test_data.or_else(|| config.run.test_data.clone());
-    let mut observers = Observers::new();
-    observers.push(progress);
     let (title, texts, mut prepared) = match &config.run.data {
         Some(data) => {
-            let prepared = prepare_files(data, test_data.as_deref(), &config.data, &config.split)?;
+            let prepared = prepare_files(data, config.run.test_data.as_deref(), &config.data, &config.split)?;
             prepared.notes.iter().for_each(|note| eprintln!("note: {note}"));
             (format!("SER on {}", name(data)), None, prepared)
         }
@@ -122,26 +143,30 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     let given = config.run.model.clone();
-    if given.is_none() && texts.is_none() {
-        anyhow::bail!("--data needs --model FOLDER with config.json, tokenizer.json and *.safetensors");
-    }
-    // A folder that does not hold together is refused before anything is made.
-    let load = |folder: &PathBuf| RewardModel::from_folder(folder, &config.reward_model(), device);
-    let loaded = given.as_ref().map(load).transpose()?.filter(|_| !config.policies.train);
+    let mut ready = preflight::check(&config, given.as_deref(), texts.as_deref(), &mut prepared, prompts, device)?;
+
+    // Nothing was written so far, and nothing that can be known beforehand is wrong.
     let mut run = RunFolder::open(&out, arguments.resume)?;
+    let mut observers = Observers::new();
+    observers.push(progress);
     observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
+    ready.warnings.iter().for_each(|warning| observers.note(warning));
     let corpus = texts.is_some();
     let base = match (given, texts) {
         (Some(folder), _) => folder,
         (None, texts) => base(&config, &texts.unwrap_or_default(), &prepared, &mut run, device, &mut observers)?,
     };
     let start = match config.policies.train {
-        true => policies::sft(&config, &base, &prepared.sft, &mut run, device, &mut observers)?,
+        true => policies::sft(&config, &base, std::mem::take(&mut ready.sft), &mut run, device, &mut observers)?,
         false => base,
     };
-    let mut model = loaded.map_or_else(|| load(&start), Ok)?;
-    fill_pool(&config, &prompts, &start, &mut prepared.data, &mut run, device, &mut observers)?;
-    evolve(&Work { config: &config, title, start, corpus, device }, &mut model, prepared, &mut run, &mut observers)
+    let mut model = match ready.reward.take() {
+        Some(model) => model,
+        None => RewardModel::from_folder(&start, &config.reward_model(), device)?,
+    };
+    fill_pool(&config, &ready.pool, &start, &mut prepared.data, &mut run, device, &mut observers)?;
+    let work = Work { config: &config, title, start, corpus, device, ready };
+    evolve(&work, &mut model, prepared, &mut run, &mut observers)
 }
 
 /// Makes the built-in corpus's base model in the run's folder, unless it is there. It has learnt its language already,
@@ -199,6 +224,8 @@ struct Work<'a> {
     /// Whether that is the built-in corpus.
     corpus: bool,
     device: Device,
+    /// Prompts of the policies, and what was left out.
+    ready: Ready,
 }
 
 /// The loop and, where asked for, the policies; the table and where the report is.
@@ -212,8 +239,6 @@ fn evolve(
     let config = work.config;
     run.agree_on_settings("model", &config.reward_model())?;
     let seed = prepared.data.seed.clone();
-    let test: Vec<Vec<Message>> =
-        prepared.data.test.iter().take(config.policies.judged).map(|p| p.pair.prompt.clone()).collect();
     let mut outcome = SelfEvolution::new(config.evolution.clone())
         .title(&work.title)
         .observer(|event: &Event<'_>| observers.observe(event))
@@ -223,14 +248,14 @@ fn evolve(
             config,
             device: work.device,
             sft: &work.start,
-            ppo: &prepared.ppo,
+            ppo: &work.ready.ppo,
             seed: &seed,
-            test: &test,
+            test: &work.ready.test,
             corpus: work.corpus,
         };
         let (report, warnings) = policies.run(model, run, observers)?;
         outcome.report.policy = Some(report);
-        outcome.report.warnings.extend(warnings);
+        outcome.report.warnings.extend(work.ready.warnings.iter().cloned().chain(warnings));
         write_report(run, &mut outcome.report)?;
     }
     let (html, folder) = (outcome.html.display(), outcome.model.display());

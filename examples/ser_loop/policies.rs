@@ -30,8 +30,8 @@ pub(crate) struct Policies<'a> {
     pub(crate) device: Device,
     /// The SFT model.
     pub(crate) sft: &'a Path,
-    /// Pairs for PPO, of which it sees the prompts alone.
-    pub(crate) ppo: &'a [Preference],
+    /// Prompts for PPO, each with room for the longest answer.
+    pub(crate) ppo: &'a [Vec<Message>],
     /// The labelled seed, which DPO learns from.
     pub(crate) seed: &'a [Preference],
     /// Prompts that all policies answer.
@@ -49,40 +49,20 @@ struct Answered {
     answers: Vec<String>,
 }
 
-/// Refuses settings of the policy half that mean nothing.
-pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    if config.policies.train {
-        config.sft.check()?;
-        config.policy.check()?;
-        config.policy_run.check()?;
-        config.dpo.check()?;
-        config.ppo.clone().build()?;
-        if let Some(judge) = &config.judge {
-            // The key, too, is looked for before anything is trained.
-            PairwiseJudge::new(JudgeSettings { cache: None, ..judge.clone() })?;
-        }
-        if config.policies.sampling.samples_per_prompt != 1 {
-            bail!("policies.sampling.samples_per_prompt must be 1: answers are compared one against one");
-        }
-    }
-    Ok(())
-}
-
 /// Fine-tunes the base model on chosen answers; the folder of the result, in which an adapter is merged.
 pub(crate) fn sft(
     config: &Config,
     base: &Path,
-    chosen: &[Preference],
+    mut examples: Vec<CausalExample>,
     run: &mut RunFolder,
     device: Device,
     observers: &mut Observers<'_>,
 ) -> anyhow::Result<PathBuf> {
     run.agree_on_settings("sft", &config.sft)?;
     let mut model = CausalLm::from_folder(base, &config.causal_lm(), device)?;
-    // The last tenth is looked at, not learnt.
-    let examples = examples(&model, chosen)?;
-    let (learnt, held_out) = examples.split_at(examples.len() - examples.len() / 10);
-    let mut training = SftTraining::new(&mut model, learnt.to_vec(), held_out.to_vec(), &config.sft, config.run.seed)?;
+    // The last tenth is for validation.
+    let held_out = examples.split_off(examples.len() - examples.len() / 10);
+    let mut training = SftTraining::new(&mut model, examples, held_out, &config.sft, config.run.seed)?;
     train_in(&mut training, run, "sft", config.sft.checkpoint_every, observers)?;
     let trained = run.stage_path("sft/model");
     if config.sft.lora.is_none() {
@@ -93,17 +73,6 @@ pub(crate) fn sft(
         Ok(())
     })?;
     Ok(run.stage_path("sft/merged"))
-}
-
-fn examples(model: &CausalLm, preferences: &[Preference]) -> anyhow::Result<Vec<CausalExample>> {
-    let mut examples = Vec::with_capacity(preferences.len());
-    for preference in preferences {
-        let text = model.tokenizer().tokenize_response(&preference.pair.prompt, preference.chosen())?;
-        if text.tokens.len() <= model.text_limit() {
-            examples.push(text.into());
-        }
-    }
-    Ok(examples)
 }
 
 impl Policies<'_> {
@@ -133,6 +102,9 @@ impl Policies<'_> {
             let (answers, stage) = self.ppo("PPO-Full", "ppo-full", reward, run, observers, &mut warnings)?;
             all.push(answers);
             report.stages.push(stage);
+        } else {
+            observers
+                .note("PPO with a full-data reward model is left out: loop.baselines.full is false, so there is none");
         }
         if self.config.policies.dpo {
             let (answers, stage) = self.dpo(run, observers)?;
@@ -158,18 +130,16 @@ impl Policies<'_> {
         run.agree_on_settings("policy", &config.policy)?;
         let model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
         let mut policy = PolicyModel::new(model, &config.policy)?;
-        let longest = config.ppo.response_length.longest();
-        let mut prompts = Vec::new();
-        for preference in self.ppo {
-            if policy.room_after(&preference.pair.prompt)? >= longest {
-                prompts.push(preference.pair.prompt.clone());
-            }
-        }
         let scorer = |pairs: &[Arc<Pair>]| reward.score(pairs);
         let mut reward =
             if config.reward.probability { ScorerReward::probability(scorer) } else { ScorerReward::raw(scorer) };
-        let mut training =
-            PpoTraining::new(config.ppo.clone(), config.policy_run.clone(), &mut policy, &mut reward, prompts)?;
+        let mut training = PpoTraining::new(
+            config.ppo.clone(),
+            config.policy_run.clone(),
+            &mut policy,
+            &mut reward,
+            self.ppo.to_vec(),
+        )?;
         training.run_in(run, stage, observers)?;
         let curves = training.stage(name);
         warnings.extend(training.warnings().into_iter().map(|(step, w)| format!("{name}, from step {step}: {w}.")));

@@ -9,6 +9,8 @@
 
 #[path = "../config/mod.rs"]
 mod config;
+#[path = "../exit/mod.rs"]
+mod exit;
 mod reward;
 
 use std::io::{self, Write};
@@ -24,7 +26,7 @@ use ser::eval::{Count, DataCounts, PolicyReport, Sample, SampleAnswer};
 use ser::model::{CausalLm, PolicyModel};
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
-use config::{Config, Flags};
+use config::{Config, Flags, prompts_with_room};
 use reward::AnyReward;
 
 /// What differs from the paper where no settings file is given.
@@ -46,13 +48,14 @@ struct Arguments {
     /// Prompts: JSON lines with `prompt`, or a prompt a line [default: those of --data, else beginnings of stories]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Words that are rewarded; may be given several times, or several with commas between
+    /// Words that are rewarded; may be given several times, or several with commas between [default: reward.words, 16 of
+    /// friendly stories]
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     word: Vec<String>,
-    /// Folder of a reward model's adapter, which is then the reward
+    /// Folder of a reward model's adapter, which is then the reward [default: none, words are rewarded]
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
-    /// Steps of PPO
+    /// Steps of PPO [default: policy_run.steps: 80 without --config, else once through the prompts]
     #[arg(long)]
     steps: Option<u64>,
     /// Prints the median step but the first, as steps per minute, as a line of JSON on stderr
@@ -63,18 +66,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = arguments.flags.load(if arguments.flags.config.is_empty() { QUICK } else { "" })?;
-    if !arguments.word.is_empty() {
+    let words_given = !arguments.word.is_empty();
+    if words_given {
         config.reward.words = arguments.word;
     }
     config.reward.model = arguments.reward_model.or(config.reward.model);
@@ -83,20 +81,31 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("give --model FOLDER with config.json, tokenizer.json and *.safetensors");
     };
     // Everything that may be wrong with settings and input is found before a folder is made.
-    config.ppo.clone().build()?;
-    config.policy_run.check()?;
-    config.policy.check()?;
+    config.check()?;
+    if arguments.flags.config.is_empty() {
+        eprintln!("no --config: settings for a tiny model (examples/train_ppo/quick.toml) instead of the paper's");
+    }
+    if config.reward.model.is_none() {
+        let source = if words_given { "--word" } else { "reward.words" };
+        eprintln!("no --reward-model: the reward is the share of an answer's words that stand in the list of {source}");
+    }
     let device = config.device()?;
     let prompts = prompts(&config, arguments.prompts)?;
     let mut data = DataCounts { rows: prompts.len() as u64, ..DataCounts::default() };
     let mut reward = AnyReward::new(&config, &folder, device)?;
     let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
     let mut policy = PolicyModel::new(model, &config.policy)?;
-    let prompts = that_fit(&policy, prompts, config.ppo.response_length.longest())?;
-    data.splits.push(Count::new("prompts", prompts.len() as u64));
-    if let Some(without_room @ 1..) = data.rows.checked_sub(prompts.len() as u64) {
-        data.left_out.push(Count::new("prompts that leave no room for the longest answer", without_room));
+    let longest = config.ppo.response_length.longest();
+    let all = prompts.len();
+    let (prompts, left_out) = prompts_with_room(policy.model(), prompts, longest)?;
+    if prompts.is_empty() && all > 0 {
+        bail!("no prompt leaves room for an answer of {longest} tokens; lower ppo.response_length");
     }
+    if left_out > 0 {
+        eprintln!("left out: {left_out} of {all} prompts that leave no room for an answer of {longest} tokens");
+        data.left_out.push(Count::new("prompts that leave no room for the longest answer", left_out as u64));
+    }
+    data.splits.push(Count::new("prompts", prompts.len() as u64));
     let shown: Vec<Vec<Message>> = prompts.iter().take(SHOWN).cloned().collect();
 
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
@@ -155,25 +164,8 @@ fn prompts(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Vec<Vec<Mes
         config::tell(&read);
         return Ok(preferences.into_iter().map(|p| p.pair.prompt.clone()).collect());
     }
+    eprintln!("no --prompts and no --data: the prompts are beginnings of stories");
     Ok(PROMPTS.lines().map(|line| vec![Message::user(line)]).collect())
-}
-
-/// The prompts after which there is room for the longest answer.
-fn that_fit(policy: &PolicyModel, prompts: Vec<Vec<Message>>, longest: usize) -> anyhow::Result<Vec<Vec<Message>>> {
-    let all = prompts.len();
-    let mut fit = Vec::with_capacity(all);
-    for prompt in prompts {
-        if policy.room_after(&prompt)? >= longest {
-            fit.push(prompt);
-        }
-    }
-    if fit.is_empty() && all > 0 {
-        bail!("no prompt leaves room for an answer of {longest} tokens; lower ppo.response_length");
-    }
-    if fit.len() < all {
-        eprintln!("left out: {} prompts that leave no room for {longest} tokens", all - fit.len());
-    }
-    Ok(fit)
 }
 
 /// What reference and policy answer to the same prompts, greedily.

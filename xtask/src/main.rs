@@ -8,6 +8,7 @@ mod peers;
 mod pip;
 mod publish;
 mod setup;
+mod study;
 mod wheel;
 mod workspace;
 
@@ -34,6 +35,8 @@ enum Task {
     Ci,
     /// Runs the whole method on the built-in corpus and ends with its table and report
     Demo(demo::Options),
+    /// Runs the demo over many seeds, its settings chosen on other seeds, and prints tables for docs/results.md
+    Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),
     /// Packages the crates that need no libtorch as for publishing, without publishing
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test => ci::test(&workspace),
         Task::Ci => ci::ci(&workspace),
         Task::Demo(options) => demo::run(&workspace, &options),
+        Task::Study(options) => study::run(&workspace, &options),
         Task::Peers(options) => peers::run(&workspace, &options),
         Task::PublishCheck => publish::check(&workspace),
     });

@@ -2,11 +2,21 @@
 //!
 //! `cargo run -p ser-data --example dump_corpus -- '{"pairs": 1000, "seed": 1}' > corpus.jsonl`
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use ser_data::corpus::{self, CorpusSettings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    match write() {
+        // The reader has seen enough (`| head`).
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn write() -> Result<(), Box<dyn std::error::Error>> {
     let settings: CorpusSettings = serde_json::from_str(&std::env::args().nth(1).unwrap_or_else(|| "{}".into()))?;
     let corpus = corpus::generate(&settings)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

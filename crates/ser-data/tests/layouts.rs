@@ -105,3 +105,27 @@ fn ties_and_limits_are_counted() {
     let summary = of("reward_bench-2.jsonl", &one);
     assert_eq!((summary.pairs, summary.over_pair_limit), (5, 10));
 }
+
+#[test]
+fn the_last_round_of_a_conversation_can_stand_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ReadSettings { last_round_only: true, ..ReadSettings::default() };
+    let first = |text: &str| {
+        let path = folder.path().join("pairs.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read(&path, &settings).0.remove(0).pair
+    };
+    let dialogue = "\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant:";
+    let pair = first(&format!(r#"{{"chosen": "{dialogue} d", "rejected": "{dialogue} e"}}"#));
+    assert_eq!(pair.prompt, [ser_core::Message::user("c")]);
+    assert_eq!(pair.responses, ["d", "e"]);
+    let raw = |answer: &str| format!("\n\nHuman: c\n\nAssistant: {answer}");
+    assert_eq!(pair.raw, ser_core::RawText::Whole([raw("d"), raw("e")]));
+    // One round is what it was, and messages go the same way.
+    let one = r#"{"chosen": "\n\nHuman: c\n\nAssistant: d", "rejected": "\n\nHuman: c\n\nAssistant: e"}"#;
+    assert_eq!(first(one), pair);
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let prompt = [turn("user", "a"), turn("assistant", "b"), turn("user", "c")];
+    let messages = json!({"prompt": prompt, "chosen": [turn("assistant", "d")], "rejected": [turn("assistant", "e")]});
+    assert_eq!(first(&messages.to_string()).prompt, [ser_core::Message::user("c")]);
+}

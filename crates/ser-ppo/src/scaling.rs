@@ -65,6 +65,50 @@ impl RewardScaling {
     }
 }
 
+/// Writes and reads an optional [`RewardScaling`] in formats without null, such as TOML: `"none"`, or its table.
+pub(crate) mod none_or_table {
+    use std::fmt;
+
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{Error, MapAccess, Unexpected, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::RewardScaling;
+
+    struct NoneOrTable;
+
+    impl<'de> Visitor<'de> for NoneOrTable {
+        type Value = Option<RewardScaling>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"none\", or a table with clip, min and max")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            if text == "none" { Ok(None) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            RewardScaling::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(scaling: &Option<RewardScaling>, serializer: S) -> Result<S::Ok, S::Error> {
+        match scaling {
+            Some(scaling) => scaling.serialize(serializer),
+            None => serializer.serialize_str("none"),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RewardScaling>, D::Error> {
+        deserializer.deserialize_any(NoneOrTable)
+    }
+}
+
 /// What running moments are used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KlControl, KlController, KlPenalty, PpoError, ResponseLength, RewardScaling, ScoreNormalization};
+use crate::scaling::none_or_table;
+use crate::{
+    KlControl, KlController, KlPenalty, LearningRateScheduler, PpoError, ResponseLength, RewardScaling,
+    ScoreNormalization,
+};
 
 /// Unchecked settings; the default is the paper's, and TRL 0.11's where the paper is silent.
 ///
@@ -15,8 +19,10 @@ use crate::{KlControl, KlController, KlPenalty, PpoError, ResponseLength, Reward
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoSettings {
-    /// The optimizer's learning rate.
+    /// The optimizer's learning rate; with a scheduler, that of the first step.
     pub learning_rate: f64,
+    /// How the learning rate changes from step to step. The paper is silent; the authors' script has `linear`.
+    pub scheduler: LearningRateScheduler,
     /// Rollouts of one step.
     pub batch_size: usize,
     /// Rollouts over which a loss is averaged.
@@ -53,7 +59,9 @@ pub struct PpoSettings {
     pub entropy_coefficient: f64,
     /// A mini-batch whose mean probability ratio is over this is skipped; over 1.
     pub ratio_threshold: f64,
-    /// Eq. 7, for scores that are probabilities. Left out: scores stay as they are.
+    /// Reward scaling (Eq. 7) of scores that are probabilities, as the paper does it. `None`, in a file `"none"`: scores
+    /// are not scaled and may be any finite numbers, such as raw scores.
+    #[serde(with = "none_or_table")]
     pub reward_scaling: Option<RewardScaling>,
     /// Whether scores are divided by their running standard deviation.
     pub score_normalization: ScoreNormalization,
@@ -71,6 +79,7 @@ impl Default for PpoSettings {
     fn default() -> Self {
         PpoSettings {
             learning_rate: 1.4e-5,
+            scheduler: LearningRateScheduler::Constant,
             batch_size: 8,
             mini_batch_size: 1,
             gradient_accumulation_steps: 1,
@@ -89,7 +98,7 @@ impl Default for PpoSettings {
             value_coefficient: 0.1,
             entropy_coefficient: 0.0,
             ratio_threshold: 10.0,
-            reward_scaling: None,
+            reward_scaling: Some(RewardScaling::default()),
             score_normalization: ScoreNormalization::None,
             score_clip: None,
             missing_eos_penalty: 0.0,

@@ -4,9 +4,9 @@
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ser_ppo::{
-    AdaptiveKl, KlControl, KlController, KlEstimator, KlPenalty, MaskedRow, PpoError, PpoSettings, ResponseLength,
-    RewardScaling, clipped_surrogate, clipped_value_loss, full_kl, gae, masked_mean, masked_var, masked_whiten,
-    probability_ratio, returns, token_rewards,
+    AdaptiveKl, KlControl, KlController, KlEstimator, KlPenalty, LearningRateScheduler, MaskedRow, PpoError,
+    PpoSettings, ResponseLength, RewardScaling, clipped_surrogate, clipped_value_loss, full_kl, gae, masked_mean,
+    masked_var, masked_whiten, probability_ratio, returns, token_rewards,
 };
 
 #[test]
@@ -16,7 +16,8 @@ fn defaults_are_the_papers() {
     assert_eq!((s.gradient_accumulation_steps, s.target_kl, s.initial_kl_coefficient), (1, 0.1, 0.2));
     assert_eq!(s.kl_control, KlControl::Adaptive(AdaptiveKl { target: 6.0, horizon: 10_000.0 }));
     assert_eq!(s.response_length, ResponseLength::Fixed(256));
-    assert_eq!(RewardScaling::default(), RewardScaling { clip: 0.0, min: -0.5, max: 0.5 });
+    assert_eq!(s.reward_scaling, Some(RewardScaling { clip: 0.0, min: -0.5, max: 0.5 }));
+    assert_eq!(s.scheduler, LearningRateScheduler::Constant);
 }
 
 #[test]

@@ -55,6 +55,16 @@ fn settings_go_through_files() {
     assert_eq!(s.reward_scaling.unwrap().max, 0.5);
     assert_eq!(serde_json::from_str::<PpoSettings>(r#"{"kl_control": "fixed"}"#).unwrap().kl_control, KlControl::Fixed);
     assert_eq!(serde_json::from_str::<PpoSettings>(&serde_json::to_string(&s).unwrap()).unwrap(), s);
+    // Without scaling, too, and in TOML's way, which has no null.
+    for none in [r#"{"reward_scaling": "none"}"#, r#"{"reward_scaling": null}"#] {
+        let s: PpoSettings = serde_json::from_str(none).unwrap();
+        assert_eq!(s.reward_scaling, None);
+        assert_eq!(serde_json::from_str::<PpoSettings>(&serde_json::to_string(&s).unwrap()).unwrap(), s);
+    }
+    let error = serde_json::from_str::<PpoSettings>(r#"{"reward_scaling": "off"}"#).unwrap_err().to_string();
+    assert!(error.contains(r#"expected "none", or a table with clip, min and max"#), "{error}");
+    let error = serde_json::from_str::<PpoSettings>(r#"{"reward_scaling": {"clipp": 0.1}}"#).unwrap_err().to_string();
+    assert!(error.contains("unknown field `clipp`"), "{error}");
 }
 
 fn ppo() -> Ppo {

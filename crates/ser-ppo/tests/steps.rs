@@ -18,6 +18,14 @@ fn ppo(change: impl FnOnce(&mut PpoSettings)) -> Ppo {
     settings.build().unwrap()
 }
 
+/// Settings under which scores may be any numbers.
+fn raw(change: impl FnOnce(&mut PpoSettings)) -> Ppo {
+    ppo(|s| {
+        s.reward_scaling = None;
+        change(s);
+    })
+}
+
 fn targets(advantages: &[f64], returns: &[f64], mask: Option<&[bool]>) -> Targets {
     Targets { advantages: advantages.to_vec(), returns: returns.to_vec(), mask: mask.map(<[bool]>::to_vec) }
 }
@@ -168,10 +176,12 @@ fn scores(p: &Ppo, moments: &mut RunningMoments, raw: &[f64]) -> Vec<f64> {
 #[test]
 fn scores_become_rewards() {
     let mut none = RunningMoments::default();
-    assert_eq!(scores(&ppo(|_| {}), &mut none, &[3.0, -1.0]), [3.0, -1.0]);
+    // The paper's, which is the default: probabilities are scaled to [-0.5, 0.5] (Eq. 7).
+    assert_eq!(scores(&ppo(|_| {}), &mut none, &[1.0, 0.25]), [0.5, -0.25]);
+    assert_eq!(scores(&raw(|_| {}), &mut none, &[3.0, -1.0]), [3.0, -1.0]);
     assert_eq!(none, RunningMoments::default());
     // Clip, then the penalty of the first, which did not end by itself.
-    let p = ppo(|s| (s.score_clip, s.missing_eos_penalty) = (Some(2.0), 1.0));
+    let p = raw(|s| (s.score_clip, s.missing_eos_penalty) = (Some(2.0), 1.0));
     assert_eq!(scores(&p, &mut none, &[3.0, -7.0]), [1.0, -2.0]);
     let p = ppo(|s| s.reward_scaling = Some(RewardScaling { clip: 0.5, min: -0.5, max: 0.5 }));
     assert_eq!(scores(&p, &mut none, &[0.75, 0.1]), [0.0, -0.5]);
@@ -186,7 +196,7 @@ fn scores_become_rewards() {
 
 #[test]
 fn running_normalisation() {
-    let p = ppo(|s| s.score_normalization = ScoreNormalization::Standardize);
+    let p = raw(|s| s.score_normalization = ScoreNormalization::Standardize);
     let mut m = RunningMoments::default();
     assert_eq!((m.mean(), m.std()), (0.0, 1.0));
     let first = scores(&p, &mut m, &[1.0, 3.0]); // mean 2, std sqrt 2
@@ -197,7 +207,7 @@ fn running_normalisation() {
     let stored: RunningMoments = serde_json::from_str(&serde_json::to_string(&m).unwrap()).unwrap();
     assert_eq!(stored, m);
     // All alike: no scale to divide by.
-    let p = ppo(|s| s.score_normalization = ScoreNormalization::Scale);
+    let p = raw(|s| s.score_normalization = ScoreNormalization::Scale);
     assert_eq!(scores(&p, &mut RunningMoments::default(), &[0.5, 0.5]), [0.5, 0.5]);
     // An error leaves the moments as they were.
     let (before, r) = (m, [rollout(&[-1.0], &[-1.0], &[0.0])]);

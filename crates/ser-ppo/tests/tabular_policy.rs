@@ -77,6 +77,7 @@ fn settings(seed: u64) -> PpoSettings {
         gradient_accumulation_steps: 2,
         kl_control: KlControl::Adaptive(AdaptiveKl { target: 2.0, horizon: 400.0 }),
         initial_kl_coefficient: 0.05,
+        reward_scaling: None,
         response_length: ResponseLength::Uniform { min: 8, max: LENGTH },
         seed,
         ..Default::default()

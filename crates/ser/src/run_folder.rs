@@ -11,12 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Error;
-use crate::durable::{digest, entries, sweep, write_file, write_folder};
+use crate::durable::{digest, entries, remove, sweep, write_file, write_folder};
 use crate::manifest::{Manifest, StageRecord, first_difference};
 
 const LOCK: &str = ".lock";
 const MANIFEST: &str = "manifest.json";
 const SETTINGS: &str = "settings.json";
+/// What is in a folder before anything was done in it: the log of a training that was stopped before it was saved once
+/// is no work either.
+const BOOKKEEPING: [&str; 4] = [LOCK, MANIFEST, SETTINGS, "metrics.jsonl"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A run folder, held by this process until the value is dropped.
@@ -49,7 +52,9 @@ impl Drop for RunFolder {
 impl RunFolder {
     /// Opens a run folder, which is made where there is none.
     ///
-    /// `resume` goes on with a run that is there, and starts one where there is none: a program can always ask for it.
+    /// `resume` goes on with a run that is there, and starts one where there is none: a program can always ask for it. A
+    /// folder in which no stage was finished and no checkpoint made holds no run: what a start left in it that was refused
+    /// is dropped.
     ///
     /// # Errors
     /// If the folder is held by another process, holds something else than a run, holds a run and `resume` is
@@ -74,13 +79,19 @@ impl RunFolder {
         }
         sweep(&path)?;
         // The manifest is written first and noted stages later, so without one nothing is lost by starting anew.
-        let (manifest, resumed) = match read_json::<Manifest>(&path.join(MANIFEST))? {
+        let begun = read_json::<Manifest>(&path.join(MANIFEST))?.filter(|_| holds_work(&path));
+        let (manifest, resumed) = match begun {
             Some(_) if !resume => return Err(Error::Exists { path }),
             Some(manifest) if manifest.version != VERSION => {
                 return Err(Error::Version { path, theirs: manifest.version, ours: VERSION });
             }
             Some(manifest) => (manifest, true),
-            None => (Manifest { version: VERSION.to_owned(), facts: BTreeMap::new(), stages: Vec::new() }, false),
+            None => {
+                for name in BOOKKEEPING.iter().filter(|name| **name != LOCK) {
+                    remove(&path.join(name))?;
+                }
+                (Manifest { version: VERSION.to_owned(), facts: BTreeMap::new(), stages: Vec::new() }, false)
+            }
         };
         let settings = read_json(&path.join(SETTINGS))?.unwrap_or_default();
         let folder = RunFolder { path, manifest, settings, resumed, lock };
@@ -247,6 +258,16 @@ impl RunFolder {
     }
 }
 
+/// Whether a run's folder holds anything that was computed: any file beside the bookkeeping.
+fn holds_work(folder: &Path) -> bool {
+    fn holds_file(path: &Path) -> bool {
+        // What cannot be looked into is taken for work, so that nothing is lost.
+        !path.is_dir() || entries(path).map_or(true, |inside| inside.iter().any(|path| holds_file(path)))
+    }
+    let is_bookkeeping = |path: &PathBuf| BOOKKEEPING.iter().any(|name| path.file_name().is_some_and(|n| n == *name));
+    entries(folder).map_or(true, |inside| inside.iter().any(|path| !is_bookkeeping(path) && holds_file(path)))
+}
+
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -297,7 +318,8 @@ mod tests {
     fn a_folder_that_is_held_taken_or_strange_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("run");
-        let run = RunFolder::open(&path, false).unwrap();
+        let mut run = RunFolder::open(&path, false).unwrap();
+        run.file_stage("a.txt", write("x")).unwrap();
         assert!(matches!(RunFolder::open(&path, true), Err(Error::Held { .. })));
         drop(run);
         assert!(matches!(RunFolder::open(&path, false), Err(Error::Exists { .. })));
@@ -309,9 +331,30 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_was_refused_does_not_stand_in_the_way_of_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        for resume in [false, true] {
+            let mut run = RunFolder::open(root.path(), resume).unwrap();
+            assert!(!run.resumed());
+            run.agree_on_settings("loop", &serde_json::json!({"resume": resume})).unwrap();
+            run.agree_on_data("pool", &resume).unwrap();
+            fs::write(root.path().join("metrics.jsonl"), "{}\n").unwrap();
+            fs::create_dir_all(root.path().join("rounds/00")).unwrap();
+        }
+        // A checkpoint is work, even of a stage that never ended.
+        let run = RunFolder::open(root.path(), false).unwrap();
+        assert!(!root.path().join("metrics.jsonl").exists());
+        run.save_checkpoint("sft/checkpoints", 3, |dir| fs::write(dir.join("w"), "1").map_err(Error::io("write", dir)))
+            .unwrap();
+        drop(run);
+        assert!(matches!(RunFolder::open(root.path(), false), Err(Error::Exists { .. })));
+        assert!(RunFolder::open(root.path(), true).unwrap().resumed());
+    }
+
+    #[test]
     fn another_version_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        drop(RunFolder::open(root.path(), false).unwrap());
+        RunFolder::open(root.path(), false).unwrap().file_stage("a.txt", write("x")).unwrap();
         let path = root.path().join(MANIFEST);
         let text = fs::read_to_string(&path).unwrap().replace(VERSION, "99.0.0");
         fs::write(&path, text).unwrap();
@@ -339,6 +382,7 @@ mod tests {
         let mut run = RunFolder::open(root.path(), false).unwrap();
         run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
         run.agree_on_data("pool", &5).unwrap();
+        run.file_stage("a.txt", write("x")).unwrap();
         drop(run);
         let mut run = RunFolder::open(root.path(), true).unwrap();
         run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();

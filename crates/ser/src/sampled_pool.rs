@@ -1,12 +1,14 @@
 //! A pool out of prompts alone: a generator answers each twice, as the paper proposes for questions without answers
 //! ("by allowing the LLM to generate two answers for each question").
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use ser_core::{BoxError, Control, Event, Generator, Message, Observer, Pair, PairId, RawText, Sampling};
+use ser_data::PromptKey;
 use ser_eval::Count;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -152,11 +154,43 @@ impl SerData {
         labelled.chain(self.pool.iter().map(|pair| pair.id.0)).max().map_or(0, |id| id.saturating_add(1))
     }
 
-    /// Adds sampled pairs to the pool; they have no gold labels.
+    /// The prompts that may go into a pool: those of no test or validation pair, on which the models that learn from the
+    /// pool are measured. The others are counted in `counts`.
+    pub fn without_held_out(&mut self, prompts: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
+        let held_out = self.held_out_prompts();
+        let all = prompts.len();
+        let key = |prompt: &Vec<Message>| {
+            PromptKey::of(&Pair { prompt: prompt.clone(), ..Pair::from_text(PairId(0), "", "", "") })
+        };
+        let kept: Vec<_> = prompts.into_iter().filter(|prompt| !held_out.contains(&key(prompt))).collect();
+        self.count_held_out(all - kept.len());
+        kept
+    }
+
+    /// Adds sampled pairs to the pool; they have no gold labels. Pairs with a prompt of a test or validation pair are left
+    /// out and counted.
     pub fn add_to_pool(&mut self, sampled: SampledPool) {
         self.counts.rows += sampled.pairs.len() as u64 + sampled.left_out.iter().map(|c| c.count).sum::<u64>();
         self.counts.left_out.extend(sampled.left_out);
-        self.pool.extend(sampled.pairs);
+        let held_out = self.held_out_prompts();
+        let (before, all) = (self.pool.len(), sampled.pairs.len());
+        self.pool.extend(sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair))));
+        let left_out = all - (self.pool.len() - before);
+        // These rows are in the sum already.
+        self.counts.rows -= left_out as u64;
+        self.count_held_out(left_out);
+    }
+
+    fn held_out_prompts(&self) -> HashSet<PromptKey> {
+        self.test.iter().chain(&self.validation).map(|preference| PromptKey::of(&preference.pair)).collect()
+    }
+
+    /// Counts prompts of the test or validation set as rows read and left out.
+    fn count_held_out(&mut self, prompts: usize) {
+        if prompts > 0 {
+            self.counts.rows += prompts as u64;
+            self.counts.left_out.push(Count::new("prompts: in the test or validation set", prompts as u64));
+        }
     }
 }
 

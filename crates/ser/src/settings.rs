@@ -1,6 +1,6 @@
 //! The settings of the loop.
 
-use ser_core::Clusters;
+use ser_core::{Clusters, PairProbabilities};
 use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
@@ -215,6 +215,10 @@ impl LoopSettings {
         let loss = self.loss.build().map_err(Error::stage(STAGE))?;
         self.balance.check().map_err(Error::stage(STAGE))?;
         self.bootstrap.check().map_err(Error::stage(STAGE))?;
+        if let Some(target) = &self.precision_target {
+            // On one pair of the pool and no held-out ones: it checks the settings and nothing else.
+            let _ = target.certify(&[PairProbabilities::unchecked(1.0, 0.0)], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;
+        }
         // An audit of nothing checks the settings and nothing else.
         self.audit.audit(&[], &[], &[], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;
         if self.precision_target.is_some() && self.anchor == Anchor::Fitted {

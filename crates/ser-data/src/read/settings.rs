@@ -27,6 +27,9 @@ pub enum OnBadRow {
 pub struct ReadSettings {
     /// What to do about a row that cannot be used.
     pub on_bad_row: OnBadRow,
+    /// Whether the prompt of a longer conversation is its last user turn alone, as the paper takes HH-RLHF (C.1); the
+    /// turns before it are dropped.
+    pub last_round_only: bool,
     /// The layout; `None` means that the first row shows it.
     pub layout: Option<Layout>,
     /// Of a folder or a repository that holds several splits (`train-00000-of-00002.parquet`, `test.jsonl.gz`), the one to
@@ -61,6 +64,7 @@ impl Default for ReadSettings {
     fn default() -> Self {
         ReadSettings {
             on_bad_row: OnBadRow::Stop,
+            last_round_only: false,
             layout: None,
             split: None,
             max_row_bytes: 64 << 20,

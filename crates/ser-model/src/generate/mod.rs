@@ -12,6 +12,7 @@ use ser_data::TemplateKind;
 
 use crate::{CausalLm, ModelError};
 use engine::Engine;
+pub use sampler::check as check_sampling;
 
 /// A piece of an answer's text as soon as it is certain: whole characters, nothing of a stop text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,11 @@ use ser_core::Sampling;
 
 use crate::ModelError;
 
-/// Refuses settings that mean nothing.
-pub(crate) fn check(sampling: &Sampling) -> Result<(), ModelError> {
+/// Refuses sampling settings that mean nothing, as every generation does first.
+///
+/// # Errors
+/// [`ModelError::Setting`] names the first setting out of its range.
+pub fn check(sampling: &Sampling) -> Result<(), ModelError> {
     let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
     let Sampling { max_new_tokens, min_new_tokens, temperature, top_p, repetition_penalty, .. } = *sampling;
     if max_new_tokens == 0 {

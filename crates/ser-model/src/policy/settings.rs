@@ -45,7 +45,13 @@ impl PolicySettings {
     /// Refuses settings that mean nothing.
     pub fn check(&self) -> Result<(), ModelError> {
         self.lora.check()?;
-        self.optimizer().check()
+        self.optimizer().check().map_err(|error| match error {
+            // Here these keys stand in the policy's own table.
+            ModelError::Setting { name, value, expected } => {
+                ModelError::Setting { name: name.strip_prefix("training.").unwrap_or(name), value, expected }
+            }
+            other => other,
+        })
     }
 
     /// What the optimizer wants to know.

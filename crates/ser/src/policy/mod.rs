@@ -41,7 +41,9 @@ use crate::training::train_in;
 /// let mut policy = TablePolicy::new(8);
 /// let mut reward = |_prompt: &[Message], answer: &str| answer.matches('c').count() as f64;
 /// let prompts = vec![vec![Message::user("Which letter?")]];
-/// let ppo = PpoSettings { learning_rate: 0.5, batch_size: 16, mini_batch_size: 4, ..Default::default() };
+/// // The reward is a count and no probability, so it is not scaled by Eq. 7.
+/// let ppo =
+///     PpoSettings { learning_rate: 0.5, batch_size: 16, mini_batch_size: 4, reward_scaling: None, ..Default::default() };
 /// let settings = PolicyRunSettings { steps: Some(30), ..Default::default() };
 /// let mut training = PpoTraining::new(ppo, settings, &mut policy, &mut reward, prompts)?;
 /// while training.done() < training.total() {

@@ -12,6 +12,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
     pub(super) fn take_step(&mut self) -> Result<Vec<(&'static str, f64)>, Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
+        let learning_rate = self.ppo.learning_rate(step, self.total);
         let prompts = self.prompts.of_step(step, settings.batch_size);
         let seed = seed_for(settings.seed, &format!("rollouts of step {step}"));
         let sampling = self.settings.sampling(self.ppo.response_length(step), seed);
@@ -31,7 +32,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         self.state.controller.update(prepared.statistics.kl, rollouts.len()).map_err(failed)?;
 
         let episode = (step + 1) * rollouts.len() as u64;
-        let statistics = StepStatistics::new(&prepared.statistics, &losses, settings.learning_rate, episode);
+        let statistics = StepStatistics::new(&prepared.statistics, &losses, learning_rate, episode);
         let all = [MaskedRow::whole(&rewards)];
         let reward_mean = masked_mean(&all).unwrap_or_default();
         let reward_std = masked_var(&all).unwrap_or_default().sqrt();
@@ -58,6 +59,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         prepared: &Prepared,
     ) -> Result<(Vec<MiniBatchLoss>, f64), Error> {
         let settings = self.ppo.settings();
+        let learning_rate = self.ppo.learning_rate(step, self.total);
         let samples: Vec<Sample<'_>> =
             rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
         let (mut losses, mut grad_norm) = (Vec::new(), 0.0);
@@ -75,8 +77,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
                         })
                         .map_err(Error::stage("evaluating the policy"))?;
                 }
-                grad_norm =
-                    self.policy.step(settings.learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
+                grad_norm = self.policy.step(learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
             }
             if self.ppo.stops_early(losses.get(start..).unwrap_or_default()) {
                 break;

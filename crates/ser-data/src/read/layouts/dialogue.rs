@@ -5,8 +5,8 @@ use ser_core::{Message, Role};
 use crate::read::row_problem::{RowProblem, beginning};
 use crate::text::{readable_turns, spoken};
 
-const HUMAN: &str = "\n\nHuman:";
-const ASSISTANT: &str = "\n\nAssistant:";
+pub(super) const HUMAN: &str = "\n\nHuman:";
+pub(super) const ASSISTANT: &str = "\n\nAssistant:";
 
 /// Whether a text begins as HH-RLHF's dialogues do.
 pub(crate) fn is_dialogue(text: &str) -> bool {

@@ -6,6 +6,7 @@ mod detect;
 mod dialogue;
 mod fields;
 mod html;
+mod last_round;
 mod messages;
 mod prompt_columns;
 mod scored;
@@ -128,7 +129,7 @@ pub(crate) fn read_row(
     } else {
         unread(&row, |name| known_column(name).is_some())
     };
-    let pairs = match layout {
+    let mut pairs = match layout {
         Layout::HhRlhf => columns::read_dialogues(&mut row, settings),
         Layout::LlamaFactory if row.contains_key("output") && !row.contains_key("chosen") => {
             toolkits::read_ranked_outputs(&mut row, settings)
@@ -153,6 +154,9 @@ pub(crate) fn read_row(
         Layout::PkuSafeRlhfSafer => verdicts::PKU_SAFE.read(take(&mut row), settings),
         Layout::WebGpt => verdicts::WEBGPT.read(take(&mut row), settings),
     }?;
+    if settings.last_round_only {
+        pairs.pairs.iter_mut().for_each(|pair| last_round::keep(&mut pair.pair));
+    }
     if by_columns {
         others.extend(unread(&row, |name| ID_COLUMNS.contains(&name)));
     }
