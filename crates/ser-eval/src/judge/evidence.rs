@@ -126,9 +126,10 @@ fn mark<'l>(line: &'l str, names: &[&str], before: &[&str]) -> Option<(bool, &'l
         let (word, after) = rest.split_at(end);
         let word = word.to_lowercase();
         let after = after.trim_start_matches(['*', '_', ' ', '\t']);
-        let value = after.strip_prefix([':', '=']).or_else(|| after.strip_prefix("is "));
+        let is = after.strip_prefix("is").filter(|rest| rest.starts_with([' ', ':']));
+        let value = after.strip_prefix([':', '=']).or(is);
         if let Some(value) = value.filter(|_| names.contains(&word.as_str())) {
-            return Some((last_word, value.trim()));
+            return Some((last_word, value.trim_start_matches([':', ' ']).trim_end()));
         }
         if !before.contains(&word.as_str()) {
             return None;

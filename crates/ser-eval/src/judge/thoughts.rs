@@ -28,8 +28,8 @@ pub(super) struct FinalPart {
 
 /// The reply without its thoughts; none if it ends within them.
 ///
-/// Thoughts are between tags at the reply's start or at the start of a line. A closing tag without an opening one ends
-/// thoughts that the chat template opened. A tag within a line that says something else is text.
+/// Thoughts are between tags. A closing tag without an opening one ends
+/// thoughts that the chat template opened. An opening tag within a line, without a closing one after it, is text.
 pub(super) fn final_part(reply: &str) -> Option<FinalPart> {
     let plain = ascii_forms(reply);
     // The same length as the text: only ASCII letters change.
@@ -55,7 +55,7 @@ pub(super) fn final_part(reply: &str) -> Option<FinalPart> {
     Some(FinalPart { text: without_end_token(&text).to_owned(), thought })
 }
 
-/// The first opening tag from `at` on that starts a line, with its closing tag.
+/// The first opening tag from `at` on that a closing one follows, or that starts a line; with its closing tag.
 fn next_opening(lower: &str, at: usize) -> Option<(usize, &'static str, &'static str)> {
     let starts_line = |start: usize| {
         let before = lower.get(at..start).unwrap_or_default();
@@ -63,7 +63,9 @@ fn next_opening(lower: &str, at: usize) -> Option<(usize, &'static str, &'static
     };
     let first = |(open, close): &(&'static str, &'static str)| {
         let rest = lower.get(at..)?;
-        let start = rest.match_indices(open).map(|(place, _)| at + place).find(|start| starts_line(*start))?;
+        let closed = |start: usize| lower.get(start..).is_some_and(|rest| rest.contains(close));
+        let mut starts = rest.match_indices(open).map(|(place, _)| at + place);
+        let start = starts.find(|start| closed(*start) || starts_line(*start))?;
         Some((start, *open, *close))
     };
     TAGS.iter().filter_map(first).min_by_key(|(start, ..)| *start)
@@ -116,6 +118,7 @@ mod tests {
             ("<THINK>a</Think> b", "b"),
             ("  <thinking>x</thinking><think>y</think>z", "z"),
             ("a\n<think>draft</think>\nb", "a\n\nb"),
+            ("Sure. <think>Score: 2\n</think>Score: 4", "Sure. Score: 4"),
             // The chat template has opened them.
             ("Score: 2, no.\n</think>\n\nScore: 4", "Score: 4"),
             ("[THINK]Score: 2[/THINK]Score: 4", "Score: 4"),

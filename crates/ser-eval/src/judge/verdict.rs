@@ -39,8 +39,25 @@ const BEFORE: [&str; 12] = [
     "evaluation",
 ];
 /// Words that may stand before the letter.
-const KINDS: [&str; 10] =
-    ["answer", "assistant", "response", "model", "option", "candidate", "the", "is", "prefer", "choose"];
+const KINDS: [&str; 17] = [
+    "answer",
+    "assistant",
+    "response",
+    "model",
+    "option",
+    "candidate",
+    "the",
+    "is",
+    "i",
+    "prefer",
+    "choose",
+    "better",
+    "best",
+    "winner",
+    "preferred",
+    "my",
+    "final",
+];
 
 impl Reading<'_> {
     /// The verdict in a reply to the pairwise question; none if there is none, or it is ambiguous.
@@ -188,6 +205,9 @@ mod tests {
             ("Tie", tie),
             ("B\n\nIt is exact.", b),
             ("It is exact.\n\nAssistant B is better.", b),
+            ("It is exact.\nThe better answer is A.", a),
+            ("The better answer is a short one.", None),
+            ("My final verdict is: Assistant A is slightly better: [[A>B]]", a),
             ("Ｖｅｒｄｉｃｔ：Ａ", a),
             ("<think>\nVerdict: A\n</think>\nVerdict: B", b),
             ("Verdict: A or B", None),
