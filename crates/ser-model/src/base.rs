@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::partial::over;
 use crate::{
-    CausalExample, CausalLm, Device, LlamaShape, ModelError, NetworkConfig, Scheduler, SftSettings, SftTraining,
-    TrainingSettings,
+    CausalLm, Device, LearntTurns, LlamaShape, ModelError, NetworkConfig, Scheduler, SftSettings, SftTraining,
+    TrainingSettings, sft_examples,
 };
 
 /// How a base model is made.
@@ -62,13 +62,11 @@ pub fn make_base<'a>(
 ) -> Result<FitSummary, ModelError> {
     settings.training.check()?;
     let mut model = fresh_base(folder, texts, text, settings, seed, device)?;
-    let mut examples: Vec<CausalExample> = Vec::with_capacity(sft.len());
-    for preference in sft {
-        let text = model.tokenizer().tokenize_response(&preference.pair.prompt, preference.chosen())?;
-        if text.tokens.len() <= model.text_limit() {
-            examples.push(text.into());
-        }
+    let texts = sft_examples(&model, sft, LearntTurns::Last)?;
+    if let Some(warning) = texts.warning() {
+        let _ = observer.observe(&Event::Note { text: &warning });
     }
+    let examples = texts.examples;
     let stage = "teach the base model its language";
     let sft = SftSettings { training: settings.training.clone(), ..SftSettings::default() };
     let mut training = SftTraining::new(&mut model, examples, Vec::new(), &sft, seed)?;

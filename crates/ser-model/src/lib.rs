@@ -52,5 +52,5 @@ pub use policy::{PolicyModel, PolicySettings};
 pub use reward::{RewardModel, RewardModelSettings};
 pub use rope::RopeScaling;
 pub use schedule::Scheduler;
-pub use sft::{CausalExample, LearntTurns, SftSettings, SftTraining};
+pub use sft::{CausalExample, LearntTurns, SftExamples, SftSettings, SftTraining, sft_examples};
 pub use targets::TargetModules;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ser_core::{StepOutcome, Training};
 
-pub use example::CausalExample;
+pub use example::{CausalExample, SftExamples, sft_examples};
 pub use settings::{LearntTurns, SftSettings};
 
 use crate::adapters::DEFAULT_ADAPTER;

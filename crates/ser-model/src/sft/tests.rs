@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ser_core::{StepOutcome, Training};
+use ser_core::{Message, Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use serde::Deserialize;
 
@@ -187,4 +188,36 @@ fn nothing_to_learn_is_refused() {
     assert!(refuse(Vec::new(), zero).contains("sft.checkpoint_every is 0"));
     let long = CausalExample { tokens: vec![0; 300], learnt: Vec::from([1..300]) };
     assert!(refuse(vec![long], settings()).contains("300"));
+}
+
+/// `turns`, over-long texts and empty answers: nothing is left out without being counted.
+#[test]
+fn examples_honour_turns_and_count_what_they_leave_out() {
+    let preference = |id: u64, prompt: Vec<Message>, answer: &str| {
+        let pair = Pair { prompt, ..Pair::from_text(PairId(id), "", answer, "no") };
+        Preference::human(Arc::new(pair), Side::A)
+    };
+    let question = || vec![Message::user("Why?")];
+    let dialogue = vec![Message::user("Hi"), Message::assistant("Hello."), Message::user("Why?")];
+    let long = "a very long answer ".repeat(40);
+    let preferences = [
+        preference(0, dialogue, "So."),
+        preference(1, question(), &long),
+        preference(2, question(), "  "),
+        preference(3, question(), "Because."),
+    ];
+    let settings = CausalLmSettings { text: TextSettings::default(), ..CausalLmSettings::default() };
+    let model = CausalLm::from_folder(&folder().join("llama3"), &settings, Device::cpu()).unwrap();
+    let last = sft_examples(&model, &preferences, LearntTurns::Last).unwrap();
+    assert_eq!((last.examples.len(), last.too_long, last.empty, last.left_out()), (2, 1, 1, 2));
+    let warning = last.warning().unwrap();
+    assert!(warning.contains("2 of 4") && warning.contains("1 are longer") && warning.contains("1 have an empty"));
+    assert_eq!(last.examples[0].learnt.len(), 1);
+    let all = sft_examples(&model, &preferences, LearntTurns::All).unwrap();
+    assert_eq!(all.left_out(), 2);
+    assert_eq!(all.examples[0].learnt.len(), 2);
+    assert!(all.examples[0].places().count() > last.examples[0].places().count());
+    assert_eq!(all.examples[0].tokens, last.examples[0].tokens);
+    assert_eq!(all.examples[1], last.examples[1]);
+    assert_eq!(sft_examples(&model, &preferences[3..], LearntTurns::Last).unwrap().warning(), None);
 }
