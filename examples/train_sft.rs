@@ -16,7 +16,7 @@ use clap::Parser;
 use ser::core::Preference;
 use ser::data::PreferenceFile;
 use ser::eval::PolicyReport;
-use ser::model::{CausalExample, CausalLm, LearntTurns, SftTraining};
+use ser::model::{CausalExample, CausalLm, SftTraining, sft_examples};
 use ser::{MetricsLog, Observers, Progress, RunFolder, train_in, write_policy_report};
 
 use config::{Config, Flags};
@@ -77,7 +77,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     observers.push(progress);
     let metrics = run.path().join("metrics.jsonl");
     observers.push(MetricsLog::append(&metrics)?);
-    train_in(&mut training, &mut run, "sft", config.sft.checkpoint_every, &mut observers)?;
+    train_in(&mut training, &mut run, "sft", &mut observers)?;
     let summary = training.summary();
     let stage = MetricsLog::stage(&metrics, "sft", "SFT", ser::eval::PolicyTraining::Sft)?;
     let report = PolicyReport { stages: vec![stage], ..PolicyReport::default() };
@@ -94,21 +94,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The chosen answers that are within the length limit.
+/// The chosen answers that can be trained on.
 fn examples(model: &CausalLm, config: &Config, preferences: &[Preference]) -> anyhow::Result<Vec<CausalExample>> {
-    let mut examples = Vec::with_capacity(preferences.len());
-    for preference in preferences {
-        let (prompt, answer) = (&preference.pair.prompt, preference.chosen());
-        let example = match config.sft.turns {
-            LearntTurns::Last => model.tokenizer().tokenize_response(prompt, answer)?.into(),
-            LearntTurns::All => model.tokenizer().tokenize_conversation(prompt, answer)?.into(),
-        };
-        examples.push(example);
+    let made = sft_examples(model, preferences, config.sft.turns)?;
+    if let Some(warning) = made.warning() {
+        eprintln!("{warning}");
     }
-    let all = examples.len();
-    examples.retain(|example: &CausalExample| example.tokens.len() <= model.text_limit());
-    if examples.len() < all {
-        eprintln!("left out: {} answers over max_length", all - examples.len());
-    }
-    Ok(examples)
+    Ok(made.examples)
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod closures;
 mod generation;
 mod observe;
 mod pair;
@@ -9,6 +10,7 @@ mod seams;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod training;
 
 pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
 pub use observe::{Control, Event, Silent, StepOutcome};
@@ -16,7 +18,8 @@ pub use pair::{Message, Pair, PairId, RawText, Role, Side};
 pub use preference::{Origin, Preference, PseudoLabel};
 pub use score::{PairProbabilities, PairScores, Probability, RawScore};
 pub use seams::{
-    BoxError, FitSummary, Generator, Judge, Learner, LossOutput, Objective, Observer, PairLoss, PairSource, PairTarget,
-    Policy, Reward, Scorer, Screening, StatusRule, Training, Verdict,
+    BoxError, BoxedTraining, Generator, Judge, Learner, LossOutput, Objective, Observer, PairLoss, PairSource,
+    PairTarget, Policy, PreferenceTraining, Reward, Scorer, Screening, StatusRule, Training, Verdict,
 };
 pub use status::LearningStatus;
+pub use training::{FitSummary, Saving};

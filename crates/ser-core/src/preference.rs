@@ -38,7 +38,8 @@ pub struct Preference {
     pub preferred: Side,
     /// Who says so.
     pub origin: Origin,
-    /// Weight in the loss, 1 by default; at least 0.
+    /// Weight in the loss, 1 by default; at least 0. A pair of weight 0.5 counts half in the gradient of its optimizer
+    /// step, whatever the batch size (see [`PairLoss`](crate::PairLoss)).
     pub weight: f64,
     /// How much better, in raw score units, where the data says (Llama 2's margin).
     pub margin: Option<f64>,
