@@ -87,7 +87,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     observers.push(progress);
     let metrics = run.path().join("metrics.jsonl");
     observers.push(MetricsLog::append(&metrics)?);
-    train_in(&mut training, &mut run, "sft", config.sft.checkpoint_every, &mut observers)?;
+    train_in(&mut training, &mut run, "sft", &mut observers)?;
     let summary = training.summary();
     let stage = MetricsLog::stage(&metrics, "sft", "SFT", ser::eval::PolicyTraining::Sft)?;
     let report = PolicyReport { stages: vec![stage], ..PolicyReport::default() };

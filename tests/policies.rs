@@ -83,7 +83,7 @@ fn ppo_arguments() -> Vec<String> {
         "ppo.batch_size=4",
         "ppo.mini_batch_size=2",
         "ppo.response_length={fixed=6}",
-        "policy_run.checkpoint_every=3",
+        "policy_run.save_steps=3",
         "policy.lora.dropout=0.2",
         "ppo.score_normalization=scale",
         // The nano model says no word: what there is to learn are ends and entropy.
@@ -164,7 +164,7 @@ fn sft_killed_at_any_instant_ends_with_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     let data = rows(&folder, 64);
     for lora in ["sft.eval_every=5", "sft.lora={rank=2,dropout=0.2}"] {
-        let settings = set(&["sft.training.batch_size=4", "sft.checkpoint_every=4", lora]);
+        let settings = set(&["sft.training.batch_size=4", "sft.training.save_steps=4", lora]);
         let arguments =
             [words(&format!("--model {} --data {data} --validation-data {data} --template raw", nano())), settings]
                 .concat();
@@ -253,9 +253,9 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
     assert!(said.contains("score head"), "{said}");
     let said = refused(
         "train_sft",
-        &[words(&format!("--model {} --data {data}", nano())), set(&["sft.checkpoint_every=0"])].concat(),
+        &[words(&format!("--model {} --data {data}", nano())), set(&["sft.training.save_steps=0"])].concat(),
     );
-    assert!(said.contains("sft.checkpoint_every is 0"), "{said}");
+    assert!(said.contains("training.save_steps is 0"), "{said}");
 }
 
 /// Settings under which the whole procedure takes seconds on the nano checkpoint.

@@ -45,7 +45,7 @@ fn ppo(seed: u64) -> PpoSettings {
 }
 
 fn steps(n: u64) -> PolicyRunSettings {
-    PolicyRunSettings { steps: Some(n), checkpoint_every: 3, sample_every: 4, ..Default::default() }
+    PolicyRunSettings { steps: Some(n), save_steps: 3, sample_every: 4, ..Default::default() }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,14 +12,38 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser::core::testing::StopAfter;
+use ser::core::{Control, Event};
 use ser::{Baselines, Error, LoopSettings, Outcome, RunFolder, SelfEvolution, SerData};
 use support::{Linear, chain, data, data_with_pool, report_without_timing, settings};
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
 const POOL: &str = "SER_TEST_POOL";
+/// `stage:step` at which the process dies.
+const CRASH: &str = "SER_TEST_CRASH";
+/// The file to which every step of every stage is written.
+const LOG: &str = "SER_TEST_LOG";
 
 fn run(folder: &Path, settings: LoopSettings, data: SerData) -> Result<Outcome, Error> {
     SelfEvolution::new(settings).resume(true).run(&mut Linear::default(), data, folder)
+}
+
+/// Does what [`CRASH`] and [`LOG`] ask for.
+fn crash_and_log() -> impl FnMut(&Event<'_>) -> Control + Send {
+    let crash = std::env::var(CRASH).ok();
+    let log = std::env::var(LOG).ok();
+    let mut log = log.map(|path| std::fs::File::options().create(true).append(true).open(path).unwrap());
+    move |event: &Event<'_>| {
+        if let Event::Advanced { stage, done } = event {
+            let step = format!("{stage}:{done}");
+            if let Some(log) = &mut log {
+                writeln!(log, "{step}").unwrap();
+            }
+            if crash.as_ref() == Some(&step) {
+                std::process::abort();
+            }
+        }
+        Control::Continue
+    }
 }
 
 /// Not a test of its own: what the tests below start as a process, to kill it or to give it other threads.
@@ -33,13 +58,20 @@ fn child_run() {
     let (epochs, baselines) = if pool > 10_000 { (1, Baselines::none()) } else { (20, Baselines::default()) };
     let settings = LoopSettings { baselines, ..settings() };
     SelfEvolution::new(settings)
+        .observer(crash_and_log())
         .resume(true)
         .run(&mut Linear { epochs, ..Linear::default() }, data_with_pool(1, pool), folder)
         .unwrap();
 }
 
 fn spawn(folder: &Path, pool: usize, threads: usize) -> Child {
+    spawn_with(folder, pool, threads, &[])
+}
+
+fn spawn_with(folder: &Path, pool: usize, threads: usize, variables: &[(&str, &str)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
+        .envs(variables.iter().copied())
+        .stderr(Stdio::null())
         .args(["--exact", "child_run", "--ignored"])
         .env(FOLDER, folder)
         .env(POOL, pool.to_string())
@@ -89,6 +121,111 @@ fn killed_at_any_instant_a_run_ends_in_the_same_report() {
         assert_eq!(report_without_timing(&folder), expected, "run {runs}");
     }
     println!("{kills} kills in {runs} runs");
+}
+
+/// Whether a folder or file of that name is anywhere in a folder.
+fn holds(folder: &Path, name: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        entry.file_name() == name || (entry.path().is_dir() && holds(&entry.path(), name))
+    })
+}
+
+/// The process dies at named steps of trainings, of the loop's and of baselines, and while it writes a checkpoint. The
+/// resumed run goes on from the step after the newest checkpoint (one every 4 steps) and ends in the same report.
+#[test]
+fn killed_within_a_training_a_run_goes_on_from_its_checkpoint() {
+    const PAIRS: usize = 300;
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    assert!(spawn(&whole, PAIRS, 1).wait().unwrap().success());
+    let expected = report_without_timing(&whole);
+    // The stage, where to die, and the first step that is taken after that.
+    let points = [
+        ("train loop 0", CRASH, "train loop 0:3", 1),
+        ("train loop 0", CRASH, "train loop 0:9", 9),
+        ("train loop 0", support::CRASH_IN_CHECKPOINT, "8", 5),
+        ("train loop 1", CRASH, "train loop 1:20", 17),
+        ("train baseline full", CRASH, "train baseline full:5", 5),
+        ("train baseline random, loop 1", CRASH, "train baseline random, loop 1:14", 13),
+        ("train baseline oracle", CRASH, "train baseline oracle:8", 5),
+    ];
+    for (i, (stage, how, point, first)) in points.into_iter().enumerate() {
+        let (folder, log) = (root.path().join(format!("killed-{i}")), root.path().join(format!("log-{i}")));
+        assert!(!spawn_with(&folder, PAIRS, 1, &[(how, point)]).wait().unwrap().success(), "{point} was never reached");
+        assert!(!folder.join("report.json").exists());
+        let log_to = [(LOG, log.to_str().unwrap())];
+        assert!(spawn_with(&folder, PAIRS, 1, &log_to).wait().unwrap().success());
+        let log = std::fs::read_to_string(&log).unwrap();
+        let steps = log.lines().filter_map(|line| line.strip_prefix(&format!("{stage}:")));
+        assert_eq!(steps.collect::<Vec<_>>(), (first..=20).map(|n| n.to_string()).collect::<Vec<_>>(), "{point}");
+        assert_eq!(report_without_timing(&folder), expected, "{point}");
+        assert!(!holds(&folder, "checkpoints"), "{point}: checkpoints of finished trainings are left");
+    }
+}
+
+#[test]
+fn a_learner_without_steps_and_one_with_them_end_in_the_same_report() {
+    let root = tempfile::tempdir().unwrap();
+    let reports = [None, Some(support::SAVING)].map(|saving| {
+        let folder = root.path().join(format!("{}", saving.is_some()));
+        let mut learner = Linear { saving, ..Linear::default() };
+        SelfEvolution::new(settings()).run(&mut learner, data_with_pool(1, 300), &folder).unwrap();
+        report_without_timing(&folder)
+    });
+    assert_eq!(reports[0], reports[1]);
+}
+
+#[test]
+fn at_most_so_many_checkpoints_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    let checkpoints = folder.join("rounds/00/checkpoints");
+    let mut seen = Vec::new();
+    let saving = Some(ser::core::Saving { save_steps: 3, save_total_limit: 2 });
+    let mut learner = Linear { saving, ..Linear::default() };
+    SelfEvolution::new(LoopSettings { baselines: Baselines::none(), ..settings() })
+        .observer(|event: &Event<'_>| {
+            if let Event::Advanced { stage: "train loop 0", .. } = event {
+                let entries = std::fs::read_dir(&checkpoints).into_iter().flatten();
+                let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+                names.sort();
+                seen.push(names);
+            }
+            Control::Continue
+        })
+        .run(&mut learner, data_with_pool(1, 100), &folder)
+        .unwrap();
+    assert_eq!(seen.len(), 20);
+    assert!(seen.iter().all(|names| names.len() <= 2));
+    assert_eq!(seen[19], ["00000015", "00000018"]);
+    assert!(!checkpoints.exists());
+}
+
+#[test]
+fn models_of_finished_iterations_are_pruned_on_request() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, folder) = (root.path().join("whole"), root.path().join("pruned"));
+    run(&whole, settings(), data_with_pool(1, 300)).unwrap();
+    let settings = LoopSettings { prune_models: true, ..settings() };
+    let outcome = run(&folder, settings.clone(), data_with_pool(1, 300)).unwrap();
+    assert_eq!(report_without_timing(&folder), report_without_timing(&whole));
+    assert!(outcome.round > 0 && outcome.model.join("weights.json").exists());
+    let chosen = format!("{:02}", outcome.round);
+    let mut pruned = 0;
+    for entry in std::fs::read_dir(whole.join("rounds")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name != "base" {
+            assert_eq!(folder.join("rounds").join(&name).join("model").exists(), name == chosen, "{name}");
+            assert!(folder.join("rounds").join(&name).join("metrics.json").exists());
+            pruned += usize::from(name != chosen);
+        }
+    }
+    assert!(pruned > 0);
+    assert!(folder.join("rounds/base").exists() && folder.join("baselines/full/model").exists());
+    // Done is done: a resumed run needs none of them.
+    let again = run(&folder, settings, data_with_pool(1, 300)).unwrap();
+    assert_eq!((again.round, report_without_timing(&folder)), (outcome.round, report_without_timing(&whole)));
 }
 
 #[test]

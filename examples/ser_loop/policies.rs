@@ -63,7 +63,7 @@ pub(crate) fn sft(
     // The last tenth is for validation.
     let held_out = examples.split_off(examples.len() - examples.len() / 10);
     let mut training = SftTraining::new(&mut model, examples, held_out, &config.sft, config.run.seed)?;
-    train_in(&mut training, run, "sft", config.sft.checkpoint_every, observers)?;
+    train_in(&mut training, run, "sft", observers)?;
     let trained = run.stage_path("sft/model");
     if config.sft.lora.is_none() {
         return Ok(trained);
@@ -154,7 +154,10 @@ impl Policies<'_> {
         let mut model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
         let loss = DpoSettings { beta: config.dpo.beta, ..DpoSettings::default() }.build()?;
         let mut training = DpoTraining::new(&mut model, self.seed, &loss, &config.dpo, config.run.seed)?;
-        train_in(&mut training, run, "dpo", config.dpo.checkpoint_every, observers)?;
+        if training.left_out() > 0 {
+            observers.note(&format!("DPO leaves out {} preferences: too long, or empty", training.left_out()));
+        }
+        train_in(&mut training, run, "dpo", observers)?;
         drop(training);
         let metrics = run.path().join("metrics.jsonl");
         let stage = MetricsLog::stage(metrics, "dpo", "DPO", PolicyTraining::Dpo)?;

@@ -8,8 +8,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use ser::core::{
-    BoxError, Control, Event, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
-    Preference, Scorer, Screening, Side,
+    BoxError, BoxedTraining, Control, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
+    Preference, PreferenceTraining, Saving, Scorer, Screening, Side, StepOutcome, Training,
 };
 use ser::data::blind;
 use ser::status::{Anchor, Thresholds};
@@ -17,6 +17,12 @@ use ser::{LoopSettings, SerData};
 
 /// Length of a step of gradient descent.
 const STEP: f64 = 0.008;
+
+/// Checkpoints of the linear model's trainings.
+pub const SAVING: Saving = Saving { save_steps: 4, save_total_limit: 1 };
+
+/// If it is set, the process dies while it writes a training's checkpoint after so many steps.
+pub const CRASH_IN_CHECKPOINT: &str = "SER_TEST_CRASH_IN_CHECKPOINT";
 
 /// Cues per answer.
 pub const CUES: usize = 200;
@@ -79,15 +85,30 @@ pub struct Linear {
     /// After this many trainings the next ones learn the opposite.
     pub broken_after: Option<usize>,
     pub fits: usize,
+    /// Checkpoints within a training; without, trainings are run in one piece.
+    pub saving: Option<Saving>,
 }
 
 impl Default for Linear {
     fn default() -> Self {
-        Linear { weights: vec![0.0; CUES], epochs: 20, broken: |_| false, broken_after: None, fits: 0 }
+        Linear {
+            weights: vec![0.0; CUES],
+            epochs: 20,
+            broken: |_| false,
+            broken_after: None,
+            fits: 0,
+            saving: Some(SAVING),
+        }
     }
 }
 
 impl Linear {
+    fn begin<'a>(&'a mut self, preferences: &'a [Preference], loss: &'a dyn PairLoss) -> LinearTraining<'a> {
+        self.fits += 1;
+        let step = if self.broken_after.is_some_and(|fits| self.fits > fits) { -STEP } else { STEP };
+        LinearTraining { learner: self, preferences, loss, step, done: 0, value: 0.0 }
+    }
+
     fn reward(&self, answer: &str) -> f64 {
         answer.bytes().zip(&self.weights).map(|(cue, w)| if cue == b'1' { *w } else { -*w }).sum()
     }
@@ -115,6 +136,73 @@ impl Scorer for Linear {
     }
 }
 
+/// Gradient descent on all pairs at once, one step per epoch.
+struct LinearTraining<'a> {
+    learner: &'a mut Linear,
+    preferences: &'a [Preference],
+    loss: &'a dyn PairLoss,
+    step: f64,
+    done: u64,
+    value: f64,
+}
+
+impl Training for LinearTraining<'_> {
+    type Error = std::io::Error;
+
+    fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn total(&self) -> u64 {
+        self.learner.epochs as u64
+    }
+
+    fn step(&mut self) -> Result<StepOutcome, Self::Error> {
+        let LinearTraining { learner, preferences, loss, step, .. } = self;
+        let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
+        let scores: Vec<_> =
+            preferences.iter().map(|p| [learner.reward(p.chosen()), learner.reward(p.rejected())]).collect();
+        let out = loss.evaluate(&scores, &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
+        for (preference, gradient) in preferences.iter().zip(&out.gradient) {
+            for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
+                for (cue, w) in answer.bytes().zip(&mut learner.weights) {
+                    *w -= *step * if cue == b'1' { g } else { -g };
+                }
+            }
+        }
+        self.done += 1;
+        self.value = out.value;
+        Ok(StepOutcome { values: vec![("loss", out.value)], notes: Vec::new() })
+    }
+
+    fn saving(&self) -> Saving {
+        self.learner.saving.unwrap_or_default()
+    }
+
+    fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        if std::env::var(CRASH_IN_CHECKPOINT).is_ok_and(|step| step == self.done.to_string()) {
+            std::fs::write(folder.join("weights.json"), "[0.0, 1")?;
+            std::process::abort();
+        }
+        self.learner.snapshot(folder)?;
+        std::fs::write(folder.join("state.json"), serde_json::to_string(&(self.done, self.value))?)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), Self::Error> {
+        self.learner.restore(folder)?;
+        (self.done, self.value) = serde_json::from_str(&std::fs::read_to_string(folder.join("state.json"))?)?;
+        Ok(())
+    }
+}
+
+impl PreferenceTraining for LinearTraining<'_> {
+    fn summary(&self) -> FitSummary {
+        let right = |p: &&Preference| self.learner.reward(p.chosen()) > self.learner.reward(p.rejected());
+        let accuracy = self.preferences.iter().filter(right).count() as f64 / self.preferences.len().max(1) as f64;
+        FitSummary { steps: self.done, loss: self.value, accuracy }
+    }
+}
+
 impl Learner for Linear {
     fn fit(
         &mut self,
@@ -124,30 +212,23 @@ impl Learner for Linear {
         stage: &str,
         observer: &mut dyn Observer,
     ) -> Result<FitSummary, Self::Error> {
-        let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
-        let mut value = 0.0;
-        let step = if self.broken_after.is_some_and(|fits| self.fits >= fits) { -STEP } else { STEP };
-        self.fits += 1;
-        let epochs = self.epochs;
-        for epoch in 0..epochs {
-            let scores: Vec<_> =
-                preferences.iter().map(|p| [self.reward(p.chosen()), self.reward(p.rejected())]).collect();
-            let out = loss.evaluate(&scores, &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
-            value = out.value;
-            for (preference, gradient) in preferences.iter().zip(&out.gradient) {
-                for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
-                    for (cue, w) in answer.bytes().zip(&mut self.weights) {
-                        *w -= step * if cue == b'1' { g } else { -g };
-                    }
-                }
-            }
-            if observer.observe(&Event::Advanced { stage, done: epoch as u64 + 1 }) == Control::Stop {
-                return Err(std::io::Error::other("told to stop"));
-            }
+        let mut training = self.begin(preferences, loss);
+        match training.run(stage, observer)? {
+            Control::Continue => Ok(training.summary()),
+            Control::Stop => Err(std::io::Error::other("told to stop")),
         }
-        let right = preferences.iter().filter(|p| self.reward(p.chosen()) > self.reward(p.rejected())).count();
-        let accuracy = right as f64 / preferences.len().max(1) as f64;
-        Ok(FitSummary { steps: self.epochs as u64, loss: value, accuracy })
+    }
+
+    fn training<'a>(
+        &'a mut self,
+        preferences: &'a [Preference],
+        loss: &'a dyn PairLoss,
+        _seed: u64,
+    ) -> Result<Option<BoxedTraining<'a, Self::Error>>, Self::Error> {
+        if self.saving.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(self.begin(preferences, loss))))
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod closures;
 mod clusters;
 mod generation;
 mod observe;
@@ -10,6 +11,7 @@ mod seams;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod training;
 
 pub use clusters::{ClusterIndex, Clusters};
 pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
@@ -18,7 +20,8 @@ pub use pair::{Message, Pair, PairId, RawText, Role, Side};
 pub use preference::{Origin, Preference, PseudoLabel};
 pub use score::{PairProbabilities, PairScores, Probability, RawScore};
 pub use seams::{
-    BoxError, FitSummary, Generator, Judge, Learner, LossOutput, Objective, Observer, PairLoss, PairSource, PairTarget,
-    Policy, Reward, Scorer, Screening, StatusRule, Training, Verdict,
+    BoxError, BoxedTraining, Generator, Judge, Learner, LossOutput, Objective, Observer, PairLoss, PairSource,
+    PairTarget, Policy, PreferenceTraining, Reward, Scorer, Screening, StatusRule, Training, Verdict,
 };
 pub use status::LearningStatus;
+pub use training::{FitSummary, Saving};

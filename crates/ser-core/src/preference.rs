@@ -38,7 +38,8 @@ pub struct Preference {
     pub preferred: Side,
     /// Who says so.
     pub origin: Origin,
-    /// Weight in the loss, 1 by default; at least 0.
+    /// Weight in the loss, 1 by default; at least 0. A pair of weight 0.5 counts half in the gradient of its optimizer
+    /// step, whatever the batch size (see [`PairLoss`](crate::PairLoss)).
     pub weight: f64,
     /// By how much the preferred answer should score higher, in raw score units (Llama 2's margin): where the data says so,
     /// and the mean of the labelled pairs' margins for a label of the loop. None: the loss's own margin.

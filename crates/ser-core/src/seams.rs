@@ -14,8 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Control, Event, LearningStatus, Message, ObjectiveGradient, Pair, PairProbabilities, PairScores, Preference,
-    Response, Rollout, Sampling, Side, StepOutcome, TokenEvaluation,
+    Control, Event, FitSummary, LearningStatus, Message, ObjectiveGradient, Pair, PairProbabilities, PairScores,
+    Preference, Response, Rollout, Sampling, Saving, Side, StepOutcome, TokenEvaluation,
 };
 
 /// An error of an implementation that this workspace knows nothing of.
@@ -73,22 +73,14 @@ pub trait Scorer: Send {
     }
 }
 
-/// What came of a fit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FitSummary {
-    /// Optimizer steps taken.
-    pub steps: u64,
-    /// Mean loss over the last epoch.
-    pub loss: f64,
-    /// Share of the last epoch's pairs whose preferred answer scored strictly higher, as they were trained on.
-    pub accuracy: f64,
-}
-
 /// A reward model that learns.
 ///
 /// The loop's contract: `fit` continues from the current weights; `snapshot` writes them, and whatever else makes
 /// the model what it is, into a folder that exists and is empty; `restore` brings exactly that state back. The
 /// same weights, preferences, loss and seed give the same result.
+///
+/// A learner whose trainings are long also implements [`training`](Learner::training): the loop then writes checkpoints
+/// within a training and resumes it from the newest one.
 pub trait Learner: Scorer {
     /// Trains on labelled pairs, telling `observer` how it goes under the name `stage`. If the observer says stop,
     /// it returns an error soon, and the weights may be anything.
@@ -101,6 +93,21 @@ pub trait Learner: Scorer {
         observer: &mut dyn Observer,
     ) -> Result<FitSummary, <Self as Scorer>::Error>;
 
+    /// The training that [`fit`](Learner::fit) runs, as a [`Training`] that can be stopped and resumed between any two
+    /// steps; `None` if this learner cannot do that, as by default.
+    ///
+    /// It starts from the current weights and changes them in place; run to its end it must leave the weights that `fit`
+    /// leaves. When it is resumed, the learner holds the same weights as when it was first made.
+    fn training<'a>(
+        &'a mut self,
+        preferences: &'a [Preference],
+        loss: &'a dyn PairLoss,
+        seed: u64,
+    ) -> Result<Option<BoxedTraining<'a, <Self as Scorer>::Error>>, <Self as Scorer>::Error> {
+        let _ = (preferences, loss, seed);
+        Ok(None)
+    }
+
     /// Writes the model's state into an empty folder.
     fn snapshot(&mut self, folder: &Path) -> Result<(), <Self as Scorer>::Error>;
 
@@ -111,7 +118,7 @@ pub trait Learner: Scorer {
 /// What a pairwise loss knows of one pair besides its scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairTarget {
-    /// Weight, at least 0.
+    /// Weight, at least 0: the gradient of a pair of weight 0.5 counts half in its optimizer step (see [`PairLoss`]).
     pub weight: f64,
     /// The margin the data asks for, in raw score units.
     pub margin: Option<f64>,
@@ -135,6 +142,12 @@ pub struct LossOutput {
 }
 
 /// A loss over the raw scores of a batch of pairs.
+///
+/// The loss of a batch is the mean of the losses of its pairs weighted by the targets' weights,
+/// `sum(w_i * l_i) / sum(w_i)`, and 0 with a gradient of 0 if all weights are 0. It says nothing of the weights' common
+/// factor, so a trainer multiplies value and gradient by `sum(w_i) / n`, where n is the number of pairs of its optimizer
+/// step, and adds up the batches of the step. The result is `sum(w_i * l_i) / n` over all pairs of the step, however they
+/// are cut into batches: with batches of one pair, too, a pair of weight 0.5 moves the weights half as far.
 pub trait PairLoss: Send + Sync {
     /// Value and gradient for `scores` ([r_preferred, r_other] per pair) and as many `targets`.
     fn evaluate(&self, scores: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, BoxError>;
@@ -213,7 +226,8 @@ pub trait Policy: Generator {
         objective: &mut Objective<'_>,
     ) -> Result<(), <Self as Generator>::Error>;
 
-    /// One optimizer step along the gradients that wait, of which none are left. Returns their norm.
+    /// One optimizer step along the accumulated gradients, which it clears. Returns their norm; infinity if they overflowed
+    /// half precision and the step was left out.
     fn step(&mut self, learning_rate: f64) -> Result<f64, <Self as Generator>::Error>;
 
     /// The ids that end an answer; may be empty.
@@ -226,7 +240,7 @@ pub trait Policy: Generator {
     fn restore(&mut self, folder: &Path) -> Result<(), <Self as Generator>::Error>;
 }
 
-/// A training that goes step by step, and may stop and go on between any two: SFT, DPO, PPO.
+/// A training that goes step by step and can stop and be resumed between any two steps: reward model, SFT, DPO, PPO.
 ///
 /// Its contract: steps are counted from 0; `snapshot` writes everything the later steps depend on into a folder that
 /// exists and is empty, and `restore` brings exactly that state back, into a training that was made with the same
@@ -244,7 +258,12 @@ pub trait Training: Send {
     /// Takes the next step.
     fn step(&mut self) -> Result<StepOutcome, Self::Error>;
 
-    /// [`step`](Training::step), of which an observer is told under the name of the stage.
+    /// When checkpoints are written, and how many are kept.
+    fn saving(&self) -> Saving {
+        Saving::default()
+    }
+
+    /// [`step`](Training::step), reported to an observer under the name of the stage.
     fn step_observed(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<Control, Self::Error> {
         let outcome = self.step()?;
         let step = self.done();
@@ -255,6 +274,21 @@ pub trait Training: Send {
         stop |= observer.observe(&Event::Metrics { stage, step, values: &outcome.values }) == Control::Stop;
         stop |= observer.observe(&Event::Advanced { stage, done: step }) == Control::Stop;
         Ok(if stop { Control::Stop } else { Control::Continue })
+    }
+
+    /// Takes all steps that are left, without checkpoints. [`Control::Stop`] if the observer stopped it before the end.
+    fn run(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<Control, Self::Error> {
+        let total = self.total();
+        if observer.observe(&Event::Started { stage, total: Some(total), unit: "steps" }) == Control::Stop {
+            return Ok(Control::Stop);
+        }
+        while self.done() < total {
+            if self.step_observed(stage, observer)? == Control::Stop {
+                return Ok(Control::Stop);
+            }
+        }
+        let _ = observer.observe(&Event::Finished { stage });
+        Ok(Control::Continue)
     }
 
     /// Writes the training's state into an empty folder.
@@ -273,6 +307,15 @@ pub trait Training: Send {
         self.restore(folder)
     }
 }
+
+/// A training on preferences, as [`Learner::training`] returns it.
+pub trait PreferenceTraining: Training {
+    /// The summary of the last epoch so far; once all steps are done, that of the training.
+    fn summary(&self) -> FitSummary;
+}
+
+/// A training on preferences, of whatever type.
+pub type BoxedTraining<'a, E> = Box<dyn PreferenceTraining<Error = E> + 'a>;
 
 /// A comparison's outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -324,69 +367,4 @@ pub trait Judge: Send {
 pub trait Observer: Send {
     /// Called often: it should return at once.
     fn observe(&mut self, event: &Event<'_>) -> Control;
-}
-
-impl<F, E> Scorer for F
-where
-    F: FnMut(&[Arc<Pair>]) -> Result<Vec<PairScores>, E> + Send,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    type Error = E;
-
-    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, E> {
-        self(pairs)
-    }
-}
-
-impl<F> Reward for F
-where
-    F: FnMut(&[Message], &str) -> f64 + Send,
-{
-    type Error = std::convert::Infallible;
-
-    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, Self::Error> {
-        Ok(answers.iter().map(|(prompt, answer)| self(prompt, answer)).collect())
-    }
-}
-
-impl<F, E> StatusRule for F
-where
-    F: Fn(&[PairProbabilities]) -> Result<Vec<LearningStatus>, E> + Send + Sync,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    type Error = E;
-
-    fn classify(&self, pairs: &[PairProbabilities]) -> Result<Vec<LearningStatus>, E> {
-        self(pairs)
-    }
-}
-
-impl<F> PairLoss for F
-where
-    F: Fn(&[[f64; 2]], &[PairTarget]) -> Result<LossOutput, BoxError> + Send + Sync,
-{
-    fn evaluate(&self, scores: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
-        self(scores, targets)
-    }
-}
-
-impl<F, E> Judge for F
-where
-    F: FnMut(&[Arc<Pair>]) -> Result<Vec<Verdict>, E> + Send,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    type Error = E;
-
-    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, E> {
-        self(pairs)
-    }
-}
-
-impl<F> Observer for F
-where
-    F: FnMut(&Event<'_>) -> Control + Send,
-{
-    fn observe(&mut self, event: &Event<'_>) -> Control {
-        self(event)
-    }
 }

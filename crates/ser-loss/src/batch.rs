@@ -10,7 +10,8 @@ pub(crate) struct PairLossValue {
     pub(crate) gradient: [f64; 2],
 }
 
-/// Mean of `pair_loss` over the batch, weighted by the targets and divided by the sum of their weights.
+/// Mean of `pair_loss` over the batch weighted by the targets: sum(w_i * l_i) / sum(w_i), the contract of
+/// [`PairLoss`](ser_core::PairLoss). 0, with a gradient of 0, if all weights are 0.
 pub(crate) fn weighted_mean<T>(
     pairs: &[T],
     targets: &[PairTarget],

@@ -20,7 +20,8 @@ pub enum DeviceChoice {
     Split,
 }
 
-/// Numbers the network computes in. Adapters, heads and optimizers stay in f32.
+/// Numbers the network computes in. All that is trained is kept in f32: adapters, heads, and the weights themselves where
+/// these are trained; and so is the optimizer's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
     /// 32-bit floats.

@@ -242,6 +242,22 @@ pub enum ModelError {
     /// There is nothing to train on.
     #[error("nothing to train on: {0}")]
     NoData(&'static str),
+    /// A checkpoint was written by a training on other data or with other settings.
+    #[error(
+        "{path}: a checkpoint of a training with {examples} examples and {steps} steps cannot be resumed by one with {own_examples} examples and {own_steps} steps; resume with the same data and settings, or start anew"
+    )]
+    OtherTraining {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Examples of the training that wrote it.
+        examples: usize,
+        /// Its steps.
+        steps: u64,
+        /// Examples of this training.
+        own_examples: usize,
+        /// Its steps.
+        own_steps: u64,
+    },
     /// Training ran into NaN or infinity.
     #[error("step {step}: {what} is {value}; lower the learning rate (now {learning_rate:e}) or set max_grad_norm")]
     Diverged {

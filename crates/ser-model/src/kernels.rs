@@ -13,12 +13,19 @@ fn frozen(weight: &Tensor) -> bool {
     plain(weight) && weight.is_contiguous() && !weight.requires_grad()
 }
 
+/// `tensor` in the kind of `x`: weights that are trained are f32 whatever the network computes in. No copy where the kinds
+/// are the same.
+fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelError> {
+    if tensor.kind() == x.kind() { Ok(tensor.shallow_clone()) } else { Ok(tensor.f_to_kind(x.kind())?) }
+}
+
 /// x W^T + bias: [rows, in] -> [rows, out].
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
     if plain(x) && frozen(weight) && bias.is_none_or(|bias| plain(bias) && bias.is_contiguous()) {
         return Ok(ser_libtorch::linear(x, weight, bias)?);
     }
-    Ok(x.f_linear(weight, bias)?)
+    let bias = bias.map(|bias| in_kind_of(x, bias)).transpose()?;
+    Ok(x.f_linear(&in_kind_of(x, weight)?, bias.as_ref())?)
 }
 
 /// x / rms(x) * weight over the last dimension, in f32 as transformers computes it (Zhang and Sennrich, 2019).
@@ -26,7 +33,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, 
     if plain(x) && frozen(weight) {
         return Ok(ser_libtorch::rms_norm(x, weight, eps)?);
     }
-    Ok(x.f_rms_norm(weight.size(), Some(weight), eps)?)
+    Ok(x.f_rms_norm(weight.size(), Some(in_kind_of(x, weight)?), eps)?)
 }
 
 /// silu(gate) * up (Shazeer, 2020).

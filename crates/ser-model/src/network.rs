@@ -72,6 +72,7 @@ struct Place {
 pub(crate) struct Network {
     pub(crate) config: NetworkConfig,
     pub(crate) device: Device,
+    /// The kind it computes in. Weights are of that kind, or f32 if they are trained.
     pub(crate) kind: Kind,
     /// Which adapters the linear maps hold, and which of them computes.
     pub(crate) adapters: Adapters,
@@ -159,7 +160,8 @@ impl Network {
 
     /// [rows] -> [rows, hidden]
     pub(crate) fn embed(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?)
+        let embedded = Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?;
+        if embedded.kind() == self.kind { Ok(embedded) } else { Ok(embedded.f_to_kind(self.kind)?) }
     }
 
     /// Layer `i`; the last one leaves out the rows that are not wanted.

@@ -25,12 +25,30 @@ impl Seeds {
     pub(crate) fn draw(&self) -> u64 {
         self.0.borrow_mut().next_u64()
     }
+
+    /// How far the stream was read, in words of 32 bits.
+    pub(crate) fn position(&self) -> u64 {
+        u64::try_from(self.0.borrow().get_word_pos()).unwrap_or(u64::MAX)
+    }
+
+    /// Goes to a [`position`](Self::position) of the same stream.
+    pub(crate) fn seek(&self, position: u64) {
+        self.0.borrow_mut().set_word_pos(u128::from(position));
+    }
 }
 
 /// 0..n in the order of one epoch.
 pub(crate) fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut generator([seed, epoch, 0, 1]));
+    order
+}
+
+/// 0..n in the order of one epoch, where each epoch shuffles the order of the one before by one stream of draws.
+pub(crate) fn chained_epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..=epoch).for_each(|_| order.shuffle(&mut rng));
     order
 }
 

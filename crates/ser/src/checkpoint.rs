@@ -1,39 +1,61 @@
-//! Checkpoints of a training that is under way: the newest is kept.
+//! Checkpoints of a training that is under way: the newest ones are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
-use crate::durable::{entries, remove, write_folder};
+use crate::durable::{entries, read_json, remove, write_folder, write_json};
 use crate::run_folder::RunFolder;
 
+/// The file of a checkpoint that is the run's and not the training's.
+const FILE: &str = "checkpoint.json";
+
+#[derive(Default, Serialize, Deserialize)]
+struct Spent {
+    /// Seconds of the training up to the checkpoint, in all processes.
+    seconds: f64,
+}
+
 impl RunFolder {
-    /// Makes a checkpoint after `step` steps of what is called `name`, and drops the ones before. `fill` gets the
-    /// folder, empty, under its temporary name.
+    /// Writes a checkpoint after `step` steps, which took `seconds`, as `{name}/{step}`, and removes the oldest ones so that
+    /// at most `limit` are left. `fill` gets the folder, empty, under its temporary name.
     ///
-    /// Whenever the process dies, the last checkpoint that was whole is there.
+    /// Whenever the process dies, the last checkpoint that was complete is there.
     pub fn save_checkpoint<E: From<Error>>(
         &self,
         name: &str,
         step: u64,
+        limit: usize,
+        seconds: f64,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
         let target = self.stage_path(name).join(format!("{step:08}"));
-        write_folder(&target, fill)?;
-        for (older, path) in self.checkpoints(name)? {
-            if older != step {
-                remove(&path)?;
-            }
+        write_folder(&target, |folder| {
+            fill(folder)?;
+            Ok::<(), E>(write_json(&folder.join(FILE), &Spent { seconds })?)
+        })?;
+        let mut all = self.checkpoints(name)?;
+        all.sort();
+        let surplus = all.len().saturating_sub(limit.max(1));
+        for (_, path) in all.into_iter().take(surplus) {
+            remove(&path)?;
         }
         Ok(())
     }
 
-    /// The newest checkpoint of what is called `name`, if there is one: its step and its folder.
+    /// The seconds that were spent up to a checkpoint.
+    pub(crate) fn checkpoint_seconds(folder: &Path) -> Result<f64, Error> {
+        Ok(read_json::<Spent>(&folder.join(FILE))?.unwrap_or_default().seconds)
+    }
+
+    /// The newest checkpoint in `name`, if there is one: its step and its folder.
     pub fn checkpoint(&self, name: &str) -> Result<Option<(u64, PathBuf)>, Error> {
         Ok(self.checkpoints(name)?.into_iter().max_by_key(|(step, _)| *step))
     }
 
-    /// Drops all checkpoints of what is called `name`.
+    /// Removes all checkpoints in `name`.
     pub fn drop_checkpoints(&self, name: &str) -> Result<(), Error> {
         remove(&self.stage_path(name))
     }
@@ -53,19 +75,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_kept_and_survives_a_failed_one() {
+    fn the_newest_are_kept_and_survive_a_failed_one() {
         let root = tempfile::tempdir().unwrap();
         let run = RunFolder::open(root.path(), false).unwrap();
         assert_eq!(run.checkpoint("sft/checkpoints").unwrap(), None);
-        let save = |step: u64, text: &str| {
-            run.save_checkpoint("sft/checkpoints", step, |folder| {
+        let save = |step: u64, limit: usize, text: &str| {
+            run.save_checkpoint("sft/checkpoints", step, limit, 2.5, |folder| {
                 fs::write(folder.join("w"), text).map_err(Error::io("write", folder))
             })
             .unwrap();
         };
-        save(9, "nine");
-        save(10, "ten");
-        let failed: Result<(), Error> = run.save_checkpoint("sft/checkpoints", 11, |folder| {
+        let count = || entries(&root.path().join("sft/checkpoints")).unwrap().len();
+        for step in 7..10 {
+            save(step, 2, "before");
+        }
+        assert_eq!(count(), 2);
+        save(10, 1, "ten");
+        let failed: Result<(), Error> = run.save_checkpoint("sft/checkpoints", 11, 1, 2.5, |folder| {
             fs::write(folder.join("w"), "half").unwrap();
             Err(Error::NotARun { path: folder.to_owned() })
         });
@@ -74,7 +100,7 @@ mod tests {
         let run = RunFolder::open(root.path(), true).unwrap();
         let (step, folder) = run.checkpoint("sft/checkpoints").unwrap().unwrap();
         assert_eq!((step, fs::read_to_string(folder.join("w")).unwrap().as_str()), (10, "ten"));
-        assert_eq!(entries(&root.path().join("sft/checkpoints")).unwrap().len(), 1);
+        assert_eq!((count(), RunFolder::checkpoint_seconds(&folder).unwrap()), (1, 2.5));
         run.drop_checkpoints("sft/checkpoints").unwrap();
         assert_eq!(run.checkpoint("sft/checkpoints").unwrap(), None);
     }

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -108,6 +110,26 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .map_err(Error::io("list", folder))?;
     paths.sort();
     Ok(paths)
+}
+
+/// Reads a JSON file; `None` if there is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path)(e)),
+    };
+    let value =
+        serde_json::from_str(&text).map_err(|e| Error::Format { path: path.to_owned(), message: e.to_string() })?;
+    Ok(Some(value))
+}
+
+/// Writes a value as a JSON file.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    write_file(path, |mut out| {
+        serde_json::to_writer_pretty(&mut out, value).map_err(|e| Error::io("write", path)(e.into()))?;
+        out.write_all(b"\n").map_err(Error::io("write", path))
+    })
 }
 
 /// Makes the folder that `target` stands in, and the ones that it stands in, each to last.

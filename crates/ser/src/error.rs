@@ -81,6 +81,12 @@ pub enum Error {
         /// The stage's file or folder.
         path: PathBuf,
     },
+    /// A finished stage's result is needed that was removed to save space.
+    #[error("{} was removed by `prune_models` and is needed again: start a new run without it", path.display())]
+    Pruned {
+        /// The stage's folder.
+        path: PathBuf,
+    },
     /// A setting that cannot be used.
     #[error("the setting `{field}` is {value}, but must be {expected}")]
     Setting {

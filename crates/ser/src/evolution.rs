@@ -174,6 +174,9 @@ impl<'a> SelfEvolution<'a> {
         let findings = Findings { title: self.title, rounds: &rounds, chosen, stopped, comparisons, warnings };
         let mut report = report(&work, stages.run, findings).map_err(Error::stage("writing the report"))?;
         let html = write_report(stages.run, &mut report)?;
+        if self.settings.prune_models {
+            stages.prune(&chosen.model)?;
+        }
         Ok(Outcome { round: chosen.number, model: stages.path(&chosen.model), html, report })
     }
 }

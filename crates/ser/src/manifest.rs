@@ -29,6 +29,9 @@ pub(crate) struct StageRecord {
     pub(crate) seconds: f64,
     /// What it has to say in few words.
     pub(crate) summary: Value,
+    /// Whether what it made was removed since, to save space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pruned: bool,
 }
 
 /// Where two JSON values first differ, in the order of keys: the dotted path, the old value and the new.
@@ -49,6 +52,18 @@ pub(crate) fn first_difference(path: &str, was: &Value, is: &Value) -> Option<(S
             .find_map(|(i, (old, new))| first_difference(&below(&i.to_string()), old, new)),
         _ if was == is => None,
         _ => Some((path.to_owned(), was.to_string(), is.to_string())),
+    }
+}
+
+/// Settings without those that say when checkpoints are written.
+pub(crate) fn without_saving(settings: &Value) -> Value {
+    match settings {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "save_steps" | "save_total_limit"))
+            .map(|(name, value)| (name.clone(), without_saving(value)))
+            .collect(),
+        other => other.clone(),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Error;
-use crate::durable::{digest, entries, remove, sweep, write_file, write_folder};
-use crate::manifest::{Manifest, StageRecord, first_difference};
+use crate::durable::{digest, entries, read_json, remove, sweep, write_file, write_folder, write_json};
+use crate::manifest::{Manifest, StageRecord, first_difference, without_saving};
 
 const LOCK: &str = ".lock";
 const MANIFEST: &str = "manifest.json";
@@ -116,14 +116,15 @@ impl RunFolder {
         stage.split('/').fold(self.path.clone(), |path, part| path.join(part))
     }
 
-    /// Notes a section of the settings, or, in a resumed run, holds it against the one noted.
+    /// Notes a section of the settings, or, in a resumed run, holds it against the one noted. When checkpoints are written
+    /// (`save_steps`, `save_total_limit`) may differ: the result does not depend on it.
     ///
     /// # Errors
     /// [`Error::OtherSettings`] names the first field that differs.
     pub fn agree_on_settings<T: Serialize + ?Sized>(&mut self, section: &str, settings: &T) -> Result<(), Error> {
         let is = self.to_value(SETTINGS, settings)?;
         match self.settings.get(section) {
-            Some(was) => match first_difference(section, was, &is) {
+            Some(was) => match first_difference(section, &without_saving(was), &without_saving(&is)) {
                 Some((field, was, is)) => Err(Error::OtherSettings { field, was, is }),
                 None => Ok(()),
             },
@@ -160,21 +161,26 @@ impl RunFolder {
         T: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        self.stage(stage, 0.0, |target| write_folder(target, work))
+        self.stage(stage, |_, target| Ok((write_folder(target, work)?, 0.0)))
     }
 
-    /// Like [`folder_stage`](RunFolder::folder_stage), for the end of work that took `seconds` before: they are counted in.
-    pub(crate) fn folder_stage_after<T, E>(
+    /// Does a stage that makes a folder in two parts, unless it is done: `train`, which may write checkpoints into the run,
+    /// and `save`, which fills the folder with the result. `train` also returns the seconds that earlier processes spent on
+    /// this stage.
+    pub(crate) fn training_stage<S, T, E>(
         &mut self,
         stage: &str,
-        seconds: f64,
-        work: impl FnOnce(&Path) -> Result<T, E>,
+        train: impl FnOnce(&Self) -> Result<(S, f64), E>,
+        save: impl FnOnce(S, &Path) -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        self.stage(stage, seconds, |target| write_folder(target, work))
+        self.stage(stage, |run, target| {
+            let (trained, seconds) = train(run)?;
+            Ok((write_folder(target, |folder| save(trained, folder))?, seconds))
+        })
     }
 
     /// Does a stage that makes a file, unless it is done; like [`folder_stage`](RunFolder::folder_stage).
@@ -183,7 +189,7 @@ impl RunFolder {
         T: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        self.stage(stage, 0.0, |target| write_file(target, work))
+        self.stage(stage, |_, target| Ok((write_file(target, work)?, 0.0)))
     }
 
     /// Whether a stage is done.
@@ -220,7 +226,27 @@ impl RunFolder {
         self.manifest.stages.iter().map(|record| (record.stage.as_str(), record.seconds))
     }
 
-    fn stage<T, E>(&mut self, stage: &str, before: f64, work: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E>
+    /// Removes what a finished stage made, to save space. The stage stays done.
+    pub(crate) fn prune(&mut self, stage: &str) -> Result<(), Error> {
+        let target = self.stage_path(stage);
+        let Some(record) = self.manifest.stages.iter_mut().find(|record| record.stage == stage) else {
+            return Ok(());
+        };
+        if !record.pruned {
+            record.pruned = true;
+            self.write_manifest()?;
+        }
+        remove(&target)
+    }
+
+    /// Whether what a finished stage made was removed to save space.
+    pub(crate) fn is_pruned(&self, stage: &str) -> bool {
+        self.manifest.stages.iter().any(|record| record.stage == stage && record.pruned)
+    }
+
+    /// `work` gets this run and the stage's path; it returns the stage's summary and the seconds that earlier processes
+    /// spent on it.
+    fn stage<T, E>(&mut self, stage: &str, work: impl FnOnce(&Self, &Path) -> Result<(T, f64), E>) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         E: From<Error>,
@@ -228,18 +254,19 @@ impl RunFolder {
         debug_assert!(Path::new(stage).components().all(|c| matches!(c, Component::Normal(_))));
         let target = self.stage_path(stage);
         if let Some(record) = self.manifest.stages.iter().find(|record| record.stage == stage) {
-            if !target.exists() || digest(&target)? != record.sha256 {
+            if !record.pruned && (!target.exists() || digest(&target)? != record.sha256) {
                 return Err(Error::Damaged { path: target }.into());
             }
             return Ok(self.to_summary(record.summary.clone())?);
         }
         let started = Instant::now();
-        let summary = self.to_value(MANIFEST, &work(&target)?)?;
+        let (summary, earlier) = work(self, &target)?;
+        let summary = self.to_value(MANIFEST, &summary)?;
         // What comes back is what a resumed run reads, whether this run is one or not.
         let result = self.to_summary(summary.clone())?;
         let sha256 = digest(&target)?;
-        let seconds = before + started.elapsed().as_secs_f64();
-        self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary });
+        let seconds = earlier + started.elapsed().as_secs_f64();
+        self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary, pruned: false });
         self.write_manifest()?;
         Ok(result)
     }
@@ -268,24 +295,6 @@ fn holds_work(folder: &Path) -> bool {
     entries(folder).map_or(true, |inside| inside.iter().any(|path| !is_bookkeeping(path) && holds_file(path)))
 }
 
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("read", path)(e)),
-    };
-    let value =
-        serde_json::from_str(&text).map_err(|e| Error::Format { path: path.to_owned(), message: e.to_string() })?;
-    Ok(Some(value))
-}
-
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    write_file(path, |mut out| {
-        serde_json::to_writer_pretty(&mut out, value).map_err(|e| Error::io("write", path)(e.into()))?;
-        out.write_all(b"\n").map_err(Error::io("write", path))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +321,39 @@ mod tests {
         assert_eq!(fs::read_to_string(path.join("rounds/01/a.txt")).unwrap(), "x");
         fs::write(path.join("rounds/01/a.txt"), "y").unwrap();
         assert!(matches!(run.file_stage("rounds/01/a.txt", must_not_run), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_pruned_stage_stays_done() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::open(root.path(), false).unwrap();
+        run.file_stage("rounds/01/a.txt", write("x")).unwrap();
+        run.prune("rounds/01/a.txt").unwrap();
+        run.prune("rounds/02/never-done").unwrap();
+        drop(run);
+        let mut run = RunFolder::open(root.path(), true).unwrap();
+        assert!(run.is_pruned("rounds/01/a.txt") && !root.path().join("rounds/01/a.txt").exists());
+        assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+        // Died between the manifest and the removal.
+        fs::write(root.path().join("rounds/01/a.txt"), "x").unwrap();
+        run.prune("rounds/01/a.txt").unwrap();
+        assert!(!root.path().join("rounds/01/a.txt").exists());
+    }
+
+    /// The time of a training is that of its steps, over all processes, and not that of saving its result.
+    #[test]
+    fn a_training_is_timed_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::open(root.path(), false).unwrap();
+        let train = |_: &RunFolder| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Ok::<_, Error>((3, 100.0))
+        };
+        let save =
+            |trained: i32, dir: &Path| fs::write(dir.join("w"), trained.to_string()).map_err(Error::io("write", dir));
+        run.training_stage("sft/model", train, save).unwrap();
+        let seconds = run.timing().next().unwrap().1;
+        assert!(seconds > 100.02 && seconds < 130.0, "{seconds}");
     }
 
     #[test]
@@ -386,6 +428,9 @@ mod tests {
         drop(run);
         let mut run = RunFolder::open(root.path(), true).unwrap();
         run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+        run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 1}})).unwrap();
+        run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 9, "epochs": 1}})).unwrap();
+        assert!(run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 2}})).is_err());
         let error = run.agree_on_settings("loop", &serde_json::json!({"tau": 0.2, "seed": 3})).unwrap_err();
         assert_eq!(error.to_string(), "cannot resume with other settings: `loop.tau` was 0.1 and is now 0.2");
         let error = run.agree_on_data("pool", &6).unwrap_err();

@@ -131,6 +131,9 @@ pub struct LoopSettings {
     pub replay_seed: bool,
     /// Which round's model is the result.
     pub choice: ModelSelection,
+    /// At the end of the run, removes the models of all iterations but the one that is the result (of the random
+    /// baseline's iterations, all). Their scores, selections and metrics stay, and so do the models of the other baselines.
+    pub prune_models: bool,
     /// What is trained beside.
     pub baselines: Baselines,
     /// When to warn of drift.

@@ -10,6 +10,7 @@ use crate::observers::Observers;
 use crate::run_folder::RunFolder;
 use crate::scores_file::{read_scores, write_scores};
 use crate::seeds::seed_for;
+use crate::training::take_steps;
 
 /// The model before any training, as a stage. All stages of the loop stand under `rounds` and `baselines`.
 pub(crate) const BASE: &str = "rounds/base";
@@ -53,13 +54,17 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
     pub(crate) fn hold(&mut self, model: &str) -> Result<(), Error> {
         if self.held.as_deref() != Some(model) {
             self.held = None;
+            if self.run.is_pruned(model) {
+                return Err(Error::Pruned { path: self.run.stage_path(model) });
+            }
             self.learner.restore(&self.run.stage_path(model)).map_err(Error::stage(&format!("loading {model}")))?;
             self.held = Some(model.to_owned());
         }
         Ok(())
     }
 
-    /// Trains from the weights of `start` and saves the result as the stage `model`. People see it as `name`.
+    /// Trains from the weights of `start` and saves the result as the stage `model`, shown as `name`. A learner that can
+    /// be stopped within a training has checkpoints beside it, from which a resumed run goes on.
     pub(crate) fn train(
         &mut self,
         name: &str,
@@ -71,21 +76,40 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
         if !self.run.is_done(model) {
             self.hold(start)?;
         }
+        let checkpoints = match model.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/checkpoints"),
+            None => "checkpoints".to_owned(),
+        };
         let Stages { learner, run, observers, loss, seed, held } = self;
-        let path = run.path().to_owned();
+        let seed = seed_for(*seed, &stage);
         let mut trained = false;
-        let summary = run.folder_stage(model, |folder| {
-            *held = None;
-            let summary = observers.watch(&path, &stage, None, "steps", |observer| {
-                learner.fit(preferences, *loss, seed_for(*seed, &stage), &stage, observer)
-            })?;
-            if !(summary.loss.is_finite() && summary.accuracy.is_finite()) {
-                return Err(Error::Diverged { stage: stage.clone(), loss: summary.loss });
-            }
-            learner.snapshot(folder).map_err(Error::stage(&stage))?;
-            trained = true;
-            Ok(summary)
-        })?;
+        let summary = run.training_stage(
+            model,
+            |run| {
+                *held = None;
+                let (mut summary, mut seconds) = (None, 0.0);
+                if let Some(mut training) = learner.training(preferences, *loss, seed).map_err(Error::stage(&stage))? {
+                    seconds = take_steps(training.as_mut(), run, &stage, &checkpoints, &mut **observers)?;
+                    summary = Some(training.summary());
+                }
+                let summary = match summary {
+                    Some(summary) => summary,
+                    None => observers.watch(run.path(), &stage, None, "steps", |observer| {
+                        learner.fit(preferences, *loss, seed, &stage, observer)
+                    })?,
+                };
+                if !(summary.loss.is_finite() && summary.accuracy.is_finite()) {
+                    return Err(Error::Diverged { stage: stage.clone(), loss: summary.loss });
+                }
+                Ok(((learner, summary), seconds))
+            },
+            |(learner, summary), folder| {
+                learner.snapshot(folder).map_err(Error::stage(&stage))?;
+                trained = true;
+                Ok(summary)
+            },
+        )?;
+        run.drop_checkpoints(&checkpoints)?;
         if trained {
             self.held = Some(model.to_owned());
         }
@@ -115,6 +139,19 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
         })?;
         // Always from the file, so that a resumed run sees what this one does.
         read_scores(&target, pairs)
+    }
+
+    /// Removes the models of all iterations, of the loop and of the random baseline, but `kept`.
+    pub(crate) fn prune(&mut self, kept: &str) -> Result<(), Error> {
+        let iteration = |stage: &str| {
+            let parts: Vec<&str> = stage.split('/').collect();
+            matches!(parts[..], ["rounds", _, "model"] | ["baselines", "random", _, "model"])
+        };
+        let stages: Vec<String> = self.run.timing().map(|(stage, _)| stage.to_owned()).collect();
+        for stage in stages.iter().filter(|stage| iteration(stage) && *stage != kept) {
+            self.run.prune(stage)?;
+        }
+        Ok(())
     }
 
     /// Where a stage's file or folder is.

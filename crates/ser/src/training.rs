@@ -1,4 +1,4 @@
-//! A training as a stage of a run: checkpoints on the way, the result at the end.
+//! A training as a stage of a run: checkpoints while it runs, the result at the end.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,68 +11,57 @@ use crate::run_folder::{RunFolder, read_json, write_json};
 /// The file of a checkpoint with the seconds that led to it.
 const ELAPSED: &str = "elapsed_seconds.json";
 
-/// Trains until all steps are done, as the stage `{name}/model` of a run; if that is done, loads it.
+/// Trains until all steps are done, as the stage `{name}/model` of a run; if that is done, loads its result.
 ///
-/// Every `checkpoint_every` steps, and when the observer says stop, the training's state is written to
-/// `{name}/checkpoints`, from where a resumed run goes on: a run killed at any instant ends with the result of one
-/// that was never stopped. Each step's figures are told as [`Event::Metrics`] under the name of the stage. The stage's time
-/// is that of all steps of the result, those before a resume included; steps that were lost and taken again count once.
+/// Checkpoints are written to `{name}/checkpoints` as [`Training::saving`] says, and when the observer stops the
+/// training. A resumed run goes on from the newest one: a run killed at any instant ends with the result of one that was
+/// never stopped. The metrics of each step are reported as [`Event::Metrics`] under the name of the stage.
 ///
 /// # Errors
-/// [`Error::Interrupted`] if the observer says stop, after a checkpoint; what the training says when it fails.
-pub fn train_in<T: Training>(
+/// [`Error::Interrupted`] if the observer stopped it, after a checkpoint; the training's own errors.
+pub fn train_in<T: Training + ?Sized>(
     training: &mut T,
     run: &mut RunFolder,
     name: &str,
-    checkpoint_every: u64,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
     let (model, checkpoints) = (format!("{name}/model"), format!("{name}/checkpoints"));
-    let done = run.is_done(&model);
-    let mut clock = Clock { started: Instant::now(), before: 0.0 };
-    if !done {
-        if let Some((_, folder)) = run.checkpoint(&checkpoints)? {
-            training.restore(&folder).map_err(Error::stage(&format!("loading {}", folder.display())))?;
-            clock.before = read_json(&folder.join(ELAPSED))?.unwrap_or_default();
-        }
-        steps(training, run, name, &checkpoints, checkpoint_every, &clock, observer)?;
-    }
-    let save = |folder: &Path| training.save(folder).map_err(Error::stage(&format!("saving {model}")));
-    run.folder_stage_after(&model, clock.seconds(), save)?;
-    if done {
+    if run.is_done(&model) {
+        run.folder_stage(&model, |_| Ok::<(), Error>(()))?;
         let folder = run.stage_path(&model);
         training.load(&folder).map_err(Error::stage(&format!("loading {}", folder.display())))?;
+    } else {
+        run.training_stage(
+            &model,
+            |run| {
+                let seconds = take_steps(training, run, name, &checkpoints, observer)?;
+                Ok((training, seconds))
+            },
+            |training, folder| training.save(folder).map_err(Error::stage(&format!("saving {model}"))),
+        )?;
     }
     run.drop_checkpoints(&checkpoints)
 }
 
-/// How long a training has taken, over all processes that worked on it.
-struct Clock {
-    started: Instant,
-    /// Seconds that the restored checkpoint had taken.
-    before: f64,
-}
-
-impl Clock {
-    fn seconds(&self) -> f64 {
-        self.before + self.started.elapsed().as_secs_f64()
-    }
-}
-
-fn steps<T: Training>(
+/// Takes the steps that are left, from the newest checkpoint if there is one. Returns the seconds that the processes
+/// before this one spent up to that checkpoint.
+pub(crate) fn take_steps<T: Training + ?Sized>(
     training: &mut T,
     run: &RunFolder,
     name: &str,
     checkpoints: &str,
-    checkpoint_every: u64,
-    clock: &Clock,
     observer: &mut dyn Observer,
-) -> Result<(), Error> {
+) -> Result<f64, Error> {
+    let (started, mut earlier) = (std::time::Instant::now(), 0.0);
+    if let Some((_, folder)) = run.checkpoint(checkpoints)? {
+        training.restore(&folder).map_err(Error::stage(&format!("loading {}", folder.display())))?;
+        earlier = RunFolder::checkpoint_seconds(&folder)?;
+    }
+    let saving = training.saving();
     let save = |training: &mut T| {
-        let step = training.done();
-        run.save_checkpoint(checkpoints, step, |folder| {
-            training.snapshot(folder).map_err(Error::stage(&format!("saving a checkpoint of {name}")))?;
-            write_json(&folder.join(ELAPSED), &clock.seconds())
+        let (step, seconds) = (training.done(), earlier + started.elapsed().as_secs_f64());
+        run.save_checkpoint(checkpoints, step, saving.save_total_limit, seconds, |folder| {
+            training.snapshot(folder).map_err(Error::stage(&format!("saving a checkpoint of {name}")))
         })
     };
     let interrupted = || Error::Interrupted { stage: name.to_owned(), path: run.path().to_owned() };
@@ -84,7 +73,7 @@ fn steps<T: Training>(
         let this = format!("{name} step {}", training.done() + 1);
         let stop = training.step_observed(name, observer).map_err(Error::stage(&this))? == Control::Stop;
         let step = training.done();
-        if stop || (step < total && step.is_multiple_of(checkpoint_every.max(1))) {
+        if stop || (step < total && step.is_multiple_of(saving.save_steps.max(1))) {
             save(training)?;
         }
         if stop {
@@ -92,5 +81,5 @@ fn steps<T: Training>(
         }
     }
     let _ = observer.observe(&Event::Finished { stage: name });
-    Ok(())
+    Ok(earlier)
 }

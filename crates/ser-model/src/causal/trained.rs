@@ -1,13 +1,15 @@
-//! What of a language model is trained, and how that is written and read.
+//! The trainable parameters of a language model, and how they are written and read.
 
 use std::path::Path;
 
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use super::CausalLm;
 use crate::ModelError;
 use crate::adapters::DEFAULT_ADAPTER;
 use crate::peft::{restore_adapter, save_adapter};
+use crate::source::weight_prefix;
+use crate::train::Parameter;
 use crate::weights::Weights;
 
 /// What a Hugging Face folder holds beside configuration and weights, where it does.
@@ -21,24 +23,41 @@ const COMPANIONS: [&str; 6] = [
 ];
 
 impl CausalLm {
-    /// The leaves of its active adapter, or of the whole network.
+    /// The parameters of its active adapter, or of the whole network, in f32.
     ///
-    /// # Errors
-    /// A whole network that is not in f32: steps of training are too small for other numbers.
-    pub(crate) fn leaves(&self, adapter: bool) -> Result<Vec<Tensor>, ModelError> {
+    /// A network in half precision gets f32 weights, which are cast wherever they are used: steps of training are often
+    /// smaller than half precision can add to a weight (mixed precision; Micikevicius et al., 2018).
+    pub(crate) fn parameters(&mut self, adapter: bool) -> Result<Vec<Parameter>, ModelError> {
+        if !adapter {
+            self.keep_weights_in_f32()?;
+        }
         let tensors = match self.network.adapters.active_name().filter(|_| adapter) {
             Some(name) => self.network.adapter_tensors(name)?,
             None if adapter => return Err(ModelError::NoActiveAdapter),
-            None if self.network.kind != Kind::Float => {
-                return Err(ModelError::Setting {
-                    name: "model.precision",
-                    value: format!("{:?}", self.network.kind),
-                    expected: "training all weights takes float32; or give an adapter (lora) to train",
-                });
-            }
             None => self.network.tensors(),
         };
-        Ok(tensors.into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect())
+        Ok(tensors.into_iter().map(|(name, tensor)| Parameter::new(name, tensor)).collect())
+    }
+
+    /// Replaces weights in half precision by f32 ones: as stored in the model's folder, where they may be more exact.
+    fn keep_weights_in_f32(&mut self) -> Result<(), ModelError> {
+        if self.network.kind == Kind::Float {
+            return Ok(());
+        }
+        let stored = Weights::from_folder(self.tokenizer.folder())?;
+        let prefix = weight_prefix(&stored);
+        for (name, tensor) in self.network.tensors() {
+            if tensor.kind() == Kind::Float {
+                continue;
+            }
+            let name = match name.strip_prefix("model.") {
+                Some(rest) => format!("{prefix}{rest}"),
+                None => name,
+            };
+            let exact = stored.load(&name, &tensor.size(), Kind::Float, tensor.device())?;
+            tensor.shallow_clone().f_set_data(&exact)?;
+        }
+        Ok(())
     }
 
     /// Writes the active adapter in PEFT's layout.

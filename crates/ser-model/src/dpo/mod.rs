@@ -1,22 +1,23 @@
 //! Direct preference optimisation (arXiv 2305.18290): a policy out of preferences, with no reward model between.
 
+mod metrics;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use ser_core::{PairLoss, PairTarget, Preference, StepOutcome, Training};
+use ser_core::{FitSummary, PairLoss, PairTarget, Preference, PreferenceTraining, Saving, StepOutcome, Training};
 use ser_data::plan_batches;
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 pub use settings::DpoTrainingSettings;
 
 use crate::adapters::DEFAULT_ADAPTER;
-use crate::optimizer::Optimizer;
-use crate::seeds::{Seeds, epoch_order};
-use crate::trainer_state::{OPTIMIZER, read_state, write_state};
+use crate::dpo::metrics::DpoMetrics;
+use crate::seeds::Seeds;
+use crate::token_rows::{ForwardOptions, TokenRows};
+use crate::train::{EpochOrder, Metrics, Trainer, read_state, write_state};
 use crate::{CausalExample, CausalLm, ModelError};
 
 /// A preference as two texts, the preferred one first.
@@ -27,35 +28,29 @@ struct PairTexts {
     reference: [f64; 2],
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Progress {
-    step: u64,
-    num_tokens: u64,
-}
-
 /// DPO of a causal language model's adapter, as a training that goes step by step. The reference is the model with its
 /// adapter off.
 ///
 /// The loss is any [`PairLoss`] over the log-ratios log pi - log pi_ref of the two answers: `ser_loss::DpoLoss` is
-/// one. Reports TRL's figures: loss, rewards/chosen, rewards/rejected, rewards/accuracies, rewards/margins (beta
-/// times the log-ratios), logps/chosen, logps/rejected, num_tokens, grad_norm, learning_rate, epoch.
+/// one. The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss. Reports TRL's
+/// metrics: loss, rewards/chosen, rewards/rejected, rewards/accuracies, rewards/margins (beta times the log-ratios),
+/// logps/chosen, logps/rejected, num_tokens, grad_norm, learning_rate, epoch; and loss_scale in f16.
 pub struct DpoTraining<'a> {
     model: &'a mut CausalLm,
     loss: &'a dyn PairLoss,
     pairs: Vec<PairTexts>,
+    left_out: usize,
     settings: DpoTrainingSettings,
     seed: u64,
-    total: u64,
-    optimizer: Optimizer,
-    progress: Progress,
+    trainer: Trainer<DpoMetrics>,
 }
 
 impl<'a> DpoTraining<'a> {
-    /// Gives `model` a fresh adapter to train on `preferences`. Those with a text of more tokens than the tokenizer's
-    /// `max_length` are left out.
+    /// Gives `model` a fresh adapter to train on `preferences`. Those with a text of more tokens than
+    /// [`CausalLm::text_limit`], or with an empty answer, are left out: [`left_out`](Self::left_out) says how many.
     ///
     /// # Errors
-    /// Settings that cannot be used; no preference that fits.
+    /// Settings that cannot be used; no preference that can be used.
     pub fn new(
         model: &'a mut CausalLm,
         preferences: &[Preference],
@@ -77,44 +72,69 @@ impl<'a> DpoTraining<'a> {
             return Err(ModelError::NoData("no preference fits the length limit"));
         }
         for pair in &mut pairs {
-            let sums = tch::no_grad(|| model.answer_log_probs(&[&pair.texts], settings.average, None))?;
-            pair.reference = two(&sums)?;
+            let sums = tch::no_grad(|| -> Result<Tensor, ModelError> {
+                let rows = model.pair_rows(&[&pair.texts], ForwardOptions::default())?;
+                model.answer_log_probs(&rows, settings.average)
+            })?;
+            let [chosen, rejected] = [0, 1].map(|index| sums.f_double_value(&[index]));
+            pair.reference = [chosen?, rejected?];
         }
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, seed)?;
-        let optimizer = Optimizer::new(model.leaves(true)?, settings.training.optim)?;
-        let (_, total) = settings.training.steps(pairs.len());
-        let (settings, progress) = (settings.clone(), Progress::default());
-        Ok(DpoTraining { model, loss, pairs, settings, seed, total, optimizer, progress })
+        let (params, kind, settings) = (model.parameters(true)?, model.network.kind, settings.clone());
+        let trainer = Trainer::new(params, kind, &settings.training, pairs.len(), seed, EpochOrder::Independent)?;
+        let left_out = preferences.len() - pairs.len();
+        Ok(DpoTraining { model, loss, pairs, left_out, settings, seed, trainer })
     }
 
-    fn batch(&self, step: u64) -> Vec<&PairTexts> {
-        let training = &self.settings.training;
-        let per_epoch = self.total / u64::from(training.epochs);
-        let order = epoch_order(self.pairs.len(), self.seed, step / per_epoch);
-        let size = training.batch_size * training.gradient_accumulation;
-        let places = order.chunks(size).nth((step % per_epoch) as usize).unwrap_or_default();
-        places.iter().filter_map(|&place| self.pairs.get(place)).collect()
+    /// How many preferences are not trained on: they are too long, or have an empty answer.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
-}
 
-fn two(sums: &Tensor) -> Result<[f64; 2], ModelError> {
-    let [chosen, rejected] = [0, 1].map(|place| sums.f_double_value(&[place]));
-    Ok([chosen?, rejected?])
+    /// Forward pass over some pairs of a step of `step_pairs` pairs, their loss, and the backward pass.
+    fn backward(&self, part: &[&PairTexts], step_pairs: usize, dropout: &Seeds) -> Result<DpoMetrics, ModelError> {
+        let texts: Vec<_> = part.iter().map(|pair| &pair.texts).collect();
+        let checkpointing = self.settings.training.gradient_checkpointing;
+        let rows = self.model.pair_rows(&texts, ForwardOptions { dropout: Some(dropout), checkpointing })?;
+        let sums = self.model.answer_log_probs(&rows, self.settings.average)?;
+        let log_probs: Vec<[f64; 2]> = Vec::<f32>::try_from(&sums.f_detach()?)?
+            .chunks_exact(2)
+            .filter_map(|pair| <[f32; 2]>::try_from(pair).ok())
+            .map(|pair| pair.map(f64::from))
+            .collect();
+        let ratios: Vec<[f64; 2]> = log_probs
+            .iter()
+            .zip(part)
+            .map(|([chosen, rejected], pair)| [chosen - pair.reference[0], rejected - pair.reference[1]])
+            .collect();
+        let targets: Vec<PairTarget> = part.iter().map(|pair| pair.target).collect();
+        let output = self.loss.evaluate(&ratios, &targets).map_err(ModelError::Loss)?;
+        // The loss is a weighted mean over this part; the step's is over all of its pairs.
+        let weight: f64 = targets.iter().map(|target| target.weight).sum();
+        let factor = self.trainer.stepper.loss_factor() * weight / step_pairs as f64;
+        let slopes: Vec<f32> = output.gradient.iter().flatten().map(|slope| (factor * slope) as f32).collect();
+        let slopes = Tensor::f_from_slice(&slopes)?.f_to_device(sums.device())?;
+        sums.f_mul(&slopes)?.f_sum(Kind::Float)?.f_backward()?;
+        rows.finish()?;
+        Ok(DpoMetrics::of(output.value * weight, &log_probs, &ratios, self.settings.beta))
+    }
 }
 
 impl CausalLm {
-    /// log pi of both answers of each pair, [2 * pairs], chosen and rejected in turn; their means over tokens if
-    /// `average`.
-    fn answer_log_probs(
+    /// The rows that predict the answers' tokens of pairs, chosen and rejected in turn.
+    fn pair_rows(
         &self,
         pairs: &[&[CausalExample; 2]],
-        average: bool,
-        dropout: Option<&Seeds>,
-    ) -> Result<Tensor, ModelError> {
+        options: ForwardOptions<'_>,
+    ) -> Result<TokenRows<'_>, ModelError> {
         let texts = pairs.iter().flat_map(|pair| pair.iter()).map(|text| (text.tokens.as_slice(), text.places()));
-        let rows = self.answer_rows(texts.collect(), dropout)?;
+        self.answer_rows(texts.collect(), options)
+    }
+
+    /// log pi of each text's answer, [texts]; its mean over tokens if `average`.
+    fn answer_log_probs(&self, rows: &TokenRows<'_>, average: bool) -> Result<Tensor, ModelError> {
         let sums = self
-            .foretold(&rows)?
+            .foretold(rows)?
             .log_probs
             .f_split_with_sizes(&rows.counts, 0)?
             .iter()
@@ -128,92 +148,55 @@ impl Training for DpoTraining<'_> {
     type Error = ModelError;
 
     fn done(&self) -> u64 {
-        self.progress.step
+        self.trainer.progress.step
     }
 
     fn total(&self) -> u64 {
-        self.total
+        self.trainer.total()
     }
 
     fn step(&mut self) -> Result<StepOutcome, ModelError> {
-        let step = self.progress.step;
-        let batch = self.batch(step);
-        let dropout = Seeds::of_step(self.seed, step, 0);
+        let indices = self.trainer.batch();
+        let batch: Vec<&PairTexts> = indices.iter().filter_map(|&i| self.pairs.get(i)).collect();
+        let dropout = Seeds::of_step(self.seed, self.done(), 0);
         let lengths: Vec<usize> = batch.iter().map(|pair| pair.texts.iter().map(|t| t.tokens.len()).sum()).collect();
-        let num_tokens = lengths.iter().sum::<usize>() as u64;
-        let mut figures = [0.0; 6];
+        let mut metrics = DpoMetrics::default();
         for part in plan_batches(&lengths, self.model.settings.token_budget) {
             let part: Vec<&PairTexts> = part.iter().filter_map(|&i| batch.get(i).copied()).collect();
-            let share = part.len() as f64 / batch.len() as f64;
-            let texts: Vec<_> = part.iter().map(|pair| &pair.texts).collect();
-            let sums = self.model.answer_log_probs(&texts, self.settings.average, Some(&dropout))?;
-            let now = Vec::<f32>::try_from(&sums.f_detach()?)?;
-            let now: Vec<[f64; 2]> = now.chunks_exact(2).map(|pair| [f64::from(pair[0]), f64::from(pair[1])]).collect();
-            let ratios: Vec<[f64; 2]> =
-                now.iter().zip(&part).map(|(now, pair)| [0, 1].map(|side| now[side] - pair.reference[side])).collect();
-            let targets: Vec<PairTarget> = part.iter().map(|pair| pair.target).collect();
-            let output = self.loss.evaluate(&ratios, &targets).map_err(ModelError::Loss)?;
-            let slopes: Vec<f32> = output.gradient.iter().flatten().map(|slope| (share * slope) as f32).collect();
-            let slopes = Tensor::f_from_slice(&slopes)?.f_to_device(sums.device())?;
-            sums.f_mul(&slopes)?.f_sum(Kind::Float)?.f_backward()?;
-            let n = part.len() as f64;
-            let mean = |of: &dyn Fn(&[f64; 2]) -> f64, all: &[[f64; 2]]| all.iter().map(of).sum::<f64>() / n;
-            let beta = self.settings.beta;
-            let new = [
-                output.value,
-                beta * mean(&|r| r[0], &ratios),
-                beta * mean(&|r| r[1], &ratios),
-                mean(&|r| f64::from(u8::from(r[0] > r[1])), &ratios),
-                mean(&|p| p[0], &now),
-                mean(&|p| p[1], &now),
-            ];
-            figures.iter_mut().zip(new).for_each(|(sum, new)| *sum += share * new);
+            metrics.add(&self.backward(&part, batch.len(), &dropout)?);
         }
-        let [loss, chosen, rejected, accuracy, logps_chosen, logps_rejected] = figures;
-        let training = &self.settings.training;
-        let learning_rate = training.learning_rate * training.scheduler.factor(step, training.warmup_steps, self.total);
-        if !loss.is_finite() {
-            return Err(ModelError::Diverged { step: step + 1, what: "the loss", value: loss, learning_rate });
-        }
-        let grad_norm = self.optimizer.step(training, learning_rate)?;
-        let per_epoch = self.total / u64::from(training.epochs);
-        self.progress.step += 1;
-        self.progress.num_tokens += num_tokens;
-        let values = vec![
-            ("loss", loss),
-            ("rewards/chosen", chosen),
-            ("rewards/rejected", rejected),
-            ("rewards/accuracies", accuracy),
-            ("rewards/margins", chosen - rejected),
-            ("logps/chosen", logps_chosen),
-            ("logps/rejected", logps_rejected),
-            ("num_tokens", self.progress.num_tokens as f64),
-            ("grad_norm", grad_norm),
-            ("learning_rate", learning_rate),
-            ("epoch", self.progress.step as f64 / per_epoch as f64),
-        ];
-        Ok(StepOutcome { values, notes: Vec::new() })
+        self.trainer.step(&metrics, lengths.iter().sum::<usize>() as u64)
+    }
+
+    fn saving(&self) -> Saving {
+        self.settings.training.saving()
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.save(folder)?;
-        self.optimizer.save(&folder.join(OPTIMIZER))
+        self.trainer.stepper.save(folder)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.load(folder)?;
-        self.optimizer.load(&folder.join(OPTIMIZER))
+        self.trainer.stepper.load(folder)
     }
 
     /// Writes the adapter in PEFT's layout.
     fn save(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.model.save_adapter(folder)?;
-        write_state(folder, &self.progress)
+        write_state(folder, &self.trainer.progress)
     }
 
     fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.model.fill_adapter(folder)?;
-        self.progress = read_state(folder)?;
-        Ok(())
+        self.trainer.resume(read_state(folder)?, folder)?;
+        self.model.fill_adapter(folder)
+    }
+}
+
+impl PreferenceTraining for DpoTraining<'_> {
+    fn summary(&self) -> FitSummary {
+        let (loss, accuracy) = self.trainer.epoch().means();
+        FitSummary { steps: self.done(), loss, accuracy }
     }
 }

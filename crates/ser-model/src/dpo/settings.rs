@@ -9,7 +9,7 @@ use crate::{LoraSettings, ModelError, TrainingSettings};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpoTrainingSettings {
-    /// How weights are moved.
+    /// Optimizer, schedule, batches and checkpoints.
     #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
     /// The adapter; without it the network is the reference.
@@ -19,8 +19,6 @@ pub struct DpoTrainingSettings {
     pub beta: f64,
     /// Whether log-probabilities are averaged over an answer's tokens instead of summed, as IPO wants it.
     pub average: bool,
-    /// Steps from one checkpoint to the next.
-    pub checkpoint_every: u64,
 }
 
 impl Default for DpoTrainingSettings {
@@ -30,7 +28,6 @@ impl Default for DpoTrainingSettings {
             lora: LoraSettings { rank: 16, alpha: 32.0, dropout: 0.05, ..LoraSettings::default() },
             beta: 0.1,
             average: false,
-            checkpoint_every: 50,
         }
     }
 }
@@ -44,21 +41,13 @@ fn over_own_lora<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoraSetti
 }
 
 impl DpoTrainingSettings {
-    /// Refuses settings that mean nothing.
+    /// Refuses settings that cannot be used.
     pub fn check(&self) -> Result<(), ModelError> {
         self.training.check()?;
-        if self.training.gradient_checkpointing {
-            let expected = "only a reward model's training has it; leave it out";
-            let name = "dpo.training.gradient_checkpointing";
-            return Err(ModelError::Setting { name, value: "true".into(), expected });
-        }
         self.lora.check()?;
-        let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
         if !(self.beta.is_finite() && self.beta > 0.0) {
-            return bad("dpo.beta", self.beta.to_string(), "it must be over 0");
-        }
-        if self.checkpoint_every == 0 {
-            return bad("dpo.checkpoint_every", "0".into(), "it must be at least 1");
+            let (name, value, expected) = ("dpo.beta", self.beta.to_string(), "it must be over 0");
+            return Err(ModelError::Setting { name, value, expected });
         }
         Ok(())
     }

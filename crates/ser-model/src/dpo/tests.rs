@@ -8,12 +8,18 @@ use ser_data::{TemplateKind, TextSettings};
 use ser_loss::DpoSettings;
 
 use super::*;
-use crate::{CausalLmSettings, Device, LoraSettings, TrainingSettings};
+use crate::weights::Weights;
+use crate::{CausalLmSettings, Device, LoraSettings, Precision, TrainingSettings};
 
 fn model() -> CausalLm {
+    model_in(Precision::F32, CausalLmSettings::default().token_budget)
+}
+
+fn model_in(precision: Precision, token_budget: usize) -> CausalLm {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama3");
     let text = TextSettings { template: TemplateKind::Raw, ..TextSettings::default() };
-    CausalLm::from_folder(&folder, &CausalLmSettings { text, ..Default::default() }, Device::cpu()).unwrap()
+    let settings = CausalLmSettings { text, precision, token_budget, ..CausalLmSettings::default() };
+    CausalLm::from_folder(&folder, &settings, Device::cpu()).unwrap()
 }
 
 fn preferences() -> Vec<Preference> {
@@ -83,4 +89,75 @@ fn settings_that_mean_nothing_are_refused() {
     };
     assert!(refuse(DpoTrainingSettings { beta: 0.0, ..settings() }, &preferences()).contains("dpo.beta is 0"));
     assert!(refuse(settings(), &[]).contains("no preference fits"));
+}
+
+/// The gradients of the first step: Adam's first moment after it is a tenth of them.
+fn first_gradients(mut model: CausalLm, training: TrainingSettings, weights: [f64; 3], beta: f64) -> Vec<Tensor> {
+    let loss = DpoSettings { beta, ..DpoSettings::default() }.build().unwrap();
+    let preferences: Vec<Preference> =
+        preferences().into_iter().zip(weights).map(|(p, weight)| Preference { weight, ..p }).collect();
+    let training = TrainingSettings { max_grad_norm: None, epochs: 1, ..training };
+    let settings = DpoTrainingSettings { training, beta, ..settings() };
+    let mut training = DpoTraining::new(&mut model, &preferences, &loss, &settings, 3).unwrap();
+    training.step().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    training.snapshot(folder.path()).unwrap();
+    let saved = Weights::from_file(&folder.path().join("optimizer.safetensors")).unwrap();
+    let params = training.trainer.stepper.params();
+    let moment = |(i, param): (usize, &Tensor)| {
+        saved.load(&format!("{i}.exp_avg"), &param.size(), Kind::Float, tch::Device::Cpu).unwrap() * 10
+    };
+    params.iter().enumerate().map(moment).collect()
+}
+
+fn norm(all: &[Tensor]) -> f64 {
+    all.iter().map(|t| t.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
+}
+
+fn gap(got: &[Tensor], want: &[Tensor]) -> f64 {
+    norm(&got.iter().zip(want).map(|(a, b)| a - b).collect::<Vec<_>>()) / norm(want)
+}
+
+#[test]
+fn the_gradient_does_not_depend_on_how_a_step_is_cut() {
+    let of = |budget: usize, batch_size: usize, gradient_accumulation: usize, weights: [f64; 3]| {
+        let training = TrainingSettings { batch_size, gradient_accumulation, ..TrainingSettings::default() };
+        first_gradients(model_in(Precision::F32, budget), training, weights, 0.1)
+    };
+    for weights in [[1.0; 3], [1.0, 0.5, 4.0]] {
+        let whole = of(2048, 3, 1, weights);
+        for (budget, batch, accumulation) in [(1, 3, 1), (2048, 2, 2), (1, 1, 3)] {
+            let gap = gap(&of(budget, batch, accumulation, weights), &whole);
+            assert!(gap < 1e-4, "{weights:?}, budget {budget}, {batch} x {accumulation}: {gap}");
+        }
+    }
+    // One pair at a time: half the weight, half the gradient; and a step is the mean of its pairs.
+    let doubled: Vec<Tensor> = of(2048, 1, 1, [0.5; 3]).iter().map(|gradient| gradient * 2).collect();
+    assert!(gap(&doubled, &of(2048, 1, 1, [1.0; 3])) < 1e-6);
+    let parts = [[3.0, 0.0, 0.0], [0.0, 1.5, 0.0], [0.0, 0.0, 12.0]].map(|weights| of(2048, 3, 1, weights));
+    let whole = of(2048, 3, 1, [1.0, 0.5, 4.0]);
+    let sum: Vec<Tensor> = (0..whole.len()).map(|i| (&parts[0][i] + &parts[1][i] + &parts[2][i]) / 3).collect();
+    assert!(gap(&sum, &whole) < 1e-4);
+    let checkpointed = TrainingSettings { batch_size: 3, gradient_checkpointing: true, ..Default::default() };
+    assert_eq!(gap(&first_gradients(model(), checkpointed, [1.0, 0.5, 4.0], 0.1), &whole), 0.0);
+}
+
+/// With a small beta, gradients are too small for f16 unless the loss is scaled.
+#[test]
+fn small_gradients_do_not_underflow_in_f16() {
+    let training = || TrainingSettings { batch_size: 3, ..TrainingSettings::default() };
+    let exact = first_gradients(model(), training(), [1.0; 3], 1e-4);
+    let half = first_gradients(model_in(Precision::F16, 2048), training(), [1.0; 3], 1e-4);
+    let gap = gap(&half, &exact);
+    assert!(norm(&exact) > 0.0 && gap < 0.05, "{gap}");
+}
+
+#[test]
+fn preferences_that_are_left_out_are_counted() {
+    let loss = DpoSettings::default().build().unwrap();
+    let long = Arc::new(Pair::from_text(PairId(9), "q", "a very long answer ".repeat(40), "no"));
+    let preferences = [preferences(), vec![Preference::human(long, Side::A)]].concat();
+    let mut model = model();
+    let training = DpoTraining::new(&mut model, &preferences, &loss, &settings(), 0).unwrap();
+    assert_eq!((training.left_out(), training.total()), (1, 12));
 }

@@ -1,4 +1,4 @@
-//! The policy on the tokens of rollouts: as they were sampled, and as they are learnt from.
+//! The policy on the tokens of rollouts: log-probabilities after sampling, and the backward pass of an objective.
 
 use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
 use ser_data::plan_batches;
@@ -8,7 +8,7 @@ use crate::ModelError;
 use crate::kernels::Foretold;
 use crate::policy::{PolicyModel, per_text};
 use crate::seeds::Seeds;
-use crate::token_rows::TokenRows;
+use crate::token_rows::{ForwardOptions, TokenRows};
 
 /// Prompt and answer in one.
 fn text(rollout: &Rollout) -> Vec<u32> {
@@ -17,23 +17,24 @@ fn text(rollout: &Rollout) -> Vec<u32> {
 
 impl PolicyModel {
     /// Fills in log-probabilities of policy and reference, and values, by one forward each over packed rollouts.
-    pub(super) fn look_back(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
+    pub(super) fn rollout_log_probs(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
         let lengths: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len() + r.response.tokens.len()).collect();
         for part in plan_batches(&lengths, self.model.settings.token_budget) {
             let Some(part) = part.first().zip(part.last()).and_then(|(a, b)| rollouts.get_mut(*a..=*b)) else {
                 continue;
             };
-            tch::no_grad(|| self.look_back_at(part, full_kl))?;
+            tch::no_grad(|| self.packed_log_probs(part, full_kl))?;
         }
         Ok(())
     }
 
-    fn look_back_at(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
+    fn packed_log_probs(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
         let texts: Vec<Vec<u32>> = rollouts.iter().map(text).collect();
         let starts: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len()).collect();
-        let rows = self.rows(&texts, &starts, None)?;
+        let rows = self.rows(&texts, &starts, ForwardOptions::default())?;
         let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
-        let reference_rows = self.model.network.adapters.disabled(|| self.rows(&texts, &starts, None))?;
+        let reference_rows =
+            self.model.network.adapters.disabled(|| self.rows(&texts, &starts, ForwardOptions::default()))?;
         let held: Vec<&Rollout> = rollouts.iter().collect();
         let [own, other] = [&rows, &reference_rows].map(|rows| self.logits(rows, &held));
         let (own, other) = (own?, other?);
@@ -56,8 +57,8 @@ impl PolicyModel {
         Ok(())
     }
 
-    /// Forward over a mini-batch, its objective, and `weight` times the gradient into the leaves.
-    pub(super) fn learn(
+    /// Forward pass over a mini-batch, its objective, and the backward pass of `weight` times that.
+    pub(super) fn backward(
         &self,
         mini_batch: &[&Rollout],
         weight: f64,
@@ -66,7 +67,8 @@ impl PolicyModel {
     ) -> Result<(), ModelError> {
         let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
         let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
-        let rows = self.rows(&texts, &starts, Some(dropout))?;
+        let checkpointing = self.settings.gradient_checkpointing;
+        let rows = self.rows(&texts, &starts, ForwardOptions { dropout: Some(dropout), checkpointing })?;
         let foretold = Foretold::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
         let values = self.values.forward(&rows.hidden)?;
         let evaluated = per_text(&foretold.log_probs, &rows.counts)?
@@ -83,15 +85,16 @@ impl PolicyModel {
         let mut sum = weighted(&foretold.log_probs, &column(|g| &g.log_probs))?;
         sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
         let by_entropy = column(|g| &g.entropies);
-        // Without our kernels the way back through entropies is dear: it is taken only if there is a gradient.
+        // Without our kernels the entropy backward pass is expensive: it is skipped if unused.
         if by_entropy.iter().any(|slope| *slope != 0.0) {
             sum = sum.f_add(&weighted(&foretold.entropies()?, &by_entropy)?)?;
         }
-        Ok(sum.f_backward()?)
+        sum.f_backward()?;
+        rows.finish()
     }
 
     /// Logits of the rows of rollouts, [n, vocab], without end tokens where these were not allowed.
-    fn logits(&self, rows: &TokenRows, rollouts: &[&Rollout]) -> Result<Tensor, ModelError> {
+    fn logits(&self, rows: &TokenRows<'_>, rollouts: &[&Rollout]) -> Result<Tensor, ModelError> {
         let logits = self.model.network.logits(&rows.hidden)?;
         let (mut barred, mut start) = (Vec::new(), 0);
         for (rollout, count) in rollouts.iter().zip(&rows.counts) {
@@ -109,10 +112,15 @@ impl PolicyModel {
         Ok(logits)
     }
 
-    /// The rows that foretell the answers' tokens.
-    fn rows(&self, texts: &[Vec<u32>], starts: &[usize], dropout: Option<&Seeds>) -> Result<TokenRows, ModelError> {
-        let asked = texts.iter().zip(starts).map(|(text, start)| (text.as_slice(), *start..text.len())).collect();
-        self.model.answer_rows(asked, dropout)
+    /// The rows that predict the answers' tokens.
+    fn rows(
+        &self,
+        texts: &[Vec<u32>],
+        starts: &[usize],
+        options: ForwardOptions<'_>,
+    ) -> Result<TokenRows<'_>, ModelError> {
+        let answers = texts.iter().zip(starts).map(|(text, start)| (text.as_slice(), *start..text.len())).collect();
+        self.model.answer_rows(answers, options)
     }
 }
 

@@ -14,10 +14,9 @@ use tch::Tensor;
 pub use settings::PolicySettings;
 
 use crate::adapters::DEFAULT_ADAPTER;
-use crate::optimizer::Optimizer;
 use crate::policy::value_head::ValueHead;
 use crate::seeds::Seeds;
-use crate::trainer_state::OPTIMIZER;
+use crate::train::{Parameter, Stepper};
 use crate::{CausalLm, ModelError};
 
 /// A causal language model that PPO can steer.
@@ -27,10 +26,10 @@ use crate::{CausalLm, ModelError};
 pub struct PolicyModel {
     model: CausalLm,
     values: ValueHead,
-    optimizer: Optimizer,
+    stepper: Stepper,
     settings: PolicySettings,
-    /// Mini-batches whose gradients wait: their dropouts differ.
-    waiting: u64,
+    /// Mini-batches accumulated since the last step: their dropouts differ.
+    accumulated: u64,
 }
 
 impl PolicyModel {
@@ -39,10 +38,10 @@ impl PolicyModel {
         settings.check()?;
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, settings.seed)?;
         let values = ValueHead::zero(model.config().hidden_size, model.network.device)?;
-        let mut leaves = model.leaves(true)?;
-        leaves.extend(values.leaves());
-        let optimizer = Optimizer::new(leaves, settings.optim)?;
-        Ok(PolicyModel { model, values, optimizer, settings: settings.clone(), waiting: 0 })
+        let mut params = model.parameters(true)?;
+        params.extend(values.named().map(|(name, tensor)| Parameter::new(name, tensor)));
+        let stepper = Stepper::new(params, &settings.training(), model.network.kind)?;
+        Ok(PolicyModel { model, values, stepper, settings: settings.clone(), accumulated: 0 })
     }
 
     /// The language model, with the adapter on.
@@ -78,6 +77,8 @@ impl Generator for PolicyModel {
     }
 }
 
+/// In f16 the loss is scaled. A [`step`](Policy::step) whose gradients overflow is left out: it returns infinity as their
+/// norm, and the scale is lowered.
 impl Policy for PolicyModel {
     fn rollout(
         &mut self,
@@ -94,7 +95,7 @@ impl Policy for PolicyModel {
                 rollouts.push(Rollout { prompt: place, prompt_tokens, response, min_new_tokens, ..Rollout::default() });
             }
         }
-        self.look_back(&mut rollouts, full_kl)?;
+        self.rollout_log_probs(&mut rollouts, full_kl)?;
         Ok(rollouts)
     }
 
@@ -104,14 +105,14 @@ impl Policy for PolicyModel {
         weight: f64,
         objective: &mut Objective<'_>,
     ) -> Result<(), ModelError> {
-        let dropout = Seeds::of_step(self.settings.seed, self.optimizer.steps(), self.waiting);
-        self.waiting += 1;
-        self.learn(mini_batch, weight, objective, &dropout)
+        let dropout = Seeds::of_step(self.settings.seed, self.stepper.steps(), self.accumulated);
+        self.accumulated += 1;
+        self.backward(mini_batch, self.stepper.loss_factor() * weight, objective, &dropout)
     }
 
     fn step(&mut self, learning_rate: f64) -> Result<f64, ModelError> {
-        self.waiting = 0;
-        self.optimizer.step(&self.settings.optimizer(), learning_rate)
+        self.accumulated = 0;
+        Ok(self.stepper.step(learning_rate)?.grad_norm)
     }
 
     fn end_tokens(&self) -> Vec<u32> {
@@ -122,14 +123,14 @@ impl Policy for PolicyModel {
     fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.model.save_adapter(folder)?;
         self.values.save(folder)?;
-        self.optimizer.save(&folder.join(OPTIMIZER))
+        self.stepper.save(folder)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.model.fill_adapter(folder)?;
         self.values.load(folder)?;
-        self.waiting = 0;
-        self.optimizer.load(&folder.join(OPTIMIZER))
+        self.accumulated = 0;
+        self.stepper.load(folder)
     }
 }
 

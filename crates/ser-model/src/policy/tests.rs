@@ -8,18 +8,23 @@ use ser_data::{TemplateKind, TextSettings};
 use tch::Kind;
 
 use super::*;
-use crate::{CausalLmSettings, Device, LoraSettings};
+use crate::{CausalLmSettings, Device, LoraSettings, Precision};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama3")
 }
 
 fn policy(dropout: f64) -> PolicyModel {
+    policy_in(Precision::F32, dropout, false)
+}
+
+fn policy_in(precision: Precision, dropout: f64, gradient_checkpointing: bool) -> PolicyModel {
     let text = TextSettings { template: TemplateKind::Raw, ..TextSettings::default() };
-    let settings = CausalLmSettings { text, ..CausalLmSettings::default() };
+    let settings = CausalLmSettings { text, precision, ..CausalLmSettings::default() };
     let model = CausalLm::from_folder(&folder(), &settings, Device::cpu()).unwrap();
     let lora = LoraSettings { rank: 2, dropout, ..LoraSettings::default() };
-    PolicyModel::new(model, &PolicySettings { lora, ..PolicySettings::default() }).unwrap()
+    let settings = PolicySettings { lora, gradient_checkpointing, ..PolicySettings::default() };
+    PolicyModel::new(model, &settings).unwrap()
 }
 
 fn prompts() -> Vec<Vec<Message>> {
@@ -165,7 +170,7 @@ fn gradients_are_finite_differences_with(min_new_tokens: usize) {
     stir(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy.accumulate(&batch, 2.0, &mut |now| Ok(slopes(now))).unwrap();
-    let leaves: Vec<Tensor> = policy.optimizer.params().iter().map(Tensor::shallow_clone).collect();
+    let leaves: Vec<Tensor> = policy.stepper.params().iter().map(Tensor::shallow_clone).collect();
     let gradients: Vec<Tensor> = leaves.iter().map(|leaf| leaf.grad().copy()).collect();
     let evaluate = |policy: &mut PolicyModel| {
         let mut sum = 0.0;
@@ -221,7 +226,7 @@ fn a_snapshot_brings_the_same_next_steps_back() {
         stir(policy, &rollouts);
     }
     let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
-        policy.optimizer.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+        policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
     };
     assert_eq!(bits(&through), bits(&resumed));
     assert_eq!(
@@ -246,4 +251,55 @@ fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bon
             .unwrap();
     }
     assert_ne!(seen[0], seen[1]);
+}
+
+/// The leaves after some steps, as bits.
+fn stirred(mut policy: PolicyModel) -> Vec<Vec<f32>> {
+    let rollouts = policy.rollout(&prompts(), &sampling(6), false).unwrap();
+    stir(&mut policy, &rollouts);
+    policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+}
+
+#[test]
+fn checkpointing_changes_nothing() {
+    assert_eq!(stirred(policy_in(Precision::F32, 0.4, true)), stirred(policy_in(Precision::F32, 0.4, false)));
+}
+
+/// The gradients of f32, scaled and unscaled again, though they are too small for f16 by themselves.
+#[test]
+fn small_gradients_do_not_underflow_in_f16() {
+    let rollouts = policy(0.0).rollout(&prompts(), &sampling(5), false).unwrap();
+    let batch: Vec<&Rollout> = rollouts.iter().collect();
+    let norm = |precision: Precision, weight: f64| {
+        let mut policy = policy_in(precision, 0.0, false);
+        policy.accumulate(&batch, weight, &mut |now| Ok(slopes(now))).unwrap();
+        policy.step(0.0).unwrap()
+    };
+    let exact = norm(Precision::F32, 1e-4);
+    let half = norm(Precision::F16, 1e-4);
+    assert!((half - exact).abs() < 0.05 * exact, "{half} {exact}");
+}
+
+#[test]
+fn a_step_that_overflows_f16_is_left_out() {
+    let mut policy = policy_in(Precision::F16, 0.0, false);
+    let rollouts = policy.rollout(&prompts(), &sampling(5), false).unwrap();
+    let batch: Vec<&Rollout> = rollouts.iter().collect();
+    let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
+        policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+    };
+    let before = bits(&policy);
+    policy.accumulate(&batch, 1e6, &mut |now| Ok(slopes(now))).unwrap();
+    assert!(policy.step(0.05).unwrap().is_infinite());
+    assert_eq!(bits(&policy), before);
+    assert_eq!(policy.stepper.loss_factor(), 512.0);
+    // The scale is part of the state.
+    let folder = tempfile::tempdir().unwrap();
+    policy.snapshot(folder.path()).unwrap();
+    let mut resumed = policy_in(Precision::F16, 0.0, false);
+    resumed.restore(folder.path()).unwrap();
+    assert_eq!(resumed.stepper.loss_factor(), 512.0);
+    policy.accumulate(&batch, 1.0, &mut |now| Ok(slopes(now))).unwrap();
+    assert!(policy.step(0.05).unwrap().is_finite());
+    assert_ne!(bits(&policy), before);
 }

@@ -20,7 +20,7 @@ pub(super) struct ValueHead {
 }
 
 impl ValueHead {
-    /// A head that says 0 of everything. (TRL draws it at random: its values then start out as noise.)
+    /// Zero-initialised. (TRL draws it at random: its values then start out as noise.)
     pub(super) fn zero(hidden: i64, device: Device) -> Result<Self, ModelError> {
         let zeros = |shape: &[i64]| Tensor::f_zeros(shape, (Kind::Float, device));
         Ok(ValueHead { weight: zeros(&[1, hidden])?, bias: zeros(&[1])? })
@@ -31,14 +31,13 @@ impl ValueHead {
         Ok(hidden.f_to_kind(Kind::Float)?.f_linear(&self.weight, Some(&self.bias))?.f_view([-1])?)
     }
 
-    pub(super) fn leaves(&self) -> [Tensor; 2] {
-        [self.weight.shallow_clone(), self.bias.shallow_clone()]
+    /// Its parameters under TRL's names.
+    pub(super) fn named(&self) -> [(&'static str, &Tensor); 2] {
+        [("v_head.summary.weight", &self.weight), ("v_head.summary.bias", &self.bias)]
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), ModelError> {
-        let [weight, bias] = self.leaves();
-        // TRL's names.
-        save(&folder.join(FILE), &[("v_head.summary.weight".into(), weight), ("v_head.summary.bias".into(), bias)])
+        save(&folder.join(FILE), &self.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())))
     }
 
     pub(super) fn load(&mut self, folder: &Path) -> Result<(), ModelError> {

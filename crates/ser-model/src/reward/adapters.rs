@@ -8,6 +8,7 @@ use super::RewardModel;
 use crate::peft::{load_adapter, restore_adapter, save_adapter};
 use crate::seeds::Seeds;
 use crate::source::FreshAdapter;
+use crate::train::Parameter;
 use crate::{LoraSettings, ModelError};
 
 impl RewardModel {
@@ -82,12 +83,11 @@ impl RewardModel {
         self.active_adapter().and_then(|name| self.heads.get(name)).unwrap_or(&self.base_head)
     }
 
-    /// What is trained: the active adapter's A and B, then its head.
-    pub(super) fn trained(&self) -> Result<Vec<Tensor>, ModelError> {
+    /// The parameters that are trained: the active adapter's, then its head.
+    pub(super) fn parameters(&self) -> Result<Vec<Parameter>, ModelError> {
         let tensors = self.network.adapter_tensors(self.active()?)?;
-        let mut leaves: Vec<Tensor> = tensors.into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
-        leaves.push(self.head().shallow_clone());
-        Ok(leaves)
+        let head = ("score.weight".to_owned(), self.head());
+        Ok(tensors.into_iter().chain([head]).map(|(name, tensor)| Parameter::new(name, tensor)).collect())
     }
 
     fn active(&self) -> Result<&str, ModelError> {

@@ -1,11 +1,16 @@
 //! The reward model: a decoder with LoRA and a one-output head, as a scorer and a learner of pairs.
 
 mod adapters;
-mod fit;
 mod head;
+mod metrics;
 mod score;
 #[cfg(test)]
 mod tests;
+mod training;
+#[cfg(test)]
+mod training_tests;
+
+pub use training::RewardTraining;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,39 +1,38 @@
 //! Supervised fine-tuning: next-token loss on answers alone (step 1 of the method).
 
 mod example;
-mod figures;
+mod metrics;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use ser_core::{StepOutcome, Training};
+use ser_core::{Saving, StepOutcome, Training};
 
 pub use example::{CausalExample, SftExamples, sft_examples};
 pub use settings::{LearntTurns, SftSettings};
 
 use crate::adapters::DEFAULT_ADAPTER;
-use crate::optimizer::Optimizer;
-use crate::seeds::{Seeds, epoch_order};
-use crate::sft::figures::{Figures, Progress};
-use crate::trainer_state::{OPTIMIZER, read_state, write_state};
-use crate::{CausalLm, ModelError, TrainingSettings};
+use crate::seeds::Seeds;
+use crate::sft::metrics::TokenMetrics;
+use crate::token_rows::ForwardOptions;
+use crate::train::{EpochOrder, Metrics, Trainer, read_state, write_state};
+use crate::{CausalLm, ModelError};
 
-/// SFT of a causal language model, which learns in place, as a training that goes step by step.
+/// SFT of a causal language model, which is trained in place, step by step.
 ///
 /// Texts are packed without padding and do not see each other. A step's loss is the mean over all of its tokens that
-/// carry loss. Reports TRL's figures: loss, entropy, mean_token_accuracy, num_tokens, grad_norm, learning_rate, epoch,
-/// and eval_loss, eval_entropy, eval_mean_token_accuracy where it looks at validation texts.
+/// carry loss. All weights are trained in f32 even if the network computes in half precision. Reports TRL's metrics:
+/// loss, entropy, mean_token_accuracy, num_tokens, grad_norm, learning_rate, epoch, and eval_loss, eval_entropy,
+/// eval_mean_token_accuracy after steps that evaluate the validation texts; and loss_scale in f16.
 pub struct SftTraining<'a> {
     model: &'a mut CausalLm,
     examples: Vec<CausalExample>,
     validation: Vec<CausalExample>,
     settings: SftSettings,
     seed: u64,
-    total: u64,
-    optimizer: Optimizer,
-    progress: Progress,
+    trainer: Trainer<TokenMetrics>,
 }
 
 impl<'a> SftTraining<'a> {
@@ -49,11 +48,12 @@ impl<'a> SftTraining<'a> {
         seed: u64,
     ) -> Result<Self, ModelError> {
         settings.check()?;
+        let limit = model.config().longest_text();
         for example in examples.iter().chain(&validation) {
             if example.places().next().is_none() {
                 return Err(ModelError::NoData("a text has no token that carries loss"));
             }
-            let (tokens, limit) = (example.tokens.len(), model.config().max_positions);
+            let tokens = example.tokens.len();
             if tokens as i64 > limit {
                 return Err(ModelError::TooLong { tokens, limit });
             }
@@ -64,10 +64,10 @@ impl<'a> SftTraining<'a> {
         if let Some(lora) = &settings.lora {
             model.add_adapter(DEFAULT_ADAPTER, lora, seed)?;
         }
-        let optimizer = Optimizer::new(model.leaves(settings.lora.is_some())?, settings.training.optim)?;
-        let (_, total) = settings.training.steps(examples.len());
-        let settings = settings.clone();
-        Ok(SftTraining { model, examples, validation, settings, seed, total, optimizer, progress: Progress::default() })
+        let params = model.parameters(settings.lora.is_some())?;
+        let (kind, settings) = (model.network.kind, settings.clone());
+        let trainer = Trainer::new(params, kind, &settings.training, examples.len(), seed, EpochOrder::Independent)?;
+        Ok(SftTraining { model, examples, validation, settings, seed, trainer })
     }
 
     /// What tells these texts from others, for a run that is to be resumed on the same ones.
@@ -82,43 +82,25 @@ impl<'a> SftTraining<'a> {
         format!("{} texts, {} to look at, {hash:016x}", self.examples.len(), self.validation.len())
     }
 
-    /// What came of the last epoch so far.
+    /// The summary of the last epoch so far.
     pub fn summary(&self) -> ser_core::FitSummary {
-        self.progress.summary()
+        self.trainer.epoch().summary(self.done())
     }
 
-    fn training(&self) -> &TrainingSettings {
-        &self.settings.training
-    }
-
-    /// Steps of an epoch.
-    fn steps_per_epoch(&self) -> u64 {
-        self.total / u64::from(self.training().epochs)
-    }
-
-    /// The texts of a step.
-    fn batch(&self, step: u64) -> Vec<&CausalExample> {
-        let per_epoch = self.steps_per_epoch();
-        let size = self.training().batch_size * self.training().gradient_accumulation;
-        let order = epoch_order(self.examples.len(), self.seed, step / per_epoch);
-        let places = order.chunks(size).nth((step % per_epoch) as usize).unwrap_or_default();
-        places.iter().filter_map(|&place| self.examples.get(place)).collect()
-    }
-
-    /// Figures on the validation texts, without training.
-    fn evaluate(&self) -> Result<Figures, ModelError> {
+    /// Metrics on the validation texts, without training.
+    fn evaluate(&self) -> Result<TokenMetrics, ModelError> {
         let texts: Vec<&CausalExample> = self.validation.iter().collect();
-        let mut all = Figures::default();
+        let mut all = TokenMetrics::default();
         for part in self.model.portions(&texts) {
-            all.add(&tch::no_grad(|| self.model.answer_figures(&part, None, None))?);
+            all.add(&tch::no_grad(|| self.model.token_metrics(&part, None, ForwardOptions::default()))?);
         }
         Ok(all)
     }
 
-    fn looks_at_validation(&self) -> bool {
-        let step = self.progress.step;
-        let due = step.is_multiple_of(self.settings.eval_every.unwrap_or(self.steps_per_epoch()));
-        !self.validation.is_empty() && (due || step == self.total)
+    fn evaluation_is_due(&self) -> bool {
+        let step = self.done();
+        let due = step.is_multiple_of(self.settings.eval_every.unwrap_or(self.trainer.steps_per_epoch()));
+        !self.validation.is_empty() && (due || step == self.total())
     }
 }
 
@@ -126,53 +108,47 @@ impl Training for SftTraining<'_> {
     type Error = ModelError;
 
     fn done(&self) -> u64 {
-        self.progress.step
+        self.trainer.progress.step
     }
 
     fn total(&self) -> u64 {
-        self.total
+        self.trainer.total()
     }
 
     fn step(&mut self) -> Result<StepOutcome, ModelError> {
-        let step = self.progress.step;
-        let batch = self.batch(step);
+        let indices = self.trainer.batch();
+        let batch: Vec<&CausalExample> = indices.iter().filter_map(|&i| self.examples.get(i)).collect();
         let tokens: usize = batch.iter().map(|example| example.places().count()).sum();
-        let dropout = Seeds::of_step(self.seed, step, 0);
-        let mut figures = Figures::default();
+        let dropout = Seeds::of_step(self.seed, self.done(), 0);
+        let options =
+            ForwardOptions { dropout: Some(&dropout), checkpointing: self.settings.training.gradient_checkpointing };
+        // One mean over the step's tokens, however the texts are cut into forward passes.
+        let weight = self.trainer.stepper.loss_factor() / tokens as f64;
+        let mut metrics = TokenMetrics::default();
         for part in self.model.portions(&batch) {
-            figures.add(&self.model.answer_figures(&part, Some(1.0 / tokens as f64), Some(&dropout))?);
+            metrics.add(&self.model.token_metrics(&part, Some(weight), options)?);
         }
         let num_tokens: usize = batch.iter().map(|example| example.tokens.len()).sum();
-        let settings = self.training();
-        let learning_rate = settings.learning_rate * settings.scheduler.factor(step, settings.warmup_steps, self.total);
-        let loss = figures.loss();
-        if !loss.is_finite() {
-            return Err(ModelError::Diverged { step: step + 1, what: "the loss", value: loss, learning_rate });
+        let mut outcome = self.trainer.step(&metrics, num_tokens as u64)?;
+        if self.evaluation_is_due() {
+            let names = ["eval_loss", "eval_entropy", "eval_mean_token_accuracy"];
+            outcome.values.extend(self.evaluate()?.named(names));
         }
-        let grad_norm = self.optimizer.step(&self.settings.training, learning_rate)?;
-        let per_epoch = self.steps_per_epoch();
-        self.progress.add(&figures, num_tokens as u64, per_epoch);
-        let mut values = figures.values(["loss", "entropy", "mean_token_accuracy"]).to_vec();
-        values.extend([
-            ("num_tokens", self.progress.num_tokens as f64),
-            ("grad_norm", grad_norm),
-            ("learning_rate", learning_rate),
-            ("epoch", self.progress.step as f64 / per_epoch as f64),
-        ]);
-        if self.looks_at_validation() {
-            values.extend(self.evaluate()?.values(["eval_loss", "eval_entropy", "eval_mean_token_accuracy"]));
-        }
-        Ok(StepOutcome { values, notes: Vec::new() })
+        Ok(outcome)
+    }
+
+    fn saving(&self) -> Saving {
+        self.settings.training.saving()
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.save(folder)?;
-        self.optimizer.save(&folder.join(OPTIMIZER))
+        self.trainer.stepper.save(folder)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.load(folder)?;
-        self.optimizer.load(&folder.join(OPTIMIZER))
+        self.trainer.stepper.load(folder)
     }
 
     /// Writes the adapter in PEFT's layout, or the whole model as transformers loads it, its tokenizer included.
@@ -181,15 +157,14 @@ impl Training for SftTraining<'_> {
             Some(_) => self.model.save_adapter(folder)?,
             None => self.model.save_with_tokenizer(folder)?,
         }
-        write_state(folder, &self.progress)
+        write_state(folder, &self.trainer.progress)
     }
 
     fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.trainer.resume(read_state(folder)?, folder)?;
         match self.settings.lora {
-            Some(_) => self.model.fill_adapter(folder)?,
-            None => self.model.fill(folder)?,
+            Some(_) => self.model.fill_adapter(folder),
+            None => self.model.fill(folder),
         }
-        self.progress = read_state(folder)?;
-        Ok(())
     }
 }

@@ -20,17 +20,16 @@ pub enum LearntTurns {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftSettings {
-    /// How weights are moved.
+    /// Optimizer, schedule, batches and checkpoints.
     #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
-    /// The adapter that is trained; all weights are if left out. The paper does not say which.
+    /// The adapter that is trained; all weights are if left out, in f32 whatever the network computes in. The paper does
+    /// not say which.
     pub lora: Option<LoraSettings>,
     /// Which answers carry loss.
     pub turns: LearntTurns,
-    /// Steps between two looks at the validation texts; at the end of each epoch if left out.
+    /// Steps between two evaluations of the validation texts; at the end of each epoch if left out.
     pub eval_every: Option<u64>,
-    /// Steps from one checkpoint to the next.
-    pub checkpoint_every: u64,
 }
 
 impl Default for SftSettings {
@@ -47,7 +46,6 @@ impl Default for SftSettings {
             lora: None,
             turns: LearntTurns::Last,
             eval_every: None,
-            checkpoint_every: 50,
         }
     }
 }
@@ -57,23 +55,15 @@ fn over_own_training<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Train
 }
 
 impl SftSettings {
-    /// Refuses settings that mean nothing.
+    /// Refuses settings that cannot be used.
     pub fn check(&self) -> Result<(), ModelError> {
         self.training.check()?;
-        if self.training.gradient_checkpointing {
-            let expected = "only a reward model's training has it; leave it out";
-            let name = "sft.training.gradient_checkpointing";
-            return Err(ModelError::Setting { name, value: "true".into(), expected });
-        }
         if let Some(lora) = &self.lora {
             lora.check()?;
         }
-        for (name, steps) in
-            [("sft.eval_every", self.eval_every), ("sft.checkpoint_every", Some(self.checkpoint_every))]
-        {
-            if steps == Some(0) {
-                return Err(ModelError::Setting { name, value: "0".into(), expected: "it must be at least 1" });
-            }
+        if self.eval_every == Some(0) {
+            let (name, expected) = ("sft.eval_every", "it must be at least 1");
+            return Err(ModelError::Setting { name, value: "0".into(), expected });
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use ser_data::{TemplateKind, TextSettings};
 use serde::Deserialize;
 
 use super::*;
-use crate::{CausalLmSettings, Device, LoraSettings, Scheduler};
+use crate::{CausalLmSettings, Device, LoraSettings, Precision, Scheduler, TrainingSettings};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -46,8 +46,12 @@ fn examples(rows: &[Row]) -> Vec<CausalExample> {
 }
 
 fn model(token_budget: usize) -> CausalLm {
+    model_in(Precision::F32, token_budget)
+}
+
+fn model_in(precision: Precision, token_budget: usize) -> CausalLm {
     let text = TextSettings { template: TemplateKind::Raw, ..TextSettings::default() };
-    let settings = CausalLmSettings { text, token_budget, ..CausalLmSettings::default() };
+    let settings = CausalLmSettings { text, precision, token_budget, ..CausalLmSettings::default() };
     CausalLm::from_folder(&folder().join("llama3"), &settings, Device::cpu()).unwrap()
 }
 
@@ -87,8 +91,9 @@ fn every_step_is_trls() {
 }
 
 /// All weights, or the adapter's, as bits.
-fn weights(model: &CausalLm, adapter: bool) -> Vec<Vec<f32>> {
-    model.leaves(adapter).unwrap().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
+fn weights(model: &mut CausalLm, adapter: bool) -> Vec<Vec<f32>> {
+    let params = model.parameters(adapter).unwrap();
+    params.iter().map(|p| Vec::try_from(p.tensor.detach().flatten(0, -1)).unwrap()).collect()
 }
 
 #[test]
@@ -123,13 +128,13 @@ fn a_restored_training_ends_with_the_same_bits() {
         let result = tempfile::tempdir().unwrap();
         resumed.save(result.path()).unwrap();
         drop(resumed);
-        assert_eq!(weights(&model_a, lora.is_some()), weights(&model_b, lora.is_some()));
+        assert_eq!(weights(&mut model_a, lora.is_some()), weights(&mut model_b, lora.is_some()));
         let mut model_c = model(2048);
         let mut loaded = SftTraining::new(&mut model_c, texts, Vec::new(), &settings, 7).unwrap();
         loaded.load(result.path()).unwrap();
         assert_eq!((loaded.done(), loaded.total()), (9, 9));
         drop(loaded);
-        assert_eq!(weights(&model_c, lora.is_some()), weights(&model_b, lora.is_some()));
+        assert_eq!(weights(&mut model_c, lora.is_some()), weights(&mut model_b, lora.is_some()));
     }
 }
 
@@ -144,8 +149,8 @@ fn a_trained_model_is_a_folder_like_the_one_it_came_from() {
     let folder = tempfile::tempdir().unwrap();
     training.save(folder.path()).unwrap();
     drop(training);
-    let again = CausalLm::from_folder(folder.path(), &model.settings, Device::cpu()).unwrap();
-    assert_eq!(weights(&again, false), weights(&model, false));
+    let mut again = CausalLm::from_folder(folder.path(), &model.settings, Device::cpu()).unwrap();
+    assert_eq!(weights(&mut again, false), weights(&mut model, false));
 }
 
 #[test]
@@ -159,15 +164,15 @@ fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
     let alone: Vec<f64> = texts
         .iter()
         .map(|text| {
-            let figures = tch::no_grad(|| model.answer_figures(&[text], None, None)).unwrap();
-            figures.loss() * text.places().count() as f64
+            let metrics = tch::no_grad(|| model.token_metrics(&[text], None, ForwardOptions::default())).unwrap();
+            metrics.loss() * text.places().count() as f64
         })
         .collect();
     let together: Vec<&CausalExample> = texts.iter().collect();
-    let figures = tch::no_grad(|| model.answer_figures(&together, None, None)).unwrap();
+    let metrics = tch::no_grad(|| model.token_metrics(&together, None, ForwardOptions::default())).unwrap();
     let places: usize = texts.iter().map(|t| t.places().count()).sum();
     assert_eq!(texts[0].places().count(), 3 + all.len());
-    let (sum, packed) = (alone.iter().sum::<f64>(), figures.loss() * places as f64);
+    let (sum, packed) = (alone.iter().sum::<f64>(), metrics.loss() * places as f64);
     assert!((sum - packed).abs() < 1e-4 * sum, "{sum} {packed}");
     // By the log-probabilities of the whole text.
     let log_probs = model.log_probs(&[&texts[0].tokens]).unwrap().remove(0);
@@ -184,8 +189,15 @@ fn nothing_to_learn_is_refused() {
     };
     assert!(refuse(vec![empty], settings()).contains("no token that carries loss"));
     assert!(refuse(Vec::new(), settings()).contains("no text"));
-    let zero = SftSettings { checkpoint_every: 0, ..settings() };
-    assert!(refuse(Vec::new(), zero).contains("sft.checkpoint_every is 0"));
+    let training = |change: fn(&mut TrainingSettings)| {
+        let mut settings = settings();
+        change(&mut settings.training);
+        settings
+    };
+    assert!(refuse(Vec::new(), training(|t| t.save_steps = 0)).contains("training.save_steps is 0"));
+    assert!(refuse(Vec::new(), training(|t| t.save_total_limit = 0)).contains("training.save_total_limit is 0"));
+    let never = SftSettings { eval_every: Some(0), ..settings() };
+    assert!(refuse(Vec::new(), never).contains("sft.eval_every is 0"));
     let long = CausalExample { tokens: vec![0; 300], learnt: Vec::from([1..300]) };
     assert!(refuse(vec![long], settings()).contains("300"));
 }
@@ -220,4 +232,136 @@ fn examples_honour_turns_and_count_what_they_leave_out() {
     assert_eq!(all.examples[0].tokens, last.examples[0].tokens);
     assert_eq!(all.examples[1], last.examples[1]);
     assert_eq!(sft_examples(&model, &preferences[3..], LearntTurns::Last).unwrap().warning(), None);
+}
+
+/// Full training in half precision: the losses of f32, on weights in f32.
+#[test]
+fn all_weights_train_in_half_precision() {
+    let golden = golden();
+    for (precision, tolerance) in [(Precision::Bf16, 0.03), (Precision::F16, 0.01)] {
+        let mut model = model_in(precision, 2048);
+        let texts = examples(&golden.texts);
+        let mut training = SftTraining::new(&mut model, texts, Vec::new(), &settings(), 0).unwrap();
+        for (step, wanted) in golden.steps.iter().enumerate() {
+            let got = training.step().unwrap();
+            let (loss, wanted) = (figure(&got, "loss"), wanted["loss"]);
+            assert!((loss - wanted).abs() < tolerance * wanted, "{precision:?}, step {step}: {loss} {wanted}");
+            assert_eq!(got.values.iter().any(|(name, _)| *name == "loss_scale"), precision == Precision::F16);
+        }
+        drop(training);
+        assert!(model.parameters(false).unwrap().iter().all(|p| p.tensor.kind() == tch::Kind::Float));
+        assert_eq!(model.network.kind, precision.kind());
+    }
+}
+
+/// A step far smaller than half precision can add to a weight is not lost.
+#[test]
+fn small_steps_add_up_in_half_precision() {
+    let golden = golden();
+    let moved = |precision: Precision| {
+        let mut model = model_in(precision, 2048);
+        let before = weights(&mut model, false);
+        let training = TrainingSettings {
+            learning_rate: 1e-6,
+            scheduler: Scheduler::Constant,
+            warmup_steps: 0,
+            epochs: 4,
+            ..settings().training
+        };
+        let settings = SftSettings { training, ..settings() };
+        let mut training = SftTraining::new(&mut model, examples(&golden.texts), Vec::new(), &settings, 0).unwrap();
+        while training.done() < training.total() {
+            training.step().unwrap();
+        }
+        drop(training);
+        let after = weights(&mut model, false);
+        let changes = before.iter().flatten().zip(after.iter().flatten()).map(|(a, b)| f64::from(b - a).powi(2));
+        changes.sum::<f64>().sqrt()
+    };
+    let exact = moved(Precision::F32);
+    for precision in [Precision::Bf16, Precision::F16] {
+        let half = moved(precision);
+        assert!((half - exact).abs() < 0.1 * exact, "{precision:?}: {half} {exact}");
+    }
+}
+
+/// The weights that training begins from are those of the folder, not their roundings.
+#[test]
+fn training_in_half_precision_begins_from_the_stored_weights() {
+    let stored = weights(&mut model(2048), false);
+    assert_eq!(weights(&mut model_in(Precision::Bf16, 2048), false), stored);
+}
+
+#[test]
+fn a_restored_training_in_half_precision_ends_with_the_same_bits() {
+    let golden = golden();
+    for precision in [Precision::Bf16, Precision::F16] {
+        let settings = SftSettings {
+            training: TrainingSettings { batch_size: 1, epochs: 2, ..settings().training },
+            ..settings()
+        };
+        let texts = examples(&golden.texts);
+        let mut model_a = model_in(precision, 2048);
+        let mut whole = SftTraining::new(&mut model_a, texts.clone(), Vec::new(), &settings, 7).unwrap();
+        let snapshot = tempfile::tempdir().unwrap();
+        let steps =
+            |training: &mut SftTraining<'_>, n: u64| (0..n).map(|_| training.step().unwrap()).collect::<Vec<_>>();
+        steps(&mut whole, 2);
+        whole.snapshot(snapshot.path()).unwrap();
+        let mut model_b = model_in(precision, 2048);
+        let mut resumed = SftTraining::new(&mut model_b, texts, Vec::new(), &settings, 7).unwrap();
+        resumed.restore(snapshot.path()).unwrap();
+        assert_eq!(steps(&mut whole, 4), steps(&mut resumed, 4));
+        drop((whole, resumed));
+        assert_eq!(weights(&mut model_a, false), weights(&mut model_b, false));
+    }
+}
+
+/// The bits after some steps with gradient checkpointing, and however a step's texts are cut.
+#[test]
+fn checkpointing_and_cutting_change_nothing() {
+    let golden = golden();
+    let lora = LoraSettings { rank: 2, dropout: 0.3, ..LoraSettings::default() };
+    let run = |budget: usize, lora: Option<LoraSettings>, training: TrainingSettings| {
+        let mut model = model(budget);
+        let settings = SftSettings { training, lora: lora.clone(), ..settings() };
+        let texts = examples(&golden.texts);
+        let mut training = SftTraining::new(&mut model, texts, Vec::new(), &settings, 7).unwrap();
+        for _ in 0..3 {
+            training.step().unwrap();
+        }
+        drop(training);
+        weights(&mut model, lora.is_some())
+    };
+    for lora in [None, Some(lora)] {
+        let plain = run(2048, lora.clone(), settings().training);
+        let checkpointed = TrainingSettings { gradient_checkpointing: true, ..settings().training };
+        assert!(run(2048, lora.clone(), checkpointed) == plain, "{lora:?}");
+    }
+    let near = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+        a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let small = TrainingSettings { learning_rate: 1e-4, ..settings().training };
+    let whole = run(2048, None, small.clone());
+    for (batch_size, gradient_accumulation, budget) in [(3, 1, 1), (2, 2, 2048), (1, 3, 2048)] {
+        let cut = TrainingSettings { batch_size, gradient_accumulation, ..small.clone() };
+        let gap = near(&run(budget, None, cut), &whole);
+        assert!(gap < 3e-5, "{batch_size} x {gradient_accumulation}: {gap}");
+    }
+}
+
+/// Gradients that overflow f16 leave a step out, which is said, and lower the scale; without one they are an error.
+#[test]
+fn overflows_are_left_out_and_said() {
+    let golden = golden();
+    let mut model = model_in(Precision::F16, 2048);
+    let mut training = SftTraining::new(&mut model, examples(&golden.texts), Vec::new(), &settings(), 0).unwrap();
+    let leaf = training.trainer.stepper.params().remove(0);
+    (leaf.sum(tch::Kind::Float) * f64::INFINITY).backward();
+    let outcome = training.step().unwrap();
+    assert!(figure(&outcome, "grad_norm").is_infinite());
+    assert!(outcome.notes[0].contains("left out") && outcome.notes[0].contains("512"), "{:?}", outcome.notes);
+    let outcome = training.step().unwrap();
+    assert!(figure(&outcome, "grad_norm").is_finite() && outcome.notes.is_empty());
+    assert_eq!(figure(&outcome, "loss_scale"), 512.0);
 }

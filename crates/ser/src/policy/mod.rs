@@ -10,7 +10,7 @@ mod step;
 use std::mem::discriminant;
 use std::path::Path;
 
-use ser_core::{Message, Observer, Policy, Reward, StepOutcome, Training};
+use ser_core::{Message, Observer, Policy, Reward, Saving, StepOutcome, Training};
 use ser_eval::{PolicyStage, PolicyTraining};
 use ser_ppo::{KlControl, Ppo, PpoSettings, StepStatistics, Warning, diagnose};
 
@@ -93,8 +93,7 @@ impl<'a, P: Policy, R: Reward> PpoTraining<'a, P, R> {
         run.agree_on_settings(&format!("{name}.ppo"), self.ppo.settings())?;
         run.agree_on_settings(&format!("{name}.run"), &self.settings)?;
         run.agree_on_data(&format!("{name}.prompts"), &self.prompts.fingerprint())?;
-        let every = self.settings.checkpoint_every;
-        let trained = train_in(self, run, name, every, observer);
+        let trained = train_in(self, run, name, observer);
         // Also of a run that was stopped: they are the quickest way to see what is going wrong.
         self.state.write_answers(run, &format!("{name}/answers.jsonl"))?;
         trained
@@ -154,9 +153,17 @@ impl<P: Policy, R: Reward> Training for PpoTraining<'_, P, R> {
 
     /// One step of PPO. Reports TRL's figures, and `env/reward_mean` and `env/reward_std` of the rewards as they came.
     fn step(&mut self) -> Result<StepOutcome, Error> {
-        let values = self.take_step()?;
-        let notes = self.new_warnings(&self.statistics()).map(|warning| warning.to_string()).collect();
+        let (values, left_out) = self.take_step()?;
+        let mut notes: Vec<String> = self.new_warnings(&self.statistics()).map(|warning| warning.to_string()).collect();
+        if left_out > 0 {
+            let step = self.done();
+            notes.push(format!("step {step} leaves out {left_out} optimizer steps: gradients overflowed float16"));
+        }
         Ok(StepOutcome { values, notes })
+    }
+
+    fn saving(&self) -> Saving {
+        Saving { save_steps: self.settings.save_steps, save_total_limit: self.settings.save_total_limit }
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), Error> {

@@ -24,8 +24,10 @@ pub struct PolicyRunSettings {
     pub min_new_tokens: usize,
     /// Texts that end an answer; they are not part of it.
     pub stop: Vec<String>,
-    /// Steps from one checkpoint to the next.
-    pub checkpoint_every: u64,
+    /// Steps between two checkpoints, from which a stopped or killed run goes on.
+    pub save_steps: u64,
+    /// The most checkpoints that are kept; the oldest is removed first. All are removed once the result is saved.
+    pub save_total_limit: usize,
     /// Steps from one look at the answers to the next.
     pub sample_every: u64,
     /// How many answers are kept each time.
@@ -43,7 +45,8 @@ impl Default for PolicyRunSettings {
             top_p: 1.0,
             min_new_tokens: 0,
             stop: Vec::new(),
-            checkpoint_every: 20,
+            save_steps: 20,
+            save_total_limit: 1,
             sample_every: 10,
             samples: 2,
             diagnosis: DiagnosisSettings::default(),
@@ -63,7 +66,8 @@ impl PolicyRunSettings {
         }
         for (field, value) in [
             ("policy_run.steps", self.steps.unwrap_or(1)),
-            ("policy_run.checkpoint_every", self.checkpoint_every),
+            ("policy_run.save_steps", self.save_steps),
+            ("policy_run.save_total_limit", self.save_total_limit as u64),
             ("policy_run.sample_every", self.sample_every),
         ] {
             if value == 0 {

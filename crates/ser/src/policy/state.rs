@@ -4,10 +4,11 @@ use std::path::Path;
 
 use ser_core::Message;
 use ser_ppo::{KlController, Ppo, PpoError, RunningMoments, StepStatistics};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
-use crate::run_folder::{RunFolder, read_json, write_json};
+use crate::durable::{read_json, write_json};
+use crate::run_folder::RunFolder;
 
 /// The file beside the policy's own. Hugging Face's trainers have one of that name, too.
 const FILE: &str = "trainer_state.json";
@@ -21,11 +22,17 @@ pub struct PolicyStep {
     /// Their standard deviation; 0 for a single one.
     #[serde(rename = "env/reward_std")]
     pub reward_std: f64,
-    /// Norm of the last optimizer step's gradient, before clipping.
+    /// Norm of the last optimizer step's gradient, before clipping; infinite (null in JSON) if that step was left out
+    /// because gradients overflowed float16.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub grad_norm: f64,
     /// The rest, under TRL's names.
     #[serde(flatten)]
     pub statistics: StepStatistics,
+}
+
+fn null_is_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 impl PolicyStep {
@@ -84,5 +91,19 @@ impl State {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_was_left_out_comes_back_from_a_checkpoint() {
+        for grad_norm in [0.5, f64::INFINITY] {
+            let step = PolicyStep { grad_norm, ..PolicyStep::default() };
+            let text = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<PolicyStep>(&text).unwrap(), step);
+        }
     }
 }

@@ -8,8 +8,9 @@ use crate::policy::{KeptAnswer, PolicyStep, PpoTraining};
 use crate::seeds::seed_for;
 
 impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
-    /// Takes a step and notes its figures, which are returned under their names.
-    pub(super) fn take_step(&mut self) -> Result<Vec<(&'static str, f64)>, Error> {
+    /// Takes a step and records its metrics, which are returned under their names, with the number of optimizer steps that
+    /// were left out because gradients overflowed.
+    pub(super) fn take_step(&mut self) -> Result<(Vec<(&'static str, f64)>, usize), Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
         let learning_rate = self.ppo.learning_rate(step, self.total);
@@ -28,7 +29,8 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         let scored = self.ppo.score(&mut self.state.moments, &rollouts, &rewards).map_err(failed)?;
         let coefficient = self.state.controller.coefficient();
         let prepared = self.ppo.advantages(&scored, coefficient, &self.policy.end_tokens()).map_err(failed)?;
-        let (losses, grad_norm) = self.optimize(step, &rollouts, &prepared)?;
+        let (losses, norms) = self.optimize(step, &rollouts, &prepared)?;
+        let grad_norm = norms.last().copied().unwrap_or_default();
         self.state.controller.update(prepared.statistics.kl, rollouts.len()).map_err(failed)?;
 
         let episode = (step + 1) * rollouts.len() as u64;
@@ -38,7 +40,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         let reward_std = masked_var(&all).unwrap_or_default().sqrt();
         let figures = PolicyStep { reward_mean, reward_std, grad_norm, statistics };
         self.state.steps.push(figures);
-        Ok(figures.metrics())
+        Ok((figures.metrics(), norms.iter().filter(|norm| norm.is_infinite()).count()))
     }
 
     fn rewards(&mut self, prompts: &[Vec<Message>], rollouts: &[Rollout]) -> Result<Vec<f64>, Error> {
@@ -51,18 +53,18 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         Ok(rewards)
     }
 
-    /// The epochs of optimizer steps; every mini-batch's loss, and the last gradient's norm.
+    /// The epochs of optimizer steps; every mini-batch's loss, and the norm of every optimizer step's gradient.
     fn optimize(
         &mut self,
         step: u64,
         rollouts: &[Rollout],
         prepared: &Prepared,
-    ) -> Result<(Vec<MiniBatchLoss>, f64), Error> {
+    ) -> Result<(Vec<MiniBatchLoss>, Vec<f64>), Error> {
         let settings = self.ppo.settings();
         let learning_rate = self.ppo.learning_rate(step, self.total);
         let samples: Vec<Sample<'_>> =
             rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
-        let (mut losses, mut grad_norm) = (Vec::new(), 0.0);
+        let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for epoch in 0..settings.ppo_epochs as u64 {
             let start = losses.len();
             for update in self.ppo.updates(samples.len(), step, epoch) {
@@ -77,13 +79,14 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
                         })
                         .map_err(Error::stage("evaluating the policy"))?;
                 }
-                grad_norm = self.policy.step(learning_rate).map_err(Error::stage("the policy's optimizer step"))?;
+                let norm = self.policy.step(learning_rate);
+                norms.push(norm.map_err(Error::stage("the policy's optimizer step"))?);
             }
             if self.ppo.stops_early(losses.get(start..).unwrap_or_default()) {
                 break;
             }
         }
-        Ok((losses, grad_norm))
+        Ok((losses, norms))
     }
 
     fn keep_answers(&mut self, step: u64, prompts: &[Vec<Message>], rollouts: &[Rollout], rewards: &[f64]) {

@@ -1,5 +1,5 @@
-//! Gradient checkpointing (Chen et al., 2016): a forward that keeps each layer's input alone, and a backward that computes
-//! one layer at a time again. The gradients are those of the plain way, to the bit, dropout included.
+//! Gradient checkpointing (Chen et al., 2016): a forward pass that keeps only each layer's input, and a backward pass that
+//! computes one layer at a time again. The gradients equal those without checkpointing bit for bit, dropout included.
 
 use tch::{Kind, Tensor};
 
@@ -9,17 +9,18 @@ use crate::network::{Network, Rows, Way};
 use crate::packed::PackedBatch;
 use crate::seeds::Seeds;
 
-/// A forward that is to be trained on.
-pub(crate) struct Tape<'a> {
-    /// As [`Network::forward`] has it. Make the loss of it and call `backward` on that, then [`finish`](Tape::finish).
+/// A forward pass whose gradient is wanted, with checkpointing or without.
+pub(crate) struct CheckpointedForward<'a> {
+    /// The output of [`Network::forward`]. Compute the loss from it, call `backward` on the loss, then
+    /// [`finish`](CheckpointedForward::finish).
     pub(crate) hidden: Tensor,
-    kept: Option<Kept<'a>>,
+    inputs: Option<LayerInputs<'a>>,
 }
 
-/// What is needed to go back through the layers.
-struct Kept<'a> {
+/// What the backward pass through the layers needs.
+struct LayerInputs<'a> {
     network: &'a Network,
-    batch: &'a PackedBatch,
+    batch: PackedBatch,
     way: Way,
     /// Each layer's input, and its seeds where there is dropout.
     inputs: Vec<(Tensor, Option<Seeds>)>,
@@ -28,57 +29,58 @@ struct Kept<'a> {
     adapter: Option<usize>,
 }
 
-impl<'a> Tape<'a> {
-    /// Goes through the network, with checkpointing or without.
+impl<'a> CheckpointedForward<'a> {
+    /// Runs the network on a batch.
     pub(crate) fn forward(
         network: &'a Network,
-        batch: &'a PackedBatch,
+        batch: PackedBatch,
         rows: Rows,
         dropout: Option<&Seeds>,
         checkpointing: bool,
     ) -> Result<Self, ModelError> {
         if !checkpointing {
-            return Ok(Tape { hidden: network.forward(batch, rows, dropout)?, kept: None });
+            return Ok(CheckpointedForward { hidden: network.forward(&batch, rows, dropout)?, inputs: None });
         }
         let pass = Pass { adapter: network.adapters.active(), dropout };
-        let way = network.way(batch, rows)?;
+        let way = network.way(&batch, rows)?;
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
             let mut x = network.embed(&batch.tokens)?;
             for i in 0..network.layers.len() {
                 // The seeds as they stand before the layer draws.
                 inputs.push((x.shallow_clone(), dropout.cloned()));
-                x = network.layer(i, &x, &mut &*batch, &way, pass)?;
+                x = network.layer(i, &x, &mut &batch, &way, pass)?;
             }
             let hidden = network.last_norm(&x)?;
             Ok((inputs, x, hidden))
         })?;
         let hidden = hidden.f_set_requires_grad(true)?;
-        Ok(Tape { hidden, kept: Some(Kept { network, batch, way, inputs, output, adapter: pass.adapter }) })
+        let inputs = LayerInputs { network, batch, way, inputs, output, adapter: pass.adapter };
+        Ok(CheckpointedForward { hidden, inputs: Some(inputs) })
     }
 
-    /// The rest of the backward: from the gradient that reached `hidden` into the leaves. Nothing without checkpointing.
+    /// Completes the backward pass, from the gradient of `hidden` to the parameters. Does nothing without checkpointing.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let Some(kept) = self.kept else { return Ok(()) };
+        let Some(inputs) = self.inputs else { return Ok(()) };
         let gradient = self.hidden.f_grad()?;
-        if gradient.defined() { kept.backward(gradient) } else { Ok(()) }
+        if gradient.defined() { inputs.backward(gradient) } else { Ok(()) }
     }
 }
 
-impl Kept<'_> {
+impl LayerInputs<'_> {
     fn backward(mut self, gradient: Tensor) -> Result<(), ModelError> {
-        let Kept { network, batch, adapter, .. } = self;
+        let (network, adapter) = (self.network, self.adapter);
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.inputs.len();
             let pass = Pass { adapter, dropout: seeds.as_ref() };
             // Below the first layer there is nothing to train but the embedding.
             let further = i > 0 || network.embedding_is_trained();
-            gradient =
-                self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, &self.way, pass))?;
+            let (batch, way) = (&self.batch, &self.way);
+            gradient = self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, way, pass))?;
         }
         if network.embedding_is_trained() {
-            push(&network.embed(&batch.tokens)?, &gradient)?;
+            push(&network.embed(&self.batch.tokens)?, &gradient)?;
         }
         Ok(())
     }

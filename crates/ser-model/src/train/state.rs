@@ -1,4 +1,4 @@
-//! What a training remembers beside weights and optimizer.
+//! `trainer_state.json`: the state of a training besides weights and optimizer.
 
 use std::path::Path;
 
@@ -8,10 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::ModelError;
 use crate::writer::write_json;
 
-/// Hugging Face's trainers have a file of that name, too.
+/// The name that transformers' Trainer uses, too.
 const FILE: &str = "trainer_state.json";
-/// The optimizer's state, where a training is to go on.
-pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// Writes the state into a training's folder.
 pub(crate) fn write_state<T: Serialize>(folder: &Path, state: &T) -> Result<(), ModelError> {

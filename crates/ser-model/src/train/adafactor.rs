@@ -14,7 +14,7 @@ const CLIP: f64 = 1.0;
 /// How the second moment's decay goes to 1 over the steps.
 const DECAY: f64 = -0.8;
 
-/// What Adafactor does beside, under transformers' names. `Default` = a given learning rate and nothing relative, as in
+/// Options of Adafactor, under transformers' names. `Default` = a given learning rate and nothing relative, as in
 /// transformers' trainer and the authors' script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,7 +46,6 @@ impl Moments {
     }
 
     /// The state under transformers' names.
-    #[allow(dead_code)]
     pub(crate) fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
         match &self.column {
             Some(column) => vec![("exp_avg_sq_row", &self.row), ("exp_avg_sq_col", column)],
@@ -130,7 +129,7 @@ mod tests {
     /// Five steps of transformers' Adafactor on the gradients sin(w + step) (tests/golden/make_optimizers.py).
     #[test]
     fn five_steps_equal_transformers() {
-        let golden: Golden = serde_json::from_str(include_str!("../tests/golden/adafactor.json")).unwrap();
+        let golden: Golden = serde_json::from_str(include_str!("../../tests/golden/adafactor.json")).unwrap();
         let float = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float);
         for case in golden.cases {
             for (start, want, shape) in
