@@ -34,7 +34,7 @@ impl Learner for RewardModel {
         let settings = self.settings.training.clone();
         let pairs: Vec<Arc<Pair>> = preferences.iter().map(|p| p.pair.clone()).collect();
         let tokens = self.tokenized(&pairs)?;
-        let examples: Vec<(&TokenizedPair, &Preference)> = tokens.iter().map(AsRef::as_ref).zip(preferences).collect();
+        let examples: Vec<(&TokenizedPair, &Preference)> = tokens.iter().zip(preferences).collect();
         let (batches, total) = settings.steps(examples.len());
         let started = Event::Started { stage, total: Some(total), unit: "steps" };
         if observer.observe(&started) == Control::Stop {
