@@ -10,7 +10,7 @@ use ser::data::{ReadSettings, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
     BaseSettings, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings, Precision,
-    RewardModelSettings, SftSettings, TrainingSettings,
+    RewardModelSettings, SftSettings, TextRequest, TrainingSettings,
 };
 use ser::ppo::PpoSettings;
 use ser::{LoopSettings, PolicyRunSettings, PoolSampling};
@@ -60,6 +60,10 @@ pub(crate) struct Config {
     pub(crate) corpus: CorpusSettings,
     /// Its base model.
     pub(crate) base: BaseSettings,
+    /// The keys of `text` that files and flags give, without a program's own defaults: what is asked of the texts of a
+    /// model that was trained before.
+    #[serde(skip)]
+    pub(crate) text_request: TextRequest,
 }
 
 /// Files, folders and the seed.
@@ -195,7 +199,8 @@ pub(crate) struct Flags {
 impl Flags {
     /// Reads `defaults` (the text of a settings file), the files, then the flags.
     pub(crate) fn load(&self, defaults: &str) -> anyhow::Result<Config> {
-        let mut table: Table = defaults.parse().context("built-in settings")?;
+        let mut all: Table = defaults.parse().context("built-in settings")?;
+        let mut table = Table::new();
         for path in &self.config {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
             // As settings first: a key that nobody knows is reported with its file and line.
@@ -226,8 +231,13 @@ impl Flags {
             };
             put(&mut table, key.trim(), value_of(value.trim()))?;
         }
+        let text = table.get("text").cloned();
+        merge(&mut all, table);
         let mut config: Config =
-            table.try_into().map_err(|error: toml::de::Error| anyhow!("settings: {}", error.message()))?;
+            all.try_into().map_err(|error: toml::de::Error| anyhow!("settings: {}", error.message()))?;
+        if let Some(text) = text {
+            config.text_request = text.try_into().context("settings: text")?;
+        }
         if let Some(model) = &config.run.model {
             config.run.model = Some(fetched(model)?);
         }
@@ -269,6 +279,7 @@ impl Config {
             precision: self.model.precision,
             token_budget: self.model.token_budget,
             init_seed: self.run.seed,
+            force_text: false,
         }
     }
 
@@ -282,6 +293,15 @@ impl Config {
             ..CausalLmSettings::default()
         }
     }
+}
+
+/// The folder of an adapter, which may be given as the run folder of train_reward; or as an address `hf://owner/name`.
+#[allow(dead_code, reason = "not every example loads an adapter")]
+pub(crate) fn adapter_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = fetched(folder)?;
+    let of_run = folder.join("reward/model");
+    let holds_adapter = |folder: &Path| folder.join("adapter_config.json").exists();
+    Ok(if !holds_adapter(&folder) && holds_adapter(&of_run) { of_run } else { folder })
 }
 
 /// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.

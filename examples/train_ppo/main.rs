@@ -49,9 +49,12 @@ struct Arguments {
     /// Words that are rewarded; may be given several times, or several with commas between
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     word: Vec<String>,
-    /// Folder of a reward model's adapter, which is then the reward
+    /// Folder of a reward model's adapter, or run folder of train_reward, which is then the reward
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
+    /// Makes the reward model's texts as flags and settings say even where it was trained otherwise
+    #[arg(long)]
+    force_text: bool,
     /// Steps of PPO
     #[arg(long)]
     steps: Option<u64>,
@@ -88,7 +91,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.policy.check()?;
     let device = config.device()?;
     let prompts = prompts(&config, arguments.prompts)?;
-    let mut reward = AnyReward::new(&config, &folder, device)?;
+    let mut reward = AnyReward::new(&config, &folder, arguments.force_text, device)?;
     let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
     let mut policy = PolicyModel::new(model, &config.policy)?;
     let prompts = that_fit(&policy, prompts, config.ppo.response_length.longest())?;

@@ -187,7 +187,7 @@ impl Lora {
 
 /// The Euclidean norm of each row.
 fn row_norms(weight: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(weight.f_square()?.f_sum_dim_intlist(1, false, Kind::Float)?.f_sqrt()?)
+    Ok(weight.f_square()?.f_sum_dim_intlist(&[1i64][..], false, Kind::Float)?.f_sqrt()?)
 }
 
 /// The linear map that an adapter changes.

@@ -8,6 +8,7 @@ mod evaluation;
 mod evolution;
 mod filter;
 mod guards;
+mod left_out;
 mod lesson;
 mod manifest;
 mod metrics_log;
@@ -18,6 +19,7 @@ mod prepare;
 #[cfg(feature = "progress")]
 mod progress;
 mod report;
+mod reward_report;
 mod rounds;
 mod run_data;
 mod run_folder;
@@ -30,6 +32,7 @@ mod training;
 
 pub use error::Error;
 pub use evolution::{Outcome, SelfEvolution};
+pub use left_out::PairsRead;
 pub use metrics_log::MetricsLog;
 pub use observers::Observers;
 pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward, write_policy_report};
@@ -37,6 +40,7 @@ pub use prepare::{Prepared, prepare, prepare_files};
 #[cfg(feature = "progress")]
 pub use progress::Progress;
 pub use report::write_report;
+pub use reward_report::{TrainedReward, score_held_out, write_reward_report};
 pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use sampled_pool::{PoolSampling, SampledPool, sample_pool};

@@ -17,13 +17,12 @@ impl RewardModel {
     /// # Errors
     /// [`ModelError::NoHead`] if there is none: the scores of a fresh head are random. As
     /// [`with_adapter`](Self::with_adapter) if `settings.text` is not what the model was trained with.
-    pub fn for_scoring<'a>(
+    pub fn for_scoring(
         folder: &Path,
-        adapter: impl Into<Option<&'a Path>>,
+        adapter: Option<&Path>,
         settings: &RewardModelSettings,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let adapter = adapter.into();
         require_head(folder, adapter)?;
         let text = &settings.text;
         let request = TextRequest {
