@@ -5,6 +5,9 @@
 //! ```
 //!
 //! With `--prompts` it answers a file of prompts, a line of JSON for each answer: `{"prompt": …, "response": …}`.
+//!
+//! Prompts become texts as in the training of the model, which `ser.json` beside its weights records. Without that file
+//! the model's chat template is used, and a prompt stands as it is where there is none.
 
 mod config;
 mod exit;
@@ -18,8 +21,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::Progress;
 use ser::core::{Control, Event, Message, Observer, Sampling};
-use ser::data::read_prompts;
-use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece};
+use ser::data::{TemplateKind, TextSettings, has_chat_template, read_prompts};
+use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest};
 
 use config::{Flags, fetched};
 
@@ -35,6 +38,9 @@ struct Arguments {
     /// Adapter folder in PEFT's layout
     #[arg(long)]
     adapter: Option<PathBuf>,
+    /// Makes texts as flags and settings say even where the model was trained otherwise
+    #[arg(long)]
+    force_text: bool,
     /// Always the most probable token; the same as --temperature 0
     #[arg(long, conflicts_with = "temperature")]
     greedy: bool,
@@ -77,8 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    // Nothing is put around a prompt unless asked for.
-    let config = arguments.flags.load("text = { template = \"raw\", append_eos = false }")?;
+    let config = arguments.flags.load("")?;
     let Some(folder) = &config.run.model else { bail!("give --model FOLDER") };
     if let Some(data) = &config.run.data {
         bail!("{}: pairs are not answered; give --prompt TEXT, or --prompts FILE", data.display());
@@ -91,11 +96,23 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],
     };
+    let adapter = arguments.adapter.as_deref().map(fetched).transpose()?;
+    let template = if has_chat_template(folder)? { TemplateKind::Chat } else { TemplateKind::Raw };
+    let request = TextRequest { force: arguments.force_text, ..config.text_request.clone() };
+    let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
+    let text = request.resolve(&folders, &TextSettings { template, append_eos: false, max_length: None })?;
+    eprintln!("{text}");
     let device = config.device()?;
-    let settings = CausalLmSettings { batch_answers: arguments.batch, ..config.causal_lm() };
+    let settings = CausalLmSettings {
+        text: text.settings.clone(),
+        batch_answers: arguments.batch,
+        force_text: request.force,
+        ..config.causal_lm()
+    };
     let mut model = CausalLm::from_folder(folder, &settings, device)?;
-    if let Some(adapter) = &arguments.adapter {
-        model.load_adapter(&fetched(adapter)?, "default")?;
+    text.check_tokenizer(model.tokenizer())?;
+    if let Some(adapter) = &adapter {
+        model.load_adapter(adapter, "default")?;
     }
     let sampling = Sampling {
         max_new_tokens: arguments.max_new_tokens,

@@ -4,8 +4,13 @@
 //! cargo run --release --features libtorch --example score_pairs -- --model llama-3-8b --adapter rm --data hh.jsonl.gz
 //! ```
 //!
-//! `{"raw": [r, r], "probability": [p, p]}`, p = sigmoid(r). Labels in the file are not used. Texts are scored whole
-//! unless `--max-length` is given; then pairs over it are an error that names the first.
+//! `{"id": 7, "row": 8, "raw": [r, r], "probability": [p, p], "score_j": p, "score_k": p}`, p = sigmoid(r). `row` is the
+//! pair's row in the file, from 1, bad rows counted and blank lines not; `id` is its number in a run. `score_j` and
+//! `score_k` repeat the probabilities under the names that label_pairs reads. Labels in the file are not used.
+//!
+//! Texts are made as in the training of the model, which `ser.json` beside the adapter records. A model without that
+//! file is read with the raw template and no end token, unless flags say otherwise. What is left out is told on stderr,
+//! with rows and reasons: rows that cannot be read (`--on-bad-row skip`), ties, and texts over the length limit.
 
 mod config;
 mod exit;
@@ -13,26 +18,33 @@ mod exit;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::Progress;
-use ser::core::{Scorer, Screening};
-use ser::data::PreferenceFile;
-use ser::model::RewardModel;
+use ser::core::{Pair, PairScores, Scorer, Screening};
+use ser::data::{TemplateKind, TextSettings};
+use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::{PairsRead, Progress};
 
-use config::Flags;
+use config::{Flags, adapter_folder};
 
 /// Scores a file's pairs with a reward model
 #[derive(Parser)]
 struct Arguments {
-    /// Adapter folder in PEFT's layout
+    /// Adapter folder in PEFT's layout, or the run folder of train_reward; without it, --model is the reward model
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// Ends every text of the script template with the end token
     #[arg(long)]
     append_eos: bool,
+    /// Makes texts as flags and settings say even where the model was trained otherwise
+    #[arg(long)]
+    force_text: bool,
+    /// Scores with a fresh head where none is saved: random numbers that follow from --seed, for timings
+    #[arg(long)]
+    fresh_head: bool,
     /// Prints pairs per second, tokenization included, as a line of JSON on stderr
     #[arg(long)]
     timing: bool,
@@ -40,50 +52,71 @@ struct Arguments {
     flags: Flags,
 }
 
-/// Nothing is added to a text, or left out of it, unless asked for.
-const DEFAULTS: &str = "text = { template = \"raw\", append_eos = false }";
-
 fn main() -> ExitCode {
     exit::exit_code(run(Arguments::parse()), None)
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut config = arguments.flags.load(DEFAULTS)?;
-    let limited = arguments.flags.max_length.is_some();
-    config.text.append_eos |= arguments.append_eos;
-    if !limited {
-        config.text.max_length = None;
-    }
+    let config = arguments.flags.load("")?;
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    let device = config.device()?;
-    let (preferences, read) = PreferenceFile::open(data, &config.data)?.read_all()?;
-    config::tell(&read);
-    let pairs: Vec<_> = preferences.into_iter().map(|p| p.pair).collect();
-    let settings = config.reward_model();
-    let mut model = match &arguments.adapter {
-        Some(adapter) => RewardModel::with_adapter(folder, &config::fetched(adapter)?, &settings, device)?,
-        None => RewardModel::from_folder(folder, &settings, device)?,
+    let adapter = arguments.adapter.as_deref().map(adapter_folder).transpose()?;
+    let request = TextRequest {
+        append_eos: if arguments.append_eos { Some(true) } else { config.text_request.append_eos },
+        force: arguments.force_text,
+        ..config.text_request.clone()
     };
-    if limited && let Some(place) = model.screen(&pairs)?.iter().position(|s| *s == Screening::TooLong) {
-        bail!("{}: pair {} is over --max-length; leave it out or raise the limit", data.display(), place + 1);
-    }
+    let raw = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
+    let text = request.resolve(&folders, &raw)?;
+    eprintln!("{text}");
+    let settings =
+        RewardModelSettings { text: text.settings.clone(), force_text: request.force, ..config.reward_model() };
+    let device = config.device()?;
+    let mut model = match &adapter {
+        Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
+        None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
+        _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
+            Err(error @ ModelError::NoHead { .. }) => bail!("{error}; --fresh-head scores with a random one all the same"),
+            model => model?,
+        },
+    };
+
+    let mut read = PairsRead::open(data, &config.data)?;
     let start = Instant::now();
+    if settings.text.max_length.is_some() {
+        // Equal answers, and empty ones, have scores as well.
+        read.keep(&model.screen(&pairs(&read))?, |screening| screening != Screening::TooLong);
+    }
+    for line in read.lines() {
+        eprintln!("{line}");
+    }
     let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-    let scores = model.score_observed(&pairs, "score", &mut progress)?;
+    let scores = model.score_observed(&pairs(&read), "score", &mut progress)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
-    let mut out = BufWriter::new(io::stdout().lock());
-    for score in &scores {
-        let p = score.sigmoid();
-        let line = serde_json::json!({"raw": [score.a, score.b], "probability": [p.a, p.b]});
-        writeln!(out, "{line}")?;
-    }
-    out.flush()?;
+    write_lines(&read, &scores)?;
     if arguments.timing {
-        let figure = serde_json::json!({"pairs_per_s": pairs.len() as f64 / seconds});
+        let figure = serde_json::json!({"pairs_per_s": scores.len() as f64 / seconds});
         eprintln!("{figure}");
     }
     Ok(())
+}
+
+fn pairs(read: &PairsRead) -> Vec<Arc<Pair>> {
+    read.preferences.iter().map(|preference| Arc::clone(&preference.pair)).collect()
+}
+
+fn write_lines(read: &PairsRead, scores: &[PairScores]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for ((preference, row), score) in read.preferences.iter().zip(&read.rows).zip(scores) {
+        let p = score.sigmoid();
+        let line = serde_json::json!({
+            "id": preference.pair.id, "row": row, "raw": [score.a, score.b], "probability": [p.a, p.b],
+            "score_j": p.a, "score_k": p.b,
+        });
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
 }

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use support::report_without_timing;
 use tempfile::TempDir;
 
-const EXAMPLES: [&str; 3] = ["ser_loop", "train_reward", "score_pairs"];
+const EXAMPLES: [&str; 4] = ["ser_loop", "train_reward", "score_pairs", "generate"];
 
 /// The folder with the examples that cargo built beside this test; built here if only this test was asked for.
 fn examples() -> &'static Path {
@@ -122,27 +122,107 @@ fn killed_at_any_instant_a_run_ends_in_the_same_report() {
     println!("{kills} kills in {runs} runs");
 }
 
+/// The lines of JSON that a program wrote to stdout.
+fn lines(output: &Output) -> Vec<serde_json::Value> {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Trained as the settings say, scored without a word on how: `ser.json` says it.
 #[test]
 fn trains_an_adapter_and_scores_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let (data, adapter) = (rows(&folder, 60), folder.path().join("rm"));
     let (model, data, out) = (golden(), data.to_str().unwrap().to_owned(), adapter.to_str().unwrap());
     let model = model.to_str().unwrap();
-    let common = ["--model", model, "--data", &data, "--template", "raw"];
-    let settings = ["--out", out, "--set", "training.learning_rate=0.01", "--set", "training.epochs=3"];
-    let trained = run("train_reward", &[&common[..], &settings].concat());
+    let common = ["--model", model, "--data", &data];
+    let train: Vec<&str> =
+        [&common[..], &["--out", out, "--set", "training.learning_rate=0.01", "--set", "training.epochs=3"]].concat();
+    let trained = run("train_reward", &train);
     assert!(trained.status.success(), "{}", stderr(&trained));
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(adapter.join("report.json")).unwrap()).unwrap();
+    let held_out = report["rounds"][0]["evaluation"]["accuracy"]["pairs"].as_u64().unwrap();
+    assert!((1..30).contains(&held_out) && adapter.join("report.html").exists());
+    let record = fs::read_to_string(adapter.join("reward/model/ser.json")).unwrap();
+    assert!(record.contains("script"), "{record}");
+
     let scored = run("score_pairs", &[&common[..], &["--adapter", out]].concat());
-    assert!(scored.status.success(), "{}", stderr(&scored));
-    let lines: Vec<serde_json::Value> =
-        String::from_utf8(scored.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 60);
-    let right = lines.iter().filter(|l| l["raw"][0].as_f64() > l["raw"][1].as_f64()).count();
+    assert!(stderr(&scored).contains("texts: template script, with end token, at most 512 tokens"), "{}", stderr(&scored));
+    let all = lines(&scored);
+    assert_eq!(all.len(), 60);
+    let right = all.iter().filter(|l| l["raw"][0].as_f64() > l["raw"][1].as_f64()).count();
     assert!(right > 55, "{right} of 60 right");
-    for line in &lines {
+    for (i, line) in all.iter().enumerate() {
         let (r, p) = (line["raw"][0].as_f64().unwrap(), line["probability"][0].as_f64().unwrap());
         assert!((p - 1.0 / (1.0 + (-r).exp())).abs() < 1e-12);
+        assert_eq!((line["id"].as_u64(), line["row"].as_u64()), (Some(i as u64), Some(i as u64 + 1)));
+        assert_eq!((&line["score_j"], &line["score_k"]), (&line["probability"][0], &line["probability"][1]));
     }
+    let other = ["--adapter", out, "--template", "raw"];
+    let refused = run("score_pairs", &[&common[..], &other].concat());
+    assert!(stderr(&refused).contains("trained with template script, but raw is asked for"), "{}", stderr(&refused));
+    let forced = lines(&run("score_pairs", &[&common[..], &other, &["--force-text"]].concat()));
+    assert_ne!(forced[0]["raw"], all[0]["raw"]);
+
+    // The run folder is refused; resumed, it is what it was.
+    let before = fs::read(adapter.join("reward/model/adapter_model.safetensors")).unwrap();
+    let again = run("train_reward", &train);
+    assert!(!again.status.success() && stderr(&again).contains("resume"), "{}", stderr(&again));
+    let resumed = run("train_reward", &[&train[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(fs::read(adapter.join("reward/model/adapter_model.safetensors")).unwrap(), before);
+    let changed = run("train_reward", &[&train[..], &["--resume", "--set", "lora.rank=2"]].concat());
+    assert!(stderr(&changed).contains("model.lora.rank"), "{}", stderr(&changed));
+}
+
+/// Rows that are left out are told with their reasons, and the others keep their numbers.
+#[test]
+fn score_lines_stay_in_step_with_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pairs.jsonl");
+    let row = |prompt: &str| format!(r#"{{"prompt": "{prompt}", "chosen": "good", "rejected": "bad"}}"#);
+    let long = row(&"long ".repeat(20));
+    fs::write(&path, [row("one "), "{\"prompt\": ".into(), long, row("four ")].join("\n")).unwrap();
+    let model = golden();
+    let common = ["--model", model.to_str().unwrap(), "--data", path.to_str().unwrap()];
+    let scored = run("score_pairs", &[&common[..], &["--on-bad-row", "skip", "--max-length", "60"]].concat());
+    let told = stderr(&scored);
+    let rows: Vec<_> = lines(&scored).iter().map(|l| (l["row"].as_u64(), l["id"].as_u64())).collect();
+    assert_eq!(rows, [(Some(1), Some(0)), (Some(4), Some(3))]);
+    assert!(told.contains("left out: 1 row that could not be read") && told.contains("line 2"), "{told}");
+    assert!(told.contains("left out: 1 pair over the length limit (max_length): row 3"), "{told}");
+}
+
+#[test]
+fn a_causal_model_is_refused_as_a_reward_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = rows(&folder, 2);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/generation/llama");
+    let common = ["--model", model.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let refused = run("score_pairs", &common);
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(stderr(&refused).contains("no score head (score.weight) is saved with this model"), "{}", stderr(&refused));
+    assert_eq!(lines(&run("score_pairs", &[&common[..], &["--fresh-head"]].concat())).len(), 2);
+}
+
+#[test]
+fn generate_uses_the_chat_template_of_a_folder_that_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/generation/llama");
+    for entry in fs::read_dir(&model).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let said = |folder: &Path, more: &[&str]| {
+        let arguments = ["--model", folder.to_str().unwrap(), "--prompt", "Hi", "--greedy", "--max-new-tokens", "1"];
+        stderr(&run("generate", &[&arguments[..], more].concat()))
+    };
+    assert!(said(folder.path(), &[]).contains("texts: template chat"));
+    assert!(said(folder.path(), &["--template", "raw"]).contains("texts: template raw"));
+    assert!(said(&model, &[]).contains("texts: template raw"));
 }
 
 /// What `ser_loop` says of bad input; it must not have made its folder.

@@ -196,7 +196,7 @@ fn a_reward_model_rewards_single_answers() {
     assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "")]).unwrap(), [2.0, 0.0]);
     assert_eq!(reward.reward(&[(&prompt, "abc")]).unwrap(), [3.0]);
     ids.dedup();
-    assert_eq!(ids.len(), 3, "ids are never used again");
+    assert_eq!(ids.len(), 3, "unlike texts have unlike ids");
     let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {
         Ok(pairs.iter().map(|_| PairScores::new(0.0, 0.0)).collect())
     };

@@ -54,7 +54,8 @@ impl Flags {
     /// # Errors
     /// The first key that is unknown or cannot be used, in one sentence.
     pub(crate) fn load(&self, defaults: &str) -> anyhow::Result<Config> {
-        let mut table: Table = defaults.parse().context("built-in settings")?;
+        let mut all: Table = defaults.parse().context("built-in settings")?;
+        let mut table = Table::new();
         for path in &self.config {
             merge(&mut table, read(path)?);
         }
@@ -82,7 +83,12 @@ impl Flags {
             };
             put(&mut table, key.trim(), value_of(value.trim()));
         }
-        let mut config: Config = config(table)?;
+        let text = table.get("text").cloned();
+        merge(&mut all, table);
+        let mut config: Config = config(all)?;
+        if let Some(text) = text {
+            config.text_request = text.try_into().context("setting text")?;
+        }
         config.check()?;
         if let Some(model) = &config.run.model {
             config.run.model = Some(fetched(model)?);

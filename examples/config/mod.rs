@@ -12,7 +12,7 @@ use ser::data::{ReadSettings, ReadSummary, SplitSettings, TextSettings};
 use ser::eval::JudgeSettings;
 use ser::model::{
     BaseSettings, CausalLm, CausalLmSettings, Device, DeviceChoice, DpoTrainingSettings, LoraSettings, PolicySettings,
-    Precision, RewardModelSettings, SftSettings, TrainingSettings,
+    Precision, RewardModelSettings, SftSettings, TextRequest, TrainingSettings,
 };
 use ser::ppo::PpoSettings;
 use ser::{LoopSettings, PolicyRunSettings, PoolSampling};
@@ -63,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) corpus: CorpusSettings,
     /// Its base model.
     pub(crate) base: BaseSettings,
+    /// The keys of `text` that files and flags give, without a program's own defaults: what is asked of the texts of a
+    /// model that was trained before.
+    #[serde(skip)]
+    pub(crate) text_request: TextRequest,
 }
 
 /// Files, folders and the seed.
@@ -177,6 +181,7 @@ impl Config {
             precision: self.model.precision,
             token_budget: self.model.token_budget,
             init_seed: self.run.seed,
+            force_text: false,
         }
     }
 
@@ -215,6 +220,15 @@ pub(crate) fn prompts_with_room(
     }
     let left_out = all - fit.len();
     Ok((fit, left_out))
+}
+
+/// The folder of an adapter, which may be given as the run folder of train_reward; or as an address `hf://owner/name`.
+#[allow(dead_code, reason = "not every example loads an adapter")]
+pub(crate) fn adapter_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = fetched(folder)?;
+    let of_run = folder.join("reward/model");
+    let holds_adapter = |folder: &Path| folder.join("adapter_config.json").exists();
+    Ok(if !holds_adapter(&folder) && holds_adapter(&of_run) { of_run } else { folder })
 }
 
 /// The folder of a model or adapter: an address `hf://owner/name` becomes its folder in the Hugging Face cache.

@@ -52,9 +52,13 @@ struct Arguments {
     /// friendly stories]
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     word: Vec<String>,
-    /// Folder of a reward model's adapter, which is then the reward [default: none, words are rewarded]
+    /// Folder of a reward model's adapter, or run folder of train_reward, which is then the reward [default: none, words
+    /// are rewarded]
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
+    /// Makes the reward model's texts as flags and settings say even where it was trained otherwise
+    #[arg(long)]
+    force_text: bool,
     /// Steps of PPO [default: policy_run.steps: 80 without --config, else once through the prompts]
     #[arg(long)]
     steps: Option<u64>,
@@ -92,7 +96,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let device = config.device()?;
     let prompts = prompts(&config, arguments.prompts)?;
     let mut data = DataCounts { rows: prompts.len() as u64, ..DataCounts::default() };
-    let mut reward = AnyReward::new(&config, &folder, device)?;
+    let mut reward = AnyReward::new(&config, &folder, arguments.force_text, device)?;
     let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
     let mut policy = PolicyModel::new(model, &config.policy)?;
     let longest = config.ppo.response_length.longest();

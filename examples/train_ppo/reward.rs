@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::bail;
 use ser::ScorerReward;
 use ser::core::{BoxError, Message, Reward};
-use ser::model::{Device, RewardModel};
+use ser::model::{Device, RewardModel, RewardModelSettings, TextRequest};
 
-use crate::config::Config;
+use crate::config::{Config, adapter_folder};
 
 /// One of the two.
 pub(crate) enum AnyReward {
@@ -20,7 +20,8 @@ pub(crate) enum AnyReward {
 
 impl AnyReward {
     /// What the settings ask for. `base` is the reward model's base where they name none.
-    pub(crate) fn new(config: &Config, base: &Path, device: Device) -> anyhow::Result<Self> {
+    /// `force_text` lets the settings of its texts win over those of its training.
+    pub(crate) fn new(config: &Config, base: &Path, force_text: bool, device: Device) -> anyhow::Result<Self> {
         let settings = &config.reward;
         let Some(adapter) = &settings.model else {
             if settings.words.iter().all(|word| word.trim().is_empty()) {
@@ -29,7 +30,13 @@ impl AnyReward {
             return Ok(AnyReward::Words(settings.words.iter().map(|word| word.trim().to_lowercase()).collect()));
         };
         let base = settings.base.as_deref().unwrap_or(base);
-        let model = RewardModel::for_scoring(base, adapter, &config.reward_model(), device)?;
+        let adapter = adapter_folder(adapter)?;
+        // The reward model reads texts as in its training, whatever template the policy's prompts have.
+        let request = TextRequest { force: force_text, ..config.text_request.clone() };
+        let text = request.resolve(&[&adapter, base], &config.text)?;
+        eprintln!("reward model, {text}");
+        let reward_model = RewardModelSettings { text: text.settings, force_text, ..config.reward_model() };
+        let model = RewardModel::for_scoring(base, Some(&adapter), &reward_model, device)?;
         let reward = if settings.probability { ScorerReward::probability(model) } else { ScorerReward::raw(model) };
         Ok(AnyReward::Model(Box::new(reward)))
     }

@@ -203,6 +203,8 @@ fn compare(
         match plan.example {
             "train_reward" => {
                 ours.arg("--data").arg(pairs).arg("--out").arg(environment.fresh_folder("adapter")?);
+                // TRL's side holds nothing out.
+                ours.args(["--set", "split.test=0"]);
             }
             // As many new tokens as hf_generate.py makes, and as many answers at a time.
             "generate" => {
@@ -213,8 +215,9 @@ fn compare(
                 ours.arg("--prompts").arg(pairs).arg("--reward-model").arg(environment.path("reward"));
                 ours.arg("--config").arg(workspace.path("xtask/peers/ppo.toml")).arg("--out").arg(out);
             }
+            // The peer's head is a fresh one, too.
             _ => {
-                ours.arg("--data").arg(pairs);
+                ours.arg("--data").arg(pairs).arg("--fresh-head");
             }
         }
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);

@@ -95,7 +95,8 @@ impl Side {
     }
 }
 
-/// A pair's number, unique among all pairs of a run: implementations may cache by it.
+/// A pair's number, unique among the pairs of one run. Two data sets may use the same numbers: a scorer, a learner or a
+/// judge must not keep what it knows of a pair under its id alone, as it may be asked about several sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PairId(pub u64);

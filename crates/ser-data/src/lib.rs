@@ -35,5 +35,7 @@ pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
-pub use tokenizer::{IncrementalDecoder, PairTokenizer, TokenizedConversation, TokenizedResponse, train_tokenizer};
+pub use tokenizer::{
+    IncrementalDecoder, PairTokenizer, TokenizedConversation, TokenizedResponse, has_chat_template, train_tokenizer,
+};
 pub use write::PreferenceWriter;

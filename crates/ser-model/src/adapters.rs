@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tch::Tensor;
 
 use crate::layer::Layer;
-use crate::lora::{Change, Linear};
+use crate::lora::{BaseMap, Change, Linear};
 use crate::network::Network;
 use crate::source::AdapterSource;
 use crate::targets::Targets;
@@ -100,8 +100,13 @@ impl Network {
         let mut changes = Vec::with_capacity(modules.len());
         for ((linear, module), update) in linears.zip(&modules).zip(updates) {
             let (out, input) = linear.weight.size2()?;
-            let (shape, device, own) = ([out, input], linear.weight.device(), linear.bias.as_ref());
-            changes.push(Change::new(module, shape, device, own, update, settings, source)?);
+            let base = BaseMap {
+                shape: [out, input],
+                device: linear.weight.device(),
+                weight: Some(&linear.weight),
+                bias: linear.bias.as_ref(),
+            };
+            changes.push(Change::new(module, &base, update, settings, source)?);
         }
         // Only now, so that a file that does not fit leaves the network as it was.
         for ((_, linear), change) in self.layers.iter_mut().flat_map(Layer::linears_mut).zip(changes) {
@@ -128,6 +133,8 @@ impl Network {
                 tensors.push((format!("{module}.lora_A.weight"), &lora.a));
                 tensors.push((format!("{module}.lora_B.weight"), &lora.b));
                 tensors.extend(lora.bias.as_ref().map(|bias| (format!("{module}.lora_B.bias"), bias)));
+                let magnitude = lora.magnitude.as_ref();
+                tensors.extend(magnitude.map(|m| (format!("{module}.lora_magnitude_vector"), m)));
             }
             let name = Change::bias_name(&module, change.lora.is_some());
             tensors.extend(change.bias.as_ref().map(|bias| (name, bias)));

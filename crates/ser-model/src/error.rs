@@ -75,6 +75,17 @@ pub enum ModelError {
         /// The tensor.
         name: String,
     },
+    /// The decoder's weights hold a tensor that the network has no use for.
+    #[error(
+        "{path}: tensor {name} has no place in the network that config.json describes; a field of config.json is \
+         missing or wrong (num_hidden_layers, attention_bias and mlp_bias decide which tensors there are)"
+    )]
+    UnusedTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("{path}: tensor {name} has shape {found:?}, but the configuration asks for {expected:?}")]
     Shape {
@@ -233,11 +244,51 @@ pub enum ModelError {
         /// The prompt's place, from 0.
         prompt: usize,
     },
-    /// A reward model that cannot score.
-    #[error("{}: neither this adapter nor its base model has a score head, so it is no reward model; give one that was trained", path.display())]
+    /// A model without a score head cannot score.
+    #[error(
+        "{}: no score head (score.weight) is saved with this {what}, so its scores would be random; give a reward model \
+         that was trained{}",
+        path.display(),
+        found.as_ref().map_or_else(String::new, |name| format!(
+            "; it holds {name}, which is not read as a score head: only score.weight, one row without a bias, is"
+        ))
+    )]
     NoHead {
-        /// The adapter's folder.
+        /// The folder of the adapter, or of the model.
         path: PathBuf,
+        /// What the folder holds: an adapter or a model.
+        what: &'static str,
+        /// Another tensor or file that looks like a head.
+        found: Option<String>,
+    },
+    /// Texts are asked for that differ from those of a model's training.
+    #[error(
+        "{}: the model was trained with {setting} {recorded}, but {asked} is asked for; leave the setting out, or force \
+         it (--force-text)",
+        record.display()
+    )]
+    OtherText {
+        /// The record of the training's texts.
+        record: PathBuf,
+        /// The setting.
+        setting: &'static str,
+        /// As recorded.
+        recorded: String,
+        /// As asked for.
+        asked: String,
+    },
+    /// A model's tokenizer is not the one of its training.
+    #[error(
+        "{}: the model was trained with another tokenizer than the one in {}; give the base model it was trained on, or \
+         force the use of this one (--force-text)",
+        record.display(),
+        tokenizer.display()
+    )]
+    OtherTokenizer {
+        /// The record of the training's texts.
+        record: PathBuf,
+        /// The folder of the tokenizer.
+        tokenizer: PathBuf,
     },
     /// There is nothing to train on.
     #[error("nothing to train on: {0}")]

@@ -33,6 +33,15 @@ pub struct LoraSettings {
     pub rank_pattern: BTreeMap<String, i64>,
     /// Other alphas for some modules, in the same way.
     pub alpha_pattern: BTreeMap<String, f64>,
+    /// Projections that get no adapter though `target_modules` names them.
+    pub exclude_modules: Option<TargetModules>,
+    /// The layers, from 0, whose projections get an adapter; all if empty. Goes with names in `target_modules`.
+    pub layers_to_transform: Vec<i64>,
+    /// What stands before the layer's index in a module's name, as patterns; anything if empty.
+    pub layers_pattern: Vec<String>,
+    /// Weight-decomposed adaptation (DoRA; Liu et al., 2024): the rows of the updated weight are scaled to magnitudes
+    /// that are trained.
+    pub use_dora: bool,
 }
 
 /// The biases that an adapter trains beside its update.
@@ -60,6 +69,10 @@ impl Default for LoraSettings {
             alpha_pattern: BTreeMap::new(),
             bias: LoraBias::None,
             lora_bias: false,
+            exclude_modules: None,
+            layers_to_transform: Vec::new(),
+            layers_pattern: Vec::new(),
+            use_dora: false,
         }
     }
 }
@@ -93,11 +106,27 @@ impl LoraSettings {
                 );
             }
         }
+        if matches!(self.target_modules, TargetModules::Pattern(_)) && !self.layers_to_transform.is_empty() {
+            return bad(
+                "lora.layers_to_transform",
+                format!("{:?}", self.layers_to_transform),
+                "it goes with names in target_modules, not with a pattern",
+            );
+        }
+        if self.layers_to_transform.is_empty() && !self.layers_pattern.is_empty() {
+            return bad("lora.layers_pattern", format!("{:?}", self.layers_pattern), "it needs layers_to_transform");
+        }
+        if self.use_dora && self.lora_bias {
+            return bad("lora.use_dora", "true".into(), "it cannot be combined with lora_bias");
+        }
         Targets::new(self).map(drop)
     }
 }
 
 /// A low-rank update: y += scale * (dropout(x) A^T B^T + bias). All are f32 masters whatever the network computes in.
+///
+/// With magnitudes m (DoRA, Eq. 5) the updated weight V = W + scale * B A counts as m / |V| * V, |V| being the norms of
+/// its rows, which are constants in the gradient.
 #[derive(Debug)]
 pub(crate) struct Lora {
     /// [rank, in]
@@ -106,20 +135,22 @@ pub(crate) struct Lora {
     pub(crate) b: Tensor,
     /// [out]
     pub(crate) bias: Option<Tensor>,
+    /// [out], with DoRA.
+    pub(crate) magnitude: Option<Tensor>,
     pub(crate) scale: f64,
     pub(crate) dropout: f64,
 }
 
 impl Lora {
-    /// For the map `module` from `input` to `out` numbers.
+    /// For the map `module`.
     fn new(
         module: &str,
-        [out, input]: [i64; 2],
-        device: tch::Device,
+        base: &BaseMap<'_>,
         update: Update,
         settings: &LoraSettings,
         source: &mut dyn AdapterSource,
     ) -> Result<Self, ModelError> {
+        let ([out, input], device) = (base.shape, base.device);
         // PEFT's default: A as Kaiming has it with a = sqrt 5, B zero.
         let bound = 1.0 / (input as f64).sqrt();
         let a = source.tensor(&format!("{module}.lora_A.weight"), &[update.rank, input], Initial::Uniform(bound))?;
@@ -128,8 +159,46 @@ impl Lora {
         let bias = settings.lora_bias.then(&mut bias).transpose()?;
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
         let (a, b) = (a.f_to_device(device)?, b.f_to_device(device)?);
-        Ok(Lora { a, b, bias, scale: update.scale, dropout: settings.dropout })
+        let magnitude = match base.weight.filter(|_| settings.use_dora) {
+            Some(weight) => {
+                // Fresh magnitudes are the norms that there are, so that nothing changes before training.
+                let norms = row_norms(&weight.f_to_kind(Kind::Float)?)?;
+                let name = format!("{module}.lora_magnitude_vector");
+                Some(source.tensor(&name, &[out], Initial::Copy(&norms))?.f_to_device(device)?)
+            }
+            None => None,
+        };
+        Ok(Lora { a, b, bias, magnitude, scale: update.scale, dropout: settings.dropout })
     }
+
+    /// m / |V|, [out] in f32, with the norms detached; `None` without magnitudes.
+    fn row_scales(&self, weight: &Tensor) -> Result<Option<Tensor>, ModelError> {
+        let Some(magnitude) = &self.magnitude else { return Ok(None) };
+        let norms = tch::no_grad(|| row_norms(&self.updated(weight)?))?;
+        Ok(Some(magnitude.f_div(&norms)?))
+    }
+
+    /// W + scale * B A, in f32.
+    fn updated(&self, weight: &Tensor) -> Result<Tensor, ModelError> {
+        let delta = self.b.f_matmul(&self.a)?.f_mul_scalar(self.scale)?;
+        Ok(weight.f_to_kind(Kind::Float)?.f_add(&delta)?)
+    }
+}
+
+/// The Euclidean norm of each row.
+fn row_norms(weight: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(weight.f_square()?.f_sum_dim_intlist(&[1i64][..], false, Kind::Float)?.f_sqrt()?)
+}
+
+/// The linear map that an adapter changes.
+pub(crate) struct BaseMap<'a> {
+    /// [out, in]
+    pub(crate) shape: [i64; 2],
+    pub(crate) device: tch::Device,
+    /// [out, in]; needed where the adapter is a DoRA.
+    pub(crate) weight: Option<&'a Tensor>,
+    /// [out]
+    pub(crate) bias: Option<&'a Tensor>,
 }
 
 /// What one adapter changes of a linear map.
@@ -141,27 +210,25 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A new adapter's change of the map `module` ([out, in], with its own bias, on `device`): an update if there is to be one, and a
-    /// bias in place of its own if that is trained.
+    /// A new adapter's change of the map `module`: an update if there is to be one, and a bias in place of the map's own
+    /// if that is trained.
     pub(crate) fn new(
         module: &str,
-        shape: [i64; 2],
-        device: tch::Device,
-        own: Option<&Tensor>,
+        base: &BaseMap<'_>,
         update: Option<Update>,
         settings: &LoraSettings,
         source: &mut dyn AdapterSource,
     ) -> Result<Self, ModelError> {
-        let lora = update.map(|u| Lora::new(module, shape, device, u, settings, source)).transpose()?;
+        let lora = update.map(|u| Lora::new(module, base, u, settings, source)).transpose()?;
         let trained = match settings.bias {
             LoraBias::None => false,
             LoraBias::All => true,
             LoraBias::LoraOnly => lora.is_some(),
         };
         let name = Change::bias_name(module, lora.is_some());
-        let own = own.filter(|_| trained);
+        let own = base.bias.filter(|_| trained);
         let bias = own.map(|own| source.tensor(&name, &own.size(), Initial::Copy(own))).transpose()?;
-        Ok(Change { lora, bias: bias.map(|bias| bias.f_to_device(device)).transpose()? })
+        Ok(Change { lora, bias: bias.map(|bias| bias.f_to_device(base.device)).transpose()? })
     }
 
     /// PEFT's name for the bias: a map with an update is wrapped.
@@ -172,8 +239,11 @@ impl Change {
     /// The weight of a map with this change worked in: computed in f32, in the weight's own kind.
     pub(crate) fn merged(&self, weight: &Tensor) -> Result<Tensor, ModelError> {
         let Some(lora) = &self.lora else { return Ok(weight.shallow_clone()) };
-        let delta = lora.b.f_matmul(&lora.a)?.f_mul_scalar(lora.scale)?;
-        Ok(weight.f_to_kind(Kind::Float)?.f_add(&delta)?.f_to_kind(weight.kind())?)
+        let mut updated = lora.updated(weight)?;
+        if let Some(scales) = lora.row_scales(weight)? {
+            updated = updated.f_mul(&scales.f_unsqueeze(1)?)?;
+        }
+        Ok(updated.f_to_kind(weight.kind())?)
     }
 
     /// The bias of a map, which has `own`, with this change worked in, in f32; `None` if it has none then either.
@@ -232,7 +302,14 @@ impl Linear {
         let low = input.f_matmul(&lora.a.f_to_kind(kind)?.f_transpose(0, 1)?)?;
         // tch's addmm takes no factor; scaling the narrow operand costs next to nothing.
         let low = low.f_mul_scalar(lora.scale)?;
-        let y = y.f_addmm(&low, &lora.b.f_to_kind(kind)?.f_transpose(0, 1)?)?;
+        let up = lora.b.f_to_kind(kind)?.f_transpose(0, 1)?;
+        if let Some(scales) = lora.row_scales(&self.weight)? {
+            // As in PEFT: y + (s - 1) * dropout(x) W^T + s * update, s being m / |V|.
+            let scales = scales.f_to_kind(kind)?;
+            let plain = linear(input, &self.weight, None)?.f_mul(&scales.f_sub_scalar(1.0)?)?;
+            return Ok(y.f_add(&plain)?.f_add(&low.f_matmul(&up)?.f_mul(&scales)?)?);
+        }
+        let y = y.f_addmm(&low, &up)?;
         match &lora.bias {
             Some(bias) => Ok(y.f_add(&bias.f_mul_scalar(lora.scale)?.f_to_kind(kind)?)?),
             None => Ok(y),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::layer::projections;
-use crate::lora::Change;
+use crate::lora::{BaseMap, Change};
 use crate::peft::{SavedAdapter, read_settings};
 use crate::source::weight_prefix;
 use crate::targets::Targets;
+use crate::text_record::TextRecord;
 use crate::weights::Weights;
 use crate::writer::{Bytes, plan_shards, save_bytes, save_index, shard_name, write_json};
 use crate::{ModelError, NetworkConfig};
@@ -94,6 +95,9 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
             std::fs::copy(&from, &to).map_err(|e| ModelError::file(&from, e))?;
         }
     }
+    // The adapter's training counts; where it left no record, the base's does.
+    TextRecord::copy(model, out)?;
+    TextRecord::copy(adapter, out)?;
     let architecture = config.architecture(if score.is_some() { "ForSequenceClassification" } else { "ForCausalLM" });
     // Last: a folder without it is no model.
     write_config(model, out, &config, &architecture, score.is_some())?;
@@ -126,14 +130,28 @@ fn read_changes(
                     problem: format!("lora_bias needs a bias to be merged into, and {module} has none"),
                 });
             }
-            let (shape, own) = ([map.out, map.input], own.as_ref());
-            let change = Change::new(&module, shape, Device::Cpu, own, update, &settings, &mut saved)?;
+            // Magnitudes are relative to the base's weights.
+            let weight = (settings.use_dora && update.is_some())
+                .then(|| weights.load(&format!("{stored}.weight"), &[map.out, map.input], Kind::Float, Device::Cpu));
+            let weight = weight.transpose()?;
+            let base = BaseMap {
+                shape: [map.out, map.input],
+                device: Device::Cpu,
+                weight: weight.as_ref(),
+                bias: own.as_ref(),
+            };
+            let change = Change::new(&module, &base, update, &settings, &mut saved)?;
             if change.lora.is_some() || change.bias.is_some() {
                 changes.insert(module, change);
             }
         }
     }
-    Ok((changes, saved.finish(adapter, config.hidden_size)?))
+    let embedding = |name: &str| -> Result<Option<Tensor>, ModelError> {
+        let stored = if name == "lm_head.weight" { name.to_owned() } else { name.replacen("model.", prefix, 1) };
+        if weights.has(&stored) { weights.stored(&stored)?.tensor().map(Some) } else { Ok(None) }
+    };
+    let score = saved.finish(adapter, config.hidden_size, &embedding)?;
+    Ok((changes, score))
 }
 
 /// The tensor `stored` of the base, which is written as `name`, with its module's change worked in.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use crate::lora::{LoraBias, LoraSettings};
+use crate::fields::Fields;
+use crate::lora::LoraSettings;
 use crate::network::Network;
 use crate::source::{AdapterSource, Initial};
 use crate::targets::TargetModules;
@@ -20,47 +20,22 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 /// Where PEFT writes a head that is trained whole, and its in-memory name, which is met in files too.
 const SCORES: [&str; 2] = ["base_model.model.score.weight", "base_model.model.score.modules_to_save.default.weight"];
-
-/// The fields of `adapter_config.json` that mean something here.
-#[derive(Deserialize)]
-struct File {
-    peft_type: Option<String>,
-    r: i64,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    target_modules: Option<TargetModules>,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    bias: LoraBias,
-    #[serde(default)]
-    lora_bias: bool,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, i64>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, f64>,
-    modules_to_save: Option<Vec<String>>,
-    #[serde(default)]
-    init_lora_weights: Value,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
+/// The base's head, which files with the in-memory names hold as well. It computes nothing where the adapter is on.
+const ORIGINAL_SCORE: &str = "base_model.model.score.original_module.weight";
+/// Embeddings, which PEFT saves beside an adapter if it thinks that they may have changed.
+const EMBEDDINGS: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
 /// Fields that change what an adapter computes in ways that are not read: they must be null, false or empty.
-const NOT_READ: [&str; 15] = [
+const NOT_READ: [&str; 12] = [
     "alora_invocation_tokens",
     "arrow_config",
-    "exclude_modules",
     "fan_in_fan_out",
     "kasa_config",
     "layer_replication",
-    "layers_to_transform",
     "monteclora_config",
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
-    "use_dora",
     "use_qalora",
     "velora_config",
     "megatron_config",
@@ -82,7 +57,9 @@ pub(crate) fn save_adapter(
         "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.target_modules.spelled_out(),
         "modules_to_save": score.map(|_| ["score"]), "bias": lora.bias, "lora_bias": lora.lora_bias,
         "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "use_rslora": lora.use_rslora,
-        "use_dora": false, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+        "use_dora": lora.use_dora, "rank_pattern": lora.rank_pattern, "alpha_pattern": lora.alpha_pattern,
+        "exclude_modules": lora.exclude_modules, "layers_to_transform": null_if_empty(&lora.layers_to_transform),
+        "layers_pattern": null_if_empty(&lora.layers_pattern),
     });
     let mut tensors: Vec<(String, Tensor)> =
         network.adapter_tensors(name)?.into_iter().map(|(n, t)| (format!("{PREFIX}{n}"), t.shallow_clone())).collect();
@@ -91,13 +68,17 @@ pub(crate) fn save_adapter(
     write_json(&folder.join(CONFIG), &config)
 }
 
-/// The settings an adapter folder was made with.
+/// PEFT wants null rather than an empty list.
+fn null_if_empty<T: serde::Serialize>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { serde_json::json!(list) }
+}
+
+/// The settings an adapter folder was made with. Absent fields have PEFT's defaults.
 pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
-    let file: File = serde_json::from_str(&text).map_err(|e| ModelError::json(&path, e))?;
+    let file = Fields::read(&path)?;
     let refuse = |problem: String| Err(ModelError::Adapter { path: path.clone(), problem });
-    if let Some(other) = file.peft_type.filter(|t| t != "LORA") {
+    if let Some(other) = file.text("peft_type")?.filter(|&t| t != "LORA") {
         return refuse(format!("peft_type is {other:?}; only LORA adapters are read"));
     }
     let set = |value: &Value| match value {
@@ -107,33 +88,46 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
         _ => true,
     };
     for name in NOT_READ {
-        if let Some(value) = file.rest.get(name).filter(|value| set(value)) {
+        if let Some(value) = file.get(name).filter(|value| set(value)) {
             return refuse(format!("{name} is {value}; adapters with it are not read"));
         }
     }
     // These change the base's weights when they begin.
-    let begun = file.init_lora_weights.as_str().unwrap_or_default();
+    let begun = file.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
     if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|kind| begun.starts_with(kind)) {
         return refuse(format!(
             "init_lora_weights is {begun:?}, which changes the base; convert the adapter with PEFT"
         ));
     }
     // PEFT adds "classifier" to every sequence classifier's list, whether the model has one or not.
-    let whole = file.modules_to_save.unwrap_or_default();
+    let whole = file.texts("modules_to_save")?;
     if let Some(other) = whole.iter().find(|m| !matches!(m.as_str(), "score" | "classifier")) {
         return refuse(format!("modules_to_save names {other:?}; only the head score can be trained whole"));
     }
-    let Some(target_modules) = file.target_modules else { return refuse("target_modules is missing".into()) };
+    let modules = "a list of module names, or a pattern";
+    let patterns = "an object of patterns and numbers";
+    let default = LoraSettings::default();
     let settings = LoraSettings {
-        rank: file.r,
-        alpha: file.lora_alpha,
-        dropout: file.lora_dropout,
-        target_modules,
-        use_rslora: file.use_rslora,
-        rank_pattern: file.rank_pattern,
-        alpha_pattern: file.alpha_pattern,
-        bias: file.bias,
-        lora_bias: file.lora_bias,
+        rank: file.integer("r")?.unwrap_or(8),
+        alpha: file.number("lora_alpha")?.unwrap_or(8.0),
+        dropout: file.number("lora_dropout")?.unwrap_or(0.0),
+        // PEFT's choice for these families is q_proj and v_proj.
+        target_modules: file.parsed("target_modules", modules)?.unwrap_or(default.target_modules),
+        use_rslora: file.flag("use_rslora")?.unwrap_or(false),
+        rank_pattern: file.parsed::<BTreeMap<String, f64>>("rank_pattern", patterns)?.map_or_else(
+            || Ok(BTreeMap::new()),
+            |map| map.into_iter().map(|(key, rank)| whole_rank(&file, key, rank)).collect(),
+        )?,
+        alpha_pattern: file.parsed("alpha_pattern", patterns)?.unwrap_or_default(),
+        bias: file.parsed("bias", "none, all or lora_only")?.unwrap_or_default(),
+        lora_bias: file.flag("lora_bias")?.unwrap_or(false),
+        exclude_modules: file.parsed("exclude_modules", modules)?.filter(|modules| match modules {
+            TargetModules::Names(names) => !names.is_empty(),
+            TargetModules::Pattern(pattern) => !pattern.is_empty(),
+        }),
+        layers_to_transform: file.integers("layers_to_transform")?,
+        layers_pattern: file.texts("layers_pattern")?.into_iter().filter(|pattern| !pattern.is_empty()).collect(),
+        use_dora: file.flag("use_dora")?.unwrap_or(false),
     };
     match settings.check() {
         Ok(()) => Ok(settings),
@@ -141,9 +135,17 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
     }
 }
 
+fn whole_rank(file: &Fields, key: String, rank: f64) -> Result<(String, i64), ModelError> {
+    if rank.fract() != 0.0 || !(1.0..=1e9).contains(&rank) {
+        return Err(file.wrong("rank_pattern", "an object of patterns and whole numbers over 0"));
+    }
+    Ok((key, rank as i64))
+}
+
 /// The tensors of an adapter folder, each of which must have its place.
 pub(crate) struct SavedAdapter {
     weights: Weights,
+    /// The tensors that were not asked for, by their names in the file.
     unused: BTreeSet<String>,
     device: Device,
 }
@@ -159,22 +161,73 @@ impl SavedAdapter {
         Ok(SavedAdapter { weights, unused, device })
     }
 
-    fn load(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
-        self.unused.remove(name);
-        self.weights.load(name, shape, Kind::Float, self.device)
+    /// The names of its tensors, as in the file.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.names()
     }
 
-    /// The head, if there is one. Nothing may be left over after it.
-    pub(crate) fn finish(mut self, folder: &Path, hidden: i64) -> Result<Option<Tensor>, ModelError> {
+    /// Whether it holds a score head.
+    pub(crate) fn has_head(&self) -> bool {
+        SCORES.into_iter().any(|name| self.weights.has(name))
+    }
+
+    /// The tensor `name`, which may have its in-memory name in the file: `lora_A.default.weight` for `lora_A.weight`.
+    fn load(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let in_memory = match name.rsplit_once('.') {
+            Some((module, "lora_magnitude_vector")) => format!("{module}.lora_magnitude_vector.default.weight"),
+            Some((module, part)) => format!("{module}.default.{part}"),
+            None => String::new(),
+        };
+        let stored = if !self.weights.has(name) && self.weights.has(&in_memory) { &in_memory } else { name };
+        self.unused.remove(stored);
+        self.weights.load(stored, shape, Kind::Float, self.device)
+    }
+
+    /// The head, if there is one. Nothing may be left over after it but the base's own head and embeddings that are
+    /// those of the base: `embedding` gives the base's, where the network has it.
+    pub(crate) fn finish(
+        mut self,
+        folder: &Path,
+        hidden: i64,
+        embedding: &dyn Fn(&str) -> Result<Option<Tensor>, ModelError>,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let refuse = |problem| Err(ModelError::Adapter { path: folder.join(WEIGHTS), problem });
         let score = SCORES.into_iter().find(|name| self.weights.has(name));
         let score = score.map(|name| self.load(name, &[1, hidden])).transpose()?;
+        if score.is_some() {
+            self.unused.remove(ORIGINAL_SCORE);
+        }
+        for name in EMBEDDINGS {
+            let stored = format!("{PREFIX}{name}");
+            if self.unused.remove(&stored)
+                && let Some(own) = embedding(name)?
+                && !self.equals(&stored, &own)?
+            {
+                return refuse(format!(
+                    "{stored} differs from the base's embeddings; adapters that trained or extended them are not read, \
+                     merge this one into its base with PEFT"
+                ));
+            }
+        }
         match self.unused.first() {
             None => Ok(score),
-            Some(name) => Err(ModelError::Adapter {
-                path: folder.join(WEIGHTS),
-                problem: format!("tensor {name} has no place in this network with the adapter's target_modules"),
-            }),
+            Some(name) if name.contains("score.") => refuse(format!(
+                "it holds {name}; a score head is read as score.weight alone, one row without a bias"
+            )),
+            Some(name) => refuse(format!(
+                "tensor {name} has no place in this network with the adapter's target_modules"
+            )),
         }
+    }
+
+    /// Whether a tensor in the file holds the numbers of `own`, in the kind of the latter.
+    fn equals(&self, name: &str, own: &Tensor) -> Result<bool, ModelError> {
+        let stored = self.weights.stored(name)?;
+        if stored.shape != own.size() {
+            return Ok(false);
+        }
+        let own = own.f_to_device(Device::Cpu)?;
+        Ok(stored.tensor()?.f_to_kind(own.kind())?.f_equal(&own)?)
     }
 }
 
@@ -184,6 +237,11 @@ impl AdapterSource for SavedAdapter {
     }
 }
 
+/// A network's tensor of that name, if it has one.
+fn tensor_of(network: &Network, name: &str) -> Option<Tensor> {
+    network.tensors().into_iter().find(|(own, _)| own == name).map(|(_, tensor)| tensor.shallow_clone())
+}
+
 /// Adds a folder's adapter to the network under `name`, where it becomes the active one. Returns the head if the folder
 /// holds one.
 pub(crate) fn load_adapter(folder: &Path, network: &mut Network, name: &str) -> Result<Option<Tensor>, ModelError> {
@@ -191,7 +249,8 @@ pub(crate) fn load_adapter(folder: &Path, network: &mut Network, name: &str) -> 
     let mut saved = SavedAdapter::open(folder, network.device)?;
     let (hidden, before) = (network.config.hidden_size, network.adapters.active());
     network.add_adapter(name, &settings, &mut saved)?;
-    saved.finish(folder, hidden).inspect_err(|_| network.remove_last_adapter(before))
+    let finished = saved.finish(folder, hidden, &|name| Ok(tensor_of(network, name)));
+    finished.inspect_err(|_| network.remove_last_adapter(before))
 }
 
 /// Copies a folder's weights into the network's adapter `name`, which was made with the same settings. Returns the head
@@ -217,11 +276,15 @@ pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> R
         let loaded = saved.load(&format!("{PREFIX}{name}"), &tensor.size())?;
         tch::no_grad(|| tensor.shallow_clone().f_copy_(&loaded))?;
     }
-    saved.finish(folder, network.config.hidden_size)
+    saved.finish(folder, network.config.hidden_size, &|name| Ok(tensor_of(network, name)))
 }
 
 /// Loads a head from a base folder's weights where it has one (`score.weight`).
 pub(crate) fn base_head(weights: &Weights, hidden: i64, device: Device) -> Result<Option<Tensor>, ModelError> {
+    if weights.has("score.bias") {
+        let problem = "it holds score.bias; a score head is read as score.weight alone, one row without a bias".to_owned();
+        return Err(ModelError::Adapter { path: weights.path().to_owned(), problem });
+    }
     if !weights.has("score.weight") {
         return Ok(None);
     }

@@ -51,57 +51,6 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// From the `rope_scaling` or `rope_parameters` object; the error names field and value.
-    pub(crate) fn from_json(value: &serde_json::Value, max_positions: i64) -> Result<Self, (&'static str, String)> {
-        if let Some((name, _)) = value.as_object().into_iter().flatten().find(|(_, v)| v.is_object()) {
-            return Err(("rope_parameters", format!("of {name} alone")));
-        }
-        let kind = value.get("rope_type").or_else(|| value.get("type")).and_then(|t| t.as_str()).unwrap_or("default");
-        let number = |name: &'static str| match value.get(name).and_then(|v| v.as_f64()) {
-            Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-            _ => Err((name, value.get(name).cloned().unwrap_or_default().to_string())),
-        };
-        let original = value
-            .get("original_max_position_embeddings")
-            .and_then(|v| v.as_i64())
-            .filter(|&n| n > 0)
-            .unwrap_or(max_positions);
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear { factor: number("factor")? }),
-            // transformers reads no original length here.
-            "dynamic" => Ok(RopeScaling::Dynamic { factor: number("factor")?, original: max_positions }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: number("factor")?,
-                low_freq_factor: number("low_freq_factor")?,
-                high_freq_factor: number("high_freq_factor")?,
-                original,
-            }),
-            "yarn" => {
-                // As transformers has it: null and 0 mean the default.
-                let optional = |name: &'static str| match value.get(name).and_then(|v| v.as_f64()) {
-                    None | Some(0.0) => Ok(None),
-                    Some(_) => number(name).map(Some),
-                };
-                let factor = optional("factor")?.unwrap_or(max_positions as f64 / original as f64);
-                let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
-                let inferred = match (optional("mscale")?, optional("mscale_all_dim")?) {
-                    (Some(one), Some(all)) => scale(one) / scale(all),
-                    _ => scale(1.0),
-                };
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original,
-                    attention_factor: optional("attention_factor")?.unwrap_or(inferred),
-                    beta_fast: optional("beta_fast")?.unwrap_or(32.0),
-                    beta_slow: optional("beta_slow")?.unwrap_or(1.0),
-                    truncate: value.get("truncate").and_then(|t| t.as_bool()).unwrap_or(true),
-                })
-            }
-            other => Err(("rope_type", other.to_owned())),
-        }
-    }
-
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match self {
             RopeScaling::None => serde_json::Value::Null,

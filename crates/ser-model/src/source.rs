@@ -1,5 +1,8 @@
 //! Where a network's tensors come from: a checkpoint, or nothing.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
@@ -24,18 +27,36 @@ pub(crate) struct Checkpoint<'a> {
     prefix: &'static str,
     kind: Kind,
     map: LayerMap,
+    used: BTreeSet<String>,
 }
 
 impl<'a> Checkpoint<'a> {
     pub(crate) fn new(weights: &'a Weights, kind: Kind, map: LayerMap) -> Self {
-        Checkpoint { weights, prefix: weight_prefix(weights), kind, map }
+        Checkpoint { weights, prefix: weight_prefix(weights), kind, map, used: BTreeSet::new() }
+    }
+
+    /// Refuses a checkpoint whose decoder has tensors that the network did not take: its config.json then describes
+    /// another network, one without the biases, say. Heads are not looked at, nor the tables of rotary frequencies
+    /// that old checkpoints hold.
+    pub(crate) fn finish(self, folder: &Path) -> Result<(), ModelError> {
+        let of_decoder = |name: &&str| {
+            let name = name.strip_prefix(self.prefix).unwrap_or("");
+            ["layers.", "embed_tokens.", "norm."].iter().any(|part| name.starts_with(part))
+                && !name.ends_with("rotary_emb.inv_freq")
+        };
+        match self.weights.names().filter(of_decoder).filter(|name| !self.used.contains(*name)).min() {
+            None => Ok(()),
+            Some(name) => Err(ModelError::UnusedTensor { path: folder.to_owned(), name: name.to_owned() }),
+        }
     }
 }
 
 impl TensorSource for Checkpoint<'_> {
     fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
         let full = if name == "lm_head.weight" { name.to_owned() } else { format!("{}{name}", self.prefix) };
-        self.weights.load(&full, shape, self.kind, self.map.place(name))
+        let tensor = self.weights.load(&full, shape, self.kind, self.map.place(name))?;
+        self.used.insert(full);
+        Ok(tensor)
     }
 }
 

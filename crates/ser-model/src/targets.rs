@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
+use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::{LoraSettings, ModelError};
@@ -43,7 +43,12 @@ impl TargetModules {
 /// An adapter's settings, ready to be asked about modules.
 pub(crate) struct Targets<'a> {
     settings: &'a LoraSettings,
+    /// The pattern of `target_modules`, if it is one.
     whole: Option<Regex>,
+    /// The pattern of `exclude_modules`, if it is one.
+    excluded: Option<Regex>,
+    /// What finds the layer's index in a module's name, tried in turn.
+    layers: Vec<Regex>,
     ranks: Vec<(Regex, i64)>,
     alphas: Vec<(Regex, f64)>,
 }
@@ -64,24 +69,28 @@ impl<'a> Targets<'a> {
             }
             _ => None,
         };
+        let excluded = match &settings.exclude_modules {
+            Some(TargetModules::Pattern(pattern)) => Some(compile("lora.exclude_modules", pattern, "")?),
+            _ => None,
+        };
+        // PEFT's patterns: any name before the index, or one of those given.
+        let layers = match settings.layers_pattern.as_slice() {
+            [] => vec![r".*?\.[^.]*".to_owned()],
+            patterns => patterns.iter().map(|pattern| format!(r"(?:^|.*?\.){pattern}")).collect(),
+        };
+        let index = |pattern: &String| compile("lora.layers_pattern", &format!(r"{pattern}\.(?P<index>\d+)\..*"), "");
+        let layers = layers.iter().map(index).collect::<Result<_, _>>()?;
         fn ends<T: Copy>(name: &'static str, map: &BTreeMap<String, T>) -> Result<Vec<(Regex, T)>, ModelError> {
             map.iter().map(|(key, &value)| Ok((compile(name, key, r"(?:.*\.)?")?, value))).collect()
         }
         let ranks = ends("lora.rank_pattern", &settings.rank_pattern)?;
         let alphas = ends("lora.alpha_pattern", &settings.alpha_pattern)?;
-        Ok(Targets { settings, whole, ranks, alphas })
+        Ok(Targets { settings, whole, excluded, layers, ranks, alphas })
     }
 
     /// The update of a module such as `model.layers.0.self_attn.q_proj`; `None` if it is left alone.
     pub(crate) fn update(&self, module: &str) -> Result<Option<Update>, ModelError> {
-        let meant = match (&self.settings.target_modules, &self.whole) {
-            (TargetModules::Names(names), _) => {
-                names.iter().any(|n| module.strip_suffix(n.as_str()).is_some_and(|p| p.is_empty() || p.ends_with('.')))
-            }
-            (_, Some(pattern)) => pattern.is_match(module),
-            (TargetModules::Pattern(_), None) => true,
-        };
-        if !meant {
+        if self.is_excluded(module)? || !self.is_target(module)? {
             return Ok(None);
         }
         let rank = chosen("lora.rank_pattern", &self.ranks, module)?.unwrap_or(self.settings.rank);
@@ -89,15 +98,61 @@ impl<'a> Targets<'a> {
         let divisor = if self.settings.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         Ok(Some(Update { rank, scale: alpha / divisor }))
     }
+
+    fn is_excluded(&self, module: &str) -> Result<bool, ModelError> {
+        match (&self.settings.exclude_modules, &self.excluded) {
+            (Some(TargetModules::Names(names)), _) => Ok(names.iter().any(|name| ends_with(module, name))),
+            (_, Some(pattern)) => matches("lora.exclude_modules", pattern, module),
+            _ => Ok(false),
+        }
+    }
+
+    fn is_target(&self, module: &str) -> Result<bool, ModelError> {
+        match (&self.settings.target_modules, &self.whole) {
+            // A whole name counts in every layer.
+            (TargetModules::Names(names), _) if names.iter().any(|name| name == module) => Ok(true),
+            (TargetModules::Names(names), _) => {
+                Ok(names.iter().any(|name| ends_with(module, name)) && self.is_in_layer(module)?)
+            }
+            (_, Some(pattern)) => matches("lora.target_modules", pattern, module),
+            (TargetModules::Pattern(_), None) => Ok(true),
+        }
+    }
+
+    /// Whether the module lies in one of `layers_to_transform`; empty, these are all layers.
+    fn is_in_layer(&self, module: &str) -> Result<bool, ModelError> {
+        let wanted = &self.settings.layers_to_transform;
+        if wanted.is_empty() {
+            return Ok(true);
+        }
+        for pattern in &self.layers {
+            let found = pattern.captures(module).map_err(|_| unreadable("lora.layers_pattern", pattern.as_str()))?;
+            if let Some(index) = found.and_then(|found| found.name("index")?.as_str().parse::<i64>().ok()) {
+                return Ok(wanted.contains(&index));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a module's name is `end`, or ends with it after a dot.
+fn ends_with(module: &str, end: &str) -> bool {
+    module.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 /// A pattern over a whole module name, after `before`.
 fn compile(name: &'static str, pattern: &str, before: &str) -> Result<Regex, ModelError> {
-    Regex::new(&format!("^{before}(?:{pattern})$")).map_err(|_| ModelError::Setting {
-        name,
-        value: format!("{pattern:?}"),
-        expected: "it must be a regular expression without look-around and back references",
-    })
+    Regex::new(&format!("^{before}(?:{pattern})$")).map_err(|_| unreadable(name, pattern))
+}
+
+fn unreadable(name: &'static str, pattern: &str) -> ModelError {
+    let pattern: String = pattern.chars().take(200).collect();
+    ModelError::Setting { name, value: format!("{pattern:?}"), expected: "it must be a regular expression" }
+}
+
+/// Whether a pattern matches; one that takes too many steps is an error.
+fn matches(name: &'static str, pattern: &Regex, module: &str) -> Result<bool, ModelError> {
+    pattern.is_match(module).map_err(|_| unreadable(name, pattern.as_str()))
 }
 
 /// The value of the key that fits the module. PEFT takes the first that fits; JSON objects have no order here, so two
@@ -107,14 +162,20 @@ fn chosen<T: Copy + PartialEq>(
     patterns: &[(Regex, T)],
     module: &str,
 ) -> Result<Option<T>, ModelError> {
-    let mut fitting = patterns.iter().filter(|(pattern, _)| pattern.is_match(module)).map(|&(_, value)| value);
-    let first = fitting.next();
-    if first.is_some_and(|first| fitting.any(|other| other != first)) {
-        return Err(ModelError::Setting {
-            name,
-            value: format!("ambiguous for {module}"),
-            expected: "at most one key may fit a module",
-        });
+    let mut first = None;
+    for (pattern, value) in patterns {
+        match first {
+            _ if !matches(name, pattern, module)? => {}
+            None => first = Some(*value),
+            Some(first) if first == *value => {}
+            Some(_) => {
+                return Err(ModelError::Setting {
+                    name,
+                    value: format!("ambiguous for {module}"),
+                    expected: "at most one key may fit a module",
+                });
+            }
+        }
     }
     Ok(first)
 }
@@ -140,7 +201,33 @@ mod tests {
         let pattern = |text: &str| TargetModules::Pattern(text.into());
         assert!(meant(pattern("all-linear"), Q) && meant(pattern("All-Linear"), "model.layers.0.mlp.up_proj"));
         assert!(meant(pattern(r".*\.(q|v)_proj"), Q) && !meant(pattern("q_proj"), Q));
-        assert!(Targets::new(&of(pattern("(?=x)"))).is_err());
+        assert!(Targets::new(&of(pattern("(x"))).is_err());
+    }
+
+    /// Every case as PEFT 0.21's `check_target_module_exists` decides it (tests/golden/targets.py).
+    #[test]
+    fn targets_are_those_of_peft() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            settings: LoraSettings,
+            targets: Vec<String>,
+        }
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../tests/golden/targets.json")).unwrap();
+        assert!(cases.len() >= 15);
+        for Case { settings, targets } in cases {
+            let modules = (0..12).flat_map(|layer| {
+                PROJECTIONS.map(|name| {
+                    let part = if name.ends_with("gate_proj") || name.ends_with("up_proj") || name == "down_proj" {
+                        "mlp"
+                    } else {
+                        "self_attn"
+                    };
+                    format!("model.layers.{layer}.{part}.{name}")
+                })
+            });
+            let meant: Vec<String> = modules.filter(|module| update(&settings, module).is_some()).collect();
+            assert_eq!(meant, targets, "{settings:?}");
+        }
     }
 
     /// By hand: alpha 8 over rank 4, or over its root; a pattern's rank and alpha in their place.

@@ -98,6 +98,11 @@ impl Weights {
         Ok(())
     }
 
+    /// The folder or file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }

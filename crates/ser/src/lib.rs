@@ -8,6 +8,7 @@ mod evaluation;
 mod evolution;
 mod filter;
 mod guards;
+mod left_out;
 mod lesson;
 mod manifest;
 mod metrics_log;
@@ -19,6 +20,7 @@ mod prepare;
 #[cfg(feature = "progress")]
 mod progress;
 mod report;
+mod reward_report;
 mod rounds;
 mod run_data;
 mod run_folder;
@@ -32,6 +34,7 @@ mod training;
 
 pub use error::Error;
 pub use evolution::{Outcome, SelfEvolution};
+pub use left_out::PairsRead;
 pub use metrics_log::MetricsLog;
 pub use observers::Observers;
 pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward, write_policy_report};
@@ -39,6 +42,7 @@ pub use prepare::{Prepared, count_rows, prepare, prepare_files};
 #[cfg(feature = "progress")]
 pub use progress::Progress;
 pub use report::write_report;
+pub use reward_report::{TrainedReward, score_held_out, write_reward_report};
 pub use run_data::SerData;
 pub use run_folder::RunFolder;
 pub use sampled_pool::{PoolSampling, SampledPool, sample_pool};

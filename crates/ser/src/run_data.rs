@@ -36,7 +36,7 @@ pub struct SerData {
 
 /// A part of the data as the manifest knows it.
 #[derive(Serialize)]
-struct Fingerprint {
+pub(crate) struct Fingerprint {
     pairs: usize,
     sha256: String,
 }
@@ -119,13 +119,13 @@ fn keep_fit<T>(
     });
 }
 
-fn fingerprint<T>(items: &[T], hash: impl Fn(&T, &mut Sha256)) -> Fingerprint {
+pub(crate) fn fingerprint<T>(items: &[T], hash: impl Fn(&T, &mut Sha256)) -> Fingerprint {
     let mut hasher = Sha256::new();
     items.iter().for_each(|item| hash(item, &mut hasher));
     Fingerprint { pairs: items.len(), sha256: hex(&hasher.finalize()) }
 }
 
-fn hash_preference(preference: &Preference, hasher: &mut Sha256) {
+pub(crate) fn hash_preference(preference: &Preference, hasher: &mut Sha256) {
     hash_pair(&preference.pair, hasher);
     hasher.update([code(Some(preference.preferred))]);
     // NaN is no margin, so it can stand for none.

@@ -8,5 +8,5 @@ mod python_json;
 mod train;
 
 pub use incremental::IncrementalDecoder;
-pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse};
+pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse, has_chat_template};
 pub use train::train_tokenizer;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use ser_core::{Message, Pair, Role, Screening, Side};
+use sha2::{Digest, Sha256};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::chat_template::ChatTemplate;
@@ -32,10 +33,20 @@ pub struct PairTokenizer {
     folder: PathBuf,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
+    /// The template's text, where the settings ask for it.
+    chat_source: Option<String>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     vocab_size: usize,
     settings: TextSettings,
+}
+
+/// Whether a model folder has a chat template.
+///
+/// # Errors
+/// A file of the folder that cannot be read, or is not JSON.
+pub fn has_chat_template(folder: impl AsRef<Path>) -> Result<bool, DataError> {
+    Ok(TokenizerConfig::from_folder(folder.as_ref())?.chat_template.is_some())
 }
 
 /// A prompt with one response as tokens, for training on responses.
@@ -102,10 +113,31 @@ impl PairTokenizer {
             (TemplateKind::Chat, None) => return Err(DataError::NoChatTemplate { folder: folder.to_path_buf() }),
             _ => None,
         };
+        let chat_source = config.chat_template.filter(|_| settings.template == TemplateKind::Chat);
         let highest = tokenizer.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
         let folder = folder.to_path_buf();
-        Ok(PairTokenizer { folder, tokenizer, chat_template, bos_id, eos_id, vocab_size, settings: settings.clone() })
+        let settings = settings.clone();
+        Ok(PairTokenizer { folder, tokenizer, chat_template, chat_source, bos_id, eos_id, vocab_size, settings })
+    }
+
+    /// SHA-256, in hex, of what decides its tokens: vocabulary, rules, special tokens, and the chat template where the
+    /// settings ask for it. How tokenizer.json is laid out, and what it says of truncation and padding, does not count.
+    ///
+    /// # Errors
+    /// [`DataError::ModelFile`] if the tokenizer cannot be written as JSON.
+    pub fn fingerprint(&self) -> Result<String, DataError> {
+        let rules = self.tokenizer.to_string(false).map_err(|error| DataError::ModelFile {
+            path: self.folder.join("tokenizer.json"),
+            problem: error.to_string(),
+        })?;
+        let mut hasher = Sha256::new();
+        let ids = format!("{:?} {:?}", self.bos_id, self.eos_id);
+        for part in [rules.as_str(), self.chat_source.as_deref().unwrap_or_default(), &ids] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The folder it was loaded from.

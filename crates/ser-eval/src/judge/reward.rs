@@ -6,7 +6,9 @@ use ser_core::{Judge, Observer, Pair, PairScores, Scorer, Verdict};
 
 /// Judges by any scorer: the answer that scores strictly higher is better, equal scores tie, and NaN is no verdict.
 ///
-/// A policy that was trained against this very reward model wins under it for free: judge it by another.
+/// A policy that was trained against this very reward model wins under it for free: judge it by another. A reward model
+/// of `ser-model` is loaded by `RewardModel::for_scoring`, which refuses one without a trained head and reads texts as in
+/// its training.
 #[derive(Clone, Copy, Debug)]
 pub struct RewardJudge<S>(pub S);
 

@@ -9,6 +9,7 @@ use ser_data::{PairTokenizer, TextSettings};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::fields::Fields;
 use crate::kernels::Foretold;
 use crate::layer_map::LayerMap;
 use crate::network::{Network, Rows};
@@ -16,6 +17,7 @@ use crate::packed::PackedBatch;
 use crate::peft::load_adapter;
 use crate::seeds::Seeds;
 use crate::source::{Checkpoint, Fresh, FreshAdapter};
+use crate::text_record::TextRecord;
 use crate::weights::Weights;
 use crate::writer::{save, write_json};
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
@@ -32,6 +34,10 @@ pub struct CausalLmSettings {
     pub token_budget: usize,
     /// Answers in the making at one time.
     pub batch_answers: usize,
+    /// Lets `text` win over the `ser.json` of an adapter that was trained on other texts, or with another tokenizer.
+    /// Without it such an adapter is refused.
+    #[serde(skip)]
+    pub force_text: bool,
 }
 
 impl Default for CausalLmSettings {
@@ -41,6 +47,7 @@ impl Default for CausalLmSettings {
             precision: Precision::default(),
             token_budget: 2048,
             batch_answers: 64,
+            force_text: false,
         }
     }
 }
@@ -79,7 +86,9 @@ impl CausalLm {
         check_vocabulary(folder, &tokenizer, &config)?;
         let map = LayerMap::new(&config, kind, device)?;
         let device = map.first();
-        let network = Network::new(config, &mut Checkpoint::new(&weights, kind, map), true, kind, device)?;
+        let mut checkpoint = Checkpoint::new(&weights, kind, map);
+        let network = Network::new(config, &mut checkpoint, true, kind, device)?;
+        checkpoint.finish(folder)?;
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         Ok(CausalLm { network, tokenizer, settings: settings.clone(), stop_ids })
     }
@@ -106,7 +115,12 @@ impl CausalLm {
     }
 
     /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
+    ///
+    /// # Errors
+    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` says that it was trained
+    /// on other texts than these settings make, unless [`CausalLmSettings::force_text`] is set.
     pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
+        self.check_text(folder)?;
         let active = self.network.adapters.active();
         if load_adapter(folder, &mut self.network, name)?.is_some() {
             self.network.remove_last_adapter(active);
@@ -162,13 +176,19 @@ impl CausalLm {
         Ok(all)
     }
 
-    /// Writes `config.json` and `model.safetensors`, which transformers loads; the tokenizer's files are the caller's.
+    pub(crate) fn check_text(&self, folder: &Path) -> Result<(), ModelError> {
+        if self.settings.force_text { Ok(()) } else { TextRecord::check(folder, &self.tokenizer) }
+    }
+
+    /// Writes `config.json` and `model.safetensors`, which transformers loads, and `ser.json`, which says how prompts and
+    /// answers became texts; the tokenizer's files are the caller's.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
         let tensors: Vec<(String, Tensor)> =
             self.network.tensors().into_iter().map(|(name, tensor)| (name, tensor.shallow_clone())).collect();
         save(&folder.join("model.safetensors"), &tensors)?;
-        write_json(&folder.join("config.json"), &self.network.config.to_json())
+        write_json(&folder.join("config.json"), &self.network.config.to_json())?;
+        TextRecord::new(&self.tokenizer)?.write(folder)
     }
 }
 
@@ -183,18 +203,12 @@ fn check_vocabulary(folder: &Path, tokenizer: &PairTokenizer, config: &NetworkCo
 
 /// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.
 fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(ModelError::file(path, error)),
-    };
-    let file: serde_json::Value = serde_json::from_str(&text).map_err(|e| ModelError::json(path, e))?;
-    let ids = match file.get("eos_token_id") {
-        Some(serde_json::Value::Array(ids)) => ids.iter().collect(),
-        Some(id) => vec![id],
-        None => Vec::new(),
-    };
-    Ok(ids.into_iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect())
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let fields = Fields::read(path)?;
+    let id = |id: i64| u32::try_from(id).map_err(|_| fields.wrong("eos_token_id", "a token id, or a list of them"));
+    fields.integers("eos_token_id")?.into_iter().map(id).collect()
 }
 
 /// Adds the ids that config.json and the tokenizer name, each once, in order.

@@ -9,6 +9,7 @@ use crate::ModelError;
 use crate::adapters::DEFAULT_ADAPTER;
 use crate::peft::{restore_adapter, save_adapter};
 use crate::source::weight_prefix;
+use crate::text_record::TextRecord;
 use crate::train::Parameter;
 use crate::weights::Weights;
 
@@ -60,14 +61,16 @@ impl CausalLm {
         Ok(())
     }
 
-    /// Writes the active adapter in PEFT's layout.
+    /// Writes the active adapter in PEFT's layout, and `ser.json`, which says how prompts and answers became texts.
     pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
         let name = self.network.adapters.active_name().ok_or(ModelError::NoActiveAdapter)?;
-        save_adapter(folder, &self.network, name, None, &self.tokenizer.folder().to_string_lossy())
+        save_adapter(folder, &self.network, name, None, &self.tokenizer.folder().to_string_lossy())?;
+        TextRecord::new(&self.tokenizer)?.write(folder)
     }
 
     /// Copies the weights of a folder in PEFT's layout into the adapter `default`, which was made with its settings.
     pub(crate) fn fill_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.check_text(folder)?;
         if restore_adapter(folder, &self.network, DEFAULT_ADAPTER)?.is_none() {
             return Ok(());
         }

@@ -1,110 +1,64 @@
 //! Reading a `config.json`.
+//!
+//! Checked against transformers 5.23: every field that changes what Llama, Mistral, Qwen 2 or Qwen 3 computes is
+//! honoured or refused. `attention_dropout` is the exception: it acts in training alone, and is not applied here.
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::NetworkConfig;
+use super::rope_scaling::rope;
 use crate::ModelError;
 use crate::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
-use crate::rope::RopeScaling;
+use crate::fields::Fields;
 
 /// More layers than any decoder has: a damaged file may not ask for a list of a billion.
 const MAX_LAYERS: i64 = 10_000;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(i64),
-    Many(Vec<i64>),
-}
-
-/// The file's fields, in both the old layout (`rope_theta`, `rope_scaling`) and the new (`rope_parameters`).
-#[derive(Deserialize)]
-struct File {
-    model_type: Option<String>,
-    vocab_size: Option<i64>,
-    hidden_size: Option<i64>,
-    intermediate_size: Option<i64>,
-    num_hidden_layers: Option<i64>,
-    num_attention_heads: Option<i64>,
-    #[serde(default, deserialize_with = "given")]
-    num_key_value_heads: Option<Option<i64>>,
-    #[serde(default, deserialize_with = "given")]
-    head_dim: Option<Option<i64>>,
-    hidden_act: Option<String>,
-    max_position_embeddings: Option<i64>,
-    rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<serde_json::Value>,
-    rope_parameters: Option<serde_json::Value>,
-    partial_rotary_factor: Option<f64>,
-    original_max_position_embeddings: Option<i64>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    #[serde(default, deserialize_with = "given")]
-    sliding_window: Option<Option<i64>>,
-    use_sliding_window: Option<bool>,
-    max_window_layers: Option<i64>,
-    layer_types: Option<Vec<String>>,
-    initializer_range: Option<f64>,
-    bos_token_id: Option<i64>,
-    eos_token_id: Option<OneOrMany>,
-    pad_token_id: Option<i64>,
-}
-
-/// A field that is `null` is given: `Some(None)`. In transformers that is not the same as one that is not there.
-fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<i64>>, D::Error> {
-    Option::<i64>::deserialize(field).map(Some)
-}
-
 /// The network that the text of a `config.json` describes; `path` is named in errors.
 pub(super) fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
-    let file: File = serde_json::from_str(text).map_err(|e| ModelError::json(path, e))?;
-    let reader = Reader { path };
-    let model_type = file.model_type.as_deref().unwrap_or_default();
+    let reader = Reader { fields: Fields::parse(text, path)?, path };
+    let fields = &reader.fields;
+    let model_type = fields.text("model_type")?.unwrap_or_default();
     let Some(family) = FAMILIES.iter().find(|f| f.model_type == model_type) else {
         return Err(reader.unsupported("model_type", model_type, SUPPORTED));
     };
-    let act = file.hidden_act.as_deref().unwrap_or("silu");
-    if !matches!(act, "silu" | "swish") {
-        return Err(reader.unsupported("hidden_act", act, "silu"));
-    }
-    let hidden_size = reader.size("hidden_size", file.hidden_size)?;
-    let heads = reader.size("num_attention_heads", file.num_attention_heads)?;
-    // Not there: the family's default. Null: as the other sizes have it.
-    let or_default = |field: Option<Option<i64>>, default: Option<i64>| field.unwrap_or(default);
-    let kv_heads = or_default(file.num_key_value_heads, family.kv_heads).unwrap_or(heads);
+    reader.refuse_unsupported_fields(family)?;
+    let hidden_size = reader.size("hidden_size", fields.integer("hidden_size")?)?;
+    let heads = reader.size("num_attention_heads", fields.integer("num_attention_heads")?)?;
+    // An absent field has the family's default; null means: derived from the other sizes.
+    let or_default = |name: &str, default: Option<i64>| -> Result<Option<i64>, ModelError> {
+        Ok(fields.nullable_integer(name)?.unwrap_or(default))
+    };
+    let kv_heads = or_default("num_key_value_heads", family.kv_heads)?.unwrap_or(heads);
     let kv_heads = reader.size("num_key_value_heads", Some(kv_heads))?;
-    let head_dim = or_default(file.head_dim, family.head_dim).unwrap_or(hidden_size / heads);
+    let head_dim = or_default("head_dim", family.head_dim)?.unwrap_or(hidden_size / heads);
     let head_dim = reader.size("head_dim", Some(head_dim))?;
     if heads % kv_heads != 0 {
-        return Err(
-            reader.config(format!("num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"))
-        );
+        return Err(fields
+            .problem(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")));
     }
     if head_dim % 2 != 0 {
-        return Err(reader.config(format!("head_dim {head_dim} is odd; rotary embeddings turn pairs")));
+        return Err(fields.problem(format!("head_dim {head_dim} is odd; rotary embeddings need an even one")));
     }
-    let max_positions = file.max_position_embeddings.unwrap_or(family.max_positions);
+    let max_positions = fields.integer("max_position_embeddings")?.unwrap_or(family.max_positions);
     let max_positions = reader.size("max_position_embeddings", Some(max_positions))?;
-    let (rope_theta, rope_scaling) = rope(&file, max_positions, &reader)?;
-    let layers = reader.size("num_hidden_layers", file.num_hidden_layers)?;
+    let (rope_theta, rope_scaling) = rope(fields, path, max_positions)?;
+    let layers = reader.size("num_hidden_layers", fields.integer("num_hidden_layers")?)?;
     if layers > MAX_LAYERS {
-        return Err(reader.config(format!("num_hidden_layers is {layers}; it may be at most {MAX_LAYERS}")));
+        return Err(fields.problem(format!("num_hidden_layers is {layers}; it may be at most {MAX_LAYERS}")));
     }
-    let (sliding_window, windowed_layers) = windows(&file, family, layers, &reader)?;
-    let all_biases = family.attention_bias == AttentionBias::Setting && file.attention_bias == Some(true);
-    let rms_norm_eps = file.rms_norm_eps.unwrap_or(1e-6);
-    if !(rms_norm_eps.is_finite() && rms_norm_eps >= 0.0) {
-        return Err(reader.config(format!("rms_norm_eps is {rms_norm_eps}")));
+    let (sliding_window, windowed_layers) = windows(&reader, family, layers)?;
+    let attention_bias = fields.flag("attention_bias")? == Some(true);
+    let all_biases = family.attention_bias == AttentionBias::Setting && attention_bias;
+    let rms_norm_eps = fields.number("rms_norm_eps")?.unwrap_or(1e-6);
+    if rms_norm_eps < 0.0 {
+        return Err(fields.wrong("rms_norm_eps", "at least 0"));
     }
     Ok(NetworkConfig {
         model_type: family.model_type,
-        vocab_size: reader.size("vocab_size", file.vocab_size)?,
+        vocab_size: reader.size("vocab_size", fields.integer("vocab_size")?)?,
         hidden_size,
-        intermediate_size: reader.size("intermediate_size", file.intermediate_size)?,
+        intermediate_size: reader.size("intermediate_size", fields.integer("intermediate_size")?)?,
         layers,
         heads,
         kv_heads,
@@ -113,102 +67,115 @@ pub(super) fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError>
         rms_norm_eps,
         rope_theta,
         rope_scaling,
-        tied: file.tie_word_embeddings.unwrap_or(false),
+        tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
         qkv_bias: all_biases || family.attention_bias == AttentionBias::Qkv,
         o_bias: all_biases,
-        mlp_bias: family.mlp_bias && file.mlp_bias == Some(true),
+        mlp_bias: fields.flag("mlp_bias")? == Some(true),
         qk_norm: family.qk_norm,
         sliding_window,
         windowed_layers,
-        initializer_range: file.initializer_range.unwrap_or(0.02),
-        bos_token_id: file.bos_token_id,
-        eos_token_ids: match file.eos_token_id {
-            None => Vec::new(),
-            Some(OneOrMany::One(id)) => vec![id],
-            Some(OneOrMany::Many(ids)) => ids,
-        },
-        pad_token_id: file.pad_token_id,
+        initializer_range: fields.number("initializer_range")?.unwrap_or(0.02),
+        bos_token_id: fields.integer("bos_token_id")?,
+        eos_token_ids: fields.integers("eos_token_id")?,
+        pad_token_id: fields.integer("pad_token_id")?,
     })
 }
 
-/// Base of the rotary frequencies, and how they are stretched.
-fn rope(file: &File, max_positions: i64, reader: &Reader<'_>) -> Result<(f64, RopeScaling), ModelError> {
-    // The old layout has theta beside an object for the scaling, the new one both in one object.
-    let object = |v: &serde_json::Value| v.as_object().is_some_and(|o| !o.is_empty());
-    let mut rope = file.rope_scaling.clone().filter(object).or(file.rope_parameters.clone()).unwrap_or_default();
-    if let (Some(original), Some(rope)) = (file.original_max_position_embeddings, rope.as_object_mut()) {
-        rope.insert("original_max_position_embeddings".into(), original.into());
-    }
-    let theta = rope.get("rope_theta").and_then(|t| t.as_f64()).or(file.rope_theta).unwrap_or(10_000.0);
-    if !(theta.is_finite() && theta > 1.0) {
-        return Err(reader.config(format!("rope_theta {theta} is not over 1")));
-    }
-    let partial = rope.get("partial_rotary_factor").and_then(|f| f.as_f64()).or(file.partial_rotary_factor);
-    if let Some(factor) = partial.filter(|&f| f != 1.0) {
-        return Err(reader.unsupported("partial_rotary_factor", &factor.to_string(), "1"));
-    }
-    let scaling = RopeScaling::from_json(&rope, max_positions).map_err(|(what, value)| {
-        reader.unsupported(what, &value, "default, linear, dynamic, llama3, yarn, with positive factors")
-    })?;
-    Ok((theta, scaling))
-}
-
 /// The sliding window, and which layers have it.
-fn windows(
-    file: &File,
-    family: &Family,
-    layers: i64,
-    reader: &Reader<'_>,
-) -> Result<(Option<i64>, Vec<bool>), ModelError> {
+fn windows(reader: &Reader<'_>, family: &Family, layers: i64) -> Result<(Option<i64>, Vec<bool>), ModelError> {
+    let fields = &reader.fields;
+    let width = fields.nullable_integer("sliding_window")?;
+    let by_type = layer_types(reader, layers)?;
+    let used = fields.flag("use_sliding_window")?;
     let sliding_window = match family.window {
         Window::Never => None,
-        Window::Always => file.sliding_window.unwrap_or(Some(WINDOW)),
-        Window::ByLayer if file.use_sliding_window == Some(true) => file.sliding_window.unwrap_or(Some(WINDOW)),
+        Window::Always => width.unwrap_or(Some(WINDOW)),
+        Window::ByLayer if used == Some(true) => width.unwrap_or(Some(WINDOW)),
         Window::ByLayer => None,
     };
     if sliding_window.is_some_and(|w| w <= 0) {
-        return Err(reader.config("sliding_window is not over 0".into()));
+        return Err(fields.wrong("sliding_window", "over 0"));
     }
-    let windowed_layers = match (sliding_window, family.window) {
-        (None, _) | (_, Window::Never) => vec![false; layers as usize],
-        (_, Window::Always) => vec![true; layers as usize],
-        (_, Window::ByLayer) => match &file.layer_types {
-            None => (0..layers).map(|i| i >= file.max_window_layers.unwrap_or(28)).collect(),
-            Some(types) if types.len() as i64 == layers => types
-                .iter()
-                .map(|name| match name.as_str() {
-                    "full_attention" => Ok(false),
-                    "sliding_attention" => Ok(true),
-                    other => Err(reader.unsupported("layer_types", other, "full_attention, sliding_attention")),
-                })
-                .collect::<Result<_, _>>()?,
-            Some(types) => {
-                return Err(reader.config(format!("layer_types names {} layers of {layers}", types.len())));
-            }
-        },
+    let first = match fields.integer("max_window_layers")? {
+        Some(first) if first < 0 => return Err(fields.wrong("max_window_layers", "at least 0")),
+        first => first.unwrap_or(28),
+    };
+    let windowed_layers = match (by_type, sliding_window) {
+        (Some(types), None) if types.contains(&true) => {
+            return Err(fields.problem(format!(
+                "layer_types names sliding_attention, but no sliding window is set for model_type {:?}",
+                family.model_type
+            )));
+        }
+        (_, None) => vec![false; layers as usize],
+        // transformers loads a Mistral with layer_types as its class Ministral, which has a window by layer.
+        (Some(types), Some(_)) => types,
+        (None, Some(_)) if family.window == Window::ByLayer => (0..layers).map(|i| i >= first).collect(),
+        (None, Some(_)) => vec![true; layers as usize],
     };
     Ok((sliding_window, windowed_layers))
 }
 
+/// Whether each layer has sliding attention, where `layer_types` says so.
+fn layer_types(reader: &Reader<'_>, layers: i64) -> Result<Option<Vec<bool>>, ModelError> {
+    if reader.fields.get("layer_types").is_none_or(serde_json::Value::is_null) {
+        return Ok(None);
+    }
+    let types: Vec<String> = reader
+        .fields
+        .parsed("layer_types", "a list of full_attention and sliding_attention, one for each layer")?
+        .unwrap_or_default();
+    if types.len() as i64 != layers {
+        return Err(reader.fields.problem(format!("layer_types names {} layers of {layers}", types.len())));
+    }
+    let slides = |name: &String| match name.as_str() {
+        "full_attention" | "attention" => Ok(false),
+        "sliding_attention" => Ok(true),
+        other => Err(reader.unsupported("layer_types", other, "full_attention, sliding_attention")),
+    };
+    types.iter().map(slides).collect::<Result<_, _>>().map(Some)
+}
+
 struct Reader<'a> {
+    fields: Fields,
     path: &'a Path,
 }
 
 impl Reader<'_> {
+    /// Fields that change what the network computes in ways that this crate does not.
+    fn refuse_unsupported_fields(&self, family: &Family) -> Result<(), ModelError> {
+        let fields = &self.fields;
+        let act = fields.text("hidden_act")?.unwrap_or("silu");
+        if !matches!(act, "silu" | "swish") {
+            return Err(self.unsupported("hidden_act", act, "silu"));
+        }
+        if fields.get("quantization_config").is_some_and(|value| !value.is_null()) {
+            return Err(self.unsupported("quantization_config", "set", "weights that are not quantized"));
+        }
+        if fields.flag("is_causal")? == Some(false) {
+            return Err(self.unsupported("is_causal", "false", "causal attention"));
+        }
+        // These families have no such biases; transformers ignores the field.
+        if fields.flag("mlp_bias")? == Some(true) && !family.mlp_bias {
+            return Err(self.unsupported("mlp_bias", "true", "false for this model_type"));
+        }
+        if fields.flag("attention_bias")? == Some(true) && family.attention_bias == AttentionBias::Never {
+            return Err(self.unsupported("attention_bias", "true", "false for this model_type"));
+        }
+        Ok(())
+    }
+
     /// A size that must be there and lie in a sane range, so that products of two cannot overflow.
     fn size(&self, name: &str, value: Option<i64>) -> Result<i64, ModelError> {
         match value {
-            None => Err(self.config(format!("field {name} is missing"))),
+            None => Err(self.fields.problem(format!("field {name} is missing"))),
             Some(n) if (1..=1 << 30).contains(&n) => Ok(n),
-            Some(n) => Err(self.config(format!("{name} is {n}; it must be from 1 to 2^30"))),
+            Some(n) => Err(self.fields.problem(format!("{name} is {n}; it must be from 1 to 2^30"))),
         }
     }
 
-    fn config(&self, problem: String) -> ModelError {
-        ModelError::Config { path: self.path.to_owned(), problem }
-    }
-
     fn unsupported(&self, what: &'static str, value: &str, supported: &'static str) -> ModelError {
-        ModelError::Unsupported { path: self.path.to_owned(), what, value: value.to_owned(), supported }
+        let value = value.chars().take(60).collect();
+        ModelError::Unsupported { path: self.path.to_owned(), what, value, supported }
     }
 }

@@ -1,6 +1,7 @@
 //! The network's shape, from a Hugging Face `config.json`.
 
 mod file;
+mod rope_scaling;
 
 use std::path::{Path, PathBuf};
 
@@ -114,13 +115,17 @@ impl NetworkConfig {
             [id] => (*id).into(),
             ids => ids.into(),
         };
-        // Mistral would take the names for those of a newer family.
-        let by_layer = self.family().is_some_and(|f| f.window == Window::ByLayer);
+        let by_layer = match self.family().map(|family| family.window) {
+            Some(Window::ByLayer) => true,
+            // transformers loads a Mistral with the names as another class.
+            Some(Window::Always) => self.sliding_window.is_some() && self.windowed_layers.contains(&false),
+            Some(Window::Never) | None => false,
+        };
         let layer_types = by_layer.then(|| {
             let name = |&windowed: &bool| if windowed { "sliding_attention" } else { "full_attention" };
             self.windowed_layers.iter().map(name).collect::<Vec<_>>()
         });
-        serde_json::json!({
+        let mut file = serde_json::json!({
             "architectures": [self.architecture("ForCausalLM")], "model_type": self.model_type, "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size, "intermediate_size": self.intermediate_size,
             "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
@@ -129,10 +134,14 @@ impl NetworkConfig {
             "rope_theta": self.rope_theta, "rope_scaling": self.rope_scaling.to_json(),
             "tie_word_embeddings": self.tied, "attention_bias": self.o_bias,
             "mlp_bias": self.mlp_bias, "sliding_window": self.sliding_window,
-            "use_sliding_window": self.sliding_window.is_some(), "layer_types": layer_types, "initializer_range": self.initializer_range,
+            "use_sliding_window": self.sliding_window.is_some(), "initializer_range": self.initializer_range,
             "bos_token_id": self.bos_token_id, "eos_token_id": eos, "pad_token_id": self.pad_token_id,
             "dtype": "float32",
-        })
+        });
+        if let (Some(types), Some(fields)) = (layer_types, file.as_object_mut()) {
+            fields.insert("layer_types".to_owned(), types.into());
+        }
+        file
     }
 }
 
@@ -204,9 +213,7 @@ mod tests {
         assert_eq!((mistral.kv_heads, mistral.sliding_window), (32, None));
         assert_eq!((of("qwen3", "").head_dim, of("qwen3", "").qkv_bias), (128, false));
         let biased = of("qwen3", r#", "attention_bias": true"#);
-        assert!(
-            biased.qkv_bias && biased.o_bias && !of("mistral", r#", "head_dim": 8, "attention_bias": true"#).qkv_bias
-        );
+        assert!(biased.qkv_bias && biased.o_bias);
     }
 
     #[test]
@@ -226,18 +233,56 @@ mod tests {
     #[test]
     fn what_is_written_reads_the_same() {
         for family in ["llama", "mistral", "qwen2", "qwen3"] {
+            let bias = if family == "mistral" { "" } else { r#""attention_bias": true,"# };
+            let types = match family {
+                "mistral" => r#""layer_types": ["full_attention", "sliding_attention"],"#,
+                _ => "",
+            };
             let config = read(&format!(
-                r#"{{"model_type": "{family}", {BODY}, "num_key_value_heads": 2, "sliding_window": 16,
-                "use_sliding_window": true, "max_window_layers": 1, "eos_token_id": [1, 2], "attention_bias": true,
+                r#"{{"model_type": "{family}", {BODY}, "num_key_value_heads": 2, "sliding_window": 16, {bias} {types}
+                "use_sliding_window": true, "max_window_layers": 1, "eos_token_id": [1, 2],
                 "rope_scaling": {{"rope_type": "linear", "factor": 2.0}}}}"#
             ))
             .unwrap();
+            assert_eq!(config.windowed_layers, [false, family != "llama"]);
             assert_eq!(read(&config.to_json().to_string()).unwrap(), config);
         }
     }
 
+    /// JSON writers in other languages spell whole numbers `8192.0`; what they mean does not change.
+    #[test]
+    fn every_number_counts_in_either_spelling() {
+        let text = format!(
+            r#"{{"model_type": "qwen2", {BODY}, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16,
+            "use_sliding_window": true, "max_window_layers": 1, "max_position_embeddings": 512, "bos_token_id": 3,
+            "eos_token_id": [1, 2], "pad_token_id": 4, "rope_theta": 10000, "rms_norm_eps": 1, "initializer_range": 1,
+            "rope_scaling": {{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 64}}}}"#
+        );
+        let digits = fancy_regex::Regex::new(r"(: |\[|, )(\d+)\b").unwrap();
+        let floats = digits.replace_all(&text, "$1$2.0").into_owned();
+        assert!(floats.contains("\"original_max_position_embeddings\": 64.0") && floats.contains("[1.0, 2.0]"));
+        let config = read(&text).unwrap();
+        assert_eq!(read(&floats).unwrap(), config);
+        assert!(matches!(config.rope_scaling, RopeScaling::Yarn { original: 64, .. }));
+        assert_eq!(read(&text.replace("\"hidden_size\": 32,", "\"hidden_size\": 1, \"hidden_size\": 32,")).unwrap(), config);
+    }
+
+    /// As `AutoConfig` of transformers 5.23, which takes a Mistral with `layer_types` for a Ministral.
+    #[test]
+    fn a_mistral_has_its_window_in_the_layers_that_layer_types_names() {
+        let of = |more: &str| {
+            read(&format!(r#"{{"model_type": "mistral", {BODY}, "num_key_value_heads": 2, "sliding_window": 16{more}}}"#))
+        };
+        assert_eq!(of("").unwrap().windowed_layers, [true, true]);
+        let config = of(r#", "layer_types": ["full_attention", "sliding_attention"]"#).unwrap();
+        assert_eq!((config.window(0), config.window(1)), (None, Some(16)));
+        let error = of(r#", "layer_types": ["full_attention", "chunked_attention"]"#).unwrap_err().to_string();
+        assert!(error.contains("chunked_attention"), "{error}");
+    }
+
     #[test]
     fn bad_configurations_are_named() {
+        let llama = |field: &str| format!(r#"{{"model_type": "llama", {BODY}, {field}}}"#);
         for (text, word) in [
             (r#"{"model_type": "gpt2"}"#.to_owned(), "\"gpt2\""),
             (format!(r#"{{"model_type": "llama", {BODY}, "num_key_value_heads": 3}}"#), "num_key_value_heads 3"),
@@ -251,6 +296,25 @@ mod tests {
             (format!(r#"{{"model_type": "llama", {BODY}, "hidden_act": "gelu"}}"#), "gelu"),
             (format!(r#"{{"model_type": "llama", {BODY}, "rope_scaling": {{"type": "su"}}}}"#), "\"su\""),
             ("{".to_owned(), "line 1"),
+            (llama(r#""rope_scaling": "linear""#), "rope_scaling is \"linear\"; it must be an object"),
+            (llama(r#""rope_scaling": {"type": null, "factor": 2.0}"#), "rope_scaling.type is null"),
+            (llama(r#""rope_parameters": {"rope_type": null}"#), "rope_parameters.rope_type is null"),
+            (
+                llama(r#""rope_scaling": {"type": "yarn", "original_max_position_embeddings": "64"}"#),
+                "rope_scaling.original_max_position_embeddings is \"64\"",
+            ),
+            (llama(r#""rope_scaling": {"type": "yarn", "factor": 2, "attention_factor": "1"}"#), "attention_factor"),
+            (llama(r#""rope_scaling": {"type": "yarn", "factor": 2, "truncate": "no"}"#), "rope_scaling.truncate"),
+            (llama(r#""rope_parameters": {"rope_theta": "1e6"}"#), "rope_parameters.rope_theta is \"1e6\""),
+            (llama(r#""hidden_size": 32.5"#), "hidden_size is 32.5; it must be a whole number"),
+            (llama(r#""layer_types": ["sliding_attention", "full_attention"]"#), "no sliding window is set"),
+            (llama(r#""layer_types": "full_attention""#), "layer_types is \"full_attention\""),
+            (llama(r#""quantization_config": {"bits": 4}"#), "quantization_config"),
+            (llama(r#""is_causal": false"#), "is_causal"),
+            (llama(r#""tie_word_embeddings": "yes""#), "tie_word_embeddings is \"yes\""),
+            (llama(r#""rms_norm_eps": NaN"#), "rms_norm_eps is \"NaN\""),
+            (llama(r#""attention_bias": true"#).replace("llama", "mistral"), "attention_bias"),
+            (llama(r#""mlp_bias": true"#).replace("llama", "qwen3"), "mlp_bias"),
         ] {
             let error = read(&text).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("config.json"), "{error}");

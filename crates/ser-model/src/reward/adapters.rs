@@ -8,6 +8,7 @@ use super::RewardModel;
 use crate::peft::{load_adapter, restore_adapter, save_adapter};
 use crate::seeds::Seeds;
 use crate::source::FreshAdapter;
+use crate::text_record::TextRecord;
 use crate::train::Parameter;
 use crate::{LoraSettings, ModelError};
 
@@ -36,7 +37,11 @@ impl RewardModel {
     }
 
     /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
+    ///
+    /// # Errors
+    /// As [`with_adapter`](Self::with_adapter).
     pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
+        self.check_text(folder)?;
         let head = load_adapter(folder, &mut self.network, name)?;
         let head = head.map_or_else(|| self.base_head.f_detach_copy(), Ok)?;
         self.heads.insert(name.to_owned(), head);
@@ -51,9 +56,15 @@ impl RewardModel {
         result
     }
 
-    /// Writes the active adapter and its head into a folder, in PEFT's layout.
+    /// Writes the active adapter and its head into a folder, in PEFT's layout, and `ser.json`, which says how pairs
+    /// became texts and tokens.
     pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
-        save_adapter(folder, &self.network, self.active()?, Some(self.head()), &self.folder.to_string_lossy())
+        save_adapter(folder, &self.network, self.active()?, Some(self.head()), &self.folder.to_string_lossy())?;
+        TextRecord::new(&self.tokenizer)?.write(folder)
+    }
+
+    fn check_text(&self, folder: &Path) -> Result<(), ModelError> {
+        if self.settings.force_text { Ok(()) } else { TextRecord::check(folder, &self.tokenizer) }
     }
 
     /// Works the active adapter into a copy of the weights it changes, so that scoring is faster, until
@@ -69,6 +80,7 @@ impl RewardModel {
 
     /// Brings back what [`save_adapter`](Self::save_adapter) wrote, into the active adapter.
     pub(super) fn restore_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.check_text(folder)?;
         self.network.unmerge()?;
         let name = self.active()?.to_owned();
         let loaded = restore_adapter(folder, &self.network, &name)?;

@@ -1,27 +1,70 @@
-//! Whether a reward model has a head at all.
+//! Loading a reward model that is to score: it must have a head that was trained.
 
 use std::path::Path;
 
 use super::RewardModel;
+use crate::peft::SavedAdapter;
 use crate::weights::Weights;
-use crate::{Device, ModelError, RewardModelSettings};
+use crate::{Device, ModelError, RewardModelSettings, TextRequest};
+
+/// Files beside an adapter in which other programs keep a head.
+const HEAD_FILES: [&str; 2] = ["value_head.safetensors", "value_head.bin"];
 
 impl RewardModel {
-    /// Like [`with_adapter`](Self::with_adapter), for a model that is to score as it is.
+    /// Loads a model that is to score as it is: a base model with an adapter, or a model folder alone, such as a merged
+    /// one. Either must hold a score head.
     ///
     /// # Errors
-    /// [`ModelError::NoHead`] if neither adapter nor base model has a head: a fresh one's scores are noise.
+    /// [`ModelError::NoHead`] if there is none: the scores of a fresh head are random. As
+    /// [`with_adapter`](Self::with_adapter) if `settings.text` is not what the model was trained with.
     pub fn for_scoring(
         folder: &Path,
-        adapter: &Path,
+        adapter: Option<&Path>,
         settings: &RewardModelSettings,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let saved = Weights::from_file(&adapter.join("adapter_model.safetensors"))?;
-        let in_adapter = saved.names().any(|name| name.split('.').any(|part| part == "score"));
-        if !in_adapter && !Weights::from_folder(folder)?.has("score.weight") {
-            return Err(ModelError::NoHead { path: adapter.to_owned() });
-        }
-        Self::with_adapter(folder, adapter, settings, device)
+        require_head(folder, adapter)?;
+        let text = &settings.text;
+        let request = TextRequest {
+            template: Some(text.template),
+            append_eos: Some(text.append_eos),
+            max_length: text.max_length,
+            force: settings.force_text,
+        };
+        let folders: Vec<&Path> = adapter.into_iter().chain([folder]).collect();
+        let resolved = request.resolve(&folders, text)?;
+        let model = match adapter {
+            Some(adapter) => Self::with_adapter(folder, adapter, settings, device)?,
+            None => Self::from_folder(folder, settings, device)?,
+        };
+        resolved.check_tokenizer(&model.tokenizer)?;
+        Ok(model)
     }
+}
+
+/// Refuses a model without a score head, naming another head that it may have.
+fn require_head(folder: &Path, adapter: Option<&Path>) -> Result<(), ModelError> {
+    let base = Weights::from_folder(folder)?;
+    let mut found = None;
+    if let Some(adapter) = adapter {
+        let saved = SavedAdapter::open(adapter, tch::Device::Cpu)?;
+        if saved.has_head() {
+            return Ok(());
+        }
+        let beside = HEAD_FILES.into_iter().find(|name| adapter.join(name).exists());
+        found = beside.map(str::to_owned).or_else(|| saved.names().filter(|name| is_head(name)).min().map(str::to_owned));
+    }
+    if base.has("score.weight") {
+        return Ok(());
+    }
+    let found = found.or_else(|| base.names().filter(|name| is_head(name)).min().map(str::to_owned));
+    let (path, what) = adapter.map_or((folder, "model"), |adapter| (adapter, "adapter"));
+    Err(ModelError::NoHead { path: path.to_owned(), what, found })
+}
+
+/// Whether a tensor belongs neither to the decoder, nor to its output embedding, nor to an adapter's updates.
+fn is_head(name: &str) -> bool {
+    let name = name.strip_prefix("base_model.model.").unwrap_or(name);
+    let first = name.split('.').next().unwrap_or_default();
+    !["model", "layers", "embed_tokens", "norm", "lm_head"].contains(&first)
 }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{Pair, PairId};
+use ser_core::Pair;
 use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -28,6 +28,7 @@ use crate::packed::PackedBatch;
 use crate::peft::{base_head, load_adapter, read_settings};
 use crate::seeds::Seeds;
 use crate::source::{Checkpoint, FreshAdapter};
+use crate::text_record::TextRecord;
 use crate::weights::Weights;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
@@ -47,6 +48,10 @@ pub struct RewardModelSettings {
     pub token_budget: usize,
     /// Seed of a fresh adapter and head.
     pub init_seed: u64,
+    /// Lets `text` win over the `ser.json` of an adapter that was trained on other texts, or with another tokenizer.
+    /// Without it such an adapter is refused.
+    #[serde(skip)]
+    pub force_text: bool,
 }
 
 impl Default for RewardModelSettings {
@@ -59,6 +64,7 @@ impl Default for RewardModelSettings {
             // More tokens only cost page faults on a CPU.
             token_budget: 2048,
             init_seed: 0,
+            force_text: false,
         }
     }
 }
@@ -83,7 +89,7 @@ impl RewardModelSettings {
 /// A reward model over a Hugging Face folder.
 ///
 /// Scores are the head's output at each text's last real token. Batches are packed: a pair's shared prompt is
-/// computed once, and nothing is padded. Tokens are kept per [`PairId`].
+/// computed once, and nothing is padded. Nothing is kept from one call to the next but the weights.
 pub struct RewardModel {
     folder: PathBuf,
     network: Network,
@@ -93,7 +99,6 @@ pub struct RewardModel {
     heads: HashMap<String, Tensor>,
     tokenizer: PairTokenizer,
     settings: RewardModelSettings,
-    tokens: HashMap<PairId, Arc<TokenizedPair>>,
 }
 
 impl RewardModel {
@@ -103,6 +108,11 @@ impl RewardModel {
     }
 
     /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
+    ///
+    /// # Errors
+    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` says that it was trained
+    /// on other texts than `settings.text` makes, unless [`RewardModelSettings::force_text`] is set. To load an adapter
+    /// with the texts that it was trained on, take them from [`TextRequest::resolve`](crate::TextRequest::resolve).
     pub fn with_adapter(
         folder: &Path,
         adapter: &Path,
@@ -129,12 +139,17 @@ impl RewardModel {
                 network: config.vocab_size,
             });
         }
+        if let Some(adapter) = adapter.filter(|_| !settings.force_text) {
+            TextRecord::check(adapter, &tokenizer)?;
+        }
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
         let map = LayerMap::new(&config, kind, device)?;
         let device = map.first();
         let (hidden, std) = (config.hidden_size, config.initializer_range);
-        let mut network = Network::new(config, &mut Checkpoint::new(&weights, kind, map), false, kind, device)?;
+        let mut checkpoint = Checkpoint::new(&weights, kind, map);
+        let mut network = Network::new(config, &mut checkpoint, false, kind, device)?;
+        checkpoint.finish(folder)?;
         let seeds = Seeds::new(settings.init_seed);
         let saved_head = match adapter {
             Some(folder) => load_adapter(folder, &mut network, DEFAULT_ADAPTER)?,
@@ -160,7 +175,6 @@ impl RewardModel {
             heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), head)]),
             tokenizer,
             settings: settings.clone(),
-            tokens: HashMap::new(),
         })
     }
 
@@ -169,13 +183,10 @@ impl RewardModel {
         &self.network.config
     }
 
-    /// The tokens of pairs, computed once per pair.
-    pub(super) fn tokenized(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Arc<TokenizedPair>>, ModelError> {
-        let new: Vec<Arc<Pair>> = pairs.iter().filter(|pair| !self.tokens.contains_key(&pair.id)).cloned().collect();
-        for (pair, tokens) in new.iter().zip(self.tokenizer.tokenize(&new)?) {
-            self.tokens.insert(pair.id, Arc::new(tokens));
-        }
-        Ok(pairs.iter().filter_map(|pair| self.tokens.get(&pair.id).cloned()).collect())
+    /// The tokens of pairs. They are not kept: ids repeat from one data set to the next, and a policy's answers have no
+    /// end, so that a cache would answer from another text or grow without bound.
+    pub(super) fn tokenized(&self, pairs: &[Arc<Pair>]) -> Result<Vec<TokenizedPair>, ModelError> {
+        Ok(self.tokenizer.tokenize(pairs)?)
     }
 
     pub(super) fn pack(&self, pairs: &[&TokenizedPair]) -> Result<PackedBatch, ModelError> {

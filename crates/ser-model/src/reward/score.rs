@@ -31,11 +31,11 @@ impl Scorer for RewardModel {
             return Err(stopped());
         }
         let tokens = self.tokenized(pairs)?;
-        let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
+        let lengths: Vec<usize> = tokens.iter().map(TokenizedPair::packed_len).collect();
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); pairs.len()];
         let mut done = 0;
         for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
-            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).map(AsRef::as_ref)).collect();
+            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i)).collect();
             let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed)?)?))?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
                 if let (Some(place), [a, b]) = (scores.get_mut(i), pair) {

@@ -60,9 +60,9 @@ fn adapted_scores_equal_peft() {
 #[test]
 fn gradients_equal_peft() {
     for family in &families() {
-        let (mut model, expected, pairs) = adapted(family);
+        let (model, expected, pairs) = adapted(family);
         let tokens = model.tokenized(&pairs).unwrap();
-        let tokens: Vec<&TokenizedPair> = tokens.iter().map(AsRef::as_ref).collect();
+        let tokens: Vec<&TokenizedPair> = tokens.iter().collect();
         let leaves = trained(&model);
         leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
         let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
@@ -87,7 +87,7 @@ fn gradients_equal_peft() {
 #[test]
 fn packed_equals_plain() {
     for family in &families() {
-        let (mut model, expected, pairs) = adapted(family);
+        let (model, expected, pairs) = adapted(family);
         let tokens = model.tokenized(&pairs).unwrap();
         let leaves = trained(&model);
         leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
@@ -95,7 +95,7 @@ fn packed_equals_plain() {
             let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
             Tensor::run_backward(&[(scores * weights).sum(Kind::Float)], &leaves, false, false)
         };
-        let packed = model.scores(&tokens.iter().map(AsRef::as_ref).collect::<Vec<_>>()).unwrap();
+        let packed = model.scores(&tokens.iter().collect::<Vec<_>>()).unwrap();
         let plain: Vec<Tensor> = tokens
             .iter()
             .flat_map(|pair| [pair.text(Side::A), pair.text(Side::B)])

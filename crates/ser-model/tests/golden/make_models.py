@@ -14,6 +14,7 @@ expected.json, all computed one text at a time in f32 but where it says otherwis
 
   pip install torch==2.11.0 transformers==5.23.0 peft==0.21.2 safetensors
   python make_models.py                     # the folders beside this file
+  python make_models.py llama-dora          # those named
   python make_models.py --random 50 DIR     # as many random configurations into DIR; SER_GOLDENS=DIR cargo test
 """
 import json, pathlib, random, sys
@@ -22,14 +23,16 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, MistralConfig,
-                          PreTrainedTokenizerFast, Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, MinistralConfig,
+                          MistralConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config)
 
 HERE = pathlib.Path(__file__).parent
 SHAPE = dict(vocab_size=260, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.2, bos_token_id=0,
              eos_token_id=1, pad_token_id=1, num_labels=1)
 LORA = dict(r=3, lora_alpha=6, target_modules=["q_proj", "v_proj", "down_proj"])
+LORAS = {"llama-dora": {**LORA, "use_dora": True},
+         "mistral-layers": dict(r=2, lora_alpha=6, target_modules=["q_proj", "up_proj"], layers_to_transform=[1])}
 CONFIGS = {
     "llama": LlamaConfig(**SHAPE, rope_parameters={"rope_type": "default", "rope_theta": 500000.0}),
     "llama3": LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters={
@@ -40,6 +43,9 @@ CONFIGS = {
     "llama-dynamic": LlamaConfig(**{**SHAPE, "max_position_embeddings": 60}, tie_word_embeddings=True, rope_parameters={
         "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}),
     "mistral": MistralConfig(**SHAPE, sliding_window=9),
+    "llama-dora": LlamaConfig(**SHAPE, attention_bias=True),
+    # Saved as a Mistral with layer_types, which transformers loads as a Ministral.
+    "mistral-layers": MinistralConfig(**SHAPE, head_dim=8, sliding_window=9, layer_types=["full_attention", "sliding_attention"]),
     "qwen2": Qwen2Config(**SHAPE),
     "qwen2-windows": Qwen2Config(**SHAPE, tie_word_embeddings=True, use_sliding_window=True, sliding_window=7,
                                  max_window_layers=1),
@@ -138,6 +144,9 @@ def make(folder, config, lora, tok):
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, 0.5, 0.2)
     model.save_pretrained(folder)
+    if isinstance(config, MinistralConfig):
+        file = folder / "config.json"
+        file.write_text(file.read_text().replace('"model_type": "ministral"', '"model_type": "mistral"'))
     tok.save_pretrained(folder)
     texts = [tok(prompt + answer, return_tensors="pt")["input_ids"] for prompt, *answers in PAIRS for answer in answers]
 
@@ -151,11 +160,13 @@ def make(folder, config, lora, tok):
     for n, parameter in peft.named_parameters():
         if "lora_B" in n or "modules_to_save" in n:
             torch.nn.init.normal_(parameter, 0.0, 0.2)
+        if "lora_magnitude_vector" in n:
+            parameter.data *= 1 + 0.2 * torch.randn(parameter.shape)
     adapted = scores(peft)
     weights = torch.randn(len(texts))
     sum(w * s for w, s in zip(weights, adapted)).backward()
-    grads = {n.replace(".default", "").replace(".modules_to_save", ""): p.grad.contiguous()
-             for n, p in peft.named_parameters() if p.grad is not None}
+    grads = {n.replace(".default", "").replace(".modules_to_save", "").replace("vector.weight", "vector"):
+             p.grad.contiguous() for n, p in peft.named_parameters() if p.grad is not None}
     peft.save_pretrained(folder / "adapter")
     (folder / "adapter" / "README.md").unlink(missing_ok=True)
     file = folder / "adapter" / "adapter_config.json"  # sets, written in any order
@@ -185,8 +196,8 @@ def main():
         for i in range(int(sys.argv[2])):
             make(pathlib.Path(sys.argv[3]) / f"random-{i}", *random_config(rng), tok)
     else:
-        for name, config in CONFIGS.items():
-            make(HERE / name, config, LORA, tok)
+        for name in sys.argv[1:] or CONFIGS:
+            make(HERE / name, CONFIGS[name], LORAS.get(name, LORA), tok)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use ser_core::{Message, Pair, PairId, PairScores, RawText, Reward, Scorer};
+use sha2::{Digest, Sha256};
 
 /// Any [`Scorer`] as a [`Reward`].
 ///
 /// A scorer takes pairs, so each answer is scored as a pair with itself: one that computes shared tokens once does the
-/// work once.
+/// work once. A pair's id is a hash of its texts: several rewards may share a scorer, and one scorer may serve a reward
+/// and data sets, though it keeps what it knows by id.
 #[derive(Debug)]
 pub struct ScorerReward<S> {
     scorer: S,
     probability: bool,
-    asked: u64,
 }
 
 impl<S: Scorer> ScorerReward<S> {
     /// The raw score r.
     pub fn raw(scorer: S) -> Self {
-        ScorerReward { scorer, probability: false, asked: 0 }
+        ScorerReward { scorer, probability: false }
     }
 
     /// p = sigmoid(r) (Eq. 1), which reward scaling (Eq. 7) is for.
@@ -36,17 +37,45 @@ impl<S: Scorer> Reward for ScorerReward<S> {
     type Error = S::Error;
 
     fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, S::Error> {
-        let mut pair = |(prompt, answer): &(&[Message], &str)| {
-            // Scorers may keep what they know of a pair by its id. Files count from 0, this from the other end.
-            let id = PairId(u64::MAX - self.asked);
-            self.asked += 1;
-            let responses = [(*answer).to_owned(), (*answer).to_owned()];
-            let raw = if let [_] = prompt { RawText::Joined } else { RawText::None };
-            Arc::new(Pair { id, prompt: prompt.to_vec(), responses, response_turns: None, raw })
-        };
-        let pairs: Vec<_> = answers.iter().map(&mut pair).collect();
+        let pairs: Vec<_> = answers.iter().map(|(prompt, answer)| Arc::new(paired_with_itself(prompt, answer))).collect();
         let scores = self.scorer.score(&pairs)?;
         let reward = |scores: &PairScores| if self.probability { scores.a.sigmoid().get() } else { scores.a.0 };
         Ok(scores.iter().map(reward).collect())
+    }
+}
+
+fn paired_with_itself(prompt: &[Message], answer: &str) -> Pair {
+    let mut hasher = Sha256::new();
+    let texts = prompt.iter().flat_map(|turn| [turn.role.as_str(), &turn.content]).chain([answer]);
+    for text in texts {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    let hash: [u8; 32] = hasher.finalize().into();
+    let id = PairId(hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)));
+    let raw = if let [_] = prompt { RawText::Joined } else { RawText::None };
+    Pair { id, prompt: prompt.to_vec(), responses: [answer.to_owned(), answer.to_owned()], raw }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Answers of unlike lengths, asked for by two rewards in turn, of a scorer that keeps scores by id.
+    #[test]
+    fn two_rewards_over_one_scorer_never_answer_for_each_other() {
+        let known = Mutex::new(HashMap::new());
+        let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
+            let mut known = known.lock().unwrap();
+            let mut score = |pair: &Arc<Pair>| *known.entry(pair.id).or_insert(pair.responses[0].len() as f64);
+            Ok(pairs.iter().map(|pair| score(pair)).map(|score| PairScores::new(score, score)).collect())
+        };
+        let prompt = [Message::user("q")];
+        let (mut first, mut second) = (ScorerReward::raw(scorer), ScorerReward::raw(scorer));
+        assert_eq!(first.reward(&[(&prompt, "x"), (&prompt, "four")]).unwrap(), [1.0, 4.0]);
+        assert_eq!(second.reward(&[(&prompt, "seven!!"), (&prompt, "x"), (&[], "ab")]).unwrap(), [7.0, 1.0, 2.0]);
     }
 }

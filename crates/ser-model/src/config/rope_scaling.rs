@@ -1,0 +1,103 @@
+//! Rotary settings of a `config.json`, in the old layout (`rope_theta`, `rope_scaling`) and the new
+//! (`rope_parameters`).
+
+use std::path::Path;
+
+use crate::ModelError;
+use crate::fields::Fields;
+use crate::rope::RopeScaling;
+
+/// Base of the rotary frequencies, and how they are scaled.
+pub(super) fn rope(fields: &Fields, path: &Path, max_positions: i64) -> Result<(f64, RopeScaling), ModelError> {
+    // As transformers has it: rope_scaling goes before rope_parameters, unless it is empty.
+    let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
+    let rope = match scaling {
+        Some(rope) => Some(rope),
+        None => fields.object("rope_parameters")?,
+    };
+    let number = |name: &str| -> Result<Option<f64>, ModelError> {
+        match rope.as_ref().map(|rope| rope.number(name)).transpose()?.flatten() {
+            Some(value) => Ok(Some(value)),
+            None => fields.number(name),
+        }
+    };
+    let theta = number("rope_theta")?.unwrap_or(10_000.0);
+    if theta <= 1.0 {
+        return Err(fields.problem(format!("rope_theta is {theta}; it must be over 1")));
+    }
+    if let Some(factor) = number("partial_rotary_factor")?.filter(|&f| f != 1.0) {
+        let (what, value) = ("partial_rotary_factor", factor.to_string());
+        return Err(ModelError::Unsupported { path: path.to_owned(), what, value, supported: "1" });
+    }
+    // A length beside the object goes before the one in it.
+    let beside = fields.get("original_max_position_embeddings").filter(|value| !value.is_null());
+    match rope {
+        None => Ok((theta, RopeScaling::None)),
+        Some(mut rope) => {
+            if let Some(value) = beside {
+                rope.insert("original_max_position_embeddings", value.clone());
+            }
+            Ok((theta, scaling_of(&rope, path, max_positions)?))
+        }
+    }
+}
+
+/// The scaling that a `rope_scaling` or `rope_parameters` object describes.
+fn scaling_of(rope: &Fields, path: &Path, max_positions: i64) -> Result<RopeScaling, ModelError> {
+    let unsupported = |what, value: String| ModelError::Unsupported {
+        path: path.to_owned(),
+        what,
+        value,
+        supported: "default, linear, dynamic, llama3, yarn, with positive factors",
+    };
+    if let Some(name) = rope.objects().next() {
+        return Err(unsupported("rope_parameters", format!("of {name} alone")));
+    }
+    let kind = match ["rope_type", "type"].into_iter().find(|name| rope.get(name).is_some()) {
+        // Null is not a type; transformers fails on it.
+        Some(name) => rope.text(name)?.ok_or_else(|| rope.wrong(name, "the name of a scaling, or absent"))?,
+        None => "default",
+    };
+    let optional = |name: &str| -> Result<Option<f64>, ModelError> {
+        match rope.number(name)? {
+            // As transformers has it: null and 0 mean the default.
+            None | Some(0.0) => Ok(None),
+            Some(x) if x > 0.0 => Ok(Some(x)),
+            Some(_) => Err(rope.wrong(name, "over 0")),
+        }
+    };
+    let number = |name: &str| optional(name)?.ok_or_else(|| rope.wrong(name, "a number over 0"));
+    let original = match rope.integer("original_max_position_embeddings")? {
+        Some(length) if length < 1 => return Err(rope.wrong("original_max_position_embeddings", "at least 1")),
+        length => length.unwrap_or(max_positions),
+    };
+    match kind {
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: number("factor")? }),
+        // transformers reads no original length here.
+        "dynamic" => Ok(RopeScaling::Dynamic { factor: number("factor")?, original: max_positions }),
+        "llama3" => Ok(RopeScaling::Llama3 {
+            factor: number("factor")?,
+            low_freq_factor: number("low_freq_factor")?,
+            high_freq_factor: number("high_freq_factor")?,
+            original,
+        }),
+        "yarn" => {
+            let factor = optional("factor")?.unwrap_or(max_positions as f64 / original as f64);
+            let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+            let inferred = match (optional("mscale")?, optional("mscale_all_dim")?) {
+                (Some(one), Some(all)) => scale(one) / scale(all),
+                _ => scale(1.0),
+            };
+            Ok(RopeScaling::Yarn {
+                factor,
+                original,
+                attention_factor: optional("attention_factor")?.unwrap_or(inferred),
+                beta_fast: optional("beta_fast")?.unwrap_or(32.0),
+                beta_slow: optional("beta_slow")?.unwrap_or(1.0),
+                truncate: rope.flag("truncate")?.unwrap_or(true),
+            })
+        }
+        other => Err(unsupported("rope_type", other.chars().take(60).collect())),
+    }
+}

@@ -1,0 +1,144 @@
+//! A single reward model as a run: scored on held-out pairs, with a report.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ser_core::{FitSummary, Observer, Pair, Preference, Scorer};
+use ser_eval::{Binning, Bootstrap, Calibration, DataCounts, Evaluation, Report, Round, Timing, chosen_first};
+
+use crate::Error;
+use crate::report::write_report;
+use crate::run_folder::RunFolder;
+use crate::scores_file::{read_scores, write_scores};
+
+/// Bins of the reliability table.
+const BINS: usize = 10;
+/// Below this many held-out pairs the report warns of the accuracy's uncertainty.
+const FEW: usize = 100;
+
+/// A reward model that was trained on labels alone, for its report.
+#[derive(Debug)]
+pub struct TrainedReward<'a> {
+    /// The report's heading.
+    pub title: &'a str,
+    /// The run's seed.
+    pub seed: u64,
+    /// What was read, left out and split.
+    pub data: DataCounts,
+    /// How the training went.
+    pub fit: FitSummary,
+    /// Pairs trained on.
+    pub trained_on: u64,
+    /// Raw scores of the held-out pairs, the chosen answer's first; empty if none were held out.
+    pub test: &'a [[f64; 2]],
+    /// Resampling of the held-out pairs.
+    pub bootstrap: Bootstrap,
+}
+
+/// Scores held-out pairs as the stage `stage` of a run. Returns the raw scores, the chosen answer's first.
+///
+/// # Errors
+/// What the scorer says when it fails; a scores file that was changed.
+pub fn score_held_out<S: Scorer>(
+    run: &mut RunFolder,
+    stage: &str,
+    scorer: &mut S,
+    held_out: &[Preference],
+    observer: &mut dyn Observer,
+) -> Result<Vec<[f64; 2]>, Error> {
+    if held_out.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pairs: Vec<Arc<Pair>> = held_out.iter().map(|preference| Arc::clone(&preference.pair)).collect();
+    let path = run.stage_path(stage);
+    run.file_stage(stage, |out| {
+        let scores =
+            scorer.score_observed(&pairs, stage, observer).map_err(Error::stage("scoring the held-out pairs"))?;
+        Error::count(stage, pairs.len(), scores.len())?;
+        write_scores(out, &path, &pairs, &scores)
+    })?;
+    // Always from the file, so that a resumed run sees what this one does.
+    let scores = read_scores(&path, &pairs)?;
+    Ok(scores.into_iter().zip(held_out).map(|(scores, held_out)| chosen_first(scores, held_out.preferred)).collect())
+}
+
+/// Writes `report.json` and `report.html` of a run that trained one reward model. Returns the latter's path.
+///
+/// # Errors
+/// Scores that cannot be measured, and a report that cannot be written.
+pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Result<PathBuf, Error> {
+    let TrainedReward { title, seed, data, fit, trained_on, test, bootstrap } = trained;
+    let mut warnings = Vec::new();
+    match test.len() {
+        0 => warnings.push("No pairs were held out, so the model's accuracy is not measured.".to_owned()),
+        n if n < FEW => warnings.push(format!("Only {n} pairs were held out; the accuracy's interval is wide.")),
+        _ => {}
+    }
+    const STAGE: &str = "writing the report";
+    let (rounds, calibration) = if test.is_empty() {
+        (Vec::new(), None)
+    } else {
+        let evaluation = Evaluation::measure(test, &bootstrap).map_err(Error::stage(STAGE))?;
+        let round = Round {
+            number: 0,
+            name: "Reward model".to_owned(),
+            status: None,
+            rule: None,
+            selection: None,
+            trained_on,
+            fit: Some(fit),
+            validation_accuracy: None,
+            evaluation,
+            chosen: true,
+        };
+        (vec![round], Some(Calibration::measure(test, BINS, Binning::EqualWidth).map_err(Error::stage(STAGE))?))
+    };
+    let mut report = Report {
+        title: title.to_owned(),
+        library_version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: serde_json::Value::Null,
+        seeds: BTreeMap::from([("run".to_owned(), seed)]),
+        data,
+        rounds,
+        stopped: None,
+        baselines: Vec::new(),
+        calibration,
+        subsets: Vec::new(),
+        policy: None,
+        warnings,
+        timing: Timing::default(),
+    };
+    write_report(run, &mut report)
+}
+
+#[cfg(test)]
+mod tests {
+    use ser_core::{PairId, PairScores, Side, Silent};
+
+    use super::*;
+
+    #[test]
+    fn a_report_has_the_accuracy_of_held_out_pairs_and_says_when_there_are_none() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunFolder::open(root.path(), false).unwrap();
+        let pair = |i: u64| Arc::new(Pair::from_text(PairId(i), format!("q{i}"), "good", "bad"));
+        let held_out: Vec<Preference> = (0..30).map(|i| Preference::human(pair(i), Side::A)).collect();
+        let mut learner = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
+            Ok(pairs.iter().map(|_| PairScores::new(1.0, 0.0)).collect())
+        };
+        let test = score_held_out(&mut run, "reward/test_scores.jsonl", &mut learner, &held_out, &mut Silent).unwrap();
+        assert_eq!(test.len(), 30);
+        let fit = FitSummary { steps: 3, loss: 0.5, accuracy: 0.75 };
+        for test in [&test[..], &[]] {
+            let (data, bootstrap) = (DataCounts::default(), Bootstrap::default());
+            let trained = TrainedReward { title: "RM", seed: 1, data, fit, trained_on: 9, test, bootstrap };
+            let html = write_reward_report(&run, trained).unwrap();
+            assert!(std::fs::read_to_string(html).unwrap().contains("<h1"));
+            let report: Report =
+                serde_json::from_str(&std::fs::read_to_string(root.path().join("report.json")).unwrap()).unwrap();
+            assert_eq!(report.rounds.len(), usize::from(!test.is_empty()));
+            assert_eq!(report.warnings.len(), 1);
+        }
+    }
+}
