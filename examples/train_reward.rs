@@ -18,10 +18,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::core::{Control, Event, Learner, Pair, Scorer, Screening};
+use ser::core::{Control, Event, Pair, Scorer, Screening};
 use ser::eval::{Count, DataCounts};
 use ser::model::RewardModel;
-use ser::{MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, score_held_out, write_reward_report};
+use ser::{
+    Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out, write_reward_report,
+};
 
 use config::{Config, Flags};
 
@@ -105,15 +107,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Control::Continue
     });
-    let done = run.is_done(MODEL);
-    let fit = run.folder_stage(MODEL, |folder| -> anyhow::Result<_> {
-        let fit = model.fit(&train.preferences, &loss, config.run.seed, "train", &mut observers)?;
-        model.snapshot(folder)?;
-        Ok(fit)
-    })?;
-    if done {
-        model.restore(&run.stage_path(MODEL))?;
-    }
+    let fit = Fit { preferences: &train.preferences, loss: &loss, seed: config.run.seed };
+    let fit = fit_in(&mut model, fit, &mut run, "train", MODEL, &mut observers)?;
     let scores =
         score_held_out(&mut run, "reward/test_scores.jsonl", &mut model, &test.preferences, &mut observers)?;
     drop(observers);

@@ -48,7 +48,7 @@ pub use run_folder::RunFolder;
 pub use sampled_pool::{PoolSampling, SampledPool, sample_pool};
 pub use seeds::seed_for;
 pub use settings::{Baselines, Carry, Guards, LoopSettings, ModelSelection, WarmStart};
-pub use training::train_in;
+pub use training::{Fit, fit_in, train_in};
 
 pub use ser_core as core;
 pub use ser_data as data;

@@ -10,7 +10,7 @@ use crate::observers::Observers;
 use crate::run_folder::RunFolder;
 use crate::scores_file::{read_scores, write_scores};
 use crate::seeds::seed_for;
-use crate::training::take_steps;
+use crate::training::{Fit, fit_stage};
 
 /// The model before any training, as a stage. All stages of the loop stand under `rounds` and `baselines`.
 pub(crate) const BASE: &str = "rounds/base";
@@ -76,43 +76,15 @@ impl<'r, 'o, L: Learner> Stages<'r, 'o, L> {
         if !self.run.is_done(model) {
             self.hold(start)?;
         }
-        let checkpoints = match model.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/checkpoints"),
-            None => "checkpoints".to_owned(),
-        };
-        let Stages { learner, run, observers, loss, seed, held } = self;
-        let seed = seed_for(*seed, &stage);
-        let mut trained = false;
-        let summary = run.training_stage(
-            model,
-            |run| {
-                *held = None;
-                let (mut summary, mut seconds) = (None, 0.0);
-                if let Some(mut training) = learner.training(preferences, *loss, seed).map_err(Error::stage(&stage))? {
-                    seconds = take_steps(training.as_mut(), run, &stage, &checkpoints, &mut **observers)?;
-                    summary = Some(training.summary());
-                }
-                let summary = match summary {
-                    Some(summary) => summary,
-                    None => observers.watch(run.path(), &stage, None, "steps", |observer| {
-                        learner.fit(preferences, *loss, seed, &stage, observer)
-                    })?,
-                };
-                if !(summary.loss.is_finite() && summary.accuracy.is_finite()) {
-                    return Err(Error::Diverged { stage: stage.clone(), loss: summary.loss });
-                }
-                Ok(((learner, summary), seconds))
-            },
-            |(learner, summary), folder| {
-                learner.snapshot(folder).map_err(Error::stage(&stage))?;
-                trained = true;
-                Ok(summary)
-            },
-        )?;
-        run.drop_checkpoints(&checkpoints)?;
-        if trained {
-            self.held = Some(model.to_owned());
+        let seed = seed_for(self.seed, &stage);
+        let Stages { learner, run, observers, loss, held, .. } = self;
+        let work = Fit { preferences, loss: *loss, seed };
+        if run.is_done(model) {
+            return fit_stage(&mut **learner, work, run, &stage, model, observers);
         }
+        *held = None;
+        let summary = fit_stage(&mut **learner, work, run, &stage, model, observers)?;
+        *held = Some(model.to_owned());
         Ok(summary)
     }
 

@@ -1,15 +1,10 @@
 //! A training as a stage of a run: checkpoints while it runs, the result at the end.
 
-use std::path::Path;
-use std::time::Instant;
-
-use ser_core::{Control, Event, Observer, Training};
+use ser_core::{Control, Event, FitSummary, Learner, Observer, PairLoss, Preference, Training};
 
 use crate::Error;
-use crate::run_folder::{RunFolder, read_json, write_json};
-
-/// The file of a checkpoint with the seconds that led to it.
-const ELAPSED: &str = "elapsed_seconds.json";
+use crate::observers::Observers;
+use crate::run_folder::RunFolder;
 
 /// Trains until all steps are done, as the stage `{name}/model` of a run; if that is done, loads its result.
 ///
@@ -43,9 +38,84 @@ pub fn train_in<T: Training + ?Sized>(
     run.drop_checkpoints(&checkpoints)
 }
 
+/// What a learner is fitted on.
+#[derive(Clone, Copy)]
+pub struct Fit<'a> {
+    /// The preferences.
+    pub preferences: &'a [Preference],
+    /// The loss.
+    pub loss: &'a dyn PairLoss,
+    /// The seed of the training's draws.
+    pub seed: u64,
+}
+
+/// Fits a learner as the stage `model` of a run, shown as `stage`; if that is done, loads its result.
+///
+/// A learner that can be stopped within a training (`Learner::training`) has checkpoints beside the model, from which a
+/// resumed run goes on.
+///
+/// # Errors
+/// [`Error::Interrupted`] if an observer stopped it; [`Error::Diverged`]; the learner's own errors.
+pub fn fit_in<L: Learner>(
+    learner: &mut L,
+    fit: Fit<'_>,
+    run: &mut RunFolder,
+    stage: &str,
+    model: &str,
+    observers: &mut Observers<'_>,
+) -> Result<FitSummary, Error> {
+    let done = run.is_done(model);
+    let summary = fit_stage(learner, fit, run, stage, model, observers)?;
+    if done {
+        learner.restore(&run.stage_path(model)).map_err(Error::stage(&format!("loading {model}")))?;
+    }
+    Ok(summary)
+}
+
+/// Like [`fit_in`], but a stage that is done is not loaded.
+pub(crate) fn fit_stage<L: Learner>(
+    learner: &mut L,
+    Fit { preferences, loss, seed }: Fit<'_>,
+    run: &mut RunFolder,
+    stage: &str,
+    model: &str,
+    observers: &mut Observers<'_>,
+) -> Result<FitSummary, Error> {
+    let checkpoints = match model.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/checkpoints"),
+        None => "checkpoints".to_owned(),
+    };
+    let summary = run.training_stage(
+        model,
+        |run| {
+            let (mut summary, mut seconds) = (None, 0.0);
+            if let Some(mut training) = learner.training(preferences, loss, seed).map_err(Error::stage(stage))? {
+                seconds = take_steps(training.as_mut(), run, stage, &checkpoints, observers)?;
+                summary = Some(training.summary());
+            }
+            let summary = match summary {
+                Some(summary) => summary,
+                None => observers.watch(run.path(), stage, None, "steps", |observer| {
+                    learner.fit(preferences, loss, seed, stage, observer)
+                })?,
+            };
+            if !(summary.loss.is_finite() && summary.accuracy.is_finite()) {
+                return Err(Error::Diverged { stage: stage.to_owned(), loss: summary.loss });
+            }
+            Ok(((learner, summary), seconds))
+        },
+        |(learner, summary), folder| {
+            learner.snapshot(folder).map_err(Error::stage(stage))?;
+            Ok(summary)
+        },
+    )?;
+    run.drop_checkpoints(&checkpoints)?;
+    Ok(summary)
+}
+
 /// Takes the steps that are left, from the newest checkpoint if there is one. Returns the seconds that the processes
 /// before this one spent up to that checkpoint.
-pub(crate) fn take_steps<T: Training + ?Sized>(
+fn take_steps<T: Training + ?Sized>(
     training: &mut T,
     run: &RunFolder,
     name: &str,
