@@ -75,7 +75,10 @@ impl<'a> Runner<'a> {
         let queue: Mutex<VecDeque<Task<'_>>> = Mutex::new(tasks.iter().copied().collect());
         let failed: Mutex<Vec<anyhow::Error>> = Mutex::new(Vec::new());
         let work = || {
-            while let Some(task) = lock(&queue).pop_front() {
+            loop {
+                // The lock must not be held during the run.
+                let next = lock(&queue).pop_front();
+                let Some(task) = next else { break };
                 if let Err(error) = self.one(folder, task, baselines) {
                     lock(&queue).clear();
                     lock(&failed).push(error);
