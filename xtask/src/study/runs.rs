@@ -91,7 +91,7 @@ impl<'a> Runner<'a> {
             }
         });
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().next() {
-            return Err(error.context("the same command goes on from here"));
+            return Err(error.context("the study stopped, what is done is kept"));
         }
         let outcome = |task: &Task<'_>| {
             let path = place(folder, *task).join("report.json");
