@@ -213,7 +213,7 @@ fn tell_sample(out: &mut impl Write, sample: &Preference) -> io::Result<()> {
     let pair = &sample.pair;
     let margin = sample.margin.map_or(String::new(), |margin| format!(", margin {margin}"));
     writeln!(out, "\npair {}{margin}", pair.id.0)?;
-    for Message { role, content } in &pair.prompt {
+    for Message { role, content, .. } in &pair.prompt {
         writeln!(out, "  {:<9} {}", role.as_str(), beginning(content))?;
     }
     for (name, answer) in [("chosen", sample.chosen()), ("rejected", sample.rejected())] {

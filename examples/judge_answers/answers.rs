@@ -133,6 +133,7 @@ pub(crate) fn matched(a: &Answers, b: &Answers, common: bool) -> anyhow::Result<
             id: PairId(pairs.len() as u64),
             prompt: row.prompt.clone(),
             responses: [row.text.clone(), other.text.clone()],
+            response_turns: None,
             raw: RawText::None,
         }));
     }

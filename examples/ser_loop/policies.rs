@@ -233,7 +233,13 @@ impl Policies<'_> {
                 .zip(one.answers.iter().zip(&other.answers))
                 .map(|((id, prompt), (a, b))| {
                     let responses = [a.clone(), b.clone()];
-                    Arc::new(Pair { id: PairId(id), prompt: prompt.clone(), responses, raw: RawText::None })
+                    Arc::new(Pair {
+                        id: PairId(id),
+                        prompt: prompt.clone(),
+                        responses,
+                        response_turns: None,
+                        raw: RawText::None,
+                    })
                 })
                 .collect();
             let verdicts = verdicts(&pairs, &format!("judge {policy} against {against}"), observers)?;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,15 +15,18 @@ pub enum Role {
     User,
     /// The model that answers.
     Assistant,
+    /// The result of a tool that the model called.
+    Tool,
 }
 
 impl Role {
-    /// The name that chat templates know: `system`, `user` or `assistant`.
+    /// The name that chat templates know: `system`, `user`, `assistant` or `tool`.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 }
@@ -32,19 +36,34 @@ impl Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said.
+    /// The text of the turn; empty where the turn only calls tools.
     pub content: String,
+    /// Further fields under the names the file gives them, for chat templates that render them: `reasoning_content`,
+    /// `thinking`, `tool_calls`, `tool_call_id`, `name`. They are serialized beside `role` and `content`. Null fields
+    /// are left out.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
+    /// A turn of text.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Message { role, content: content.into(), extra: Map::new() }
+    }
+
     /// A turn of the person who asks.
     pub fn user(content: impl Into<String>) -> Self {
-        Message { role: Role::User, content: content.into() }
+        Message::new(Role::User, content)
     }
 
     /// A turn of the model.
     pub fn assistant(content: impl Into<String>) -> Self {
-        Message { role: Role::Assistant, content: content.into() }
+        Message::new(Role::Assistant, content)
+    }
+
+    /// [`extra`](Self::extra) as JSON, `None` where there is none; for hashes of messages.
+    pub fn extra_json(&self) -> Option<String> {
+        (!self.extra.is_empty()).then(|| Value::Object(self.extra.clone()).to_string())
     }
 }
 
@@ -103,8 +122,13 @@ pub struct Pair {
     pub id: PairId,
     /// The conversation so far; the answers come next.
     pub prompt: Vec<Message>,
-    /// Answer A and answer B.
+    /// Answer A and answer B as text.
     pub responses: [String; 2],
+    /// The turns that follow `prompt`, A's first, where an answer is more than one assistant turn of text: several
+    /// turns, a last turn of the user, or a turn with [`Message::extra`] fields. A chat template renders these turns;
+    /// everything else uses `responses`, which holds the same turns written out as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_turns: Option<Box<[Vec<Message>; 2]>>,
     /// The texts as the file had them.
     pub raw: RawText,
 }
@@ -112,7 +136,13 @@ pub struct Pair {
 impl Pair {
     /// A pair of plain texts.
     pub fn from_text(id: PairId, prompt: impl Into<String>, a: impl Into<String>, b: impl Into<String>) -> Self {
-        Pair { id, prompt: vec![Message::user(prompt)], responses: [a.into(), b.into()], raw: RawText::Joined }
+        Pair {
+            id,
+            prompt: vec![Message::user(prompt)],
+            responses: [a.into(), b.into()],
+            response_turns: None,
+            raw: RawText::Joined,
+        }
     }
 
     /// The answer of one side.
@@ -120,6 +150,18 @@ impl Pair {
         match side {
             Side::A => &self.responses[0],
             Side::B => &self.responses[1],
+        }
+    }
+
+    /// The turns of one side that follow the prompt: its [`response_turns`](Self::response_turns), or its response as
+    /// one assistant turn.
+    pub fn turns(&self, side: Side) -> Cow<'_, [Message]> {
+        match &self.response_turns {
+            Some(turns) => {
+                let [a, b] = turns.as_ref();
+                Cow::Borrowed(if side == Side::A { a } else { b })
+            }
+            None => Cow::Owned(vec![Message::assistant(self.response(side))]),
         }
     }
 
@@ -143,7 +185,11 @@ impl Pair {
             RawText::Whole([a, b]) => RawText::Whole([b, a]),
             other => other,
         };
-        Pair { responses: [b, a], raw, ..self }
+        let response_turns = self.response_turns.map(|turns| {
+            let [a, b] = *turns;
+            Box::new([b, a])
+        });
+        Pair { responses: [b, a], response_turns, raw, ..self }
     }
 }
 
@@ -159,11 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn extra_fields_stand_beside_role_and_content() {
+        let json = r#"{"role":"assistant","content":"4","reasoning_content":"Add."}"#;
+        let message: Message = serde_json::from_str(json).unwrap();
+        assert_eq!((message.role, message.extra["reasoning_content"].as_str()), (Role::Assistant, Some("Add.")));
+        assert_eq!(serde_json::to_string(&message).unwrap(), json);
+        assert_eq!(message.extra_json().unwrap(), r#"{"reasoning_content":"Add."}"#);
+        assert_eq!(serde_json::to_string(&Message::user("q")).unwrap(), r#"{"role":"user","content":"q"}"#);
+        assert_eq!(Message::user("q").extra_json(), None);
+    }
+
+    #[test]
     fn swapping_twice_changes_nothing() {
         let mut pair = Pair::from_text(PairId(1), "q", "a", "b");
         pair.raw = RawText::Whole(["qa".into(), "qb".into()]);
+        assert_eq!(pair.turns(Side::B).as_ref(), [Message::assistant("b")]);
+        pair.response_turns = Some(Box::new([vec![Message::user("a")], vec![Message::user("b")]]));
         let swapped = pair.clone().swapped();
         assert_eq!(swapped.response(Side::A), "b");
+        assert_eq!(swapped.turns(Side::A).as_ref(), [Message::user("b")]);
         assert_eq!(swapped.raw, RawText::Whole(["qb".into(), "qa".into()]));
         assert_eq!(swapped.swapped(), pair);
     }

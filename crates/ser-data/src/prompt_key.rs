@@ -23,6 +23,9 @@ impl PromptKey {
         };
         for turn in &pair.prompt {
             add(turn.role.as_str(), &turn.content);
+            if let Some(extra) = turn.extra_json() {
+                add("extra", &extra);
+            }
         }
         if pair.prompt.is_empty() {
             let [a, b] = &pair.responses;

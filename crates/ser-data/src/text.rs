@@ -109,7 +109,7 @@ pub fn script_text(prompt: &[Message], response: &str) -> String {
 
 fn question(prompt: &[Message]) -> Cow<'_, str> {
     match prompt {
-        [Message { role: Role::User, content }] => Cow::Borrowed(content),
+        [Message { role: Role::User, content, .. }] => Cow::Borrowed(content),
         turns => Cow::Owned(readable_turns(turns)),
     }
 }
@@ -123,6 +123,7 @@ pub(crate) fn readable_turns(turns: &[Message]) -> String {
             Role::System => "",
             Role::User => "Human: ",
             Role::Assistant => "Assistant: ",
+            Role::Tool => "Tool: ",
         };
         // Writing to a String cannot fail.
         let _ = write!(text, "{gap}{speaker}{}", turn.content);
@@ -141,7 +142,7 @@ mod tests {
             script_text(&turns, "So."),
             "Question: Human: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAnswer: So."
         );
-        let system = [Message { role: Role::System, content: "Be kind.".into() }, Message::user("Why?")];
+        let system = [Message::new(Role::System, "Be kind."), Message::user("Why?")];
         assert_eq!(script_prompt(&system), "Question: Be kind.\n\nHuman: Why?\n\nAnswer:");
     }
 

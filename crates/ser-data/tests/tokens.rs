@@ -106,6 +106,7 @@ fn chat_templates_give_the_tokens_of_transformers() {
                 id: PairId(0),
                 prompt: prompt.to_vec(),
                 responses: [last.content.clone(), "No.".into()],
+                response_turns: None,
                 raw: RawText::None,
             };
             assert_eq!(tokenizer.tokenize_pair(&pair).unwrap().text(Side::A), case.ids, "{what}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use ser_core::{Learner, Pair, PairId, Preference, RawText, Screening, Side};
+use ser_core::{Learner, Message, Pair, PairId, Preference, RawText, Screening, Side};
 use ser_data::GoldLabels;
 use ser_eval::{Count, DataCounts};
 use serde::Serialize;
@@ -141,10 +141,13 @@ fn hash_pair(pair: &Pair, hasher: &mut Sha256) {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     };
-    for message in &pair.prompt {
+    let mut turn = |message: &Message| {
         text(message.role.as_str());
         text(&message.content);
-    }
+        message.extra_json().iter().for_each(|extra| text(extra));
+    };
+    pair.prompt.iter().for_each(&mut turn);
+    pair.response_turns.iter().flat_map(|turns| turns.iter().flatten()).for_each(turn);
     pair.responses.iter().for_each(|response| text(response));
     match &pair.raw {
         RawText::Whole(texts) => texts.iter().for_each(|whole| text(whole)),

@@ -240,7 +240,7 @@ fn read_lines(path: &Path, first_id: u64) -> Result<Vec<Arc<Pair>>, Error> {
         // Under the raw template a prompt of one turn is continued as it stands.
         let raw = if line.prompt.len() == 1 { RawText::Joined } else { RawText::None };
         let id = PairId(first_id.saturating_add(line.place));
-        pairs.push(Arc::new(Pair { id, prompt: line.prompt, responses: line.responses, raw }));
+        pairs.push(Arc::new(Pair { id, prompt: line.prompt, responses: line.responses, response_turns: None, raw }));
     }
     Ok(pairs)
 }
@@ -256,7 +256,8 @@ fn fingerprint(prompts: &[Vec<Message>]) -> Fingerprint {
     for prompt in prompts {
         hasher.update((prompt.len() as u64).to_le_bytes());
         for turn in prompt {
-            for text in [turn.role.as_str(), &turn.content] {
+            let extra = turn.extra_json();
+            for text in [turn.role.as_str(), &turn.content].into_iter().chain(extra.as_deref()) {
                 hasher.update((text.len() as u64).to_le_bytes());
                 hasher.update(text);
             }

@@ -349,7 +349,7 @@ impl PairTokenizer {
 
 fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
     match prompt {
-        [Message { role: ser_core::Role::User, content }] => Ok(Cow::Borrowed(content)),
+        [Message { role: ser_core::Role::User, content, .. }] => Ok(Cow::Borrowed(content)),
         _ => Err(DataError::NoRawText { what: format!("a prompt of {} turns", prompt.len()) }),
     }
 }

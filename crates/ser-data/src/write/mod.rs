@@ -160,8 +160,13 @@ mod tests {
         let text = Pair::from_text(PairId(0), "Why?\n", "So \u{e9}.", "\"No\"");
         let whole = ["\n\nHuman: hi\n\nAssistant: a ".to_string(), "\n\nHuman: hi\n\nAssistant:  b".to_string()];
         let answers = ["a".to_string(), "b".to_string()];
-        let hh =
-            Pair { id: PairId(0), prompt: vec![Message::user("hi")], responses: answers, raw: RawText::Whole(whole) };
+        let hh = Pair {
+            id: PairId(0),
+            prompt: vec![Message::user("hi")],
+            responses: answers,
+            response_turns: None,
+            raw: RawText::Whole(whole),
+        };
         let turns = vec![Message::user("x"), Message::assistant("y"), Message::user("z")];
         let messages = Pair { prompt: turns, raw: RawText::None, ..text.clone() };
         let label = |status| PseudoLabel { round: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
-use ser_core::{LearningStatus, Message, Preference, Role};
+use ser_core::{LearningStatus, Preference, Role};
 
 use super::row::{Column, Row};
 use crate::DataError;
@@ -262,7 +262,7 @@ fn text_leaves(columns: &[Column<'_>]) -> Vec<Leaf> {
     for column in columns {
         match column {
             Column::Text(text) => texts.push(ByteArray::from(*text)),
-            Column::Turns(turns) => list(&mut turns.iter().map(|Message { role, content }| (*role, content.as_str()))),
+            Column::Turns(turns) => list(&mut turns.iter().map(|turn| (turn.role, turn.content.as_str()))),
             Column::Answer(content) => list(&mut std::iter::once((Role::Assistant, *content))),
         }
     }

@@ -35,13 +35,14 @@ pub(super) fn grade(prompt: &[Message], answer: &str) -> String {
 /// A single turn as it is; more turns under the names of those who speak.
 fn conversation(prompt: &[Message]) -> String {
     match prompt {
-        [Message { role: Role::User, content }] => content.clone(),
+        [Message { role: Role::User, content, .. }] => content.clone(),
         turns => {
             let turn = |message: &Message| {
                 let name = match message.role {
                     Role::System => "System",
                     Role::User => "User",
                     Role::Assistant => "Assistant",
+                    Role::Tool => "Tool",
                 };
                 format!("{name}: {}", message.content)
             };

@@ -57,7 +57,8 @@ impl PromptOrder {
         for prompt in &self.prompts {
             hasher.update((prompt.len() as u64).to_le_bytes());
             for message in prompt {
-                for text in [message.role.as_str(), &message.content] {
+                let extra = message.extra_json();
+                for text in [message.role.as_str(), &message.content].into_iter().chain(extra.as_deref()) {
                     hasher.update((text.len() as u64).to_le_bytes());
                     hasher.update(text);
                 }

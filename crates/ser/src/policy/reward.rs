@@ -42,7 +42,7 @@ impl<S: Scorer> Reward for ScorerReward<S> {
             self.asked += 1;
             let responses = [(*answer).to_owned(), (*answer).to_owned()];
             let raw = if let [_] = prompt { RawText::Joined } else { RawText::None };
-            Arc::new(Pair { id, prompt: prompt.to_vec(), responses, raw })
+            Arc::new(Pair { id, prompt: prompt.to_vec(), responses, response_turns: None, raw })
         };
         let pairs: Vec<_> = answers.iter().map(&mut pair).collect();
         let scores = self.scorer.score(&pairs)?;

@@ -15,7 +15,7 @@ pub(crate) fn read_llama_factory(mut row: Row) -> Result<RowPairs, RowProblem> {
     if let Some(content) = take_optional_text(&mut row, "system")?
         && !content.is_empty()
     {
-        prompt.push(Message { role: Role::System, content });
+        prompt.push(Message::new(Role::System, content));
     }
     if !row.contains_key("conversations") {
         return alpaca(row, prompt);
@@ -78,7 +78,7 @@ mod tests {
             "conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Why?"}],
             "chosen": {"from": "gpt", "value": "So."}, "rejected": {"from": "gpt", "value": "No."}}))
         .unwrap();
-        let system = Message { role: Role::System, content: "Be kind.".into() };
+        let system = Message::new(Role::System, "Be kind.");
         assert_eq!(found.pairs[0].pair.prompt, [system.clone(), Message::user("Why?")]);
         assert_eq!(found.pairs[0].pair.responses, ["So.", "No."]);
         let found = read(json!({"instruction": "Add.", "input": "1 1", "chosen": "2", "rejected": "3", "system": "",

@@ -27,7 +27,7 @@ pub(crate) fn parse_dialogue(column: &'static str, text: &str) -> Result<Vec<Mes
         let end =
             after.match_indices("\n\n").map(|(at, _)| at).find(|&at| strip_speaker(after.split_at(at).1).is_some());
         let (content, next) = after.split_at(end.unwrap_or(after.len()));
-        turns.push(Message { role, content: content.trim().to_string() });
+        turns.push(Message::new(role, content.trim()));
         rest = next;
     }
     Ok(turns)
@@ -83,7 +83,9 @@ fn before_answer<'a>(column: &'static str, turns: &'a [Message]) -> Result<(&'a 
 pub(crate) fn answer_text(turns: &[Message]) -> String {
     match turns.split_first() {
         Some((first, [])) => first.content.clone(),
-        Some((Message { role: Role::Assistant, content }, rest)) => format!("{content}\n\n{}", readable_turns(rest)),
+        Some((Message { role: Role::Assistant, content, .. }, rest)) => {
+            format!("{content}\n\n{}", readable_turns(rest))
+        }
         _ => readable_turns(turns),
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn turn(
         }
     };
     match turn.remove(said) {
-        Some(Value::String(content)) => Ok(Message { role, content }),
+        Some(Value::String(content)) => Ok(Message::new(role, content)),
         other => {
             let found = other.as_ref().map_or("nothing".to_string(), describe);
             Err(wrong("text in every message", format!("a list with a message whose {said} is {found}")))

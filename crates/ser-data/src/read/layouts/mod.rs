@@ -37,7 +37,7 @@ pub(crate) struct LabelledPair {
 impl LabelledPair {
     /// Answer A is the chosen one.
     pub(crate) fn new(prompt: Vec<Message>, responses: [String; 2], raw: RawText) -> Self {
-        let pair = Pair { id: PairId(0), prompt, responses, raw };
+        let pair = Pair { id: PairId(0), prompt, responses, response_turns: None, raw };
         LabelledPair { pair, preferred: Side::A, margin: None, prompts_differ: false, turns_joined: false }
     }
 
