@@ -70,6 +70,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(adapter) => RewardModel::with_adapter(folder, &config::fetched(adapter)?, &settings, device)?,
         None => RewardModel::from_folder(folder, &settings, device)?,
     };
+    for note in model.tokenizer().notes(&pairs)? {
+        eprintln!("note: {note}");
+    }
     if limited && let Some(place) = model.screen(&pairs)?.iter().position(|s| *s == Screening::TooLong) {
         bail!("{}: pair {} is over --max-length; leave it out or raise the limit", data.display(), place + 1);
     }

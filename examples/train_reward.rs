@@ -55,6 +55,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (preferences, _) = PreferenceFile::open(data, &config.data)?.read_all()?;
     let loss = config.evolution.loss.build()?;
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
+    let pairs: Vec<_> = preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
+    for note in model.tokenizer().notes(&pairs)? {
+        eprintln!("note: {note}");
+    }
     let (kept, left_out) = screened(&mut model, preferences)?;
     if left_out > 0 {
         eprintln!("left out: {left_out} pairs over max_length, with equal texts or an empty answer");

@@ -132,6 +132,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         false => base,
     };
     let mut model = loaded.map_or_else(|| load(&start), Ok)?;
+    for note in model.tokenizer().notes(&prepared.data.pool)? {
+        eprintln!("note: {note}");
+    }
     fill_pool(&config, &prompts, &start, &mut prepared.data, &mut run, device, &mut observers)?;
     evolve(&Work { config: &config, title, start, corpus, device }, &mut model, prepared, &mut run, &mut observers)
 }

@@ -162,15 +162,20 @@ impl Policies<'_> {
                 prompts.push(preference.pair.prompt.clone());
             }
         }
-        let scorer = |pairs: &[Arc<Pair>]| reward.score(pairs);
         let mut reward =
-            if config.reward.probability { ScorerReward::probability(scorer) } else { ScorerReward::raw(scorer) };
+            if config.reward.probability { ScorerReward::probability(reward) } else { ScorerReward::raw(reward) };
         let mut training =
             PpoTraining::new(config.ppo.clone(), config.policy_run.clone(), &mut policy, &mut reward, prompts)?;
         training.run_in(run, stage, observers)?;
         let curves = training.stage(name);
         warnings.extend(training.warnings().into_iter().map(|(step, w)| format!("{name}, from step {step}: {w}.")));
         drop(training);
+        if reward.truncated() > 0 {
+            warnings.push(format!(
+                "{name}: {} answers were too long for the reward model and were scored without their end.",
+                reward.truncated()
+            ));
+        }
         Ok((self.answers(name, &mut policy, run, observers)?, curves))
     }
 

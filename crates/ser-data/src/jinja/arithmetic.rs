@@ -147,7 +147,9 @@ fn div_mod(a: f64, b: f64) -> (f64, f64) {
 pub(crate) fn negative(value: &Value) -> Result<Value> {
     match (value, value.as_int()) {
         (Value::Float(value), _) => Ok(Value::Float(-value)),
-        (_, Some(int)) => int.checked_neg().map_or_else(|| unsupported("an integer of more than 128 bits"), |v| Ok(Value::Int(v))),
+        (_, Some(int)) => {
+            int.checked_neg().map_or_else(|| unsupported("an integer of more than 128 bits"), |v| Ok(Value::Int(v)))
+        }
         (Value::Undefined(problem), _) => fail(problem.to_string()),
         _ => fail(format!("bad operand type for unary -: '{}'", value.type_name())),
     }

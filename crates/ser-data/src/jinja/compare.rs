@@ -24,9 +24,7 @@ impl Value {
             }
             (Value::Dict(a), Value::Dict(b)) => {
                 a.entries.len() == b.entries.len()
-                    && a.entries.iter().all(|(key, value)| {
-                        matches!(b.get(key), Ok(Some(found)) if found.equals(value))
-                    })
+                    && a.entries.iter().all(|(key, value)| matches!(b.get(key), Ok(Some(found)) if found.equals(value)))
             }
             (Value::Range(a), Value::Range(b)) => equal_ranges(*a, *b),
             (Value::Namespace(a), Value::Namespace(b)) => std::rc::Rc::ptr_eq(a, b),
@@ -105,7 +103,8 @@ impl Value {
 }
 
 fn equal_ranges(a: Range, b: Range) -> bool {
-    a.len() == b.len() && (0..a.len().min(2)).all(|i| matches!((a.get(i), b.get(i)), (Some(a), Some(b)) if a.equals(&b)))
+    a.len() == b.len()
+        && (0..a.len().min(2)).all(|i| matches!((a.get(i), b.get(i)), (Some(a), Some(b)) if a.equals(&b)))
 }
 
 /// The order of two numbers, exactly; `None` if one of them is not a number.

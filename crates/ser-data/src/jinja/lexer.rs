@@ -23,8 +23,8 @@ pub(crate) enum Token {
 
 /// Longest first, so that a prefix does not win.
 const OPERATORS: [&str; 26] = [
-    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=",
-    ".", ":", "|", ",", ";",
+    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".",
+    ":", "|", ",", ";",
 ];
 
 /// Tokens with the line each begins on.
@@ -78,9 +78,10 @@ impl<'s> Lexer<'s> {
 
     fn root(&mut self) -> Result<()> {
         loop {
-            let next = self.rest.match_indices('{').find(|(at, _)| {
-                matches!(self.rest.as_bytes().get(at + 1), Some(b'%' | b'{' | b'#'))
-            });
+            let next = self
+                .rest
+                .match_indices('{')
+                .find(|(at, _)| matches!(self.rest.as_bytes().get(at + 1), Some(b'%' | b'{' | b'#')));
             let Some((at, _)) = next else {
                 let rest = self.rest;
                 self.data(rest, rest.len());

@@ -20,14 +20,14 @@ mod lookup;
 mod methods;
 mod parser;
 mod predicates;
+#[cfg(test)]
+mod tests;
 mod text;
 mod value;
 
-use std::collections::HashMap;
-
 pub(crate) use error::TemplateError;
 use interpreter::Interpreter;
-use value::Value;
+pub(crate) use value::{Dict, Value};
 
 /// How many bytes a template may have.
 const MAX_SOURCE: usize = 1 << 20;
@@ -48,15 +48,11 @@ impl Template {
     }
 
     /// Renders it with the named values; `strftime_now` writes `now`.
-    pub(crate) fn render<'v>(
+    pub(crate) fn render(
         &self,
-        values: impl IntoIterator<Item = (&'v str, &'v serde_json::Value)>,
+        values: impl IntoIterator<Item = (String, Value)>,
         now: &jiff::Zoned,
     ) -> Result<String, TemplateError> {
-        let mut names = HashMap::new();
-        for (name, value) in values {
-            names.insert(name.to_string(), Value::try_from(value)?);
-        }
-        Interpreter::render(&self.nodes, names, now)
+        Interpreter::render(&self.nodes, values.into_iter().collect(), now)
     }
 }

@@ -1,10 +1,10 @@
 //! Texts to tokens with the tokenizer and chat template of a Hugging Face folder.
 
 mod chat_template;
+mod class;
 mod folder;
 mod incremental;
 mod pair_tokenizer;
-mod python_json;
 mod train;
 
 pub use incremental::IncrementalDecoder;

@@ -1,25 +1,28 @@
 //! Pairs to tokens.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use ser_core::{Message, Pair, Role, Screening, Side};
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::Tokenizer;
 
 use super::chat_template::ChatTemplate;
+use super::class::build;
 use super::folder::TokenizerConfig;
 use crate::text::{script_prompt, script_text};
 use crate::{DataError, TemplateKind, TextSettings, TokenizedPair};
 
 /// The files of a folder that are read.
 #[cfg(feature = "index")]
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "config.json",
     "generation_config.json",
     "chat_template.jinja",
@@ -35,6 +38,8 @@ pub struct PairTokenizer {
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     vocab_size: usize,
+    /// Rows of the network's embedding, where it is known.
+    network_vocab: Option<usize>,
     settings: TextSettings,
 }
 
@@ -68,8 +73,10 @@ impl std::fmt::Debug for PairTokenizer {
 
 impl PairTokenizer {
     /// Loads tokenizer.json and what the files beside it say of special tokens and the chat template:
-    /// tokenizer_config.json, special_tokens_map.json, config.json, generation_config.json and chat_template.jinja,
-    /// each where it is there. Truncation and padding that tokenizer.json asks for are not done.
+    /// tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json, generation_config.json and
+    /// chat_template.jinja, each where it is there. Tokens are those of `AutoTokenizer` of transformers 5: flags of
+    /// added tokens are taken from `added_tokens_decoder`, and the classes of Llama 2, GPT-2 and Qwen 2 build their
+    /// normalizer and pre-tokenizer themselves. Truncation and padding that tokenizer.json asks for are not done.
     ///
     /// # Errors
     /// A missing or malformed file, and settings that the folder cannot serve: the chat template where it has none
@@ -80,13 +87,9 @@ impl PairTokenizer {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
         let bad = |problem: String| DataError::ModelFile { path: path.clone(), problem };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_padding(None);
-
-        let config = TokenizerConfig::from_folder(folder)?;
-        register_tokens(&mut tokenizer, &config).map_err(bad)?;
-        let id = |name: &str| config.named.get(name).and_then(|token| tokenizer.token_to_id(token));
+        let config = TokenizerConfig::beside(folder, &bytes)?;
+        let tokenizer = build(&bytes, &config).map_err(bad)?;
+        let id = |name: &str| config.named(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
 
         if settings.template == TemplateKind::Script && settings.append_eos && eos_id.is_none() {
@@ -94,7 +97,8 @@ impl PairTokenizer {
         }
         let chat_template = match (settings.template, &config.chat_template) {
             (TemplateKind::Chat, Some(source)) => {
-                Some(ChatTemplate::new(source, config.named.clone()).map_err(|problem| DataError::ModelFile {
+                let named = config.named.iter().map(|(name, token)| (name.clone(), token.content.clone())).collect();
+                Some(ChatTemplate::new(source, named, settings.date).map_err(|problem| DataError::ModelFile {
                     path: folder.to_path_buf(),
                     problem: format!("its chat template does not compile: {problem}"),
                 })?)
@@ -105,7 +109,17 @@ impl PairTokenizer {
         let highest = tokenizer.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
         let folder = folder.to_path_buf();
-        Ok(PairTokenizer { folder, tokenizer, chat_template, bos_id, eos_id, vocab_size, settings: settings.clone() })
+        let settings = settings.clone();
+        Ok(PairTokenizer {
+            folder,
+            tokenizer,
+            chat_template,
+            bos_id,
+            eos_id,
+            vocab_size,
+            network_vocab: None,
+            settings,
+        })
     }
 
     /// The folder it was loaded from.
@@ -121,6 +135,13 @@ impl PairTokenizer {
     /// The highest id plus one, added tokens included: an embedding needs at least as many rows.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// Lets the tokenizer have more tokens than the network, which has `vocab` of them (a padding token that was added
+    /// later, say): a text that uses a token of a higher id is refused.
+    #[must_use]
+    pub fn with_network_vocab(self, vocab: usize) -> Self {
+        PairTokenizer { network_vocab: Some(vocab), ..self }
     }
 
     /// The id of the token that begins a text, where the folder names one.
@@ -151,8 +172,24 @@ impl PairTokenizer {
     /// A text's tokens; `add_special_tokens` adds what the tokenizer itself puts around a text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, DataError> {
         match self.tokenizer.encode_fast(text, add_special_tokens) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Ok(encoding) => {
+                encoding.get_ids().iter().try_for_each(|&id| self.check_id(id, text))?;
+                Ok(encoding.get_ids().to_vec())
+            }
             Err(error) => Err(DataError::Tokenize { bytes: text.len(), problem: error.to_string() }),
+        }
+    }
+
+    /// Refuses a token that the network has no embedding for.
+    fn check_id(&self, id: u32, text: &str) -> Result<(), DataError> {
+        match self.network_vocab {
+            Some(vocab) if id as usize >= vocab => Err(DataError::TokenBeyondNetwork {
+                token: self.tokenizer.id_to_token(id).unwrap_or_default(),
+                id,
+                vocab,
+                text: excerpt(text),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -184,7 +221,14 @@ impl PairTokenizer {
             }
             TemplateKind::Script | TemplateKind::Chat => {
                 let what = || format!("pair {}", pair.id.0);
-                let text = |side| self.templated(&pair.prompt, pair.response(side), &what);
+                let text = |side| match self.settings.template {
+                    // The whole conversation of each answer, which may part before the last turn.
+                    TemplateKind::Chat => {
+                        let turns: Vec<Message> = pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect();
+                        self.encode(&self.chat(&turns, false, &what)?, false)
+                    }
+                    _ => self.templated(&pair.prompt, pair.response(side), &what),
+                };
                 [text(Side::A)?, text(Side::B)?]
             }
         };
@@ -210,6 +254,58 @@ impl PairTokenizer {
             })
             .collect();
         results.into_iter().collect()
+    }
+
+    /// What of the pairs' data does not reach their texts, and what else about the texts a user should know, one sentence
+    /// each: fields of messages (reasoning, tool calls) that the template does not render, and the date that it writes.
+    pub fn notes(&self, pairs: &[Arc<Pair>]) -> Result<Vec<String>, DataError> {
+        let mut notes = Vec::new();
+        if self.chat_template.as_ref().is_some_and(ChatTemplate::reads_date) {
+            let date = self.settings.date;
+            notes.push(format!("the chat template writes the date; text.date = {date} stands for today"));
+        }
+        for (field, count) in self.unrendered_fields(pairs)? {
+            let template = self.settings.template;
+            notes.push(format!("`{field}` of {count} pairs is left out: the {template} template does not render it"));
+        }
+        Ok(notes)
+    }
+
+    /// Fields of messages besides `role` and `content` that the texts do not depend on, with the number of pairs.
+    pub fn unrendered_fields(&self, pairs: &[Arc<Pair>]) -> Result<BTreeMap<String, usize>, DataError> {
+        let found: Vec<Result<BTreeSet<String>, DataError>> =
+            pairs.par_iter().map(|pair| self.unrendered_of(pair)).collect();
+        let mut counts = BTreeMap::new();
+        for fields in found {
+            for field in fields? {
+                *counts.entry(field).or_insert(0) += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn unrendered_of(&self, pair: &Pair) -> Result<BTreeSet<String>, DataError> {
+        let turns = [Side::A, Side::B].map(|side| pair.turns(side));
+        let messages = pair.prompt.iter().chain(turns.iter().flat_map(|turns| turns.iter()));
+        let mut fields: BTreeSet<String> = messages.flat_map(|message| message.extra.keys().cloned()).collect();
+        if self.settings.template == TemplateKind::Chat && !fields.is_empty() {
+            let what = || format!("pair {}", pair.id.0);
+            let mut rendered = BTreeSet::new();
+            for turns in &turns {
+                let whole: Vec<Message> = pair.prompt.iter().chain(turns.iter()).cloned().collect();
+                let text = self.chat(&whole, false, &what)?;
+                for field in &fields {
+                    let mut without = whole.clone();
+                    without.iter_mut().for_each(|message| drop(message.extra.remove(field)));
+                    // A template that needs the field fails without it.
+                    if self.chat(&without, false, &what).ok().as_ref() != Some(&text) {
+                        rendered.insert(field.clone());
+                    }
+                }
+            }
+            fields.retain(|field| !rendered.contains(field));
+        }
+        Ok(fields)
     }
 
     fn screen_tokens(&self, pair: &TokenizedPair) -> Screening {
@@ -327,6 +423,7 @@ impl PairTokenizer {
         if let (true, Some(eos)) = (self.settings.append_eos, self.eos_id)
             && tokens.last() != Some(&eos)
         {
+            self.check_id(eos, "the end token that append_eos adds")?;
             tokens.push(eos);
         }
         Ok(tokens)
@@ -354,25 +451,10 @@ fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
     }
 }
 
-/// Makes the tokenizer know the special tokens that only the files beside it name, as transformers does.
-fn register_tokens(tokenizer: &mut Tokenizer, config: &TokenizerConfig) -> Result<(), String> {
-    let known: Vec<String> = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
-    let mut new: Vec<AddedToken> = Vec::new();
-    let named = config.named.values().chain(&config.unnamed);
-    for (_, token) in &config.added {
-        new.push(
-            AddedToken::from(token.content.clone(), token.special || named.clone().any(|name| *name == token.content))
-                .single_word(token.single_word)
-                .lstrip(token.lstrip)
-                .rstrip(token.rstrip)
-                .normalized(token.normalized),
-        );
+/// The beginning of a text, for messages.
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_string(),
     }
-    for token in named {
-        if !new.iter().any(|other| other.content == *token) {
-            new.push(AddedToken::from(token.clone(), true).normalized(false));
-        }
-    }
-    new.retain(|token| !known.contains(&token.content));
-    tokenizer.add_tokens(new).map(drop).map_err(|error| error.to_string())
 }

@@ -116,14 +116,8 @@ impl RewardModel {
     ) -> Result<Self, ModelError> {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
-        if tokenizer.vocab_size() as i64 > config.vocab_size {
-            return Err(ModelError::Vocabulary {
-                path: folder.to_owned(),
-                tokenizer: tokenizer.vocab_size(),
-                network: config.vocab_size,
-            });
-        }
+        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
         let map = LayerMap::new(&config, kind, device)?;
@@ -171,6 +165,11 @@ impl RewardModel {
             self.tokens.insert(pair.id, Arc::new(tokens));
         }
         Ok(pairs.iter().filter_map(|pair| self.tokens.get(&pair.id).cloned()).collect())
+    }
+
+    /// Its tokenizer, with the settings that make texts of pairs.
+    pub fn tokenizer(&self) -> &PairTokenizer {
+        &self.tokenizer
     }
 
     pub(super) fn pack(&self, pairs: &[&TokenizedPair]) -> Result<PackedBatch, ModelError> {

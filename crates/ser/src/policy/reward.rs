@@ -13,17 +13,23 @@ pub struct ScorerReward<S> {
     scorer: S,
     probability: bool,
     asked: u64,
+    truncated: u64,
 }
 
 impl<S: Scorer> ScorerReward<S> {
     /// The raw score r.
     pub fn raw(scorer: S) -> Self {
-        ScorerReward { scorer, probability: false, asked: 0 }
+        ScorerReward { scorer, probability: false, asked: 0, truncated: 0 }
     }
 
     /// p = sigmoid(r) (Eq. 1), which reward scaling (Eq. 7) is for.
     pub fn probability(scorer: S) -> Self {
         ScorerReward { probability: true, ..ScorerReward::raw(scorer) }
+    }
+
+    /// How many answers were too long for the scorer and were scored without their end.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
     }
 
     /// The scorer back.
@@ -45,7 +51,8 @@ impl<S: Scorer> Reward for ScorerReward<S> {
             Arc::new(Pair { id, prompt: prompt.to_vec(), responses, response_turns: None, raw })
         };
         let pairs: Vec<_> = answers.iter().map(&mut pair).collect();
-        let scores = self.scorer.score(&pairs)?;
+        let (scores, truncated) = self.scorer.score_truncated(&pairs)?;
+        self.truncated += truncated as u64;
         let reward = |scores: &PairScores| if self.probability { scores.a.sigmoid().get() } else { scores.a.0 };
         Ok(scores.iter().map(reward).collect())
     }

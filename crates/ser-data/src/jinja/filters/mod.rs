@@ -14,11 +14,60 @@ pub(crate) use sequences::Getter;
 
 /// All filters of Jinja2; `is filter` asks for them.
 pub(crate) const NAMES: [&str; 54] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
-    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
-    "length", "list", "lower", "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse",
-    "round", "safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim",
-    "truncate", "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "urlize",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 /// Applies a filter that calls no other.
@@ -43,8 +92,10 @@ pub(crate) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
         "abs" | "float" | "int" | "round" => numbers::apply(name, &value, args),
         "batch" | "dictsort" | "first" | "items" | "join" | "last" | "list" | "max" | "min" | "reverse" | "slice"
         | "sort" | "sum" | "unique" => sequences::apply(name, value, args),
-        "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower" | "replace" | "safe"
-        | "string" | "title" | "trim" | "truncate" | "upper" | "wordcount" => strings::apply(name, value, args),
+        "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower" | "replace"
+        | "safe" | "string" | "title" | "trim" | "truncate" | "upper" | "wordcount" => {
+            strings::apply(name, value, args)
+        }
         _ if NAMES.contains(&name) => unsupported(format!("the filter '{name}'")),
         _ => fail(format!("no filter named '{name}'")),
     }

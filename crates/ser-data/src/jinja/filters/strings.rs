@@ -45,7 +45,11 @@ pub(super) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
         }
         "trim" => {
             let [chars] = args.bind(name, ["chars"], 0)?;
-            methods::call(&Value::Str(text), "strip", Args { positional: chars.into_iter().collect(), named: Vec::new() })
+            methods::call(
+                &Value::Str(text),
+                "strip",
+                Args { positional: chars.into_iter().collect(), named: Vec::new() },
+            )
         }
         "center" => {
             let [width] = args.bind(name, ["width"], 0)?;

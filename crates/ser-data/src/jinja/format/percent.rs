@@ -50,6 +50,9 @@ pub(crate) fn format(format: &str, values: &Value) -> Result<String> {
         let Some(kind) = rest.chars().next() else { return fail("incomplete format") };
         rest = &rest[kind.len_utf8()..];
         if kind == '%' {
+            if width > 0 || precision.is_some() || !flags.is_empty() || named.is_some() {
+                return unsupported("a percent sign with a width or flags in a format");
+            }
             out.push('%');
             continue;
         }
@@ -86,7 +89,13 @@ fn convert(value: &Value, kind: char, flags: &str, precision: Option<usize>) -> 
         None => text.to_string(),
     };
     let signed = |text: String| {
-        let sign = if flags.contains('+') { "+" } else if flags.contains(' ') { " " } else { "" };
+        let sign = if flags.contains('+') {
+            "+"
+        } else if flags.contains(' ') {
+            " "
+        } else {
+            ""
+        };
         if text.starts_with('-') { text } else { format!("{sign}{text}") }
     };
     let alternate = flags.contains('#');
@@ -101,10 +110,12 @@ fn convert(value: &Value, kind: char, flags: &str, precision: Option<usize>) -> 
         'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
             let int = match (value, value.as_int()) {
                 (_, Some(int)) => int,
-                (Value::Float(number), _) if matches!(kind, 'd' | 'i' | 'u') => match crate::jinja::filters::truncated(*number)? {
-                    Some(int) => int,
-                    None => return fail("cannot convert this float to an integer"),
-                },
+                (Value::Float(number), _) if matches!(kind, 'd' | 'i' | 'u') => {
+                    match crate::jinja::filters::truncated(*number)? {
+                        Some(int) => int,
+                        None => return fail("cannot convert this float to an integer"),
+                    }
+                }
                 (Value::Undefined(problem), _) => return fail(problem.to_string()),
                 _ => return fail(format!("%{kind} format: a number is required, not {}", value.type_name())),
             };

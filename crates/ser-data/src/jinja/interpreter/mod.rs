@@ -175,13 +175,7 @@ impl<'t> Interpreter<'t> {
         Value::Function(Function::Macro(Rc::new(Macro { def: Arc::clone(def), scope: Rc::clone(scope) })))
     }
 
-    fn set_block(
-        &mut self,
-        target: &Target,
-        filter: Option<&Expr>,
-        body: &[Node],
-        scope: &Rc<Scope>,
-    ) -> Result<Flow> {
+    fn set_block(&mut self, target: &Target, filter: Option<&Expr>, body: &[Node], scope: &Rc<Scope>) -> Result<Flow> {
         let (flow, mut value) = self.captured_body(body, scope)?;
         if flow == Flow::Next {
             if let Some(filter) = filter {

@@ -49,7 +49,11 @@ pub(super) fn call(text: &Rc<str>, name: &str, args: Args) -> Result<Value> {
             let needle = needle.unwrap_or(Value::None);
             let needle = needle.require_str("the text to look for")?;
             let Some((offset, part)) = window(text, start, end)? else {
-                return if name.ends_with("index") { fail("substring not found") } else { Ok(Value::Int(if name == "count" { 0 } else { -1 })) };
+                return if name.ends_with("index") {
+                    fail("substring not found")
+                } else {
+                    Ok(Value::Int(if name == "count" { 0 } else { -1 }))
+                };
             };
             if name == "count" {
                 let count = if needle.is_empty() { length(part) + 1 } else { part.matches(&**needle).count() };
@@ -99,7 +103,11 @@ fn split(text: &str, name: &str, args: Args) -> Result<Value> {
             if separator.is_empty() {
                 return fail("empty separator");
             }
-            if backwards { text.rsplitn(pieces, &**separator).collect() } else { text.splitn(pieces, &**separator).collect() }
+            if backwards {
+                text.rsplitn(pieces, &**separator).collect()
+            } else {
+                text.splitn(pieces, &**separator).collect()
+            }
         }
     };
     if parts.len() > crate::jinja::value::MAX_ITEMS {

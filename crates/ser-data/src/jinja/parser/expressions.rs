@@ -89,11 +89,7 @@ impl Parser {
         Ok(())
     }
 
-    fn binary(
-        &mut self,
-        operators: &[(&str, Operator)],
-        operand: impl Fn(&mut Self) -> Result<Expr>,
-    ) -> Result<Expr> {
+    fn binary(&mut self, operators: &[(&str, Operator)], operand: impl Fn(&mut Self) -> Result<Expr>) -> Result<Expr> {
         let mut left = operand(self)?;
         let mut chain = 0;
         while let Some((_, operator)) = operators.iter().find(|(op, _)| self.is_op(op)) {
@@ -121,8 +117,7 @@ impl Parser {
     }
 
     fn product(&mut self) -> Result<Expr> {
-        let operators =
-            [("*", Operator::Mul), ("/", Operator::Div), ("//", Operator::FloorDiv), ("%", Operator::Mod)];
+        let operators = [("*", Operator::Mul), ("/", Operator::Div), ("//", Operator::FloorDiv), ("%", Operator::Mod)];
         self.binary(&operators, Parser::power)
     }
 
