@@ -98,10 +98,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn examples(model: &CausalLm, config: &Config, preferences: &[Preference]) -> anyhow::Result<Vec<CausalExample>> {
     let mut examples = Vec::with_capacity(preferences.len());
     for preference in preferences {
-        let (prompt, answer) = (&preference.pair.prompt, preference.chosen());
+        let (pair, side) = (&preference.pair, preference.preferred);
         let example = match config.sft.turns {
-            LearntTurns::Last => model.tokenizer().tokenize_response(prompt, answer)?.into(),
-            LearntTurns::All => model.tokenizer().tokenize_conversation(prompt, answer)?.into(),
+            LearntTurns::Last => model.tokenizer().tokenize_answer(pair, side)?.into(),
+            LearntTurns::All => model.tokenizer().tokenize_answer_turns(pair, side)?.into(),
         };
         examples.push(example);
     }

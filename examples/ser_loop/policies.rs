@@ -95,7 +95,7 @@ pub(crate) fn sft(
 fn examples(model: &CausalLm, preferences: &[Preference]) -> anyhow::Result<Vec<CausalExample>> {
     let mut examples = Vec::with_capacity(preferences.len());
     for preference in preferences {
-        let text = model.tokenizer().tokenize_response(&preference.pair.prompt, preference.chosen())?;
+        let text = model.tokenizer().tokenize_answer(&preference.pair, preference.preferred)?;
         if text.tokens.len() <= model.text_limit() {
             examples.push(text.into());
         }

@@ -130,7 +130,14 @@ fn real_tokenizers_give_the_tokens_of_auto_tokenizer() {
         if case.normalized {
             let (before, added) = text.split_once("\"added_tokens\"").unwrap();
             let (added, after) = added.split_once(']').unwrap();
-            text = [before, "\"added_tokens\"", &added.replace("\"normalized\": false", "\"normalized\": true"), "]", after].concat();
+            text = [
+                before,
+                "\"added_tokens\"",
+                &added.replace("\"normalized\": false", "\"normalized\": true"),
+                "]",
+                after,
+            ]
+            .concat();
         }
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), text).unwrap();
@@ -140,7 +147,13 @@ fn real_tokenizers_give_the_tokens_of_auto_tokenizer() {
         let settings = TextSettings { template: TemplateKind::Chat, ..TextSettings::default() };
         let tokenizer = PairTokenizer::from_folder(folder.path(), &settings).unwrap();
         for (text, expected) in golden.texts.iter().zip(&case.ids) {
-            assert_eq!(&tokenizer.encode(text, true).unwrap(), expected, "{} {:?}: {text:?}", case.tokenizer, case.files);
+            assert_eq!(
+                &tokenizer.encode(text, true).unwrap(),
+                expected,
+                "{} {:?}: {text:?}",
+                case.tokenizer,
+                case.files
+            );
         }
         let (last, prompt) = golden.messages.split_last().unwrap();
         let chat = tokenizer.tokenize_response(prompt, &last.content).unwrap();

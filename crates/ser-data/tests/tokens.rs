@@ -304,6 +304,26 @@ fn conversations_may_end_with_the_user_where_the_template_allows_it() {
     let text = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n\
                 <|im_start|>user\na2<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nthanks<|im_end|>\n";
     assert_eq!(tokens.text(Side::A), tokenizer.encode(text, false).unwrap());
+    // Training on answers: the last turn of the assistant, every one of them, or all that follows the prompt.
+    let pair = turns_pair(
+        &prompt[..1],
+        vec![said(Role::Assistant, "b"), said(Role::User, "c"), said(Role::Assistant, "d")],
+        b.clone(),
+    );
+    let decode = |tokens: &[u32]| tokenizer.decode(tokens).unwrap();
+    let last = tokenizer.tokenize_answer(&pair, Side::A).unwrap();
+    assert_eq!(decode(&last.tokens[last.prompt_len..]), "d\n");
+    let every = tokenizer.tokenize_answer_turns(&pair, Side::A).unwrap();
+    let answers: Vec<String> = every.answers.iter().map(|places| decode(&every.tokens[places.clone()])).collect();
+    assert_eq!((every.tokens == last.tokens, answers), (true, vec!["b".to_string(), "d\n".to_string()]));
+    let all = tokenizer.tokenize_completion(&pair, Side::A).unwrap();
+    assert_eq!(
+        (all.tokens == last.tokens, decode(&all.tokens[all.prompt_len..])),
+        (true, "b\nuser\nc\nassistant\nd\n".into())
+    );
+    // A last turn of the user carries no loss in SFT.
+    let last = tokenizer.tokenize_answer(&pair, Side::B).unwrap();
+    assert_eq!(decode(&last.tokens[last.prompt_len..]), "x\n");
     // Llama 2's template refuses two turns of one speaker, and says which pair.
     let (folder, _) = golden("byte_fallback");
     let strict = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();

@@ -24,7 +24,8 @@ fn copy() -> TempDir {
 }
 
 fn load(folder: &Path) -> Result<RewardModel, ModelError> {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     RewardModel::from_folder(folder, &RewardModelSettings { text, ..Default::default() }, Device::cpu())
 }
 
@@ -128,7 +129,12 @@ fn adapters() {
             fs::copy(golden().join("adapter").join(name), folder.path().join(name)).unwrap();
         }
         change(folder.path());
-        let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
+        let text = TextSettings {
+            template: TemplateKind::Raw,
+            append_eos: false,
+            max_length: None,
+            ..TextSettings::default()
+        };
         let settings = RewardModelSettings { text, ..Default::default() };
         RewardModel::with_adapter(&golden(), folder.path(), &settings, Device::cpu()).err().map(|e| e.to_string())
     };

@@ -114,10 +114,10 @@ impl TokenizerClass {
 }
 
 /// Builds the tokenizer that transformers builds from the folder.
-pub(crate) fn build(tokenizer_json: &[u8], config: &TokenizerConfig) -> Result<Tokenizer, String> {
-    let mut tokenizer = match rebuilt(tokenizer_json, config)? {
+pub(crate) fn build(config: &TokenizerConfig) -> Result<Tokenizer, String> {
+    let mut tokenizer = match rebuilt(config)? {
         Some(bytes) => Tokenizer::from_bytes(bytes),
-        None => Tokenizer::from_bytes(tokenizer_json),
+        None => Tokenizer::from_bytes(&config.tokenizer_json),
     }
     .map_err(|error| error.to_string())?;
     tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
@@ -128,9 +128,9 @@ pub(crate) fn build(tokenizer_json: &[u8], config: &TokenizerConfig) -> Result<T
 }
 
 /// tokenizer.json with the class's parts, if it replaces any and the model is a BPE.
-fn rebuilt(tokenizer_json: &[u8], config: &TokenizerConfig) -> Result<Option<Vec<u8>>, String> {
+fn rebuilt(config: &TokenizerConfig) -> Result<Option<Vec<u8>>, String> {
     let Some(parts) = config.class.parts(config) else { return Ok(None) };
-    let mut file: Value = serde_json::from_slice(tokenizer_json).map_err(|error| error.to_string())?;
+    let mut file: Value = serde_json::from_slice(&config.tokenizer_json).map_err(|error| error.to_string())?;
     let Some(model) = file.get_mut("model") else { return Ok(None) };
     if !model.get("merges").is_some_and(Value::is_array) || !model.get("vocab").is_some_and(Value::is_object) {
         return Ok(None);

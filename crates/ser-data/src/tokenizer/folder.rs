@@ -41,6 +41,8 @@ impl ExtraToken {
 /// transformers 5 drops them, and that file alone says what is put around a text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenizerConfig {
+    /// tokenizer.json as it was read.
+    pub(crate) tokenizer_json: Vec<u8>,
     /// The class of transformers, which may replace parts of tokenizer.json.
     pub(crate) class: TokenizerClass,
     /// `bos_token` and the like, by name, in the order of addition.
@@ -73,11 +75,12 @@ impl TokenizerConfig {
     pub(crate) fn from_folder(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
-        TokenizerConfig::beside(folder, &bytes)
+        let config = TokenizerConfig::beside(folder, &bytes)?;
+        Ok(TokenizerConfig { tokenizer_json: bytes, ..config })
     }
 
     /// Reads the files beside a tokenizer.json with these bytes.
-    pub(crate) fn beside(folder: &Path, tokenizer_json: &[u8]) -> Result<Self, DataError> {
+    fn beside(folder: &Path, tokenizer_json: &[u8]) -> Result<Self, DataError> {
         let mut tokenizer = read_object(&folder.join("tokenizer_config.json"))?;
         let model = read_object(&folder.join("config.json"))?;
         let mut config = TokenizerConfig {
@@ -117,6 +120,11 @@ impl TokenizerConfig {
                 if let (Some(id), Some(extra)) = (token.get("id").and_then(token_id), extra_token(token)) {
                     added.insert(id, extra);
                 }
+            }
+            if let (false, Some(additional)) =
+                (tokenizer.contains_key("extra_special_tokens"), tokenizer.remove("additional_special_tokens"))
+            {
+                tokenizer.insert("extra_special_tokens".to_string(), additional);
             }
         }
         config.added = added.into_iter().collect();
@@ -176,7 +184,6 @@ fn merge_special_tokens(tokenizer: &mut Map<String, Value>, map: Map<String, Val
     for (name, token) in map {
         match (name.as_str(), tokenizer.get_mut(&name), token) {
             ("extra_special_tokens", Some(Value::Array(known)), Value::Array(more)) => known.extend(more),
-            ("additional_special_tokens", ..) => {}
             (_, _, token) => {
                 tokenizer.insert(name, token);
             }

@@ -4,9 +4,12 @@ mod chat_template;
 mod class;
 mod folder;
 mod incremental;
+mod notes;
 mod pair_tokenizer;
+mod responses;
 mod train;
 
 pub use incremental::IncrementalDecoder;
-pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse};
+pub use pair_tokenizer::PairTokenizer;
+pub use responses::{TokenizedConversation, TokenizedResponse};
 pub use train::train_tokenizer;

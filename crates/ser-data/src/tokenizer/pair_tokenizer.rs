@@ -1,13 +1,11 @@
 //! Pairs to tokens.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use ser_core::{Message, Pair, Role, Screening, Side};
+use ser_core::{Message, Pair, Screening, Side};
 use tokenizers::Tokenizer;
 
 use super::chat_template::ChatTemplate;
@@ -33,32 +31,14 @@ const FILES: [&str; 7] = [
 /// Prompt and answer are tokenized together, so tokens are those that `transformers` gives for the whole text.
 pub struct PairTokenizer {
     folder: PathBuf,
-    tokenizer: Tokenizer,
-    chat_template: Option<ChatTemplate>,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) chat_template: Option<ChatTemplate>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     vocab_size: usize,
     /// Rows of the network's embedding, where it is known.
     network_vocab: Option<usize>,
-    settings: TextSettings,
-}
-
-/// A prompt with one response as tokens, for training on responses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizedResponse {
-    /// The whole text.
-    pub tokens: Vec<u32>,
-    /// How many of its tokens, from the start, are those of the prompt alone; at least one belongs to the response.
-    pub prompt_len: usize,
-}
-
-/// A conversation as tokens, for training on every turn of the assistant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizedConversation {
-    /// The whole text.
-    pub tokens: Vec<u32>,
-    /// The places of each of the assistant's turns, in order; the last one is the response's.
-    pub answers: Vec<Range<usize>>,
+    pub(super) settings: TextSettings,
 }
 
 impl std::fmt::Debug for PairTokenizer {
@@ -85,10 +65,9 @@ impl PairTokenizer {
         settings.check()?;
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
         let bad = |problem: String| DataError::ModelFile { path: path.clone(), problem };
-        let config = TokenizerConfig::beside(folder, &bytes)?;
-        let tokenizer = build(&bytes, &config).map_err(bad)?;
+        let config = TokenizerConfig::from_folder(folder)?;
+        let tokenizer = build(&config).map_err(bad)?;
         let id = |name: &str| config.named(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
 
@@ -256,58 +235,6 @@ impl PairTokenizer {
         results.into_iter().collect()
     }
 
-    /// What of the pairs' data does not reach their texts, and what else about the texts a user should know, one sentence
-    /// each: fields of messages (reasoning, tool calls) that the template does not render, and the date that it writes.
-    pub fn notes(&self, pairs: &[Arc<Pair>]) -> Result<Vec<String>, DataError> {
-        let mut notes = Vec::new();
-        if self.chat_template.as_ref().is_some_and(ChatTemplate::reads_date) {
-            let date = self.settings.date;
-            notes.push(format!("the chat template writes the date; text.date = {date} stands for today"));
-        }
-        for (field, count) in self.unrendered_fields(pairs)? {
-            let template = self.settings.template;
-            notes.push(format!("`{field}` of {count} pairs is left out: the {template} template does not render it"));
-        }
-        Ok(notes)
-    }
-
-    /// Fields of messages besides `role` and `content` that the texts do not depend on, with the number of pairs.
-    pub fn unrendered_fields(&self, pairs: &[Arc<Pair>]) -> Result<BTreeMap<String, usize>, DataError> {
-        let found: Vec<Result<BTreeSet<String>, DataError>> =
-            pairs.par_iter().map(|pair| self.unrendered_of(pair)).collect();
-        let mut counts = BTreeMap::new();
-        for fields in found {
-            for field in fields? {
-                *counts.entry(field).or_insert(0) += 1;
-            }
-        }
-        Ok(counts)
-    }
-
-    fn unrendered_of(&self, pair: &Pair) -> Result<BTreeSet<String>, DataError> {
-        let turns = [Side::A, Side::B].map(|side| pair.turns(side));
-        let messages = pair.prompt.iter().chain(turns.iter().flat_map(|turns| turns.iter()));
-        let mut fields: BTreeSet<String> = messages.flat_map(|message| message.extra.keys().cloned()).collect();
-        if self.settings.template == TemplateKind::Chat && !fields.is_empty() {
-            let what = || format!("pair {}", pair.id.0);
-            let mut rendered = BTreeSet::new();
-            for turns in &turns {
-                let whole: Vec<Message> = pair.prompt.iter().chain(turns.iter()).cloned().collect();
-                let text = self.chat(&whole, false, &what)?;
-                for field in &fields {
-                    let mut without = whole.clone();
-                    without.iter_mut().for_each(|message| drop(message.extra.remove(field)));
-                    // A template that needs the field fails without it.
-                    if self.chat(&without, false, &what).ok().as_ref() != Some(&text) {
-                        rendered.insert(field.clone());
-                    }
-                }
-            }
-            fields.retain(|field| !rendered.contains(field));
-        }
-        Ok(fields)
-    }
-
     fn screen_tokens(&self, pair: &TokenizedPair) -> Screening {
         let [a, b] = &pair.answers;
         let longest = pair.text_len(Side::A).max(pair.text_len(Side::B));
@@ -349,77 +276,17 @@ impl PairTokenizer {
         Ok(tokens)
     }
 
-    /// A prompt and one response tokenized together, for training on the response.
-    pub fn tokenize_response(&self, prompt: &[Message], response: &str) -> Result<TokenizedResponse, DataError> {
-        let tokens = match self.settings.template {
-            TemplateKind::Raw => self.encode(&format!("{}{response}", raw_prompt(prompt)?), true)?,
-            TemplateKind::Script | TemplateKind::Chat => {
-                self.templated(prompt, response, &|| "a prompt with its response".to_string())?
-            }
-        };
-        let alone = self.encode_prompt(prompt)?;
-        let shared = tokens.iter().zip(&alone).take_while(|(x, y)| x == y).count();
-        let prompt_len = shared.min(tokens.len().saturating_sub(1));
-        Ok(TokenizedResponse { tokens, prompt_len })
-    }
-
-    /// A prompt and one response tokenized together, for training on every turn of the assistant: on its tokens and on
-    /// the special token that ends it.
-    ///
-    /// # Errors
-    /// As [`tokenize_response`](Self::tokenize_response), and a chat template that changes what the assistant says.
-    pub fn tokenize_conversation(
+    pub(super) fn templated(
         &self,
         prompt: &[Message],
-        response: &str,
-    ) -> Result<TokenizedConversation, DataError> {
-        let last = self.tokenize_response(prompt, response)?;
-        let earlier: Vec<&Message> = prompt.iter().filter(|turn| turn.role == Role::Assistant).collect();
-        let mut answers = Vec::with_capacity(earlier.len() + 1);
-        if !earlier.is_empty() {
-            let what = || "a prompt with its response".to_string();
-            let (text, special) = match self.settings.template {
-                TemplateKind::Raw => (format!("{}{response}", raw_prompt(prompt)?), true),
-                TemplateKind::Script => (script_text(prompt, response), true),
-                TemplateKind::Chat => {
-                    let turns: Vec<Message> = prompt.iter().cloned().chain([Message::assistant(response)]).collect();
-                    (self.chat(&turns, false, &what)?, false)
-                }
-            };
-            let encoding = self
-                .tokenizer
-                .encode(text.as_str(), special)
-                .map_err(|error| DataError::Tokenize { bytes: text.len(), problem: error.to_string() })?;
-            let (offsets, marks) = (encoding.get_offsets(), encoding.get_special_tokens_mask());
-            let mut from = 0;
-            for turn in prompt {
-                let said = turn.content.trim();
-                let found = text.get(from..).and_then(|rest| rest.find(said)).map(|at| from + at);
-                let Some(start) = found else {
-                    let problem = format!("it changes the turn {said:?}, so its tokens cannot be found");
-                    return Err(DataError::ChatTemplate { what: what(), problem });
-                };
-                from = start + said.len();
-                if turn.role == Role::Assistant && !said.is_empty() {
-                    // A token that begins with the space before the answer belongs to it.
-                    let said = |&(begin, end): &(usize, usize)| begin < from && end > start;
-                    let begins = offsets.iter().position(said).unwrap_or(last.prompt_len);
-                    let mut ends = offsets.iter().rposition(said).map_or(begins, |place| place + 1);
-                    ends += usize::from(marks.get(ends) == Some(&1));
-                    answers.push(begins..ends.min(last.prompt_len));
-                }
-            }
-        }
-        answers.push(last.prompt_len..last.tokens.len());
-        Ok(TokenizedConversation { tokens: last.tokens, answers })
-    }
-
-    fn templated(&self, prompt: &[Message], response: &str, what: &dyn Fn() -> String) -> Result<Vec<u32>, DataError> {
+        response: &Message,
+        what: &dyn Fn() -> String,
+    ) -> Result<Vec<u32>, DataError> {
         if self.settings.template == TemplateKind::Chat {
-            let turns: Vec<Message> = prompt.iter().cloned().chain([Message::assistant(response)]).collect();
+            let turns: Vec<Message> = prompt.iter().chain([response]).cloned().collect();
             return self.encode(&self.chat(&turns, false, what)?, false);
         }
-        let mut tokens = self.encode(&script_text(prompt, response), true)?;
+        let mut tokens = self.encode(&script_text(prompt, &response.content), true)?;
         if let (true, Some(eos)) = (self.settings.append_eos, self.eos_id)
             && tokens.last() != Some(&eos)
         {
@@ -429,7 +296,7 @@ impl PairTokenizer {
         Ok(tokens)
     }
 
-    fn chat(
+    pub(super) fn chat(
         &self,
         turns: &[Message],
         add_generation_prompt: bool,
@@ -444,7 +311,12 @@ impl PairTokenizer {
     }
 }
 
-fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
+/// Prompt and turns of one side.
+pub(super) fn whole(pair: &Pair, side: Side) -> Vec<Message> {
+    pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect()
+}
+
+pub(super) fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
     match prompt {
         [Message { role: ser_core::Role::User, content, .. }] => Ok(Cow::Borrowed(content)),
         _ => Err(DataError::NoRawText { what: format!("a prompt of {} turns", prompt.len()) }),

@@ -32,12 +32,11 @@ impl Scorer for RewardModel {
         }
         let tokens = self.tokenized(pairs)?;
         let tokens: Vec<&TokenizedPair> = tokens.iter().map(AsRef::as_ref).collect();
-        let scores = self.score_tokens(&tokens, &mut |done| {
-            match observer.observe(&Event::Advanced { stage, done }) {
+        let scores =
+            self.score_tokens(&tokens, &mut |done| match observer.observe(&Event::Advanced { stage, done }) {
                 Control::Stop => Err(stopped()),
                 Control::Continue => Ok(()),
-            }
-        })?;
+            })?;
         let _ = observer.observe(&Event::Finished { stage });
         Ok(scores)
     }

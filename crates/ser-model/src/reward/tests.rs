@@ -14,7 +14,8 @@ use crate::weights::Weights;
 use crate::{Device, LoraBias, LoraSettings, Precision, TargetModules, TrainingSettings};
 
 fn raw() -> RewardModelSettings {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     RewardModelSettings { text, ..RewardModelSettings::default() }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
         }
         "last" => {
             args.bind::<0>(name, [], 0)?;
-            if matches!(value, Value::Iterator(_) | Value::Undefined(_)) {
+            if matches!(value, Value::Iterator(_)) {
                 return fail(format!("'{}' object is not reversible", value.type_name()));
             }
             Ok(value.iterate()?.pop().unwrap_or_else(|| empty("last")))
@@ -43,7 +43,7 @@ pub(super) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
             if let Value::Str(text) = &value {
                 return Ok(Value::str(text.chars().rev().collect::<String>()));
             }
-            let reversible = !matches!(value, Value::Iterator(_) | Value::Undefined(_));
+            let reversible = !matches!(value, Value::Iterator(_));
             let mut values = value.iterate()?;
             values.reverse();
             // Python reverses what can be read backwards lazily, and copies the rest to a list.
