@@ -92,6 +92,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     for line in read.lines() {
         eprintln!("{line}");
     }
+    for note in model.tokenizer().notes(&pairs(&read))? {
+        eprintln!("note: {note}");
+    }
     let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
     let scores = model.score_observed(&pairs(&read), "score", &mut progress)?;
     let seconds = start.elapsed().as_secs_f64();

@@ -78,6 +78,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
+        model.tokenizer().notes(&pairs)?.iter().for_each(|note| eprintln!("note: {name}{note}"));
         part.keep(&model.screen(&pairs)?, |screening| screening == Screening::Fit);
         part.lines().iter().for_each(|line| eprintln!("{name}{line}"));
         counts.left_out.extend(part.counts());

@@ -203,6 +203,32 @@ fn a_reward_model_rewards_single_answers() {
     assert_eq!(ScorerReward::probability(scorer).reward(&[(&prompt, "x")]).unwrap(), [0.5]);
 }
 
+/// Reads three characters and refuses longer answers, as a network refuses texts over its positions.
+struct Short;
+
+impl ser::core::Scorer for Short {
+    type Error = std::io::Error;
+
+    fn score(&mut self, _: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
+        Err(std::io::Error::other("too long"))
+    }
+
+    fn score_truncated(&mut self, pairs: &[Arc<Pair>]) -> Result<(Vec<PairScores>, usize), Self::Error> {
+        let lengths = pairs.iter().map(|pair| pair.response(Side::A).len());
+        let scores = lengths.clone().map(|length| PairScores::new(length.min(3) as f64, 0.0)).collect();
+        Ok((scores, lengths.filter(|length| *length > 3).count()))
+    }
+}
+
+#[test]
+fn answers_too_long_for_the_reward_model_are_scored_and_counted() {
+    let prompt = [Message::user("Why?")];
+    let mut reward = ScorerReward::raw(Short);
+    assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "abcd")]).unwrap(), [2.0, 3.0]);
+    assert_eq!(reward.reward(&[(&prompt, "abcde")]).unwrap(), [3.0]);
+    assert_eq!(reward.truncated(), 2);
+}
+
 #[test]
 fn a_table_is_a_policy_of_its_own_distribution() {
     let mut policy = TablePolicy::new(LENGTH);

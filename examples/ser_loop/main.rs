@@ -164,6 +164,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(model) => model,
         None => RewardModel::from_folder(&start, &config.reward_model(), device)?,
     };
+    for note in model.tokenizer().notes(&prepared.data.pool)? {
+        eprintln!("note: {note}");
+    }
     fill_pool(&config, &ready.pool, &start, &mut prepared.data, &mut run, device, &mut observers)?;
     let work = Work { config: &config, title, start, corpus, device, ready };
     evolve(&work, &mut model, prepared, &mut run, &mut observers)

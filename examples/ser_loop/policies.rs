@@ -130,9 +130,8 @@ impl Policies<'_> {
         run.agree_on_settings("policy", &config.policy)?;
         let model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
         let mut policy = PolicyModel::new(model, &config.policy)?;
-        let scorer = |pairs: &[Arc<Pair>]| reward.score(pairs);
         let mut reward =
-            if config.reward.probability { ScorerReward::probability(scorer) } else { ScorerReward::raw(scorer) };
+            if config.reward.probability { ScorerReward::probability(reward) } else { ScorerReward::raw(reward) };
         let mut training = PpoTraining::new(
             config.ppo.clone(),
             config.policy_run.clone(),
@@ -144,6 +143,12 @@ impl Policies<'_> {
         let curves = training.stage(name);
         warnings.extend(training.warnings().into_iter().map(|(step, w)| format!("{name}, from step {step}: {w}.")));
         drop(training);
+        if reward.truncated() > 0 {
+            warnings.push(format!(
+                "{name}: {} answers were too long for the reward model and were scored without their end.",
+                reward.truncated()
+            ));
+        }
         Ok((self.answers(name, &mut policy, run, observers)?, curves))
     }
 

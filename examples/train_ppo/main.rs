@@ -145,6 +145,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tenth = steps.len().div_ceil(10);
     let (first, last) = (mean(&steps[..tenth]), mean(&steps[steps.len() - tenth..]));
     let samples = side_by_side(&mut policy, &mut reward, &shown, &config)?;
+    if reward.truncated() > 0 {
+        eprintln!(
+            "{} answers were too long for the reward model and were scored without their end",
+            reward.truncated()
+        );
+    }
     let report = PolicyReport { stages: vec![stage], comparisons: Vec::new(), samples };
     let html = write_policy_report(&run, "PPO", config.ppo.seed, report, data, warnings)?;
     writeln!(

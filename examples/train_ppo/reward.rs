@@ -42,6 +42,16 @@ impl AnyReward {
     }
 }
 
+impl AnyReward {
+    /// How many answers were scored without their end, being too long for the reward model.
+    pub(crate) fn truncated(&self) -> u64 {
+        match self {
+            AnyReward::Words(_) => 0,
+            AnyReward::Model(model) => model.truncated(),
+        }
+    }
+}
+
 impl Reward for AnyReward {
     type Error = RewardError;
 

@@ -71,6 +71,14 @@ pub trait Scorer: Send {
         let _ = (stage, observer);
         self.score(pairs)
     }
+
+    /// [`score`](Scorer::score) for sampled answers, with the number of texts that were cut.
+    ///
+    /// A text longer than the model can read is cut at its end instead of being refused: an answer of a policy may fill
+    /// the model's positions, and the end token of the template is then one too many. The default cuts nothing.
+    fn score_truncated(&mut self, pairs: &[Arc<Pair>]) -> Result<(Vec<PairScores>, usize), Self::Error> {
+        Ok((self.score(pairs)?, 0))
+    }
 }
 
 /// A reward model that learns.

@@ -360,6 +360,21 @@ pub enum DataError {
         /// What the tokenizer says.
         problem: String,
     },
+    /// A token that the tokenizer has and the network has not.
+    #[error(
+        "the text {text:?} has the token {token:?} (id {id}), but the network has only {vocab} token ids; \
+         remove the token from the text, or take the tokenizer that belongs to the network"
+    )]
+    TokenBeyondNetwork {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// How many ids the network has.
+        vocab: usize,
+        /// The beginning of the text.
+        text: String,
+    },
     /// Tokens that are no text.
     #[error("the tokenizer cannot decode {count} tokens: {problem}")]
     Decode {

@@ -7,6 +7,8 @@ mod error;
 pub mod hub;
 #[cfg(feature = "index")]
 mod index;
+#[cfg(feature = "tokenizers")]
+mod jinja;
 mod lengths;
 mod plan;
 mod prompt_key;
@@ -32,7 +34,7 @@ pub use read::{
 };
 pub use shuffle::ShuffledOrder;
 pub use split::{Split, SplitPart, SplitSettings, split};
-pub use text::{TemplateKind, TextSettings, script_prompt, script_text};
+pub use text::{TemplateDate, TemplateKind, TextSettings, script_prompt, script_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::{

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use ser_core::{Message, Role};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DataError;
 
@@ -61,11 +62,110 @@ pub struct TextSettings {
     pub append_eos: bool,
     /// Pairs with a text of more tokens are left out; nothing is ever cut. `None` means no limit.
     pub max_length: Option<usize>,
+    /// The day that `strftime_now` of a chat template writes. transformers writes today, so that tokens depend on the day
+    /// of the run; here they never do.
+    pub date: TemplateDate,
+}
+
+/// A day, written `YYYY-MM-DD`. The default is 2024-07-26, the date that Llama 3.1's chat template writes where
+/// `strftime_now` is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "String")]
+pub struct TemplateDate {
+    year: i16,
+    month: i8,
+    day: i8,
+}
+
+impl TemplateDate {
+    /// Year, month (from 1) and day (from 1).
+    pub fn year_month_day(self) -> (i16, i8, i8) {
+        (self.year, self.month, self.day)
+    }
+}
+
+impl Default for TemplateDate {
+    fn default() -> Self {
+        TemplateDate { year: 2024, month: 7, day: 26 }
+    }
+}
+
+impl std::fmt::Display for TemplateDate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+impl From<TemplateDate> for String {
+    fn from(date: TemplateDate) -> String {
+        date.to_string()
+    }
+}
+
+/// From text, or from a date of TOML, which arrives as a map with the text as its only value.
+impl<'de> Deserialize<'de> for TemplateDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DateVisitor;
+
+        impl<'de> Visitor<'de> for DateVisitor {
+            type Value = TemplateDate;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a day, written YYYY-MM-DD")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TemplateDate, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TemplateDate, A::Error> {
+                match map.next_entry::<String, String>()? {
+                    Some((_, text)) => self.visit_str(&text),
+                    None => Err(serde::de::Error::custom("a day, written YYYY-MM-DD, is expected")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(DateVisitor)
+    }
+}
+
+impl std::str::FromStr for TemplateDate {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let number = |range: std::ops::Range<usize>| {
+            let digits = text.get(range).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse::<i16>().ok())
+        };
+        let separated = text.len() == 10 && text.get(4..5) == Some("-") && text.get(7..8) == Some("-");
+        if let (true, Some(year), Some(month), Some(day)) = (separated, number(0..4), number(5..7), number(8..10)) {
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let days = match month {
+                2 => 28 + i16::from(leap),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            if year > 0 && (1..=12).contains(&month) && (1..=days).contains(&day) {
+                return Ok(TemplateDate { year, month: month as i8, day: day as i8 });
+            }
+        }
+        Err(DataError::Setting {
+            name: "text.date",
+            value: text.to_string(),
+            problem: "is not a day; write YYYY-MM-DD",
+        })
+    }
 }
 
 impl Default for TextSettings {
     fn default() -> Self {
-        TextSettings { template: TemplateKind::Script, append_eos: true, max_length: Some(512) }
+        TextSettings {
+            template: TemplateKind::Script,
+            append_eos: true,
+            max_length: Some(512),
+            date: TemplateDate::default(),
+        }
     }
 }
 
@@ -159,11 +259,23 @@ mod tests {
     #[test]
     fn defaults_are_the_papers_and_bad_settings_are_refused() {
         let settings: TextSettings = serde_json::from_str("{}").unwrap();
-        assert_eq!(settings, TextSettings { template: TemplateKind::Script, append_eos: true, max_length: Some(512) });
+        assert_eq!(
+            (settings.template, settings.append_eos, settings.max_length),
+            (TemplateKind::Script, true, Some(512))
+        );
+        assert_eq!(settings.date.to_string(), "2024-07-26");
         settings.check().unwrap();
         let none = TextSettings { max_length: Some(0), ..settings };
         assert!(none.check().unwrap_err().to_string().contains("max_length = 0"));
         assert!(serde_json::from_str::<TextSettings>(r#"{"max_len": 3}"#).is_err());
+        let dated: TextSettings = serde_json::from_str(r#"{"date": "2025-02-28"}"#).unwrap();
+        assert_eq!(dated.date.year_month_day(), (2025, 2, 28));
+        // As toml hands over `date = 2025-02-28`.
+        let toml: TextSettings = serde_json::from_str(r#"{"date": {"$date": "2025-02-28"}}"#).unwrap();
+        assert_eq!(toml, dated);
+        for bad in ["2025-02-29", "2025-13-01", "26 Jul 2024", "2024-7-26", "today", ""] {
+            assert!(bad.parse::<TemplateDate>().unwrap_err().to_string().contains("text.date"), "{bad}");
+        }
         assert!("jinja".parse::<TemplateKind>().unwrap_err().to_string().contains("raw, script or chat"));
     }
 }

@@ -251,3 +251,124 @@ fn every_turn_of_the_assistant_is_found_with_the_token_that_ends_it() {
         assert_eq!(single.answers.len(), 1);
     }
 }
+
+/// A conversation that goes on for several turns after the prompt is rendered whole.
+#[test]
+fn answers_of_several_turns_are_turns_of_the_chat_template() {
+    for name in FOLDERS {
+        let (folder, golden) = golden(name);
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();
+        let cases = golden.chats.iter().filter(|case| case.name == "own" && case.messages.len() > 2);
+        for case in cases {
+            let (first, rest) = case.messages.split_first().unwrap();
+            let other = vec![Message::assistant("x"), Message::user("y"), Message::assistant("e")];
+            let other = if first.role == Role::System {
+                [vec![Message::user("q")], other[..1].to_vec()].concat()
+            } else {
+                other
+            };
+            let pair = Pair {
+                prompt: vec![first.clone()],
+                response_turns: Some(Box::new([rest.to_vec(), other])),
+                raw: RawText::None,
+                ..Pair::from_text(PairId(0), "", "flat", "text")
+            };
+            let tokens = tokenizer.tokenize_pair(&pair).unwrap();
+            assert_eq!(tokens.text(Side::A), case.ids, "{name}");
+            // The prompt is what both conversations have in common.
+            let b = tokens.text(Side::B);
+            assert_eq!(tokens.prompt.len(), case.ids.iter().zip(&b).take_while(|(x, y)| x == y).count());
+        }
+    }
+}
+
+fn turns_pair(prompt: &[Message], a: Vec<Message>, b: Vec<Message>) -> Pair {
+    Pair {
+        prompt: prompt.to_vec(),
+        response_turns: Some(Box::new([a, b])),
+        raw: RawText::None,
+        ..Pair::from_text(PairId(5), "", "flat a", "flat b")
+    }
+}
+
+#[test]
+fn conversations_may_end_with_the_user_where_the_template_allows_it() {
+    let (folder, _) = golden("byte_level");
+    let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();
+    let said = |role, text: &str| Message::new(role, text);
+    // ChatML takes turns as they come: two of the user, a last one of the user.
+    let prompt = [said(Role::User, "a"), said(Role::User, "a2")];
+    let a = vec![said(Role::Assistant, "b"), said(Role::User, "thanks")];
+    let b = vec![said(Role::Assistant, "x"), said(Role::User, "no")];
+    let tokens = tokenizer.tokenize_pair(&turns_pair(&prompt, a.clone(), b.clone())).unwrap();
+    let text = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n\
+                <|im_start|>user\na2<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nthanks<|im_end|>\n";
+    assert_eq!(tokens.text(Side::A), tokenizer.encode(text, false).unwrap());
+    // Training on answers: the last turn of the assistant, every one of them, or all that follows the prompt.
+    let pair = turns_pair(
+        &prompt[..1],
+        vec![said(Role::Assistant, "b"), said(Role::User, "c"), said(Role::Assistant, "d")],
+        b.clone(),
+    );
+    let decode = |tokens: &[u32]| tokenizer.decode(tokens).unwrap();
+    let last = tokenizer.tokenize_answer(&pair, Side::A).unwrap();
+    assert_eq!(decode(&last.tokens[last.prompt_len..]), "d\n");
+    let every = tokenizer.tokenize_answer_turns(&pair, Side::A).unwrap();
+    let answers: Vec<String> = every.answers.iter().map(|places| decode(&every.tokens[places.clone()])).collect();
+    assert_eq!((every.tokens == last.tokens, answers), (true, vec!["b".to_string(), "d\n".to_string()]));
+    let all = tokenizer.tokenize_completion(&pair, Side::A).unwrap();
+    assert_eq!(
+        (all.tokens == last.tokens, decode(&all.tokens[all.prompt_len..])),
+        (true, "b\nuser\nc\nassistant\nd\n".into())
+    );
+    // A last turn of the user carries no loss in SFT.
+    let last = tokenizer.tokenize_answer(&pair, Side::B).unwrap();
+    assert_eq!(decode(&last.tokens[last.prompt_len..]), "x\n");
+    // Llama 2's template refuses two turns of one speaker, and says which pair.
+    let (folder, _) = golden("byte_fallback");
+    let strict = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();
+    let error = strict.tokenize_pair(&turns_pair(&prompt, a, b)).unwrap_err().to_string();
+    assert!(error.contains("pair 5") && error.contains("roles must alternate"), "{error}");
+}
+
+#[test]
+fn reasoning_is_rendered_or_named() {
+    let copy = tempfile::tempdir().unwrap();
+    let (folder, _) = golden("byte_level");
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+    }
+    let template = "{% for m in messages %}{{ m.role }}:{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>\
+                    {% endif %}{{ m.content }};{% endfor %}{{ strftime_now('%Y') }}";
+    std::fs::write(copy.path().join("chat_template.jinja"), template).unwrap();
+    let answer = |field: &str, reasoning: &str, text: &str| {
+        let mut message = Message::assistant(text);
+        message.extra.insert(field.to_string(), reasoning.into());
+        vec![message]
+    };
+    let pair =
+        turns_pair(&[Message::user("q")], answer("reasoning_content", "because", "a"), answer("thinking", "hm", "b"));
+    let pairs = [Arc::new(pair)];
+    let chat = PairTokenizer::from_folder(copy.path(), &settings(TemplateKind::Chat)).unwrap();
+    let tokens = chat.tokenize_pair(&pairs[0]).unwrap();
+    let text = |side| chat.decode(&tokens.text(side)).unwrap();
+    assert_eq!(text(Side::A), "user:q;assistant:<think>because</think>a;2024");
+    assert_eq!(text(Side::B), "user:q;assistant:<think>hm</think>b;2024");
+    assert_eq!(
+        chat.notes(&pairs).unwrap(),
+        ["the chat template writes the date; text.date = 2024-07-26 stands for today"]
+    );
+    // Another day is a setting.
+    let later = TextSettings { date: "2030-01-02".parse().unwrap(), ..settings(TemplateKind::Chat) };
+    let later = PairTokenizer::from_folder(copy.path(), &later).unwrap();
+    assert!(later.decode(&later.tokenize_pair(&pairs[0]).unwrap().text(Side::A)).unwrap().ends_with(";2030"));
+    // ChatML has no place for reasoning, the script template neither.
+    for template in [TemplateKind::Chat, TemplateKind::Script] {
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings(template)).unwrap();
+        let notes = tokenizer.notes(&pairs).unwrap().join("\n");
+        assert!(
+            notes.contains("`reasoning_content` of 1 pairs is left out") && notes.contains("`thinking` of 1 pairs"),
+            "{notes}"
+        );
+    }
+}

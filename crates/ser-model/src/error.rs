@@ -134,18 +134,6 @@ pub enum ModelError {
         /// Why.
         problem: String,
     },
-    /// The tokenizer can give ids that the network has no embedding for.
-    #[error(
-        "{path}: the tokenizer has {tokenizer} tokens but config.json says vocab_size {network}; they do not belong together"
-    )]
-    Vocabulary {
-        /// The folder.
-        path: PathBuf,
-        /// Tokens of the tokenizer.
-        tokenizer: usize,
-        /// Rows of the embedding.
-        network: i64,
-    },
     /// A setting is out of its range.
     #[error("{name} is {value}; {expected}")]
     Setting {

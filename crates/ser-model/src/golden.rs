@@ -113,7 +113,8 @@ fn causal(folder: &Path, pairs: &[Arc<Pair>]) -> (Network, Vec<Vec<u32>>) {
     let map = LayerMap::new(&config, Kind::Float, Device::cpu()).unwrap();
     let mut source = Checkpoint::new(&weights, Kind::Float, map);
     let network = Network::new(config, &mut source, true, Kind::Float, cpu).unwrap();
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let tokenizer = PairTokenizer::from_folder(folder, &text).unwrap();
     let texts = tokenizer.tokenize(pairs).unwrap();
     let texts = texts.iter().flat_map(|pair| [ser_core::Side::A, ser_core::Side::B].map(|side| pair.text(side)));

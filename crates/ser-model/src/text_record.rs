@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ser_data::{PairTokenizer, TemplateKind, TextSettings};
+use ser_data::{PairTokenizer, TemplateDate, TemplateKind, TextSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
@@ -71,6 +71,7 @@ impl TextRecord {
             template: Some(asked.template),
             append_eos: Some(asked.append_eos),
             max_length: asked.max_length.filter(|_| record.text.max_length.is_some()),
+            date: Some(asked.date),
             force: false,
         };
         request.check(&record.text, folder)?;
@@ -100,6 +101,8 @@ pub struct TextRequest {
     pub append_eos: Option<bool>,
     /// The longest text in tokens.
     pub max_length: Option<usize>,
+    /// The day that a chat template takes for today.
+    pub date: Option<TemplateDate>,
     /// Lets the other fields win over a record that contradicts them, and lets another tokenizer pass.
     #[serde(skip)]
     pub force: bool,
@@ -139,6 +142,7 @@ impl TextRequest {
             template: self.template.unwrap_or(from.template),
             append_eos: self.append_eos.unwrap_or(from.append_eos),
             max_length: self.max_length.or(from.max_length),
+            date: self.date.unwrap_or(from.date),
         };
         Ok(ResolvedText { settings, recorded_in, record, forced: self.force })
     }
@@ -156,6 +160,10 @@ impl TextRequest {
         let append_eos = self.append_eos.unwrap_or(recorded.append_eos);
         if template == TemplateKind::Script && append_eos != recorded.append_eos {
             return other("append_eos", recorded.append_eos.to_string(), append_eos.to_string());
+        }
+        let date = self.date.unwrap_or(recorded.date);
+        if template == TemplateKind::Chat && date != recorded.date {
+            return other("date", recorded.date.to_string(), date.to_string());
         }
         match self.max_length {
             Some(asked) if recorded.max_length != Some(asked) => {

@@ -35,7 +35,8 @@ fn expected() -> Expected {
 }
 
 fn raw() -> CausalLmSettings {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     CausalLmSettings { text, ..CausalLmSettings::default() }
 }
 

@@ -42,7 +42,8 @@ fn goldens() -> Vec<(PathBuf, Vec<Arc<Pair>>, Vec<f64>)> {
 }
 
 fn settings(precision: Precision) -> RewardModelSettings {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     RewardModelSettings { text, precision, ..Default::default() }
 }
 

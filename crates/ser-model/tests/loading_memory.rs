@@ -69,7 +69,8 @@ fn peak_is_the_network_and_at_most_a_shard_more() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (total, largest) = write_model(folder.path());
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     // Cast to f32, which is twice the size: as they are stored the same tensors need no more.
     let size = 2 * total;
     let before = memory("VmRSS:").unwrap();

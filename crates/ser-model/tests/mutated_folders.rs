@@ -31,7 +31,8 @@ const ALL: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
 /// Loads a folder, scores a pair if that went well, and checks what came of it.
 fn load(folder: &Path, adapter: Option<&Path>) -> Result<(), TestCaseError> {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let settings = RewardModelSettings { text, ..Default::default() };
     let model = match adapter {
         Some(adapter) => RewardModel::with_adapter(folder, adapter, &settings, Device::cpu()),

@@ -47,7 +47,12 @@ fn adapters_and_merged_models_score_the_same_in_python() {
     for (name, lora) in cases {
         let base = here.join("golden").join(name);
         let folder = out.path().join(name);
-        let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+        let text = TextSettings {
+            template: TemplateKind::Raw,
+            append_eos: false,
+            max_length: None,
+            ..TextSettings::default()
+        };
         let training = TrainingSettings { learning_rate: 1e-2, ..Default::default() };
         let settings = RewardModelSettings { lora, training, text, ..Default::default() };
         let mut model = RewardModel::from_folder(&base, &settings, Device::cpu()).unwrap();

@@ -1,118 +1,83 @@
-//! Hugging Face chat templates: Jinja as transformers sets it up.
+//! Hugging Face chat templates over conversations.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, context};
 use ser_core::Message;
 
-use super::python_json::to_python_json;
+use crate::TemplateDate;
+use crate::jinja::{Dict, Template, TemplateError, Value};
 
-const NAME: &str = "chat_template";
+/// Names that a message's reasoning has in data, the one that most templates read first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// A compiled chat template with the tokenizer's special tokens.
+/// A compiled chat template with what it renders besides the messages.
+#[derive(Debug)]
 pub(crate) struct ChatTemplate {
-    environment: Environment<'static>,
+    template: Template,
+    /// Whether the source mentions `strftime_now`.
+    reads_date: bool,
+    /// The tokenizer's special tokens: `{{ bos_token }}` and the like.
     special_tokens: BTreeMap<String, String>,
+    /// The day that `strftime_now` writes, at midnight.
+    date: jiff::Zoned,
 }
 
 impl ChatTemplate {
-    /// Compiles a template. Its special tokens are what `{{ bos_token }}` and the like stand for.
-    pub(crate) fn new(source: &str, special_tokens: BTreeMap<String, String>) -> Result<Self, String> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| one_line(&error))?);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|error| one_line(&error))?;
-        Ok(ChatTemplate { environment, special_tokens })
+    /// Compiles a template.
+    pub(crate) fn new(
+        source: &str,
+        special_tokens: BTreeMap<String, String>,
+        date: TemplateDate,
+    ) -> Result<Self, String> {
+        let template = Template::new(source).map_err(|error| error.to_string())?;
+        let (year, month, day) = date.year_month_day();
+        let date = jiff::civil::Date::new(year, month, day)
+            .and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC))
+            .map_err(|error| error.to_string())?;
+        Ok(ChatTemplate { template, reads_date: source.contains("strftime_now"), special_tokens, date })
+    }
+
+    /// Whether the text may contain the date.
+    pub(crate) fn reads_date(&self) -> bool {
+        self.reads_date
     }
 
     /// The text of a conversation; `add_generation_prompt` adds what begins an answer.
     pub(crate) fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, String> {
-        let special_tokens =
-            Value::from_pairs(self.special_tokens.iter().map(|(name, token)| (name.as_str(), token.as_str())));
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| {
-                template.render(context! {
-                    messages => Value::from(Serde(messages)),
-                    add_generation_prompt,
-                    tools => (),
-                    documents => (),
-                    ..special_tokens
-                })
-            })
-            .map_err(|error| one_line(&error))
+        self.try_render(messages, add_generation_prompt).map_err(|error| error.to_string())
+    }
+
+    fn try_render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
+        let messages = messages.iter().map(message).collect::<Result<_, _>>()?;
+        let given = [
+            ("messages", Value::list(messages)?),
+            ("add_generation_prompt", Value::Bool(add_generation_prompt)),
+            ("tools", Value::None),
+            ("documents", Value::None),
+        ];
+        let special = self.special_tokens.iter().map(|(name, token)| (name.as_str(), Value::str(token)));
+        self.template.render(special.chain(given).map(|(name, value)| (name.to_string(), value)), &self.date)
     }
 }
 
-/// What went wrong, without the engine's listing of the source.
-fn one_line(error: &Error) -> String {
-    match (error.detail(), error.line()) {
-        (Some(detail), Some(line)) => format!("{detail} (line {line} of the template)"),
-        (Some(detail), None) => detail.to_string(),
-        (None, Some(line)) => format!("{} (line {line} of the template)", error.kind()),
-        (None, None) => error.kind().to_string(),
+/// A message as transformers hands it to templates: null fields are left out, and reasoning has the names
+/// `reasoning_content` and `thinking` whichever of them the file uses.
+fn message(message: &Message) -> Result<Value, TemplateError> {
+    let mut fields = Dict::default();
+    let reasoning = REASONING.iter().find_map(|name| message.extra.get(*name).filter(|value| !value.is_null()));
+    if let Some(reasoning) = reasoning {
+        fields.insert(Value::str("thinking"), Value::try_from(reasoning)?)?;
     }
-}
-
-/// `{% generation %}` marks the assistant's part for masks, which nobody asks for here: it becomes `{% if true %}`,
-/// whitespace control kept.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let Some((inside, after)) = tag.split_at(2).1.split_once("%}") else {
-            rest = tag;
-            break;
-        };
-        let (open, inner) = split_control(inside, str::strip_prefix);
-        let (close, inner) = split_control(inner, str::strip_suffix);
-        let inner = match inner.trim() {
-            "generation" => " if true ",
-            "endgeneration" => " endif ",
-            _ => inner,
-        };
-        for part in ["{%", open, inner, close, "%}"] {
-            out.push_str(part);
-        }
-        rest = after;
+    fields.insert(Value::str("role"), Value::str(message.role.as_str()))?;
+    fields.insert(Value::str("content"), Value::str(&message.content))?;
+    for (name, value) in message.extra.iter().filter(|(_, value)| !value.is_null()) {
+        fields.insert(Value::str(name), Value::try_from(value)?)?;
     }
-    out.push_str(rest);
-    out
-}
-
-fn split_control<'a>(text: &'a str, strip: impl Fn(&'a str, char) -> Option<&'a str>) -> (&'static str, &'a str) {
-    if let Some(rest) = strip(text, '-') {
-        ("-", rest)
-    } else if let Some(rest) = strip(text, '+') {
-        ("+", rest)
-    } else {
-        ("", text)
+    if let Some(reasoning) = reasoning {
+        fields.insert(Value::str("reasoning_content"), Value::try_from(reasoning)?)?;
     }
-}
-
-fn strftime_now(format: &str) -> Result<String, Error> {
-    jiff::fmt::strtime::format(format, &jiff::Zoned::now())
-        .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {error}")))
-}
-
-/// `json.dumps`, not Jinja's own filter, which escapes HTML.
-fn tojson(value: Value, kwargs: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    // Text is never escaped to ASCII and keys keep their order, as transformers does by default.
-    let _: Option<bool> = kwargs.get("ensure_ascii")?;
-    kwargs.assert_all_used()?;
-    to_python_json(&value, indent).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+    Ok(Value::Dict(Rc::new(fields)))
 }
 
 #[cfg(test)]
@@ -121,7 +86,7 @@ mod tests {
 
     fn render(source: &str, messages: &[Message], prompt: bool) -> Result<String, String> {
         let tokens = BTreeMap::from([("bos_token".to_string(), "<s>".to_string())]);
-        ChatTemplate::new(source, tokens)?.render(messages, prompt)
+        ChatTemplate::new(source, tokens, TemplateDate::default())?.render(messages, prompt)
     }
 
     #[test]
@@ -136,17 +101,19 @@ mod tests {
             render(messages, &turns[1..], false).unwrap(),
             r#"[{"role": "assistant", "content": "yes</think>no"}]"#
         );
-        let year = render("{{ strftime_now('%Y') }}", &turns, false).unwrap();
-        assert!(year.parse::<u32>().is_ok_and(|year| year > 2020), "{year}");
+        // The date is a setting, not today.
+        assert_eq!(render("{{ strftime_now('%d %b %Y') }}", &turns, false).unwrap(), "26 Jul 2024");
     }
 
     #[test]
-    fn generation_marks_leave_no_trace() {
-        let source = "a {%- generation -%} b {% endgeneration %}{% if messages %}c{% endif %}{% open";
-        assert_eq!(
-            without_generation_tags(source),
-            "a {%- if true -%} b {% endif %}{% if messages %}c{% endif %}{% open"
-        );
+    fn reasoning_has_both_names() {
+        for name in REASONING {
+            let mut turn = Message::assistant("4");
+            turn.extra.insert(name.to_string(), "Add.".into());
+            let source =
+                "{{ messages[0].reasoning_content }}|{{ messages[0].thinking }}|{{ messages[0].nope is defined }}";
+            assert_eq!(render(source, &[turn], false).unwrap(), "Add.|Add.|False", "{name}");
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Texts to tokens with the tokenizer and chat template of a Hugging Face folder.
 
 mod chat_template;
+mod class;
 mod folder;
 mod incremental;
+mod notes;
 mod pair_tokenizer;
-mod python_json;
+mod responses;
 mod train;
 
 pub use incremental::IncrementalDecoder;
-pub use pair_tokenizer::{PairTokenizer, TokenizedConversation, TokenizedResponse, has_chat_template};
+pub use pair_tokenizer::{PairTokenizer, has_chat_template};
+pub use responses::{TokenizedConversation, TokenizedResponse};
 pub use train::train_tokenizer;

@@ -1,26 +1,27 @@
 //! Pairs to tokens.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use ser_core::{Message, Pair, Role, Screening, Side};
+use ser_core::{Message, Pair, Screening, Side};
 use sha2::{Digest, Sha256};
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::Tokenizer;
 
 use super::chat_template::ChatTemplate;
+use super::class::build;
 use super::folder::TokenizerConfig;
 use crate::text::{script_prompt, script_text};
 use crate::{DataError, TemplateKind, TextSettings, TokenizedPair};
 
 /// The files of a folder that are read.
 #[cfg(feature = "index")]
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "config.json",
     "generation_config.json",
     "chat_template.jinja",
@@ -31,14 +32,16 @@ const FILES: [&str; 6] = [
 /// Prompt and answer are tokenized together, so tokens are those that `transformers` gives for the whole text.
 pub struct PairTokenizer {
     folder: PathBuf,
-    tokenizer: Tokenizer,
-    chat_template: Option<ChatTemplate>,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) chat_template: Option<ChatTemplate>,
     /// The template's text, where the settings ask for it.
     chat_source: Option<String>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     vocab_size: usize,
-    settings: TextSettings,
+    /// Rows of the network's embedding, where it is known.
+    network_vocab: Option<usize>,
+    pub(super) settings: TextSettings,
 }
 
 /// Whether a model folder has a chat template.
@@ -47,24 +50,6 @@ pub struct PairTokenizer {
 /// A file of the folder that cannot be read, or is not JSON.
 pub fn has_chat_template(folder: impl AsRef<Path>) -> Result<bool, DataError> {
     Ok(TokenizerConfig::from_folder(folder.as_ref())?.chat_template.is_some())
-}
-
-/// A prompt with one response as tokens, for training on responses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizedResponse {
-    /// The whole text.
-    pub tokens: Vec<u32>,
-    /// How many of its tokens, from the start, are those of the prompt alone; at least one belongs to the response.
-    pub prompt_len: usize,
-}
-
-/// A conversation as tokens, for training on every turn of the assistant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenizedConversation {
-    /// The whole text.
-    pub tokens: Vec<u32>,
-    /// The places of each of the assistant's turns, in order; the last one is the response's.
-    pub answers: Vec<Range<usize>>,
 }
 
 impl std::fmt::Debug for PairTokenizer {
@@ -79,8 +64,10 @@ impl std::fmt::Debug for PairTokenizer {
 
 impl PairTokenizer {
     /// Loads tokenizer.json and what the files beside it say of special tokens and the chat template:
-    /// tokenizer_config.json, special_tokens_map.json, config.json, generation_config.json and chat_template.jinja,
-    /// each where it is there. Truncation and padding that tokenizer.json asks for are not done.
+    /// tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json, generation_config.json and
+    /// chat_template.jinja, each where it is there. Tokens are those of `AutoTokenizer` of transformers 5: flags of
+    /// added tokens are taken from `added_tokens_decoder`, and the classes of Llama 2, GPT-2 and Qwen 2 build their
+    /// normalizer and pre-tokenizer themselves. Truncation and padding that tokenizer.json asks for are not done.
     ///
     /// # Errors
     /// A missing or malformed file, and settings that the folder cannot serve: the chat template where it has none
@@ -89,15 +76,10 @@ impl PairTokenizer {
         settings.check()?;
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
         let bad = |problem: String| DataError::ModelFile { path: path.clone(), problem };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_padding(None);
-
         let config = TokenizerConfig::from_folder(folder)?;
-        register_tokens(&mut tokenizer, &config).map_err(bad)?;
-        let id = |name: &str| config.named.get(name).and_then(|token| tokenizer.token_to_id(token));
+        let tokenizer = build(&config).map_err(bad)?;
+        let id = |name: &str| config.named(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
 
         if settings.template == TemplateKind::Script && settings.append_eos && eos_id.is_none() {
@@ -105,7 +87,8 @@ impl PairTokenizer {
         }
         let chat_template = match (settings.template, &config.chat_template) {
             (TemplateKind::Chat, Some(source)) => {
-                Some(ChatTemplate::new(source, config.named.clone()).map_err(|problem| DataError::ModelFile {
+                let named = config.named.iter().map(|(name, token)| (name.clone(), token.content.clone())).collect();
+                Some(ChatTemplate::new(source, named, settings.date).map_err(|problem| DataError::ModelFile {
                     path: folder.to_path_buf(),
                     problem: format!("its chat template does not compile: {problem}"),
                 })?)
@@ -118,7 +101,17 @@ impl PairTokenizer {
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
         let folder = folder.to_path_buf();
         let settings = settings.clone();
-        Ok(PairTokenizer { folder, tokenizer, chat_template, chat_source, bos_id, eos_id, vocab_size, settings })
+        Ok(PairTokenizer {
+            folder,
+            tokenizer,
+            chat_template,
+            chat_source,
+            bos_id,
+            eos_id,
+            vocab_size,
+            network_vocab: None,
+            settings,
+        })
     }
 
     /// SHA-256, in hex, of what decides its tokens: vocabulary, rules, special tokens, and the chat template where the
@@ -155,6 +148,13 @@ impl PairTokenizer {
         self.vocab_size
     }
 
+    /// Lets the tokenizer have more tokens than the network, which has `vocab` of them (a padding token that was added
+    /// later, say): a text that uses a token of a higher id is refused.
+    #[must_use]
+    pub fn with_network_vocab(self, vocab: usize) -> Self {
+        PairTokenizer { network_vocab: Some(vocab), ..self }
+    }
+
     /// The id of the token that begins a text, where the folder names one.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
@@ -183,8 +183,24 @@ impl PairTokenizer {
     /// A text's tokens; `add_special_tokens` adds what the tokenizer itself puts around a text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, DataError> {
         match self.tokenizer.encode_fast(text, add_special_tokens) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Ok(encoding) => {
+                encoding.get_ids().iter().try_for_each(|&id| self.check_id(id, text))?;
+                Ok(encoding.get_ids().to_vec())
+            }
             Err(error) => Err(DataError::Tokenize { bytes: text.len(), problem: error.to_string() }),
+        }
+    }
+
+    /// Refuses a token that the network has no embedding for.
+    fn check_id(&self, id: u32, text: &str) -> Result<(), DataError> {
+        match self.network_vocab {
+            Some(vocab) if id as usize >= vocab => Err(DataError::TokenBeyondNetwork {
+                token: self.tokenizer.id_to_token(id).unwrap_or_default(),
+                id,
+                vocab,
+                text: excerpt(text),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -216,7 +232,14 @@ impl PairTokenizer {
             }
             TemplateKind::Script | TemplateKind::Chat => {
                 let what = || format!("pair {}", pair.id.0);
-                let text = |side| self.templated(&pair.prompt, pair.response(side), &what);
+                let text = |side| match self.settings.template {
+                    // The whole conversation of each answer, which may part before the last turn.
+                    TemplateKind::Chat => {
+                        let turns: Vec<Message> = pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect();
+                        self.encode(&self.chat(&turns, false, &what)?, false)
+                    }
+                    _ => self.templated(&pair.prompt, pair.response(side), &what),
+                };
                 [text(Side::A)?, text(Side::B)?]
             }
         };
@@ -285,86 +308,27 @@ impl PairTokenizer {
         Ok(tokens)
     }
 
-    /// A prompt and one response tokenized together, for training on the response.
-    pub fn tokenize_response(&self, prompt: &[Message], response: &str) -> Result<TokenizedResponse, DataError> {
-        let tokens = match self.settings.template {
-            TemplateKind::Raw => self.encode(&format!("{}{response}", raw_prompt(prompt)?), true)?,
-            TemplateKind::Script | TemplateKind::Chat => {
-                self.templated(prompt, response, &|| "a prompt with its response".to_string())?
-            }
-        };
-        let alone = self.encode_prompt(prompt)?;
-        let shared = tokens.iter().zip(&alone).take_while(|(x, y)| x == y).count();
-        let prompt_len = shared.min(tokens.len().saturating_sub(1));
-        Ok(TokenizedResponse { tokens, prompt_len })
-    }
-
-    /// A prompt and one response tokenized together, for training on every turn of the assistant: on its tokens and on
-    /// the special token that ends it.
-    ///
-    /// # Errors
-    /// As [`tokenize_response`](Self::tokenize_response), and a chat template that changes what the assistant says.
-    pub fn tokenize_conversation(
+    pub(super) fn templated(
         &self,
         prompt: &[Message],
-        response: &str,
-    ) -> Result<TokenizedConversation, DataError> {
-        let last = self.tokenize_response(prompt, response)?;
-        let earlier: Vec<&Message> = prompt.iter().filter(|turn| turn.role == Role::Assistant).collect();
-        let mut answers = Vec::with_capacity(earlier.len() + 1);
-        if !earlier.is_empty() {
-            let what = || "a prompt with its response".to_string();
-            let (text, special) = match self.settings.template {
-                TemplateKind::Raw => (format!("{}{response}", raw_prompt(prompt)?), true),
-                TemplateKind::Script => (script_text(prompt, response), true),
-                TemplateKind::Chat => {
-                    let turns: Vec<Message> = prompt.iter().cloned().chain([Message::assistant(response)]).collect();
-                    (self.chat(&turns, false, &what)?, false)
-                }
-            };
-            let encoding = self
-                .tokenizer
-                .encode(text.as_str(), special)
-                .map_err(|error| DataError::Tokenize { bytes: text.len(), problem: error.to_string() })?;
-            let (offsets, marks) = (encoding.get_offsets(), encoding.get_special_tokens_mask());
-            let mut from = 0;
-            for turn in prompt {
-                let said = turn.content.trim();
-                let found = text.get(from..).and_then(|rest| rest.find(said)).map(|at| from + at);
-                let Some(start) = found else {
-                    let problem = format!("it changes the turn {said:?}, so its tokens cannot be found");
-                    return Err(DataError::ChatTemplate { what: what(), problem });
-                };
-                from = start + said.len();
-                if turn.role == Role::Assistant && !said.is_empty() {
-                    // A token that begins with the space before the answer belongs to it.
-                    let said = |&(begin, end): &(usize, usize)| begin < from && end > start;
-                    let begins = offsets.iter().position(said).unwrap_or(last.prompt_len);
-                    let mut ends = offsets.iter().rposition(said).map_or(begins, |place| place + 1);
-                    ends += usize::from(marks.get(ends) == Some(&1));
-                    answers.push(begins..ends.min(last.prompt_len));
-                }
-            }
-        }
-        answers.push(last.prompt_len..last.tokens.len());
-        Ok(TokenizedConversation { tokens: last.tokens, answers })
-    }
-
-    fn templated(&self, prompt: &[Message], response: &str, what: &dyn Fn() -> String) -> Result<Vec<u32>, DataError> {
+        response: &Message,
+        what: &dyn Fn() -> String,
+    ) -> Result<Vec<u32>, DataError> {
         if self.settings.template == TemplateKind::Chat {
-            let turns: Vec<Message> = prompt.iter().cloned().chain([Message::assistant(response)]).collect();
+            let turns: Vec<Message> = prompt.iter().chain([response]).cloned().collect();
             return self.encode(&self.chat(&turns, false, what)?, false);
         }
-        let mut tokens = self.encode(&script_text(prompt, response), true)?;
+        let mut tokens = self.encode(&script_text(prompt, &response.content), true)?;
         if let (true, Some(eos)) = (self.settings.append_eos, self.eos_id)
             && tokens.last() != Some(&eos)
         {
+            self.check_id(eos, "the end token that append_eos adds")?;
             tokens.push(eos);
         }
         Ok(tokens)
     }
 
-    fn chat(
+    pub(super) fn chat(
         &self,
         turns: &[Message],
         add_generation_prompt: bool,
@@ -379,32 +343,22 @@ impl PairTokenizer {
     }
 }
 
-fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
+/// Prompt and turns of one side.
+pub(super) fn whole(pair: &Pair, side: Side) -> Vec<Message> {
+    pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect()
+}
+
+pub(super) fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
     match prompt {
         [Message { role: ser_core::Role::User, content, .. }] => Ok(Cow::Borrowed(content)),
         _ => Err(DataError::NoRawText { what: format!("a prompt of {} turns", prompt.len()) }),
     }
 }
 
-/// Makes the tokenizer know the special tokens that only the files beside it name, as transformers does.
-fn register_tokens(tokenizer: &mut Tokenizer, config: &TokenizerConfig) -> Result<(), String> {
-    let known: Vec<String> = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
-    let mut new: Vec<AddedToken> = Vec::new();
-    let named = config.named.values().chain(&config.unnamed);
-    for (_, token) in &config.added {
-        new.push(
-            AddedToken::from(token.content.clone(), token.special || named.clone().any(|name| *name == token.content))
-                .single_word(token.single_word)
-                .lstrip(token.lstrip)
-                .rstrip(token.rstrip)
-                .normalized(token.normalized),
-        );
+/// The beginning of a text, for messages.
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_string(),
     }
-    for token in named {
-        if !new.iter().any(|other| other.content == *token) {
-            new.push(AddedToken::from(token.clone(), true).normalized(false));
-        }
-    }
-    new.retain(|token| !known.contains(&token.content));
-    tokenizer.add_tokens(new).map(drop).map_err(|error| error.to_string())
 }

@@ -16,7 +16,7 @@ impl<S: Scorer> Judge for RewardJudge<S> {
     type Error = S::Error;
 
     fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, S::Error> {
-        Ok(self.0.score(pairs)?.into_iter().map(verdict).collect())
+        Ok(self.0.score_truncated(pairs)?.0.into_iter().map(verdict).collect())
     }
 
     fn judge_observed(

@@ -79,11 +79,11 @@ impl CausalLm {
     pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
+        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
         let mut stop_ids = generation_eos(&folder.join("generation_config.json"))?;
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
-        check_vocabulary(folder, &tokenizer, &config)?;
         let map = LayerMap::new(&config, kind, device)?;
         let device = map.first();
         let mut checkpoint = Checkpoint::new(&weights, kind, map);
@@ -190,15 +190,6 @@ impl CausalLm {
         write_json(&folder.join("config.json"), &self.network.config.to_json())?;
         TextRecord::new(&self.tokenizer)?.write(folder)
     }
-}
-
-/// Every token of the tokenizer has an embedding.
-fn check_vocabulary(folder: &Path, tokenizer: &PairTokenizer, config: &NetworkConfig) -> Result<(), ModelError> {
-    if tokenizer.vocab_size() as i64 <= config.vocab_size {
-        return Ok(());
-    }
-    let (path, tokenizer) = (folder.to_owned(), tokenizer.vocab_size());
-    Err(ModelError::Vocabulary { path, tokenizer, network: config.vocab_size })
 }
 
 /// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.

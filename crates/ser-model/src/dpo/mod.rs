@@ -62,8 +62,8 @@ impl<'a> DpoTraining<'a> {
         let limit = model.text_limit();
         let mut pairs = Vec::with_capacity(preferences.len());
         for preference in preferences {
-            let text = |answer| model.tokenizer.tokenize_response(&preference.pair.prompt, answer);
-            let texts = [text(preference.chosen())?.into(), text(preference.rejected())?.into()];
+            let text = |side| model.tokenizer.tokenize_completion(&preference.pair, side);
+            let texts = [text(preference.preferred)?.into(), text(preference.preferred.other())?.into()];
             if texts.iter().all(|text: &CausalExample| text.tokens.len() <= limit && text.places().next().is_some()) {
                 pairs.push(PairTexts { texts, target: PairTarget::from(preference), reference: [0.0; 2] });
             }

@@ -131,14 +131,8 @@ impl RewardModel {
     ) -> Result<Self, ModelError> {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?;
-        if tokenizer.vocab_size() as i64 > config.vocab_size {
-            return Err(ModelError::Vocabulary {
-                path: folder.to_owned(),
-                tokenizer: tokenizer.vocab_size(),
-                network: config.vocab_size,
-            });
-        }
+        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
         if let Some(adapter) = adapter.filter(|_| !settings.force_text) {
             TextRecord::check(adapter, &tokenizer)?;
         }
@@ -187,6 +181,11 @@ impl RewardModel {
     /// end, so that a cache would answer from another text or grow without bound.
     pub(super) fn tokenized(&self, pairs: &[Arc<Pair>]) -> Result<Vec<TokenizedPair>, ModelError> {
         Ok(self.tokenizer.tokenize(pairs)?)
+    }
+
+    /// Its tokenizer, with the settings that make texts of pairs.
+    pub fn tokenizer(&self) -> &PairTokenizer {
+        &self.tokenizer
     }
 
     pub(super) fn pack(&self, pairs: &[&TokenizedPair]) -> Result<PackedBatch, ModelError> {

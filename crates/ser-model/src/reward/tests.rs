@@ -14,7 +14,8 @@ use crate::weights::Weights;
 use crate::{Device, LoraBias, LoraSettings, Precision, TargetModules, TrainingSettings};
 
 fn raw() -> RewardModelSettings {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     RewardModelSettings { text, ..RewardModelSettings::default() }
 }
 
@@ -332,4 +333,29 @@ fn a_stop_ends_the_fit() {
     let stop = &mut ser_core::testing::StopAfter(1);
     let error = model.fit(&preferences, &bradley_terry, 0, "fit", stop).unwrap_err();
     assert!(error.to_string().contains("stopped on request"), "{error}");
+}
+
+#[test]
+fn answers_longer_than_the_positions_are_scored_without_their_end() {
+    let (mut model, _, pairs) = adapted(&families()[0]);
+    let limit = model.config().longest_text() as usize;
+    let prompt = "Why? ";
+    let answer = "So. ".repeat(limit);
+    let long = Arc::new(Pair::from_text(ser_core::PairId(900), prompt, &answer, &answer));
+    assert!(matches!(model.score(&[Arc::clone(&long)]), Err(crate::ModelError::TooLong { .. })));
+    let fits = Arc::clone(&pairs[0]);
+    let expected = model.score(&[Arc::clone(&fits)]).unwrap();
+    let (scores, truncated) = model.score_truncated(&[fits, Arc::clone(&long)]).unwrap();
+    assert_eq!(truncated, 1);
+    near(&flat(scores[..1].to_vec()), &flat(expected), 2e-5, "a text that fits");
+    assert!(scores[1].a.0.is_finite());
+    // The score of the first `limit` tokens, and of the lent model too.
+    let mut text = model.tokenizer().tokenize_pair(&long).unwrap().text(Side::A);
+    assert!(text.len() > limit);
+    text.truncate(limit);
+    let cut = TokenizedPair::from_tokens(&text, &text);
+    let alone = Vec::<f32>::try_from(&model.scores(&[&cut]).unwrap()).unwrap();
+    near(&[scores[1].a.0], &[f64::from(alone[0])], 2e-5, "the cut text");
+    let mut lent = &mut model;
+    assert_eq!(Scorer::score_truncated(&mut lent, &[long]).unwrap().1, 1);
 }

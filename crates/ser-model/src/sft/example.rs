@@ -83,14 +83,14 @@ pub fn sft_examples(
     let (tokenizer, limit) = (model.tokenizer(), model.text_limit());
     let mut made = SftExamples::default();
     for preference in preferences {
-        let (prompt, answer) = (&preference.pair.prompt, preference.chosen());
-        if answer.trim().is_empty() {
+        let (pair, side) = (&preference.pair, preference.preferred);
+        if pair.response_turns.is_none() && preference.chosen().trim().is_empty() {
             made.empty += 1;
             continue;
         }
         let example: CausalExample = match turns {
-            LearntTurns::Last => tokenizer.tokenize_response(prompt, answer)?.into(),
-            LearntTurns::All => tokenizer.tokenize_conversation(prompt, answer)?.into(),
+            LearntTurns::Last => tokenizer.tokenize_answer(pair, side)?.into(),
+            LearntTurns::All => tokenizer.tokenize_answer_turns(pair, side)?.into(),
         };
         if example.places().next().is_none() {
             made.empty += 1;

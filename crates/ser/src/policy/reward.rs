@@ -14,17 +14,23 @@ use sha2::{Digest, Sha256};
 pub struct ScorerReward<S> {
     scorer: S,
     probability: bool,
+    truncated: u64,
 }
 
 impl<S: Scorer> ScorerReward<S> {
     /// The raw score r.
     pub fn raw(scorer: S) -> Self {
-        ScorerReward { scorer, probability: false }
+        ScorerReward { scorer, probability: false, truncated: 0 }
     }
 
     /// p = sigmoid(r) (Eq. 1), which reward scaling (Eq. 7) is for.
     pub fn probability(scorer: S) -> Self {
         ScorerReward { probability: true, ..ScorerReward::raw(scorer) }
+    }
+
+    /// How many answers were too long for the scorer and were scored without their end.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
     }
 
     /// The scorer back.
@@ -38,7 +44,8 @@ impl<S: Scorer> Reward for ScorerReward<S> {
 
     fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, S::Error> {
         let pairs: Vec<_> = answers.iter().map(|(prompt, answer)| Arc::new(paired_with_itself(prompt, answer))).collect();
-        let scores = self.scorer.score(&pairs)?;
+        let (scores, truncated) = self.scorer.score_truncated(&pairs)?;
+        self.truncated += truncated as u64;
         let reward = |scores: &PairScores| if self.probability { scores.a.sigmoid().get() } else { scores.a.0 };
         Ok(scores.iter().map(reward).collect())
     }
@@ -54,7 +61,7 @@ fn paired_with_itself(prompt: &[Message], answer: &str) -> Pair {
     let hash: [u8; 32] = hasher.finalize().into();
     let id = PairId(hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)));
     let raw = if let [_] = prompt { RawText::Joined } else { RawText::None };
-    Pair { id, prompt: prompt.to_vec(), responses: [answer.to_owned(), answer.to_owned()], raw }
+    Pair { id, prompt: prompt.to_vec(), responses: [answer.to_owned(), answer.to_owned()], response_turns: None, raw }
 }
 
 #[cfg(test)]
