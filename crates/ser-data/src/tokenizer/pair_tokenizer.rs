@@ -234,11 +234,8 @@ impl PairTokenizer {
                 let what = || format!("pair {}", pair.id.0);
                 let text = |side| match self.settings.template {
                     // The whole conversation of each answer, which may part before the last turn.
-                    TemplateKind::Chat => {
-                        let turns: Vec<Message> = pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect();
-                        self.encode(&self.chat(&turns, false, &what)?, false)
-                    }
-                    _ => self.templated(&pair.prompt, pair.response(side), &what),
+                    TemplateKind::Chat => self.encode(&self.chat(&whole(pair, side), false, &what)?, false),
+                    _ => self.templated(&pair.prompt, &Message::assistant(pair.response(side)), &what),
                 };
                 [text(Side::A)?, text(Side::B)?]
             }
