@@ -38,12 +38,12 @@ impl ClusterIndex {
         sums
     }
 
-    /// The places of each cluster's pairs, rising.
+    /// The positions of each cluster's pairs, rising.
     pub fn members(&self) -> Vec<Vec<usize>> {
         let mut members = vec![Vec::new(); self.count];
-        for (place, &cluster) in self.of_pair.iter().enumerate() {
-            if let Some(places) = members.get_mut(cluster) {
-                places.push(place);
+        for (position, &cluster) in self.of_pair.iter().enumerate() {
+            if let Some(positions) = members.get_mut(cluster) {
+                positions.push(position);
             }
         }
         members
@@ -59,23 +59,23 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The id of a pair, by its place; singletons have their place for an id. `None` past the end of the ids.
-    pub fn id(&self, place: usize) -> Option<u64> {
+    /// The id of a pair, by its position; singletons have their position for an id. `None` past the end of the ids.
+    pub fn id(&self, position: usize) -> Option<u64> {
         match self {
-            Clusters::Singletons => Some(place as u64),
-            Clusters::Ids(ids) => ids.get(place).copied(),
+            Clusters::Singletons => Some(position as u64),
+            Clusters::Ids(ids) => ids.get(position).copied(),
         }
     }
 
-    /// Numbers the clusters of the pairs at these places. A place without an id is left out of the result, so check
+    /// Numbers the clusters of the pairs at these positions. A position without an id is left out of the result, so check
     /// [`ids`](Self::ids) first.
-    pub fn index(&self, places: impl IntoIterator<Item = usize>) -> ClusterIndex {
+    pub fn index(&self, positions: impl IntoIterator<Item = usize>) -> ClusterIndex {
         let mut numbers: HashMap<u64, usize> = HashMap::new();
-        let of_pair = places
+        let of_pair = positions
             .into_iter()
-            .filter_map(|place| {
+            .filter_map(|position| {
                 let next = numbers.len();
-                Some(*numbers.entry(self.id(place)?).or_insert(next))
+                Some(*numbers.entry(self.id(position)?).or_insert(next))
             })
             .collect();
         ClusterIndex { of_pair, count: numbers.len() }

@@ -151,9 +151,9 @@ impl AuditSettings {
         gold: &[Option<Side>],
         clusters: Clusters<'_>,
     ) -> Result<Option<Interval>, StatusError> {
-        let with_gold = pool.iter().zip(gold).enumerate().filter_map(|(place, (pair, gold))| {
+        let with_gold = pool.iter().zip(gold).enumerate().filter_map(|(position, (pair, gold))| {
             let right = pair.higher() == Some((*gold)?);
-            Some((right, clusters.id(place)?))
+            Some((right, clusters.id(position)?))
         });
         let (right, ids): (Vec<bool>, Vec<u64>) = with_gold.unzip();
         wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)

@@ -134,7 +134,7 @@ impl PrecisionTarget {
         check_ids(held_out.len(), clusters)?;
         let drawn = self.one_per_cluster(held_out.len(), clusters);
         let (pairs, gold): (Vec<_>, Vec<_>) =
-            drawn.iter().filter_map(|&place| held_out.get(place)).map(|&(pair, side)| (pair, Some(side))).unzip();
+            drawn.iter().filter_map(|&position| held_out.get(position)).map(|&(pair, side)| (pair, Some(side))).unzip();
         let taus = self.candidates.taus(pool)?;
         let mut trials = Vec::with_capacity(taus.len());
         for tau_delta in taus {
@@ -157,13 +157,13 @@ impl PrecisionTarget {
         Ok(Certification { chosen, held_out_pairs: held_out.len(), held_out_prompts: drawn.len(), trials })
     }
 
-    /// The place of one pair of each cluster, drawn by a hash of the cluster's id: it depends on no label and no score.
+    /// The position of one pair of each cluster, drawn by a hash of the cluster's id: it depends on no label and no score.
     fn one_per_cluster(&self, pairs: usize, clusters: Clusters<'_>) -> Vec<usize> {
-        let draw = |places: &Vec<usize>| {
-            let id = clusters.id(*places.first()?)?;
+        let draw = |positions: &Vec<usize>| {
+            let id = clusters.id(*positions.first()?)?;
             // Of up to 2^32 pairs a prompt, each is drawn with the same probability, to within 2^-32.
-            let draw = hash(hash(self.seed) ^ id) % places.len() as u64;
-            places.get(draw as usize).copied()
+            let draw = hash(hash(self.seed) ^ id) % positions.len() as u64;
+            positions.get(draw as usize).copied()
         };
         clusters.index(0..pairs).members().iter().filter_map(draw).collect()
     }
@@ -261,8 +261,8 @@ mod tests {
     fn every_pair_of_a_prompt_is_drawn_as_often() {
         let ids: Vec<u64> = (0..40_000).map(|i| i / 4).collect();
         let mut counts = [0; 4];
-        for place in PrecisionTarget::default().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
-            counts[place % 4] += 1;
+        for position in PrecisionTarget::default().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
+            counts[position % 4] += 1;
         }
         // 2500 each, standard deviation 43.
         assert!(counts.iter().all(|count| (2350..2650).contains(count)), "{counts:?}");

@@ -45,10 +45,10 @@ impl Quantiles {
         values.sort_unstable_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
         let at = |q: f64| {
-            let place = q * last as f64;
-            let below = *values.get(place.floor() as usize)?;
-            let above = values.get(place.ceil() as usize).copied().unwrap_or(below);
-            Some(below + (above - below) * place.fract())
+            let position = q * last as f64;
+            let below = *values.get(position.floor() as usize)?;
+            let above = values.get(position.ceil() as usize).copied().unwrap_or(below);
+            Some(below + (above - below) * position.fract())
         };
         Some(Quantiles {
             min: at(0.0)?,
