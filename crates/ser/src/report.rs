@@ -8,7 +8,7 @@ use ser_eval::{
     Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
     StageTime, Timing, similar_pair_differences,
 };
-use ser_status::{Proportion, Reason};
+use ser_status::wilson_by_cluster;
 
 use crate::Error;
 use crate::baselines::Comparison;
@@ -131,17 +131,19 @@ fn label_noise(work: &Loop<'_>, rounds: &[Round], described: &[ser_eval::Round])
     let whole_pool = |round: &Round| {
         let audit = &round.lesson.as_ref()?.facts.audit;
         let all = audit.unfiltered.of > 0 && audit.coverage.of == work.data.pool.len();
-        all.then_some((round.number.checked_sub(1)?, audit.unfiltered, "the pool's"))
+        let labels = (audit.unfiltered.share()?, audit.unfiltered_interval?);
+        all.then_some((round.number.checked_sub(1)?, labels, "the pool's"))
     };
     let validation = |loop_0: &Round| {
-        let (count, of) = (loop_0.validation.right(), loop_0.validation.correct.len());
-        (of > 0).then_some((0, Proportion { count, of }, "the validation set's"))
+        let validation = &loop_0.validation;
+        let confidence = work.settings.audit.confidence;
+        let interval = wilson_by_cluster(&validation.correct, validation.clusters(), confidence).ok().flatten()?;
+        Some((0, (validation.accuracy()?, interval), "the validation set's"))
     };
-    let (number, labels, whose) =
+    let (number, (share, interval), whose) =
         rounds.iter().rev().find_map(whole_pool).or_else(|| rounds.first().and_then(validation))?;
     let round = described.iter().find(|round| round.number == number)?;
     let test = round.evaluation.accuracy;
-    let (share, interval) = labels.share().zip(labels.wilson(work.settings.audit.confidence).ok().flatten())?;
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let name = &round.name;
     let (on_test, on_labels) = (percent(test.value), percent(share));

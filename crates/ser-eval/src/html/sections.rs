@@ -3,9 +3,10 @@
 use super::markup::Markup;
 use super::plots::{accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name};
 use super::tables::{self, cell, heading, scrolling};
+use crate::Estimate;
 use crate::report::{
-    Baseline, BaselineKind, Count, Report, few_pairs, percent, points, thousands, what_changed, what_steps,
-    whole_percent,
+    Baseline, BaselineKind, Count, Report, few_pairs, few_test_pairs, percent, points, thousands, what_changed,
+    what_steps, whole_percent,
 };
 
 /// A section with a heading and a sentence on how to read it.
@@ -23,7 +24,16 @@ pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
 
 /// Says where a figure is of few pairs; nothing where it is not.
 pub(super) fn few(inside: &mut Markup, pairs: u64, name: &str, share: f64) {
-    if let Some(text) = few_pairs(pairs, name, share) {
+    caution(inside, few_pairs(pairs, name, share));
+}
+
+/// The same of an accuracy on the test pairs.
+fn few_test(inside: &mut Markup, accuracy: Estimate) {
+    caution(inside, few_test_pairs(accuracy));
+}
+
+fn caution(inside: &mut Markup, text: Option<String>) {
+    if let Some(text) = text {
         let text =
             format!("{}{}.", text.get(..1).unwrap_or_default().to_uppercase(), text.get(1..).unwrap_or_default());
         inside.element("p", &[("class", &"few")], text);
@@ -46,7 +56,7 @@ pub(crate) fn opening(report: &Report) -> Markup {
     if !facts.is_empty() {
         header.element("p", &[("class", &"note")], facts.join(" "));
     }
-    few(&mut header, ser.evaluation.accuracy.pairs, "test pair", ser.evaluation.accuracy.value);
+    few_test(&mut header, ser.evaluation.accuracy);
 
     let accuracy = ser.evaluation.accuracy;
     let range = |low: f64, high: f64, show: fn(f64) -> String| format!("interval {} to {}", show(low), show(high));
@@ -136,7 +146,7 @@ pub(crate) fn loops(report: &Report) -> Markup {
     let mut accuracy = Markup::new();
     let full = report.baseline(BaselineKind::Full).map(|_| ("whole", "trained on all labels (Full)"));
     if let Some(last) = report.rounds.last() {
-        few(&mut accuracy, last.evaluation.accuracy.pairs, "test pair", last.evaluation.accuracy.value);
+        few_test(&mut accuracy, last.evaluation.accuracy);
     }
     accuracy.append(&legend(&full.into_iter().collect::<Vec<_>>())).append(&accuracy_per_loop(report));
     let mut charts = Markup::new();

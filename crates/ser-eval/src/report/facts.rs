@@ -1,9 +1,16 @@
 //! Sentences that the terminal and the page both have.
 
 use super::{Changes, Report, thousands, whole_percent};
+use crate::Estimate;
 
 /// Under so many pairs a share is too uncertain to compare models by: at 100 pairs its standard error is up to 5 points.
-const FEW: u64 = 100;
+const FEW: u64 = Estimate::SMALL_SAMPLE;
+
+/// [`few_pairs`] for an accuracy on test pairs: counted by prompt where pairs share prompts.
+pub(crate) fn few_test_pairs(accuracy: Estimate) -> Option<String> {
+    let name = if accuracy.clusters.is_some() { "test prompt" } else { "test pair" };
+    few_pairs(accuracy.independent_units(), name, accuracy.value)
+}
 
 /// That a figure is of few pairs, where it is: `only 42 test pairs: the standard error is about 7.7 points`.
 pub(crate) fn few_pairs(pairs: u64, name: &str, share: f64) -> Option<String> {
@@ -48,6 +55,10 @@ mod tests {
         assert_eq!(few_pairs(100, "test pair", 0.5), None);
         let text = few_pairs(25, "test pair", 0.5).unwrap_or_default();
         assert_eq!(text, "only 25 test pairs: the standard error is about 10 points");
+        let of_prompts = Estimate { value: 0.5, low: 0.4, high: 0.6, pairs: 250, clusters: Some(25) };
+        let text = few_test_pairs(of_prompts).unwrap_or_default();
+        assert_eq!(text, "only 25 test prompts: the standard error is about 10 points");
+        assert_eq!(few_test_pairs(Estimate { clusters: None, ..of_prompts }), None);
         assert!(few_pairs(1, "test pair", 1.0).is_some_and(|text| text.starts_with("only 1 test pair: ")));
     }
 }

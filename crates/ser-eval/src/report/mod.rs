@@ -16,7 +16,7 @@ pub use comparison_table::comparison_table;
 pub(crate) use file::write_whole;
 pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
 
-pub(crate) use facts::{few_pairs, what_changed, what_steps};
+pub(crate) use facts::{few_pairs, few_test_pairs, what_changed, what_steps};
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
 
 use crate::{Calibration, Estimate, EvalError, Evaluation, ScoreDifferences, SubsetAccuracy};

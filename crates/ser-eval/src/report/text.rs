@@ -1,6 +1,6 @@
 //! The headline table for a terminal.
 
-use super::facts::{few_pairs, what_changed, what_steps};
+use super::facts::{few_pairs, few_test_pairs, what_changed, what_steps};
 use super::headline::{Row, percent, points, rows, thousands, whole_percent};
 use super::{BaselineKind, Report, comparison_table};
 
@@ -48,7 +48,7 @@ impl Report {
         let test = self.baseline(BaselineKind::Ser).map(|ser| ser.evaluation.accuracy);
         let validation = self.rounds.iter().rev().find_map(|r| Some((r.validation_pairs?, r.validation_accuracy?)));
         let few = [
-            test.and_then(|accuracy| few_pairs(accuracy.pairs, "test pair", accuracy.value)),
+            test.and_then(few_test_pairs),
             validation.and_then(|(pairs, accuracy)| few_pairs(pairs, "validation pair", accuracy)),
         ];
         for line in facts.chain(few.into_iter().flatten().map(|text| format!("Caution: {text}."))) {
