@@ -10,8 +10,8 @@
 
 mod exit;
 
-use std::collections::{HashMap, HashSet};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;

@@ -78,7 +78,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
         None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
         _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
-            Err(error @ ModelError::NoHead { .. }) => bail!("{error}; --fresh-head scores with a random one all the same"),
+            Err(error @ ModelError::NoHead { .. }) => {
+                bail!("{error}; --fresh-head scores with a random one all the same")
+            }
             model => model?,
         },
     };

@@ -22,7 +22,8 @@ use ser::core::{Control, Event, Pair, Scorer, Screening};
 use ser::eval::{Count, DataCounts};
 use ser::model::RewardModel;
 use ser::{
-    Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out, write_reward_report,
+    Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out,
+    write_reward_report,
 };
 
 use config::{Config, Flags};
@@ -86,10 +87,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if train.preferences.is_empty() {
         bail!("{}: no pair is left to train on; is max_length too small?", data.display());
     }
-    counts.splits = vec![
-        Count::new("training", train.preferences.len() as u64),
-        Count::new("test", test.preferences.len() as u64),
-    ];
+    counts.splits =
+        vec![Count::new("training", train.preferences.len() as u64), Count::new("test", test.preferences.len() as u64)];
 
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
@@ -110,8 +109,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
     let fit = Fit { preferences: &train.preferences, loss: &loss, seed: config.run.seed };
     let fit = fit_in(&mut model, fit, &mut run, "train", MODEL, &mut observers)?;
-    let scores =
-        score_held_out(&mut run, "reward/test_scores.jsonl", &mut model, &test.preferences, &mut observers)?;
+    let scores = score_held_out(&mut run, "reward/test_scores.jsonl", &mut model, &test.preferences, &mut observers)?;
     drop(observers);
 
     let html = write_reward_report(

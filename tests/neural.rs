@@ -148,7 +148,11 @@ fn trains_an_adapter_and_scores_with_it() {
     assert!(record.contains("script"), "{record}");
 
     let scored = run("score_pairs", &[&common[..], &["--adapter", out]].concat());
-    assert!(stderr(&scored).contains("texts: template script, with end token, at most 512 tokens"), "{}", stderr(&scored));
+    assert!(
+        stderr(&scored).contains("texts: template script, with end token, at most 512 tokens"),
+        "{}",
+        stderr(&scored)
+    );
     let all = lines(&scored);
     assert_eq!(all.len(), 60);
     let right = all.iter().filter(|l| l["raw"][0].as_f64() > l["raw"][1].as_f64()).count();

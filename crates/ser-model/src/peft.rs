@@ -211,12 +211,12 @@ impl SavedAdapter {
         }
         match self.unused.first() {
             None => Ok(score),
-            Some(name) if name.contains("score.") => refuse(format!(
-                "it holds {name}; a score head is read as score.weight alone, one row without a bias"
-            )),
-            Some(name) => refuse(format!(
-                "tensor {name} has no place in this network with the adapter's target_modules"
-            )),
+            Some(name) if name.contains("score.") => {
+                refuse(format!("it holds {name}; a score head is read as score.weight alone, one row without a bias"))
+            }
+            Some(name) => {
+                refuse(format!("tensor {name} has no place in this network with the adapter's target_modules"))
+            }
         }
     }
 
@@ -282,7 +282,8 @@ pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> R
 /// Loads a head from a base folder's weights where it has one (`score.weight`).
 pub(crate) fn base_head(weights: &Weights, hidden: i64, device: Device) -> Result<Option<Tensor>, ModelError> {
     if weights.has("score.bias") {
-        let problem = "it holds score.bias; a score head is read as score.weight alone, one row without a bias".to_owned();
+        let problem =
+            "it holds score.bias; a score head is read as score.weight alone, one row without a bias".to_owned();
         return Err(ModelError::Adapter { path: weights.path().to_owned(), problem });
     }
     if !weights.has("score.weight") {

@@ -204,7 +204,9 @@ impl std::fmt::Display for ResolvedText {
             write!(f, ", at most {length} tokens")?;
         }
         match &self.recorded_in {
-            Some(folder) if self.forced => write!(f, " (forced; {} is not heeded where it differs)", folder.join(FILE).display()),
+            Some(folder) if self.forced => {
+                write!(f, " (forced; {} is not heeded where it differs)", folder.join(FILE).display())
+            }
             Some(folder) => write!(f, " (from {})", folder.join(FILE).display()),
             None => write!(f, " (no {FILE} beside the model says how it was trained)"),
         }

@@ -63,9 +63,9 @@ fn edit_tensors(path: &Path, change: impl FnOnce(&mut Tensors)) {
     let mut tensors: Tensors =
         file.iter().map(|(name, t)| (name.to_owned(), t.dtype(), t.shape().to_vec(), t.data().to_vec())).collect();
     change(&mut tensors);
-    let views = tensors.iter().map(|(name, dtype, shape, data)| {
-        (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     safetensors::serialize_to_file(views, None::<HashMap<String, String>>, path).unwrap();
 }
 
@@ -146,7 +146,8 @@ fn texts_are_those_of_the_training_unless_forced() {
     let record = TextRecord::read(adapter.path()).unwrap().unwrap();
     assert_eq!(record.text, script);
     let open = |settings: &RewardModelSettings| {
-        RewardModel::for_scoring(&base, Some(adapter.path()), settings, Device::cpu()).map(|mut m| m.score(&pairs()).unwrap())
+        RewardModel::for_scoring(&base, Some(adapter.path()), settings, Device::cpu())
+            .map(|mut m| m.score(&pairs()).unwrap())
     };
     assert_eq!(open(&trained).unwrap(), expected);
     let text = open(&raw()).unwrap_err().to_string();
@@ -161,15 +162,15 @@ fn texts_are_those_of_the_training_unless_forced() {
     let merged = tempfile::tempdir().unwrap();
     merge_adapter(&base, adapter.path(), merged.path(), 1 << 30).unwrap();
     assert_eq!(TextRecord::read(merged.path()).unwrap(), Some(record.clone()));
-    let scores = RewardModel::for_scoring(merged.path(), None, &trained, Device::cpu()).unwrap().score(&pairs()).unwrap();
+    let scores =
+        RewardModel::for_scoring(merged.path(), None, &trained, Device::cpu()).unwrap().score(&pairs()).unwrap();
     assert!((scores[0].a.0 - expected[0].a.0).abs() < 1e-5);
     assert!(RewardModel::for_scoring(merged.path(), None, &raw(), Device::cpu()).is_err());
 
     // Layout, truncation and padding of tokenizer.json do not count, other tokens do.
     let laid_out = copy(&base);
     edit_json(&laid_out.path().join("tokenizer.json"), |file| {
-        file["truncation"] =
-            json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+        file["truncation"] = json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
     });
     let again = RewardModel::for_scoring(laid_out.path(), Some(adapter.path()), &trained, Device::cpu());
     assert_eq!(again.unwrap().score(&pairs()).unwrap(), expected);
@@ -257,7 +258,8 @@ fn adapters_that_cannot_be_read_are_refused_by_name() {
     ] {
         let text = config(&|c| c[name] = value.clone());
         // Layers that have no update have tensors without a place.
-        let names = if value == json!([0]) { "has no place in this network with the adapter's target_modules" } else { name };
+        let names =
+            if value == json!([0]) { "has no place in this network with the adapter's target_modules" } else { name };
         assert!(text.contains(names) && text.contains("adapter_"), "{text}");
     }
     let text = config(&|c| {

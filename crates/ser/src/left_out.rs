@@ -129,7 +129,9 @@ impl PairsRead {
                 lines.push(format!("  and {} more", skipped - NAMED as u64));
             }
         }
-        for (count, what) in [(*ties, "which prefer neither answer"), (*over_pair_limit, "over data.max_pairs_per_prompt")] {
+        for (count, what) in
+            [(*ties, "which prefer neither answer"), (*over_pair_limit, "over data.max_pairs_per_prompt")]
+        {
             if count > 0 {
                 lines.push(format!("left out: {count} {} {what}", plural("comparison", count)));
             }
@@ -156,7 +158,8 @@ mod tests {
     fn rows_stay_with_their_pairs_and_the_rest_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pairs.jsonl");
-        let row = |prompt: &str, chosen: &str| format!(r#"{{"prompt": "{prompt}", "chosen": "{chosen}", "rejected": "b"}}"#);
+        let row =
+            |prompt: &str, chosen: &str| format!(r#"{{"prompt": "{prompt}", "chosen": "{chosen}", "rejected": "b"}}"#);
         let text = [row("1", "x"), "{".into(), row("3", "w"), String::new(), row("4", "z"), row("5", "y")].join("\n");
         std::fs::write(&path, text).unwrap();
         let settings = ReadSettings { on_bad_row: ser_data::OnBadRow::Skip, ..ReadSettings::default() };

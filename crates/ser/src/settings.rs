@@ -220,7 +220,9 @@ impl LoopSettings {
         self.bootstrap.check().map_err(Error::stage(STAGE))?;
         if let Some(target) = &self.precision_target {
             // On one pair of the pool and no held-out ones: it checks the settings and nothing else.
-            let _ = target.certify(&[PairProbabilities::unchecked(1.0, 0.0)], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;
+            let _ = target
+                .certify(&[PairProbabilities::unchecked(1.0, 0.0)], &[], Clusters::Singletons)
+                .map_err(Error::stage(STAGE))?;
         }
         // An audit of nothing checks the settings and nothing else.
         self.audit.audit(&[], &[], &[], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;

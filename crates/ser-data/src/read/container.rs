@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::layouts::known_column;
+use super::layouts::{ID_COLUMNS, known_column};
 use super::source::PlainText;
 
 /// How a text file holds its rows.
@@ -86,7 +86,8 @@ fn wrapped_rows(head: &[u8]) -> Option<usize> {
         at = skip_whitespace(head, at + 1);
         let end = value_end(head, at)?;
         let key = std::str::from_utf8(head.get(at..end)?).ok()?.strip_prefix('"')?.strip_suffix('"')?;
-        if known_column(key).is_some() {
+        // An id says nothing of what holds the rows: `{"id": …, "data": […]}` is a wrapper.
+        if known_column(key).is_some() && !ID_COLUMNS.contains(&key) {
             return None;
         }
         at = skip_whitespace(head, end);

@@ -55,6 +55,11 @@ fn prompt_of(row: Value, settings: &ReadSettings) -> Result<Vec<Message>, RowPro
     };
     values_to_text(&mut row);
     let columns = column_names(&row);
+    // The column that pairs have their prompt in need not exist in a file of prompts.
+    let settings = match &settings.prompt_column {
+        Some(column) if !row.contains_key(column) => &ReadSettings { prompt_column: None, ..settings.clone() },
+        _ => settings,
+    };
     let found = take_prompt(&mut row, settings)?;
     found.require_one()?;
     match found.prompt {

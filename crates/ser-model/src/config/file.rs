@@ -34,8 +34,9 @@ pub(super) fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError>
     let head_dim = or_default("head_dim", family.head_dim)?.unwrap_or(hidden_size / heads);
     let head_dim = reader.size("head_dim", Some(head_dim))?;
     if heads % kv_heads != 0 {
-        return Err(fields
-            .problem(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")));
+        return Err(
+            fields.problem(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"))
+        );
     }
     if head_dim % 2 != 0 {
         return Err(fields.problem(format!("head_dim {head_dim} is odd; rotary embeddings need an even one")));

@@ -264,14 +264,19 @@ mod tests {
         let config = read(&text).unwrap();
         assert_eq!(read(&floats).unwrap(), config);
         assert!(matches!(config.rope_scaling, RopeScaling::Yarn { original: 64, .. }));
-        assert_eq!(read(&text.replace("\"hidden_size\": 32,", "\"hidden_size\": 1, \"hidden_size\": 32,")).unwrap(), config);
+        assert_eq!(
+            read(&text.replace("\"hidden_size\": 32,", "\"hidden_size\": 1, \"hidden_size\": 32,")).unwrap(),
+            config
+        );
     }
 
     /// As `AutoConfig` of transformers 5.23, which takes a Mistral with `layer_types` for a Ministral.
     #[test]
     fn a_mistral_has_its_window_in_the_layers_that_layer_types_names() {
         let of = |more: &str| {
-            read(&format!(r#"{{"model_type": "mistral", {BODY}, "num_key_value_heads": 2, "sliding_window": 16{more}}}"#))
+            read(&format!(
+                r#"{{"model_type": "mistral", {BODY}, "num_key_value_heads": 2, "sliding_window": 16{more}}}"#
+            ))
         };
         assert_eq!(of("").unwrap().windowed_layers, [true, true]);
         let config = of(r#", "layer_types": ["full_attention", "sliding_attention"]"#).unwrap();

@@ -52,7 +52,8 @@ fn require_head(folder: &Path, adapter: Option<&Path>) -> Result<(), ModelError>
             return Ok(());
         }
         let beside = HEAD_FILES.into_iter().find(|name| adapter.join(name).exists());
-        found = beside.map(str::to_owned).or_else(|| saved.names().filter(|name| is_head(name)).min().map(str::to_owned));
+        found =
+            beside.map(str::to_owned).or_else(|| saved.names().filter(|name| is_head(name)).min().map(str::to_owned));
     }
     if base.has("score.weight") {
         return Ok(());

@@ -43,7 +43,8 @@ impl<S: Scorer> Reward for ScorerReward<S> {
     type Error = S::Error;
 
     fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, S::Error> {
-        let pairs: Vec<_> = answers.iter().map(|(prompt, answer)| Arc::new(paired_with_itself(prompt, answer))).collect();
+        let pairs: Vec<_> =
+            answers.iter().map(|(prompt, answer)| Arc::new(paired_with_itself(prompt, answer))).collect();
         let (scores, truncated) = self.scorer.score_truncated(&pairs)?;
         self.truncated += truncated as u64;
         let reward = |scores: &PairScores| if self.probability { scores.a.sigmoid().get() } else { scores.a.0 };

@@ -18,7 +18,7 @@ mod verdicts;
 
 use ser_core::{Message, Pair, PairId, RawText, Side};
 
-use detect::ID_COLUMNS;
+pub(crate) use detect::ID_COLUMNS;
 pub(crate) use detect::{detect_layout, known_column, row_id, with_known_names};
 pub(crate) use fields::{Row, column_names, values_to_text};
 pub use html::html_to_text;
