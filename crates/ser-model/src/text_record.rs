@@ -195,10 +195,13 @@ impl ResolvedText {
 
 impl std::fmt::Display for ResolvedText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let TextSettings { template, append_eos, max_length } = &self.settings;
+        let TextSettings { template, append_eos, max_length, date } = &self.settings;
         write!(f, "texts: template {template}")?;
         if *template == TemplateKind::Script {
             write!(f, ", {} end token", if *append_eos { "with" } else { "without" })?;
+        }
+        if *template == TemplateKind::Chat {
+            write!(f, ", dated {date}")?;
         }
         if let Some(length) = max_length {
             write!(f, ", at most {length} tokens")?;

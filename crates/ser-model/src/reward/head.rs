@@ -29,6 +29,7 @@ impl RewardModel {
             template: Some(text.template),
             append_eos: Some(text.append_eos),
             max_length: text.max_length,
+            date: Some(text.date),
             force: settings.force_text,
         };
         let folders: Vec<&Path> = adapter.into_iter().chain([folder]).collect();

@@ -63,7 +63,7 @@ pub struct RewardTraining<'a> {
     model: &'a mut RewardModel,
     loss: &'a dyn PairLoss,
     preferences: &'a [Preference],
-    tokens: Vec<Arc<TokenizedPair>>,
+    tokens: Vec<TokenizedPair>,
     pub(super) trainer: Trainer<PairMetrics>,
     dropout: Seeds,
 }
@@ -156,7 +156,7 @@ impl Training for RewardTraining<'_> {
     fn step(&mut self) -> Result<StepOutcome, ModelError> {
         let batch = self.trainer.batch();
         let examples: Vec<(&TokenizedPair, &Preference)> =
-            batch.iter().filter_map(|&i| Some((self.tokens.get(i)?.as_ref(), self.preferences.get(i)?))).collect();
+            batch.iter().filter_map(|&i| Some((self.tokens.get(i)?, self.preferences.get(i)?))).collect();
         let mut metrics = PairMetrics::default();
         for part in examples.chunks(self.trainer.settings().batch_size) {
             metrics.add(&self.backward(part, examples.len())?);
