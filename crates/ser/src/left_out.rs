@@ -129,11 +129,12 @@ impl PairsRead {
                 lines.push(format!("  and {} more", skipped - NAMED as u64));
             }
         }
-        for (count, what) in
-            [(*ties, "which prefer neither answer"), (*over_pair_limit, "over data.max_pairs_per_prompt")]
-        {
+        for (count, what, why) in [
+            (*ties, "tie", "(neither answer is preferred)"),
+            (*over_pair_limit, "pair", "over data.max_pairs_per_prompt"),
+        ] {
             if count > 0 {
-                lines.push(format!("left out: {count} {} {what}", plural("comparison", count)));
+                lines.push(format!("left out: {count} {} {why}", plural(what, count)));
             }
         }
         for (why, rows) in &self.screened {
