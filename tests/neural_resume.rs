@@ -97,6 +97,13 @@ fn child(folder: &Path, variables: &[(&str, &str)]) -> ExitStatus {
         .unwrap()
 }
 
+fn with<'a>(
+    precision: Option<(&'static str, &'static str)>,
+    more: &[(&'static str, &'a str)],
+) -> Vec<(&'static str, &'a str)> {
+    precision.into_iter().chain(more.iter().copied()).collect()
+}
+
 /// Report and weights are those of a run that was not killed, bit for bit, and no step before the newest checkpoint is
 /// taken again.
 #[test]
@@ -106,10 +113,8 @@ fn killed_within_a_training_a_run_ends_with_the_same_weights() {
         |folder: &Path, stage: &str| std::fs::read(folder.join(stage).join("adapter_model.safetensors")).unwrap();
     for precision in [None, Some((PRECISION, "f16"))] {
         let name = if precision.is_some() { "f16" } else { "f32" };
-        let with =
-            |more: &[(&'static str, &str)]| precision.into_iter().chain(more.iter().copied()).collect::<Vec<_>>();
         let whole = root.path().join(name);
-        assert!(child(&whole, &with(&[])).success());
+        assert!(child(&whole, &with(precision, &[])).success());
         let expected = report_without_timing(&whole);
         // Within the second epoch of Loop 0; in a loop's own training; in a baseline.
         for (i, (stage, step, first)) in
@@ -117,8 +122,8 @@ fn killed_within_a_training_a_run_ends_with_the_same_weights() {
         {
             let (folder, log) = (root.path().join(format!("{name}-{i}")), root.path().join(format!("{name}-{i}.log")));
             let point = format!("{stage}:{step}");
-            assert!(!child(&folder, &with(&[(CRASH, &point)])).success(), "{point} was never reached");
-            assert!(child(&folder, &with(&[(LOG, log.to_str().unwrap())])).success());
+            assert!(!child(&folder, &with(precision, &[(CRASH, &point)])).success(), "{point} was never reached");
+            assert!(child(&folder, &with(precision, &[(LOG, log.to_str().unwrap())])).success());
             let log = std::fs::read_to_string(&log).unwrap();
             let taken = log.lines().find_map(|line| line.strip_prefix(&format!("{stage}:"))).unwrap();
             assert_eq!(taken, first.to_string(), "{point}");
