@@ -120,6 +120,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             data: counts,
             fit,
             trained_on: train.preferences.len() as u64,
+            held_out: &test.preferences,
             test: &scores,
             bootstrap: config.evolution.bootstrap,
         },

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ser_core::{FitSummary, Observer, Pair, Preference, Scorer};
+use ser_core::{Clusters, FitSummary, Observer, Pair, Preference, Scorer};
+use ser_data::prompt_clusters;
 use ser_eval::{Binning, Bootstrap, Calibration, DataCounts, Evaluation, Report, Round, Timing, chosen_first};
 
 use crate::Error;
@@ -30,6 +31,8 @@ pub struct TrainedReward<'a> {
     pub fit: FitSummary,
     /// Pairs trained on.
     pub trained_on: u64,
+    /// The held-out pairs.
+    pub held_out: &'a [Preference],
     /// Raw scores of the held-out pairs, the chosen answer's first; empty if none were held out.
     pub test: &'a [[f64; 2]],
     /// Resampling of the held-out pairs.
@@ -68,7 +71,7 @@ pub fn score_held_out<S: Scorer>(
 /// # Errors
 /// Scores that cannot be measured, and a report that cannot be written.
 pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Result<PathBuf, Error> {
-    let TrainedReward { title, seed, data, fit, trained_on, test, bootstrap } = trained;
+    let TrainedReward { title, seed, data, fit, trained_on, held_out, test, bootstrap } = trained;
     let mut warnings = Vec::new();
     match test.len() {
         0 => warnings.push("No pairs were held out, so the model's accuracy is not measured.".to_owned()),
@@ -79,7 +82,8 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
     let (rounds, calibration) = if test.is_empty() {
         (Vec::new(), None)
     } else {
-        let evaluation = Evaluation::measure(test, &bootstrap).map_err(Error::stage(STAGE))?;
+        let prompts = prompt_clusters(held_out.iter().map(|preference| preference.pair.as_ref()));
+        let evaluation = Evaluation::measure(test, Clusters::Ids(&prompts), &bootstrap).map_err(Error::stage(STAGE))?;
         let round = Round {
             number: 0,
             name: "Reward model".to_owned(),
@@ -89,6 +93,8 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
             trained_on,
             fit: Some(fit),
             validation_accuracy: None,
+            validation_pairs: None,
+            similar_pairs: None,
             evaluation,
             chosen: true,
         };
@@ -102,6 +108,7 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
         data,
         rounds,
         stopped: None,
+        changes: None,
         baselines: Vec::new(),
         calibration,
         subsets: Vec::new(),
@@ -130,9 +137,9 @@ mod tests {
         let test = score_held_out(&mut run, "reward/test_scores.jsonl", &mut learner, &held_out, &mut Silent).unwrap();
         assert_eq!(test.len(), 30);
         let fit = FitSummary { steps: 3, loss: 0.5, accuracy: 0.75 };
-        for test in [&test[..], &[]] {
+        for (held_out, test) in [(&held_out[..], &test[..]), (&[], &[])] {
             let (data, bootstrap) = (DataCounts::default(), Bootstrap::default());
-            let trained = TrainedReward { title: "RM", seed: 1, data, fit, trained_on: 9, test, bootstrap };
+            let trained = TrainedReward { title: "RM", seed: 1, data, fit, trained_on: 9, held_out, test, bootstrap };
             let html = write_reward_report(&run, trained).unwrap();
             assert!(std::fs::read_to_string(html).unwrap().contains("<h1"));
             let report: Report =
