@@ -100,7 +100,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let template = if has_chat_template(folder)? { TemplateKind::Chat } else { TemplateKind::Raw };
     let request = TextRequest { force: arguments.force_text, ..config.text_request.clone() };
     let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
-    let text = request.resolve(&folders, &TextSettings { template, append_eos: false, max_length: None })?;
+    let text = request.resolve(
+        &folders,
+        &TextSettings { template, append_eos: false, max_length: None, ..TextSettings::default() },
+    )?;
     eprintln!("{text}");
     let device = config.device()?;
     let settings = CausalLmSettings {

@@ -11,7 +11,6 @@
 mod exit;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;

@@ -67,7 +67,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         force: arguments.force_text,
         ..config.text_request.clone()
     };
-    let raw = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let raw =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
     let text = request.resolve(&folders, &raw)?;
     eprintln!("{text}");

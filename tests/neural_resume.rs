@@ -61,7 +61,8 @@ fn child_run() {
         save_steps: 2,
         ..TrainingSettings::default()
     };
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let settings = RewardModelSettings { training, text, precision, ..RewardModelSettings::default() };
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/llama");
     ser::model::set_threads(1);

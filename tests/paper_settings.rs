@@ -156,7 +156,7 @@ mod whole_files {
             ("policy.max_grad_norm=0.0", "policy.max_grad_norm is Some(0.0)"),
             ("dpo.lora.rank=0", "dpo.lora.rank is 0"),
             ("dpo.beta=0.0", "dpo.beta is 0"),
-            ("sft.checkpoint_every=0", "sft.checkpoint_every is 0"),
+            ("sft.training.save_steps=0", "sft.training.save_steps is 0"),
             ("split.test=-0.1", "split.test = -0.1"),
             ("split.sft=0.5", "split.sft + rm + ppo = 1.2"),
             ("text.max_length=0", "text.max_length = 0"),

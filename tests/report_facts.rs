@@ -38,7 +38,7 @@ fn the_time_of_a_training_is_that_of_all_its_steps_resumes_included() {
             reward_scaling: None,
             ..Default::default()
         };
-        let steps = PolicyRunSettings { steps: Some(12), checkpoint_every: 3, ..Default::default() };
+        let steps = PolicyRunSettings { steps: Some(12), save_steps: 3, ..Default::default() };
         let prompts = vec![vec![Message::user("q")]];
         let mut training = PpoTraining::new(ppo, steps, &mut policy, &mut slow, prompts).unwrap();
         let mut observers = Observers::new();

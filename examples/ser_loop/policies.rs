@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::bail;
-use ser::core::{
-    Clusters, Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Scorer, Side, Verdict,
-};
+use ser::core::{Clusters, Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Side, Verdict};
 use ser::data::corpus::count_cues;
 use ser::data::prompt_clusters;
 use ser::eval::{

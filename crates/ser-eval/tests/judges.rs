@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ser_core::testing::StopAfter;
-use ser_core::{Control, Event, Judge, Pair, PairId, PairScores, Side, Silent, Verdict};
+use ser_core::{Clusters, Control, Event, Judge, Pair, PairId, PairScores, Side, Silent, Verdict};
 use ser_eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge,
     Rubric, Transport, VerdictCounts,
@@ -143,7 +143,8 @@ fn the_contradiction_rate_is_of_the_pairs_that_were_asked() {
     let pairs = pairs(&[[1, 2], [2, 1], [3, 3], [9, 1]]);
     let verdicts = judge.judge(&pairs).unwrap();
     let compare = |pairs: &[Arc<Pair>], verdicts: &[Verdict]| {
-        Comparison::measure("ours", "theirs", "judge", pairs, verdicts, &Bootstrap::default()).unwrap()
+        Comparison::measure("ours", "theirs", "judge", pairs, verdicts, Clusters::Singletons, &Bootstrap::default())
+            .unwrap()
     };
     let comparison = compare(&pairs, &verdicts);
     assert_eq!(comparison.contradiction_rate, Some(1.0));

@@ -227,7 +227,12 @@ mod tests {
     #[test]
     fn a_record_counts_and_a_different_wish_is_refused_unless_forced() {
         let (adapter, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let raw = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+        let raw = TextSettings {
+            template: TemplateKind::Raw,
+            append_eos: false,
+            max_length: None,
+            ..TextSettings::default()
+        };
         let folders = [adapter.path(), base.path()];
         let nothing = TextRequest::default().resolve(&folders, &raw).unwrap();
         assert_eq!((&nothing.settings, &nothing.recorded_in), (&raw, &None));

@@ -20,7 +20,8 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn raw() -> RewardModelSettings {
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     RewardModelSettings { text, ..RewardModelSettings::default() }
 }
 
@@ -137,7 +138,12 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
 #[test]
 fn texts_are_those_of_the_training_unless_forced() {
     let base = golden("llama");
-    let script = TextSettings { template: TemplateKind::Script, append_eos: true, max_length: Some(64) };
+    let script = TextSettings {
+        template: TemplateKind::Script,
+        append_eos: true,
+        max_length: Some(64),
+        ..TextSettings::default()
+    };
     let trained = RewardModelSettings { text: script.clone(), ..raw() };
     let mut model = RewardModel::from_folder(&base, &trained, Device::cpu()).unwrap();
     let expected = model.score(&pairs()).unwrap();

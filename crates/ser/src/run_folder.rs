@@ -386,8 +386,10 @@ mod tests {
         // A checkpoint is work, even of a stage that never ended.
         let run = RunFolder::open(root.path(), false).unwrap();
         assert!(!root.path().join("metrics.jsonl").exists());
-        run.save_checkpoint("sft/checkpoints", 3, |dir| fs::write(dir.join("w"), "1").map_err(Error::io("write", dir)))
-            .unwrap();
+        run.save_checkpoint("sft/checkpoints", 3, 1, 0.0, |dir| {
+            fs::write(dir.join("w"), "1").map_err(Error::io("write", dir))
+        })
+        .unwrap();
         drop(run);
         assert!(matches!(RunFolder::open(root.path(), false), Err(Error::Exists { .. })));
         assert!(RunFolder::open(root.path(), true).unwrap().resumed());

@@ -20,7 +20,8 @@ fn loss() -> PairwiseLoss {
 
 fn model(training: TrainingSettings, dropout: f64, precision: Precision) -> RewardModel {
     let (folder, _, _) = golden("llama");
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let lora = LoraSettings { dropout, ..LoraSettings::default() };
     let settings = RewardModelSettings { text, training, lora, precision, ..RewardModelSettings::default() };
     RewardModel::from_folder(&folder, &settings, crate::Device::cpu()).unwrap()
@@ -190,7 +191,8 @@ fn biases_do_not_decay() {
     // No pair has a weight, so weight decay is all that moves anything.
     let preferences = preferences(&[0.0]);
     let training = TrainingSettings { learning_rate: 0.1, weight_decay: 0.5, ..settings(1, 1) };
-    let text = TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None };
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let settings = RewardModelSettings { text, training, lora, ..RewardModelSettings::default() };
     let mut model = RewardModel::from_folder(&folder, &settings, crate::Device::cpu()).unwrap();
     for parameter in model.parameters().unwrap() {
