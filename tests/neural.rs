@@ -237,9 +237,9 @@ fn refused(arguments: &[&str]) -> String {
     assert!(!output.status.success());
     assert!(!out.exists(), "nothing may be left behind");
     let text = stderr(&output);
-    let mut errors = text.lines().filter(|line| !line.starts_with("device: "));
-    let sentence = errors.next().unwrap_or_default().to_owned();
-    assert!(sentence.starts_with("error: ") && errors.next().is_none(), "{text}");
+    // Notes may come before the error, nothing after it.
+    let sentence = text.lines().last().unwrap_or_default().to_owned();
+    assert!(sentence.starts_with("error: ") && text.matches("error: ").count() == 1, "{text}");
     sentence
 }
 

@@ -71,7 +71,9 @@ mod whole_files {
     fn paper_is_the_default_and_spells_everything_out() {
         let paper = file("paper.toml");
         assert_eq!(paper.clone().try_into::<Config>().unwrap(), Config::default());
-        assert_eq!(files(&["paper.toml"]), Config::default());
+        // What was asked of the texts is noted beside the settings.
+        let given = Config { text_request: Config::default().text_request, ..files(&["paper.toml"]) };
+        assert_eq!(given, Config::default());
         // Were a key missing, the default could change under it. What is not given at all cannot be written down.
         let default = Table::try_from(Config::default()).unwrap();
         for table in ["split", "text", "sft", "lora", "training", "policy", "ppo"] {

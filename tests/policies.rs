@@ -198,6 +198,7 @@ fn ppo_writes_a_line_a_step_and_its_policy_moves() {
             "adapter_config.json",
             "adapter_model.safetensors",
             "optimizer.safetensors",
+            "ser.json",
             "trainer_state.json",
             "value_head.safetensors"
         ]

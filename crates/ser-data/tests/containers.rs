@@ -99,7 +99,7 @@ fn faults_of_tables_are_named() {
         ("prompt,chosen,chosen\nq,a,b\n", "line 1: the header names the column `chosen` twice; write the table again"),
         ("prompt,chosen,rejected\nq,a\n", "line 2: the row has 2 fields, but the header names 3; mend the row"),
         ("prompt,chosen,rejected\nq,\"a\nb\",c\nq,a,b,c\n", "line 4: the row has 4 fields, but the header names 3"),
-        ("prompt,chosen\nq,a\n", "line 2: the row has no `rejected` (its columns: `chosen`, `prompt`)"),
+        ("prompt,chosen\nq,a\n", "line 2: the row has no `rejected` (its columns: `prompt`, `chosen`)"),
         ("prompt,chosen,rejected\nq,\"a,b\nq,c,d\n", "line 2: its quotes do not pair up by the file's end"),
         ("prompt,chosen,rejected\nq,a,b\nq,a,\"cut", "line 3: its quotes do not pair up by the file's end"),
         ("prompt,chosen,rejected\nq,,b\n", "line 2: the answer in `chosen` is empty"),

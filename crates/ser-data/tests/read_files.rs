@@ -125,9 +125,9 @@ fn an_error_is_told_once() {
 fn bad_rows_stop_with_file_and_line() {
     for (bad, words) in [
         (r#"{"prompt": "q", "chosen": "good""#, "no valid JSON: EOF while parsing an object at column 32"),
-        (r#"{"prompt": "q", "chosen": "good"}"#, "the row has no `rejected` (its columns: `chosen`, `prompt`)"),
+        (r#"{"prompt": "q", "chosen": "good"}"#, "the row has no `rejected` (its columns: `prompt`, `chosen`)"),
         // Names of columns are anything.
-        (r#"{"prompt\n": "q", "chosen": "good"}"#, r"the row has no `rejected` (its columns: `chosen`, `prompt\n`)"),
+        (r#"{"prompt\n": "q", "chosen": "good"}"#, r"the row has no `rejected` (its columns: `prompt\n`, `chosen`)"),
         (r#"{"prompt": "q", "chosen": "", "rejected": "bad"}"#, "the answer in `chosen` is empty"),
         (r#"{"prompt": "q", "chosen": "a", "rejected": {}}"#, "`rejected` is an object, but text or a list of"),
         (r#""text""#, "an object with columns is expected, but the row is the text \"text\""),

@@ -79,7 +79,8 @@ impl RunFolder {
         }
         sweep(&path)?;
         // The manifest is written first and noted stages later, so without one nothing is lost by starting anew.
-        let begun = read_json::<Manifest>(&path.join(MANIFEST))?.filter(|_| holds_work(&path));
+        let begun = read_json::<Manifest>(&path.join(MANIFEST))?
+            .filter(|manifest| !manifest.stages.is_empty() || holds_work(&path));
         let (manifest, resumed) = match begun {
             Some(_) if !resume => return Err(Error::Exists { path }),
             Some(manifest) if manifest.version != VERSION => {

@@ -347,7 +347,7 @@ mod tests {
         for (json, message) in [
             (
                 r#"{"prompt": "q", "chosen": "a"}"#.to_string(),
-                "the row has no `rejected` (its columns: `chosen`, `prompt`)",
+                "the row has no `rejected` (its columns: `prompt`, `chosen`)",
             ),
             (r#"{"chosen": 5, "rejected": "b"}"#.to_string(), "`chosen` is the number 5, but text or a list"),
             (r#"{"chosen": "a", "rejected": null}"#.to_string(), "`rejected` is null, but text or"),
