@@ -5,6 +5,7 @@ use std::error::Error;
 use anyhow::{anyhow, bail};
 use ser::LoopSettings;
 use ser::core::Sampling;
+use ser::eval::Rubric;
 use ser::loss::DpoSettings;
 use ser::model::{CausalLmSettings, NetworkConfig};
 
@@ -49,6 +50,12 @@ impl Config {
         }
         if let Some(judge) = &self.judge {
             in_table("judge", judge.check())?;
+            if judge.rubric != Rubric::default() {
+                bail!(
+                    "judge.rubric is given, but policies are compared pairwise, without a rubric; leave it out, or let \
+                     judge_answers grade their answers (--judge authors)"
+                );
+            }
         }
         in_table("corpus", self.corpus.check())?;
         in_table("base", self.base.training.check())?;

@@ -197,6 +197,25 @@ impl Config {
     }
 }
 
+/// Loads a trained language model. Its texts are those of its training where `ser.json` beside it records them, else those
+/// of the settings; which of the two is told on stderr after `name`. `force` lets the settings win.
+#[allow(dead_code, reason = "not every example loads a trained language model")]
+pub(crate) fn trained_lm(
+    config: &Config,
+    folder: &Path,
+    force: bool,
+    name: &str,
+    device: Device,
+) -> anyhow::Result<CausalLm> {
+    let request = TextRequest { force, ..config.text_request.clone() };
+    let text = request.resolve(&[folder], &config.text)?;
+    eprintln!("{name}, {text}");
+    let model =
+        CausalLm::from_folder(folder, &CausalLmSettings { text: text.settings.clone(), ..config.causal_lm() }, device)?;
+    text.check_tokenizer(model.tokenizer())?;
+    Ok(model)
+}
+
 /// Says on stderr what was left out of files, or does not fit together in them.
 #[allow(dead_code, reason = "not every example reads a file")]
 pub(crate) fn tell(read: &ReadSummary) {

@@ -212,7 +212,10 @@ fn fill_pool(
         return Ok(());
     }
     let folder = fetched(config.prompts.generator.as_deref().unwrap_or(base))?;
-    let make = || CausalLm::from_folder(&folder, &config.causal_lm(), device);
+    let make = || match config.prompts.generator {
+        Some(_) => config::trained_lm(config, &folder, false, "generator", device),
+        None => Ok(CausalLm::from_folder(&folder, &config.causal_lm(), device)?),
+    };
     let pool = sample_pool(make, prompts, &config.prompts.answers, data.free_id(), run, observers)?;
     data.add_to_pool(pool);
     Ok(())

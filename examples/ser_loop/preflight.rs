@@ -8,7 +8,7 @@ use ser::eval::{Count, JudgeSettings, PairwiseJudge};
 use ser::model::{CausalExample, CausalLm, Device, ModelError, RewardModel, SftTraining, fresh_base, sft_examples};
 use ser::{Error, Prepared};
 
-use crate::config::{Config, fetched, prompts_with_room};
+use crate::config::{Config, fetched, prompts_with_room, trained_lm};
 
 /// What the checks made of models and data.
 #[derive(Default)]
@@ -99,7 +99,7 @@ fn pool_prompts(
     let longest = config.prompts.answers.sampling.max_new_tokens;
     let (prompts, left_out) = match &config.prompts.generator {
         Some(folder) => {
-            let generator = CausalLm::from_folder(&fetched(folder)?, &config.causal_lm(), device)?;
+            let generator = trained_lm(config, &fetched(folder)?, false, "generator", device)?;
             prompts_with_room(&generator, prompts, longest)?
         }
         None => prompts_with_room(base, prompts, longest)?,

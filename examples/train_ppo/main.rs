@@ -23,10 +23,10 @@ use clap::Parser;
 use ser::core::{Control, Event, Generator, Message, Sampling};
 use ser::data::{PreferenceFile, read_prompts};
 use ser::eval::{Count, DataCounts, PolicyReport, Sample, SampleAnswer};
-use ser::model::{CausalLm, PolicyModel};
+use ser::model::PolicyModel;
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
-use config::{Config, Flags, prompts_with_room};
+use config::{Config, Flags, prompts_with_room, trained_lm};
 use reward::AnyReward;
 
 /// What differs from the paper where no settings file is given.
@@ -56,7 +56,7 @@ struct Arguments {
     /// are rewarded]
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
-    /// Makes the reward model's texts as flags and settings say even where it was trained otherwise
+    /// Makes the texts of policy and reward model as flags and settings say even where they were trained otherwise
     #[arg(long)]
     force_text: bool,
     /// Steps of PPO [default: policy_run.steps: 80 without --config, else once through the prompts]
@@ -97,7 +97,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let prompts = prompts(&config, arguments.prompts)?;
     let mut data = DataCounts { rows: prompts.len() as u64, ..DataCounts::default() };
     let mut reward = AnyReward::new(&config, &folder, arguments.force_text, device)?;
-    let model = CausalLm::from_folder(&folder, &config.causal_lm(), device)?;
+    let model = trained_lm(&config, &folder, arguments.force_text, "policy", device)?;
+    let text = model.tokenizer().settings().clone();
     let mut policy = PolicyModel::new(model, &config.policy)?;
     let longest = config.ppo.response_length.longest();
     let all = prompts.len();
@@ -117,7 +118,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         PpoTraining::new(config.ppo.clone(), config.policy_run.clone(), &mut policy, &mut reward, prompts)?;
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
     run.agree_on_settings("policy", &config.policy)?;
-    run.agree_on_settings("text", &config.text)?;
+    run.agree_on_settings("text", &text)?;
     run.agree_on_settings("reward", &config.reward)?;
     let mut clock = vec![Instant::now()];
     let mut observers = Observers::new();

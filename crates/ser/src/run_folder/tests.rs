@@ -1,0 +1,140 @@
+use super::*;
+
+fn write(text: &'static str) -> impl FnOnce(&mut dyn Write) -> Result<u32, Error> {
+    move |out| out.write_all(text.as_bytes()).map(|()| 7).map_err(Error::io("write", Path::new("-")))
+}
+
+fn must_not_run(_: &mut dyn Write) -> Result<u32, Error> {
+    panic!("done stages are not done again")
+}
+
+#[test]
+fn a_stage_is_done_once_and_its_summary_comes_back() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut run = RunFolder::open(&path, false).unwrap();
+    assert_eq!(run.file_stage("rounds/01/a.txt", write("x")).unwrap(), 7);
+    assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+    drop(run);
+    let mut run = RunFolder::open(&path, true).unwrap();
+    assert!(run.resumed());
+    assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+    assert_eq!(fs::read_to_string(path.join("rounds/01/a.txt")).unwrap(), "x");
+    fs::write(path.join("rounds/01/a.txt"), "y").unwrap();
+    assert!(matches!(run.file_stage("rounds/01/a.txt", must_not_run), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_pruned_stage_stays_done() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::open(root.path(), false).unwrap();
+    run.file_stage("rounds/01/a.txt", write("x")).unwrap();
+    run.prune("rounds/01/a.txt").unwrap();
+    run.prune("rounds/02/never-done").unwrap();
+    drop(run);
+    let mut run = RunFolder::open(root.path(), true).unwrap();
+    assert!(run.is_pruned("rounds/01/a.txt") && !root.path().join("rounds/01/a.txt").exists());
+    assert_eq!(run.file_stage("rounds/01/a.txt", must_not_run).unwrap(), 7);
+    // Died between the manifest and the removal.
+    fs::write(root.path().join("rounds/01/a.txt"), "x").unwrap();
+    run.prune("rounds/01/a.txt").unwrap();
+    assert!(!root.path().join("rounds/01/a.txt").exists());
+}
+
+/// The time of a training is that of its steps, over all processes, and not that of saving its result.
+#[test]
+fn a_training_is_timed_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::open(root.path(), false).unwrap();
+    let train = |_: &RunFolder| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        Ok::<_, Error>((3, 100.0))
+    };
+    let save =
+        |trained: i32, dir: &Path| fs::write(dir.join("w"), trained.to_string()).map_err(Error::io("write", dir));
+    run.training_stage("sft/model", train, save).unwrap();
+    let seconds = run.timing().next().unwrap().1;
+    assert!(seconds > 100.02 && seconds < 130.0, "{seconds}");
+}
+
+#[test]
+fn a_folder_that_is_held_taken_or_strange_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut run = RunFolder::open(&path, false).unwrap();
+    run.file_stage("a.txt", write("x")).unwrap();
+    assert!(matches!(RunFolder::open(&path, true), Err(Error::Held { .. })));
+    drop(run);
+    assert!(matches!(RunFolder::open(&path, false), Err(Error::Exists { .. })));
+    let other = root.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("thesis.tex"), "").unwrap();
+    assert!(matches!(RunFolder::open(&other, true), Err(Error::NotARun { .. })));
+    assert_eq!(entries(&other).unwrap().len(), 1, "nothing is left in a folder that is not ours");
+}
+
+#[test]
+fn a_start_that_was_refused_does_not_stand_in_the_way_of_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    for resume in [false, true] {
+        let mut run = RunFolder::open(root.path(), resume).unwrap();
+        assert!(!run.resumed());
+        run.agree_on_settings("loop", &serde_json::json!({"resume": resume})).unwrap();
+        run.agree_on_data("pool", &resume).unwrap();
+        fs::write(root.path().join("metrics.jsonl"), "{}\n").unwrap();
+        fs::create_dir_all(root.path().join("rounds/00")).unwrap();
+    }
+    // A checkpoint is work, even of a stage that never ended.
+    let run = RunFolder::open(root.path(), false).unwrap();
+    assert!(!root.path().join("metrics.jsonl").exists());
+    run.save_checkpoint("sft/checkpoints", 3, 1, 0.0, |dir| {
+        fs::write(dir.join("w"), "1").map_err(Error::io("write", dir))
+    })
+    .unwrap();
+    drop(run);
+    assert!(matches!(RunFolder::open(root.path(), false), Err(Error::Exists { .. })));
+    assert!(RunFolder::open(root.path(), true).unwrap().resumed());
+}
+
+#[test]
+fn another_version_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    RunFolder::open(root.path(), false).unwrap().file_stage("a.txt", write("x")).unwrap();
+    let path = root.path().join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap().replace(VERSION, "99.0.0");
+    fs::write(&path, text).unwrap();
+    assert!(matches!(RunFolder::open(root.path(), true), Err(Error::Version { theirs, .. }) if theirs == "99.0.0"));
+}
+
+#[test]
+fn a_stage_that_died_is_done_again() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::open(root.path(), false).unwrap();
+    // Died before the rename, and died between the rename and the manifest.
+    fs::create_dir_all(root.path().join("rounds/00/.tmp-model/deep")).unwrap();
+    fs::create_dir_all(root.path().join("rounds/00/model/old")).unwrap();
+    drop(run);
+    run = RunFolder::open(root.path(), true).unwrap();
+    run.folder_stage("rounds/00/model", |dir| fs::write(dir.join("w"), "1").map_err(Error::io("write", dir))).unwrap();
+    assert_eq!(entries(&root.path().join("rounds/00")).unwrap(), [root.path().join("rounds/00/model")]);
+    assert!(!root.path().join("rounds/00/model/old").exists());
+}
+
+#[test]
+fn settings_and_data_must_agree() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::open(root.path(), false).unwrap();
+    run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+    run.agree_on_data("pool", &5).unwrap();
+    run.file_stage("a.txt", write("x")).unwrap();
+    drop(run);
+    let mut run = RunFolder::open(root.path(), true).unwrap();
+    run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+    run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 1}})).unwrap();
+    run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 9, "epochs": 1}})).unwrap();
+    assert!(run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 2}})).is_err());
+    let error = run.agree_on_settings("loop", &serde_json::json!({"tau": 0.2, "seed": 3})).unwrap_err();
+    assert_eq!(error.to_string(), "cannot resume with other settings: `loop.tau` was 0.1 and is now 0.2");
+    let error = run.agree_on_data("pool", &6).unwrap_err();
+    assert_eq!(error.to_string(), "cannot resume on other data: `pool` was 5 and is now 6");
+}
