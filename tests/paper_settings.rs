@@ -234,7 +234,7 @@ mod whole_files {
             ("--seed", run.seed.to_string()),
         ] {
             let (_, of_flag) = help.split_once(&format!("      {flag} ")).unwrap();
-            let of_flag = of_flag.split("\n\n").nth(0).unwrap();
+            let of_flag = of_flag.split("\n\n").next().unwrap();
             assert!(of_flag.contains(&format!("[default: {default}]")), "{flag}: {of_flag}");
         }
     }

@@ -27,7 +27,7 @@ fn answered(mut row: Value) -> Value {
 
 /// Roles and contents of the prompt of a row's only pair.
 fn prompt(row: &Value) -> Vec<(Role, String)> {
-    let (pairs, _) = read(row).unwrap_or_else(|error| panic!("{row}: {error}"));
+    let (pairs, _) = read(row).map_err(|error| format!("{row}: {error}")).unwrap();
     assert_eq!(pairs.len(), 1);
     pairs[0].pair.prompt.iter().map(|turn| (turn.role, turn.content.clone())).collect()
 }

@@ -25,8 +25,10 @@ pub fn limit_spinning() {
             // SAFETY: takes nothing and returns a number.
             let size = unsafe { ffi::ser_oversized_team() };
             let _ = ready.send(());
-            while size > 1 {
-                thread::park();
+            if size > 1 {
+                loop {
+                    thread::park();
+                }
             }
         });
         // A failure to start a thread leaves the default, which is correct but slow under load.

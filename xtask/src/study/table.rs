@@ -5,6 +5,9 @@ use anyhow::{Context, Result};
 use super::runs::Outcome;
 use super::{Seeds, Variant};
 
+/// What a table shows of a run, `None` where the run has no such number.
+type Figure = fn(&Outcome) -> Option<f64>;
+
 /// Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom.
 const T_95: [f64; 30] = [
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
@@ -71,14 +74,14 @@ pub(crate) fn choice(variants: &[(&Variant, &Vec<Outcome>)], seeds: &Seeds, best
 
 /// The table of the report: a row per seed, means, and paired differences with their intervals.
 pub(crate) fn report(variant: &Variant, outcomes: &[Outcome]) -> Result<String> {
-    let accuracies: [(&str, fn(&Outcome) -> Option<f64>); 5] = [
+    let accuracies: [(&str, Figure); 5] = [
         ("Loop 0", |o| o.loop_0),
         ("SER", |o| o.ser),
         ("Full", |o| o.full),
         ("random", |o| o.random),
         ("oracle", |o| o.oracle),
     ];
-    let differences: [(&str, fn(&Outcome) -> Option<f64>); 3] = [
+    let differences: [(&str, Figure); 3] = [
         ("SER - Loop 0", |o| Some(o.ser? - o.loop_0?)),
         ("SER - random", |o| Some(o.ser? - o.random?)),
         ("SER - Full", |o| Some(o.ser? - o.full?)),

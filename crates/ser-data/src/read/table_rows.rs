@@ -16,6 +16,9 @@ use crate::DataError;
 /// How much the CSV reader asks for at a time.
 const BUFFER: usize = 1 << 16;
 
+/// The line a row begins on, and the row or what is wrong with it.
+pub(crate) type TableRow = (u64, Result<Row, RowProblem>);
+
 /// The rows of a table, streamed.
 pub(crate) struct TableRows {
     path: PathBuf,
@@ -46,8 +49,8 @@ impl TableRows {
         Ok(rows)
     }
 
-    /// The next row and the line it begins on, or what is wrong with it; `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<(u64, Result<Row, RowProblem>)>, DataError> {
+    /// The next row, with the line it begins on; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<TableRow>, DataError> {
         Ok(self.read_record()?.map(|line| (line, self.row())))
     }
 

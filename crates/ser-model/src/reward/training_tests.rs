@@ -61,7 +61,7 @@ fn first_gradients(training: TrainingSettings, preferences: &[Preference], preci
 
 /// sum(w_i * gradient_i) / n by autograd, one pair at a time and without the code of the training.
 fn gradients_by_hand(preferences: &[Preference]) -> Vec<Tensor> {
-    let mut model = model(settings(1, 1), 0.0, Precision::F32);
+    let model = model(settings(1, 1), 0.0, Precision::F32);
     let leaves: Vec<Tensor> = model.parameters().unwrap().into_iter().map(|p| p.tensor).collect();
     leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
     for preference in preferences {

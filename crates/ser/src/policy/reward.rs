@@ -78,8 +78,8 @@ mod tests {
         let known = Mutex::new(HashMap::new());
         let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
             let mut known = known.lock().unwrap();
-            let mut score = |pair: &Arc<Pair>| *known.entry(pair.id).or_insert(pair.responses[0].len() as f64);
-            Ok(pairs.iter().map(|pair| score(pair)).map(|score| PairScores::new(score, score)).collect())
+            let score = |pair: &Arc<Pair>| *known.entry(pair.id).or_insert(pair.responses[0].len() as f64);
+            Ok(pairs.iter().map(score).map(|score| PairScores::new(score, score)).collect())
         };
         let prompt = [Message::user("q")];
         let (mut first, mut second) = (ScorerReward::raw(scorer), ScorerReward::raw(scorer));

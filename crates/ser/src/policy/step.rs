@@ -7,10 +7,13 @@ use crate::Error;
 use crate::policy::{KeptAnswer, PolicyStep, PpoTraining};
 use crate::seeds::seed_for;
 
+/// Metrics of a step under their names.
+type Metrics = Vec<(&'static str, f64)>;
+
 impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
     /// Takes a step and records its metrics, which are returned under their names, with the number of optimizer steps that
     /// were left out because gradients overflowed.
-    pub(super) fn take_step(&mut self) -> Result<(Vec<(&'static str, f64)>, usize), Error> {
+    pub(super) fn take_step(&mut self) -> Result<(Metrics, usize), Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
         let learning_rate = self.ppo.learning_rate(step, self.total);

@@ -228,7 +228,8 @@ fn choose(mut all: Vec<(&'static str, Prompt)>, found: &mut FoundPrompt) {
     let input = all.iter().position(|(name, prompt)| *name == "input" && matches!(prompt, Prompt::Text(_)));
     let has_instruction = all.iter().any(|(name, prompt)| *name == "instruction" && matches!(prompt, Prompt::Text(_)));
     let input = input.filter(|_| has_instruction).map(|at| all.remove(at).1);
-    let (mut text, mut list): (Option<(&str, String)>, Option<(&str, Vec<Message>)>) = (None, None);
+    let mut text: Option<(&str, String)> = None;
+    let mut list: Option<(&str, Vec<Message>)> = None;
     for (name, prompt) in all {
         match (prompt, &mut text, &mut list) {
             (Prompt::Text(new), None, _) => {
