@@ -95,7 +95,7 @@ impl PreferenceFile {
     /// The next labelled pair, `None` at the end.
     ///
     /// # Errors
-    /// A bad row under [`OnBadRow::Stop`]; a file that is cut short or damaged; files that hold no pair at all.
+    /// A bad row under [`OnBadRow::Stop`](crate::OnBadRow::Stop); a file that is cut short or damaged; files that hold no pair at all.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
         Ok(self.next_with_origin()?.map(|(preference, _)| preference))
     }
