@@ -61,7 +61,7 @@ impl Message {
         Message::new(Role::Assistant, content)
     }
 
-    /// [`extra`](Self::extra) as JSON, `None` where there is none; for hashes of messages.
+    /// [`extra`](Self::extra) as JSON, for hashes of messages; `None` if it is empty.
     pub fn extra_json(&self) -> Option<String> {
         (!self.extra.is_empty()).then(|| Value::Object(self.extra.clone()).to_string())
     }

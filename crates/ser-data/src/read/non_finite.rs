@@ -8,7 +8,7 @@ const KEY: &str = "\u{0}not finite";
 /// A row's JSON.
 ///
 /// # Errors
-/// What the parser says of JSON that is wrong beside such numbers.
+/// The parser's error for JSON that has another fault than such numbers.
 pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(bytes).or_else(|error| {
         let replace = |with: fn(&str) -> String| replaced(bytes, with);
@@ -31,7 +31,7 @@ pub(crate) fn non_finite(value: &Value) -> Option<&str> {
     value.as_object()?.get(KEY)?.as_str()
 }
 
-/// The text with every number outside of strings that is not finite replaced; `None` if there is none.
+/// Replaces every number that is not finite, outside of strings; `None` if the text has none.
 fn replaced(bytes: &[u8], with: fn(&str) -> String) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut rest, mut copied) = (bytes, bytes);

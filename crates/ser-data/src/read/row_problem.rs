@@ -155,7 +155,7 @@ pub enum RowProblem {
 }
 
 impl RowProblem {
-    /// What a JSON parser says of a row.
+    /// The error of a JSON parser on a row.
     pub(crate) fn of_json(error: &serde_json::Error) -> Self {
         // The parser counts lines from the row's beginning; the file's line is said beside the problem.
         let place = format!(" at line {} column {}", error.line(), error.column());

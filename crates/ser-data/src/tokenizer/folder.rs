@@ -37,7 +37,7 @@ impl ExtraToken {
     }
 }
 
-/// What a folder says of its tokenizer. `add_bos_token` and `add_eos_token` are not read: where there is a tokenizer.json,
+/// The tokenizer settings of a model folder. `add_bos_token` and `add_eos_token` are not read: where there is a tokenizer.json,
 /// transformers 5 drops them, and that file alone says what is put around a text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenizerConfig {

@@ -115,7 +115,7 @@ impl PairTokenizer {
     }
 
     /// SHA-256, in hex, of what decides its tokens: vocabulary, rules, special tokens, and the chat template where the
-    /// settings ask for it. How tokenizer.json is laid out, and what it says of truncation and padding, does not count.
+    /// settings ask for it. The layout of tokenizer.json and its truncation and padding settings do not count.
     ///
     /// # Errors
     /// [`DataError::ModelFile`] if the tokenizer cannot be written as JSON.

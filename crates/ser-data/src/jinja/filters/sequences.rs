@@ -224,7 +224,7 @@ impl Getter {
         Ok(Getter { path, default })
     }
 
-    /// Several attributes with commas between; one that gives the item itself where there is none.
+    /// Comma-separated attributes; without any, the item itself.
     fn several(attribute: Option<&Value>) -> Result<Vec<Self>> {
         match attribute {
             Some(Value::Str(paths)) => {

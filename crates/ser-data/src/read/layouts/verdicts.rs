@@ -1,4 +1,4 @@
-//! A prompt, two answers and what somebody said of them: a table of the layouts, and one way to read them all.
+//! Rows with a prompt, two answers and a verdict: a table of such layouts, and one function that reads them all.
 //!
 //! An empty answer is no error here: it was judged. It is counted, and screening leaves it out.
 
