@@ -1,0 +1,3 @@
+//! The program `ser`.
+
+fn main() {}
