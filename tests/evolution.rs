@@ -50,7 +50,7 @@ fn ser_is_better_than_the_seed_model() {
         assert!(loop0 > 0.5);
         assert!(ser > loop0 + 0.1, "seed {seed}: SER {ser}, loop 0 {loop0}");
         assert!(full > ser - 0.02, "seed {seed}: SER {ser}, full {full}");
-        for round in &report.rounds[1..] {
+        for round in &report.iterations[1..] {
             let selection = round.selection.as_ref().unwrap();
             // Labels that the model is sure of are better than its labels at large.
             assert!(selection.precision.unwrap().value > loop0, "{selection:?}");
@@ -86,7 +86,7 @@ fn a_run_leaves_a_folder_that_people_can_read() {
         assert!(run.join(file).is_file(), "{file}");
     }
     assert_eq!(Report::read(&run.join("report.json")).unwrap(), outcome.report);
-    let kept = outcome.report.rounds[1].selection.as_ref().unwrap().kept;
+    let kept = outcome.report.iterations[1].selection.as_ref().unwrap().kept;
     let selection = lines(&run.join("rounds/01/selection.jsonl"));
     assert_eq!(selection.len() as u64, kept);
     for line in &selection {
@@ -112,7 +112,7 @@ fn random_goes_through_the_same_loops_blindly() {
     let thresholds = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.0, ..Thresholds::default() };
     let all = LoopSettings { thresholds, anchor: Anchor::PerPair, choice: ModelSelection::Last, ..settings() };
     let report = run(all, data(1));
-    for round in &report.rounds[1..] {
+    for round in &report.iterations[1..] {
         let selection = round.selection.as_ref().unwrap();
         assert!(selection.kept * 10 > selection.pool * 9, "all but ties: {} of {}", selection.kept, selection.pool);
     }
@@ -135,12 +135,12 @@ fn every_way_to_carry_and_to_start_works() {
         let settings = LoopSettings { carry, warm_start, replay_seed, baselines, ..settings() };
         let report = run(settings, data(2));
         assert!(accuracy(&report, BaselineKind::Ser) > accuracy(&report, BaselineKind::Loop0) + 0.05, "{carry:?}");
-        let selections: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref()).collect();
+        let selections: Vec<_> = report.iterations.iter().filter_map(|r| r.selection.as_ref()).collect();
         for (before, after) in selections.iter().zip(&selections[1..]) {
             let pool = if carry == Carry::Whole { before.pool } else { before.pool - before.kept };
             assert_eq!(after.pool, pool, "{carry:?}");
         }
-        let last = report.rounds.last().unwrap();
+        let last = report.iterations.last().unwrap();
         let all: u64 = selections.iter().map(|s| s.kept).sum();
         match carry {
             // Trained from the round before, on pairs never seen: what the weights have seen adds up.
@@ -186,7 +186,7 @@ fn the_scripts_preset_stops_when_nothing_is_left_to_keep() {
     let report = run(settings, data(3));
     let stopped = report.stopped.unwrap();
     assert!(stopped.starts_with("no pair can be selected any more: "), "{stopped}");
-    assert!(report.rounds.len() < 50);
+    assert!(report.iterations.len() < 50);
     assert_eq!(report.baselines.len(), 2, "baselines can be switched off");
 }
 
@@ -197,8 +197,8 @@ fn a_model_that_is_sure_of_nothing_ends_with_loop_0() {
         let data = data(1);
         SerData { seed: same_answers(&data.seed[..1]), ..data }
     });
-    assert_eq!(report.rounds.len(), 1);
-    assert!(report.rounds[0].chosen);
+    assert_eq!(report.iterations.len(), 1);
+    assert!(report.iterations[0].chosen);
     let text = report.warnings.join("\n");
     assert!(text.contains("margin of 0") && text.contains("random and oracle are left out"), "{text}");
     let stopped = report.stopped.as_deref().unwrap();
@@ -247,7 +247,7 @@ fn an_anchor_is_advised_where_scores_have_drifted_from_the_thresholds() {
         SelfEvolution::new(settings).run(&mut model, data(1), folder.path()).unwrap().report
     };
     let drifted = run(Anchor::None);
-    assert_eq!(drifted.rounds.len(), 1);
+    assert_eq!(drifted.iterations.len(), 1);
     let text = drifted.stopped.unwrap();
     for said in [
         "of 1000 pairs none passes either status: one answer over 0.6 and the other under 0.4, or Delta over 0.3",
@@ -260,7 +260,7 @@ fn an_anchor_is_advised_where_scores_have_drifted_from_the_thresholds() {
         assert!(text.contains(said), "{said}: {text}");
     }
     let anchored = run(Anchor::PerPair);
-    assert!(anchored.rounds.len() > 1);
+    assert!(anchored.iterations.len() > 1);
     assert_eq!(anchored.stopped.as_deref(), Some("the loop limit is reached"));
 }
 
@@ -280,7 +280,7 @@ fn scores_that_are_no_numbers_are_never_selected() {
     let broken = |pair: &Pair| pair.id.0 >= 1_000_000 && pair.id.0 % 3 == 1;
     let mut learner = Linear { broken, ..Linear::default() };
     let outcome = SelfEvolution::new(settings()).run(&mut learner, data(1), folder.path()).unwrap();
-    assert_eq!(outcome.report.rounds.len(), 4);
+    assert_eq!(outcome.report.iterations.len(), 4);
     for round in 1..=3 {
         let ids: Vec<_> = lines(&folder.path().join(format!("rounds/{round:02}/selection.jsonl")))
             .iter()
@@ -308,23 +308,23 @@ fn pairs_that_the_model_cannot_use_are_left_out_and_counted() {
 fn the_best_round_is_chosen_on_validation_and_the_earlier_of_equals() {
     let choice = ModelSelection::Validation;
     let report = run(LoopSettings { choice, baselines: Baselines::none(), ..settings() }, data(2));
-    let accuracies: Vec<f64> = report.rounds.iter().map(|r| r.validation_accuracy.unwrap()).collect();
+    let accuracies: Vec<f64> = report.iterations.iter().map(|r| r.validation_accuracy.unwrap()).collect();
     let best = accuracies.iter().cloned().fold(0.0, f64::max);
     let first = accuracies.iter().position(|a| *a == best).unwrap();
-    assert!(report.rounds[first].chosen, "{accuracies:?}");
-    assert_eq!(report.rounds.iter().filter(|r| r.chosen).count(), 1);
+    assert!(report.iterations[first].chosen, "{accuracies:?}");
+    assert_eq!(report.iterations.iter().filter(|r| r.chosen).count(), 1);
 
     let last = LoopSettings { choice: ModelSelection::Last, baselines: Baselines::none(), ..settings() };
-    assert!(run(last, data(2)).rounds.last().unwrap().chosen);
+    assert!(run(last, data(2)).iterations.last().unwrap().chosen);
     let blind = LoopSettings { anchor: Anchor::PerPair, baselines: Baselines::none(), ..settings() };
     let report = run(blind, SerData { validation: Vec::new(), ..data(2) });
-    assert!(report.rounds.last().unwrap().chosen, "without validation the last");
+    assert!(report.iterations.last().unwrap().chosen, "without validation the last");
 }
 
 #[test]
 fn without_gold_labels_there_is_no_audit() {
     let report = run(settings(), SerData { gold: None, ..data(1) });
-    assert!(report.rounds[1].selection.as_ref().unwrap().precision.is_none());
+    assert!(report.iterations[1].selection.as_ref().unwrap().precision.is_none());
     let kinds: Vec<_> = report.baselines.iter().map(|b| b.kind).collect();
     assert_eq!(kinds, [BaselineKind::Loop0, BaselineKind::Ser, BaselineKind::Random]);
     assert!(report.warnings.iter().any(|w| w.contains("no gold labels")));
@@ -340,13 +340,13 @@ fn a_certified_threshold_takes_the_place_of_the_status() {
     let settings =
         LoopSettings { precision_target: Some(target), anchor: Anchor::PerPair, baselines, ..LoopSettings::default() };
     let report = run(settings.clone(), data(1));
-    let first = &report.rounds[1];
+    let first = &report.iterations[1];
     assert!(first.rule.as_ref().unwrap().starts_with("certified: Delta over "), "{:?}", first.rule);
     assert!(first.selection.as_ref().unwrap().precision.unwrap().value >= 0.8);
     // What cannot be had is not pretended.
     let target = PrecisionTarget { precision: 0.9999, ..PrecisionTarget::default() };
     let report = run(LoopSettings { precision_target: Some(target), ..settings }, data(1));
-    assert_eq!(report.rounds.len(), 1);
+    assert_eq!(report.iterations.len(), 1);
 }
 
 #[test]
@@ -372,9 +372,9 @@ fn a_rule_and_a_loss_of_ones_own() {
         .loss(squared)
         .run(&mut Linear { epochs: 20, ..Linear::default() }, data(1), folder.path())
         .unwrap();
-    assert_eq!(outcome.report.rounds[1].rule.as_deref(), Some("custom rule"));
-    assert_eq!(outcome.report.rounds.len(), 4);
-    assert!(outcome.report.rounds[1].selection.as_ref().unwrap().kept <= 500);
+    assert_eq!(outcome.report.iterations[1].rule.as_deref(), Some("custom rule"));
+    assert_eq!(outcome.report.iterations.len(), 4);
+    assert!(outcome.report.iterations[1].selection.as_ref().unwrap().kept <= 500);
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn the_automatic_schedule_and_balance_are_heeded() {
     let folder = tempfile::tempdir().unwrap();
     let settings = LoopSettings { schedule, balance, baselines: Baselines::none(), ..settings() };
     let report = run_in(folder.path(), settings, data(1)).report;
-    assert!(report.rounds.len() <= 3);
+    assert!(report.iterations.len() <= 3);
     let selection = lines(&folder.path().join("rounds/01/selection.jsonl"));
     let a = selection.iter().filter(|line| line["preferred"] == "a").count();
     assert_eq!(2 * a, selection.len());

@@ -347,7 +347,7 @@ fn bad_input_is_named_before_anything_is_asked() {
     complains(good, good, &["--api-key-env", KEY], "judge.api_key_env is no variable's name");
     fs::write(folder.path().join("judge_cache.jsonl"), "garbage\n").unwrap();
     let theirs = "{\"prompt\": \"p\", \"answer\": \"b\"}\n";
-    complains(good, theirs, &[], "judge_cache.jsonl line 1 is no answer of a judge");
+    complains(good, theirs, &[], "judge_cache.jsonl line 1 is not a judge's answer");
     assert_eq!(fs::read_to_string(folder.path().join("judge_cache.jsonl")).unwrap(), "garbage\n");
     assert!(server.asked().is_empty());
 }

@@ -38,7 +38,7 @@ fn intervals_count_prompts() {
     let alone = run(quick(), data(1));
     let data = SerData { test: sharing_prompts(data(1).test, 10), ..data(1) };
     let shared = run(quick(), data);
-    for (alone, shared) in alone.rounds.iter().zip(&shared.rounds) {
+    for (alone, shared) in alone.iterations.iter().zip(&shared.iterations) {
         let (alone, shared) = (alone.evaluation.accuracy, shared.evaluation.accuracy);
         assert_eq!((alone.value, alone.pairs, alone.clusters), (shared.value, 600, None));
         assert_eq!(shared.clusters, Some(60));
@@ -55,7 +55,7 @@ fn the_audit_counts_prompts() {
         support::pairs(1000, 1_000_000, 1).into_iter().map(|(pair, side)| Preference::human(pair, side)).collect();
     let (pool, gold) = blind(&sharing_prompts(labelled, 10), 1).unwrap();
     let report = run(quick(), SerData { pool, gold: Some(gold), ..data(1) });
-    let precision = report.rounds[1].selection.as_ref().unwrap().precision.unwrap();
+    let precision = report.iterations[1].selection.as_ref().unwrap().precision.unwrap();
     assert!(precision.clusters.is_some_and(|prompts| prompts <= 100 && prompts < precision.pairs), "{precision:?}");
 }
 
@@ -66,10 +66,10 @@ fn thresholds_are_certified_by_prompt() {
         anchor: Anchor::PerPair,
         ..quick()
     };
-    assert!(run(settings.clone(), data(1)).rounds.len() > 1, "200 prompts are enough");
+    assert!(run(settings.clone(), data(1)).iterations.len() > 1, "200 prompts are enough");
     let few = SerData { validation: sharing_prompts(data(1).validation, 20), ..data(1) };
     let report = run(settings, few);
-    assert_eq!(report.rounds.len(), 1, "ten prompts are not");
+    assert_eq!(report.iterations.len(), 1, "ten prompts are not");
     let text = report.stopped.unwrap();
     for said in ["label 0.8 of the pairs right", "200 validation pairs of 10 prompts", "More validation prompts"] {
         assert!(text.contains(said), "{said}: {text}");
@@ -85,13 +85,14 @@ fn a_difference_within_one_standard_error_does_not_choose_the_model() {
         let few = || SerData { validation: data(seed).validation[..20].to_vec(), ..data(seed) };
         let [best, by_error, last] = choices.map(|choice| {
             let report = run(LoopSettings { choice, anchor: Anchor::PerPair, ..quick() }, few());
-            let chosen = report.rounds.iter().position(|round| round.chosen).unwrap();
+            let chosen = report.iterations.iter().position(|round| round.chosen).unwrap();
             (chosen, report)
         });
-        assert_eq!(last.0, last.1.rounds.len() - 1);
+        assert_eq!(last.0, last.1.iterations.len() - 1);
         // Ahead by d pairs, the standard error is at least sqrt(20 / 19 (d - d^2 / 20)) / 20 (nothing lost): for d = 1
         // that is 1 / 20, the gain itself.
-        let right = |report: &Report, i: usize| (20.0 * report.rounds[i].validation_accuracy.unwrap()).round() as i64;
+        let right =
+            |report: &Report, i: usize| (20.0 * report.iterations[i].validation_accuracy.unwrap()).round() as i64;
         let ahead = right(&by_error.1, best.0) - right(&by_error.1, last.0);
         if ahead <= 1 {
             assert_eq!(by_error.0, last.0, "seed {seed}: ahead by {ahead} of 20");
@@ -112,9 +113,9 @@ fn a_clear_difference_does() {
     let folder = tempfile::tempdir().unwrap();
     let mut learner = Linear { broken_after: Some(1), ..Linear::default() };
     let report = SelfEvolution::new(settings).run(&mut learner, data(1), folder.path()).unwrap().report;
-    let accuracy = |i: usize| report.rounds[i].validation_accuracy.unwrap();
+    let accuracy = |i: usize| report.iterations[i].validation_accuracy.unwrap();
     assert!(accuracy(0) > accuracy(1) + 0.1, "{} {}", accuracy(0), accuracy(1));
-    assert!(report.rounds[0].chosen);
+    assert!(report.iterations[0].chosen);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn shares_are_of_the_pairs_with_gold() {
     let third: Vec<Preference> = labelled.into_iter().step_by(3).collect();
     let (_, gold) = blind(&third, 1).unwrap();
     let report = run(quick(), SerData { pool, gold: Some(gold), ..data(1) });
-    let selection = report.rounds[1].selection.as_ref().unwrap();
+    let selection = report.iterations[1].selection.as_ref().unwrap();
     let precision = selection.precision.unwrap();
     assert!(precision.pairs < selection.kept / 2, "{} of {} have gold", precision.pairs, selection.kept);
     let bins = &selection.delta_histogram;
@@ -182,7 +183,7 @@ fn a_status_2_that_reaches_no_further_is_told() {
     let (report, _) = told(LoopSettings { thresholds, ..per_pair });
     assert!(!report.warnings.iter().any(|w| w.contains("ambiguous")), "{:?}", report.warnings);
     let least_delta = |round: usize| {
-        let bins = &report.rounds[round].selection.as_ref().unwrap().delta_histogram;
+        let bins = &report.iterations[round].selection.as_ref().unwrap().delta_histogram;
         bins.iter().find(|bin| bin.kept > 0).unwrap().low
     };
     assert!(least_delta(1) >= 0.1 && least_delta(3) < 0.1, "{} {}", least_delta(1), least_delta(3));
@@ -190,7 +191,7 @@ fn a_status_2_that_reaches_no_further_is_told() {
     // With an anchor that leaves both scores free it depends on the pool: far apart means far on both sides here.
     let thresholds = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.4, ..Thresholds::default() };
     let (report, _) = told(LoopSettings { thresholds, anchor: Anchor::PoolMean, ..quick() });
-    let last = report.rounds.last().unwrap();
+    let last = report.iterations.last().unwrap();
     let within = report.warnings.iter().any(|w| w.starts_with("Loop 3 selects by Status 2, but Status 1 would keep"));
     // Centred on the pool's mean, a pair may have both answers on one side of 0.5 at a small Delta, but not at 0.4.
     assert!(last.rule.as_deref().is_some_and(|rule| rule.starts_with("Status 2")) && within, "{:?}", report.warnings);
@@ -220,7 +221,7 @@ fn what_emptied_a_selection_is_told() {
     let kept: u64 = rest.split(' ').next().unwrap().parse().unwrap();
     let thresholds = Thresholds { tau_delta: tau.parse().unwrap(), ..thresholds };
     let report = run(LoopSettings { thresholds, ..settings.clone() }, data(1));
-    assert_eq!(report.rounds[1].selection.as_ref().unwrap().kept, kept, "as the message said: {text}");
+    assert_eq!(report.iterations[1].selection.as_ref().unwrap().kept, kept, "as the message said: {text}");
     // Caps that leave nothing.
     let balance = Balance { max_side_share: Some(0.5), ..Balance::default() };
     let one_sided = SerData { pool: data(1).pool[..1].to_vec(), gold: None, ..data(1) };

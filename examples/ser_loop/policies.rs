@@ -7,8 +7,8 @@ use ser::core::{Clusters, Generator, Judge, Learner, Message, Pair, PairId, Pref
 use ser::data::corpus::count_cues;
 use ser::data::prompt_clusters;
 use ser::eval::{
-    Bootstrap, Comparison, JudgeSettings, PairwiseJudge, PolicyReport, PolicyStage, PolicyTraining, Sample,
-    SampleAnswer,
+    Bootstrap, Comparison, JudgeSettings, PairwiseJudge, PolicyReport, PolicyStage, PolicyTraining, SampleAnswer,
+    SamplePrompt,
 };
 use ser::loss::DpoSettings;
 use ser::model::{CausalExample, CausalLm, Device, DpoTraining, PolicyModel, RewardModel, SftTraining, merge_adapter};
@@ -249,9 +249,9 @@ impl Policies<'_> {
         Ok(Some((settings.model.clone(), ask)))
     }
 
-    fn samples(&self, all: &[Answered]) -> Vec<Sample> {
+    fn samples(&self, all: &[Answered]) -> Vec<SamplePrompt> {
         let shown = self.test.iter().enumerate().take(SHOWN);
-        let sample = |(place, prompt): (usize, &Vec<Message>)| Sample {
+        let sample = |(place, prompt): (usize, &Vec<Message>)| SamplePrompt {
             prompt: prompt.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n"),
             answers: all
                 .iter()

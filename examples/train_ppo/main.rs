@@ -22,7 +22,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::core::{Control, Event, Generator, Message, Sampling};
 use ser::data::{PreferenceFile, read_prompts};
-use ser::eval::{Count, DataCounts, PolicyReport, Sample, SampleAnswer};
+use ser::eval::{Count, DataCounts, PolicyReport, SampleAnswer, SamplePrompt};
 use ser::model::PolicyModel;
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
@@ -185,7 +185,7 @@ fn side_by_side(
     reward: &mut AnyReward,
     prompts: &[Vec<Message>],
     config: &Config,
-) -> anyhow::Result<Vec<Sample>> {
+) -> anyhow::Result<Vec<SamplePrompt>> {
     use ser::core::Reward;
     let sampling = Sampling {
         temperature: 0.0,
@@ -200,7 +200,7 @@ fn side_by_side(
         let texts = [("reference", answers.0.text), ("PPO", answers.1.text)];
         let rewards = reward.reward(&texts.each_ref().map(|(_, text)| (prompt.as_slice(), text.as_str())))?;
         let answers = texts.into_iter().zip(rewards);
-        samples.push(Sample {
+        samples.push(SamplePrompt {
             prompt: prompt.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n"),
             answers: answers
                 .map(|((policy, text), reward)| SampleAnswer { policy: policy.to_owned(), text, reward: Some(reward) })

@@ -80,6 +80,8 @@ fn mix(value: u64) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
@@ -87,7 +89,7 @@ mod tests {
         // Where thing 0 lands over many seeds: the mean of a fair draw is in the middle.
         let at = |seed| ShuffledOrder::new(1000, seed).iter().position(|thing| thing == 0).unwrap() as f64;
         let mean = (0..400).map(at).sum::<f64>() / 400.0;
-        assert!((mean - 499.5).abs() < 60.0, "four standard deviations are 58: {mean}");
+        assert_abs_diff_eq!(mean, 499.5, epsilon = 60.0);
         let order: Vec<u64> = ShuffledOrder::new(10_000, 3).iter().collect();
         let steps = order.windows(2).filter(|two| two[0] + 1 == two[1]).count();
         assert!(steps < 8, "one follower is expected: {steps}");

@@ -274,6 +274,8 @@ mod tests {
     use proptest::prelude::*;
     use ser_core::PairId;
 
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn pairs(prompts: impl IntoIterator<Item = u32>) -> Vec<Pair> {
@@ -288,7 +290,7 @@ mod tests {
         // 1,000 for the test; of 9,000: 0.30, 0.05 and 0.65, of which 15 % (877.5) are labelled, 20 % of them for validation.
         let sizes = SplitPart::ALL.map(|part| split.size(part));
         for (size, expected) in sizes.into_iter().zip([2700.0, 702.0, 175.5, 4972.5, 450.0, 1000.0]) {
-            assert!((size as f64 - expected).abs() <= 1.0, "{sizes:?}");
+            assert_abs_diff_eq!(size as f64, expected, epsilon = 1.0);
         }
         assert_eq!((sizes.iter().sum::<usize>(), split.prompts()), (10_000, 10_000));
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::assert_abs_diff_eq;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 
@@ -91,7 +92,7 @@ fn quality_makes_the_cues_and_gold_follows_quality_save_for_the_noise() {
             bin.1 += answer.cues.len() as f64;
         }
     }
-    assert!((noisy / settings.pairs as f64 - settings.label_noise).abs() < 0.03);
+    assert_abs_diff_eq!(noisy / settings.pairs as f64, settings.label_noise, epsilon = 0.03);
     for (bin, (good, all)) in shown.into_iter().enumerate().filter(|(_, (_, all))| *all > 200.0) {
         let quality = (bin as f64 + 0.5) / 10.0;
         assert!((good / all - quality).abs() < 0.06, "quality {quality}: {good} good cues of {all}");

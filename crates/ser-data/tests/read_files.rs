@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::assert_abs_diff_eq;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -70,12 +71,12 @@ fn hh_harmless_test_is_read_whole() {
     let parts = split(all.iter().map(|p| p.pair.as_ref()), &SplitSettings::default()).unwrap();
     let sizes = SplitPart::ALL.map(|part| parts.size(part));
     for (size, share) in sizes.into_iter().zip([0.27, 0.0702, 0.01755, 0.49725, 0.045, 0.1]) {
-        assert!((size as f64 - share * 2312.0).abs() <= 3.0, "{sizes:?}");
+        assert_abs_diff_eq!(size as f64, share * 2312.0, epsilon = 3.0);
     }
     let pool: Vec<_> = parts.select(&all, SplitPart::Pool).cloned().collect();
     let (pairs, gold) = blind(&pool, 0).unwrap();
     let first = pairs.iter().filter(|pair| gold.reveal_for_audit(pair.id) == Some(Side::A)).count();
-    assert!((first as f64 / pairs.len() as f64 - 0.5).abs() < 0.06, "{first} of {}", pairs.len());
+    assert_abs_diff_eq!(first as f64 / pairs.len() as f64, 0.5, epsilon = 0.06);
 }
 
 #[test]

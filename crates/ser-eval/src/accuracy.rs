@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::{ArrayView2, Axis};
 use ser_core::{Clusters, PairScores, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::tally::cluster_index;
 use crate::{Binning, Bootstrap, Calibration, Estimate, EvalError};
 
-/// The raw scores with the gold answer's first: [r_chosen, r_rejected].
+/// Raw scores ordered by the gold label: [r_chosen, r_rejected].
 pub fn chosen_first(scores: PairScores, gold: Side) -> [f64; 2] {
     match gold {
         Side::A => [scores.a.0, scores.b.0],
@@ -16,65 +17,84 @@ pub fn chosen_first(scores: PairScores, gold: Side) -> [f64; 2] {
     }
 }
 
-/// Which pairs ([r_chosen, r_rejected]) are right: the chosen answer scores strictly higher. Ties and NaN are wrong.
-pub fn correct(scores: &[[f64; 2]]) -> Vec<bool> {
-    scores.iter().map(|[chosen, rejected]| chosen > rejected).collect()
+/// Marks the pairs whose chosen answer scores strictly higher. Ties and NaN are wrong.
+///
+/// `scores` has one row per pair: [r_chosen, r_rejected].
+///
+/// # Errors
+/// [`EvalError::ScoreColumns`].
+pub fn correct(scores: ArrayView2<'_, f64>) -> Result<Vec<bool>, EvalError> {
+    Ok(rows(scores)?.map(|[chosen, rejected]| chosen > rejected).collect())
 }
 
-/// A reward model on held-out pairs.
+/// The rows of an array of scores, [r_chosen, r_rejected].
+pub(crate) fn rows<'a>(scores: ArrayView2<'a, f64>) -> Result<impl Iterator<Item = [f64; 2]> + 'a, EvalError> {
+    let columns = scores.ncols();
+    if columns != 2 && !scores.is_empty() {
+        return Err(EvalError::ScoreColumns { columns });
+    }
+    let (chosen, rejected) = scores.split_at(Axis(1), columns / 2);
+    Ok(chosen.into_iter().zip(rejected).map(|(chosen, rejected)| [*chosen, *rejected]))
+}
+
+/// Test results of a reward model on held-out pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Share of pairs whose chosen answer scores strictly higher.
     pub accuracy: Estimate,
-    /// Expected calibration error of the pairwise probability, equal-width bins; none where no score was finite.
+    /// Expected calibration error of the pairwise probability, equal-width bins; none if no score is finite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ece: Option<f64>,
 }
 
 impl Evaluation {
-    /// Measures scores ([r_chosen, r_rejected] per pair); ECE over ten bins of equal width. `clusters` says which pairs
-    /// share a prompt.
+    /// Measures scores ([r_chosen, r_rejected] per pair); the ECE uses ten bins of equal width. `clusters` gives the
+    /// prompt of each pair.
     ///
     /// # Errors
-    /// As [`Bootstrap::accuracy`].
-    pub fn measure(scores: &[[f64; 2]], clusters: Clusters<'_>, bootstrap: &Bootstrap) -> Result<Self, EvalError> {
-        let accuracy = bootstrap.accuracy(&correct(scores), clusters)?;
+    /// [`EvalError::ScoreColumns`] and the errors of [`Bootstrap::accuracy`].
+    pub fn measure(
+        scores: ArrayView2<'_, f64>,
+        clusters: Clusters<'_>,
+        bootstrap: &Bootstrap,
+    ) -> Result<Self, EvalError> {
+        let accuracy = bootstrap.accuracy(&correct(scores)?, clusters)?;
         let ece = Calibration::measure(scores, 10, Binning::EqualWidth)?.ece;
         Ok(Evaluation { accuracy, ece })
     }
 }
 
-/// Accuracy on one named part of a test set.
+/// Accuracy on one named subset of a test set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubsetAccuracy {
-    /// The part's name.
+    /// Name of the subset.
     pub subset: String,
-    /// Accuracy on it.
+    /// Accuracy on the subset.
     pub accuracy: Estimate,
 }
 
-/// Accuracy per subset (RewardBench), sorted by name. `subsets` names each pair's part, `clusters` says which pairs share
-/// a prompt.
+/// Accuracy per subset (RewardBench), sorted by name. `subsets` has the name of each pair's subset, `clusters` its
+/// prompt.
 ///
 /// # Errors
-/// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
+/// [`EvalError::ScoreColumns`], [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
 pub fn accuracy_by_subset<S: AsRef<str>>(
-    scores: &[[f64; 2]],
+    scores: ArrayView2<'_, f64>,
     subsets: &[S],
     clusters: Clusters<'_>,
     bootstrap: &Bootstrap,
 ) -> Result<Vec<SubsetAccuracy>, EvalError> {
-    if scores.len() != subsets.len() {
+    if scores.nrows() != subsets.len() {
         return Err(EvalError::LengthMismatch {
             left_name: "the scores",
-            left: scores.len(),
+            left: scores.nrows(),
             right_name: "the subset names",
             right: subsets.len(),
         });
     }
-    let index = cluster_index(scores.len(), clusters)?;
+    let index = cluster_index(scores.nrows(), clusters)?;
     let mut outcomes: BTreeMap<&str, (Vec<bool>, Vec<u64>)> = BTreeMap::new();
-    for ((right, subset), &cluster) in correct(scores).into_iter().zip(subsets).zip(&index.of_pair) {
+    for ((right, subset), &cluster) in correct(scores)?.into_iter().zip(subsets).zip(&index.of_pair) {
         let (rights, ids) = outcomes.entry(subset.as_ref()).or_default();
         rights.push(right);
         ids.push(cluster as u64);

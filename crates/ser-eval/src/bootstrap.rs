@@ -1,4 +1,4 @@
-//! Intervals from resampling.
+//! Bootstrap confidence intervals.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -9,61 +9,62 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::tally::{Scale, Tally};
 
-/// The fewest resamples whose percentiles mean something.
+/// Minimum number of resamples for meaningful percentiles.
 const LEAST_RESAMPLES: u32 = 100;
 
-/// A measured figure with the ends of its interval.
+/// A measured value with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The figure.
+    /// The value.
     pub value: f64,
-    /// The interval's lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// The interval's upper end.
+    /// Upper end of the interval.
     pub high: f64,
-    /// Pairs it was measured on.
+    /// Number of pairs.
     pub pairs: u64,
-    /// Prompts that these pairs answer, the interval's independent units; none where each pair has a prompt of its own.
+    /// Number of prompts of these pairs, the independent units of the interval; none if each pair has its own prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<u64>,
 }
 
 impl Estimate {
-    /// Fewer independent units than this make a small sample: an accuracy's standard error may then exceed 5 points.
+    /// Below this number of independent units, a sample is small: the standard error of an accuracy may exceed 5
+    /// points.
     pub const SMALL_SAMPLE: u64 = 100;
 
-    /// The number of independent units: prompts where pairs share them, else pairs.
+    /// The number of independent units: prompts if pairs share them, otherwise pairs.
     pub fn independent_units(&self) -> u64 {
         self.clusters.unwrap_or(self.pairs)
     }
 
-    /// Whether there are fewer than [`SMALL_SAMPLE`](Self::SMALL_SAMPLE) independent units.
+    /// Returns true if there are fewer than [`SMALL_SAMPLE`](Self::SMALL_SAMPLE) independent units.
     pub fn is_small_sample(&self) -> bool {
         self.independent_units() < Self::SMALL_SAMPLE
     }
 }
 
-/// The percentile bootstrap over clusters, seeded: the same settings and outcomes give the same interval.
+/// Seeded percentile bootstrap over clusters: equal settings and outcomes give equal intervals.
 ///
 /// Pairs of one prompt are not independent, so whole clusters are resampled (`ser_core::Clusters`): from `G` clusters
-/// each resample draws `G - 1` with replacement, and its figure is the sum of outcomes over the number of pairs. Drawing
-/// one cluster less makes the variance unbiased (Rao and Wu, 1988, J. Am. Stat. Assoc. 83). The interval is approximate:
+/// each resample draws `G - 1` with replacement, and its value is the sum of outcomes over the number of pairs. Drawing
+/// `G - 1` makes the variance unbiased (Rao and Wu, 1988, J. Am. Stat. Assoc. 83). The interval is approximate:
 /// it needs a few dozen clusters (see [`Estimate::is_small_sample`]).
 ///
-/// A cluster counts by its size and its sum of outcomes, so a resample is described by how many clusters of each kind
-/// it has, which are multinomial counts. They are drawn directly, at a cost that does not grow with the number of pairs.
+/// A cluster enters through its size and its sum of outcomes, so a resample is given by the count of clusters of each
+/// kind, which is multinomial. These counts are drawn directly; the cost does not depend on the number of pairs.
 ///
-/// Where the figure is the same in every cluster, no resample differs. Of `G` clusters alike, an outcome that was not
-/// seen may still have a share of up to u = 1 - tail^(1/G) (Clopper and Pearson's bound); the interval lets that share go
-/// to the least and to the greatest outcome.
+/// If all clusters have the same mean, all resamples are equal. An outcome that does not occur in `G` clusters may
+/// still have a share of up to u = 1 - tail^(1/G) (Clopper and Pearson's bound). The interval is then widened as if
+/// that share had the smallest and the largest possible outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bootstrap {
-    /// Resamples drawn, at least 100.
+    /// Number of resamples, at least 100.
     pub resamples: u32,
-    /// Share of the resamples inside the interval.
+    /// Confidence level: share of the resamples inside the interval.
     pub confidence: f64,
-    /// Seed of the draws.
+    /// Seed of the resampling.
     pub seed: u64,
 }
 
@@ -74,7 +75,7 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// Whether the settings make sense.
+    /// Checks the settings.
     pub fn check(&self) -> Result<(), EvalError> {
         if self.resamples < LEAST_RESAMPLES {
             return Err(EvalError::TooFewResamples { resamples: self.resamples, least: LEAST_RESAMPLES });
@@ -97,18 +98,18 @@ impl Bootstrap {
     /// The share of `true`, with its interval. `correct` has one entry per pair.
     ///
     /// # Errors
-    /// [`EvalError::LengthMismatch`] if the clusters are of another number of pairs, [`EvalError::Empty`], and the
+    /// [`EvalError::LengthMismatch`] if `clusters` has a different number of pairs, [`EvalError::Empty`], and the
     /// errors of [`check`](Self::check).
     pub fn accuracy(&self, correct: &[bool], clusters: Clusters<'_>) -> Result<Estimate, EvalError> {
         let outcomes: Vec<i64> = correct.iter().map(|&right| i64::from(right)).collect();
         self.estimate(&Tally::new(&outcomes, clusters)?, Scale::SHARE, "a proportion")
     }
 
-    /// The accuracy of a model minus a baseline's on the same pairs, with its interval (paired bootstrap: both models'
-    /// outcomes on a pair are resampled together, so the difficulty of pairs cancels).
+    /// A model's accuracy minus a baseline's on the same pairs, with its interval. The bootstrap is paired: both
+    /// outcomes of a pair are resampled together, so the difficulty of the pairs cancels.
     ///
     /// # Errors
-    /// As [`accuracy`](Self::accuracy).
+    /// Those of [`accuracy`](Self::accuracy).
     pub fn difference(&self, model: &[bool], baseline: &[bool], clusters: Clusters<'_>) -> Result<Estimate, EvalError> {
         if model.len() != baseline.len() {
             return Err(EvalError::LengthMismatch {
@@ -143,34 +144,34 @@ impl Bootstrap {
         Ok(Estimate { value, low: low.min(value), high: high.max(value), pairs: tally.pairs, clusters })
     }
 
-    /// The interval of a figure that is the same in all of `clusters` clusters.
+    /// The interval of a value that is equal in all of `clusters` clusters.
     pub(crate) fn ends_where_all_are_alike(&self, value: f64, clusters: u64, scale: Scale) -> (f64, f64) {
         let seen = self.tail().powf(1.0 / clusters.max(1) as f64);
         let end = |outcome: f64| (value * seen + outcome * (1.0 - seen)).clamp(scale.least, scale.greatest);
         (end(scale.least), end(scale.greatest))
     }
 
-    /// The share of the resamples beyond either end of the interval.
+    /// The share of the resamples beyond each end of the interval.
     fn tail(&self) -> f64 {
         (1.0 - self.confidence) / 2.0
     }
 
-    /// The ends of the central share `confidence` of the draws, interpolated linearly between neighbours.
+    /// The ends of the central share `confidence` of the draws, by linear interpolation.
     pub(crate) fn percentiles(&self, mut draws: Vec<f64>) -> (f64, f64) {
         draws.sort_by(f64::total_cmp);
         (quantile(&draws, self.tail()), quantile(&draws, 1.0 - self.tail()))
     }
 }
 
-/// A binomial draw; `p` is a ratio of counts, so the distribution always exists.
+/// Draws from a binomial; `p` is a ratio of counts, so the distribution always exists.
 pub(crate) fn binomial(n: u64, p: f64, rng: &mut ChaCha8Rng) -> u64 {
     Binomial::new(n, p.clamp(0.0, 1.0)).map_or(0, |b| b.sample(rng))
 }
 
-/// The quantile `q` of sorted values (type 7 of Hyndman and Fan, NumPy's default); 0 of none.
+/// The quantile `q` of sorted values (type 7 of Hyndman and Fan, NumPy's default); 0 for an empty slice.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let place = q * sorted.len().saturating_sub(1) as f64;
-    let below = sorted.get(place.floor() as usize).copied().unwrap_or(0.0);
-    let above = sorted.get(place.ceil() as usize).copied().unwrap_or(below);
-    below + (above - below) * place.fract()
+    let index = q * sorted.len().saturating_sub(1) as f64;
+    let below = sorted.get(index.floor() as usize).copied().unwrap_or(0.0);
+    let above = sorted.get(index.ceil() as usize).copied().unwrap_or(below);
+    below + (above - below) * index.fract()
 }

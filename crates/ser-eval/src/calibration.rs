@@ -1,33 +1,35 @@
-//! Whether sigmoid(r_chosen - r_rejected) means what it says.
+//! Calibration of sigmoid(r_chosen - r_rejected).
 
+use ndarray::ArrayView2;
 use ser_core::RawScore;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
+use crate::accuracy::rows;
 
-/// How confidences are put into bins.
+/// How confidences are assigned to bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Binning {
     /// Bins of equal width over [0.5, 1].
     EqualWidth,
-    /// Bins of (as nearly as possible) equally many pairs; equal confidences may fall into neighbouring bins.
+    /// Bins with (nearly) equal numbers of pairs; equal confidences may fall into neighbouring bins.
     EqualMass,
 }
 
 /// One row of a reliability table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReliabilityBin {
-    /// Least confidence of the bin (equal mass: found in it).
+    /// Lower edge; for equal mass, the smallest confidence in the bin.
     pub low: f64,
-    /// Greatest confidence of the bin.
+    /// Upper edge; for equal mass, the largest confidence in the bin.
     pub high: f64,
-    /// Pairs in it.
+    /// Number of pairs.
     pub pairs: u64,
-    /// Their mean confidence; none without pairs.
+    /// Mean confidence of the pairs; none for an empty bin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
-    /// The share of them that is right; none without pairs.
+    /// Share of pairs that are right; none for an empty bin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
 }
@@ -36,33 +38,35 @@ pub struct ReliabilityBin {
 ///
 /// A pair's confidence is the probability of the answer that the model prefers, sigmoid(|r_chosen - r_rejected|), so it
 /// lies in [0.5, 1]; the pair is right if that answer is the chosen one. (The probability of the chosen answer itself
-/// would have one and the same outcome for every pair.) A tie prefers neither and counts as half right.
+/// would have the same outcome for every pair.) A tie prefers neither answer and counts as half right.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// How the bins were made.
+    /// The binning.
     pub binning: Binning,
-    /// Expected calibration error: the mean over pairs of |accuracy - confidence| of their bin; none without a pair.
+    /// Expected calibration error: the mean over pairs of |accuracy - confidence| of their bin; none without pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ece: Option<f64>,
-    /// The reliability table, by rising confidence.
+    /// The reliability table, by increasing confidence.
     pub bins: Vec<ReliabilityBin>,
-    /// Pairs left out because their scores' difference is NaN.
+    /// Pairs left out because the difference of their scores is NaN.
     pub left_out: u64,
 }
 
 impl Calibration {
-    /// Measures scores ([r_chosen, r_rejected] per pair).
-    pub fn measure(scores: &[[f64; 2]], bins: usize, binning: Binning) -> Result<Self, EvalError> {
+    /// Measures scores; `scores` has one row per pair: [r_chosen, r_rejected].
+    ///
+    /// # Errors
+    /// [`EvalError::NoBins`] and [`EvalError::ScoreColumns`].
+    pub fn measure(scores: ArrayView2<'_, f64>, bins: usize, binning: Binning) -> Result<Self, EvalError> {
         if bins == 0 {
             return Err(EvalError::NoBins);
         }
-        let mut pairs: Vec<(f64, f64)> = scores
-            .iter()
+        let mut pairs: Vec<(f64, f64)> = rows(scores)?
             .map(|[chosen, rejected]| chosen - rejected)
             .filter(|margin| !margin.is_nan())
             .map(|margin| (RawScore(margin.abs()).sigmoid().get(), right(margin)))
             .collect();
-        // By outcome too, so that the order of the input does not matter.
+        // Sorted by outcome too, so that the result does not depend on the order of the input.
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let rows = match binning {
             Binning::EqualWidth => equal_width(&pairs, bins),
@@ -74,7 +78,7 @@ impl Calibration {
             binning,
             ece: (!pairs.is_empty()).then(|| error / pairs.len() as f64),
             bins: rows,
-            left_out: (scores.len() - pairs.len()) as u64,
+            left_out: (scores.nrows() - pairs.len()) as u64,
         })
     }
 }
@@ -115,7 +119,7 @@ fn equal_width(pairs: &[(f64, f64)], bins: usize) -> Vec<ReliabilityBin> {
         .collect()
 }
 
-/// `pairs` sorted by confidence; fewer pairs than bins make fewer bins.
+/// `pairs` sorted by confidence; with fewer pairs than bins, there are fewer bins.
 fn equal_mass(pairs: &[(f64, f64)], bins: usize) -> Vec<ReliabilityBin> {
     let n = pairs.len();
     let bins = bins.min(n);

@@ -1,4 +1,4 @@
-//! What can go wrong in evaluation.
+//! Errors of this crate.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,20 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
-    /// Nothing to evaluate.
+    /// There are no pairs.
     #[error("{what} needs at least one pair, but there is none")]
     Empty {
-        /// What was asked for.
+        /// The measurement.
         what: &'static str,
     },
-    /// Two lists that belong together differ in length.
-    #[error("{left_name} number {left} but {right_name} {right}; they must be of the same pairs, in the same order")]
+    /// An array of scores does not have two columns.
+    #[error("scores have {columns} columns; they need two, r_chosen and r_rejected")]
+    ScoreColumns {
+        /// Number of columns.
+        columns: usize,
+    },
+    /// Two parallel lists differ in length.
+    #[error("{left_name} number {left} but {right_name} {right}; both must list the same pairs in the same order")]
     LengthMismatch {
         /// Name of the first list.
         left_name: &'static str,
@@ -25,129 +31,129 @@ pub enum EvalError {
         right: usize,
     },
     /// More successes than trials.
-    #[error("{successes} successes cannot come of {trials} trials")]
+    #[error("there are {successes} successes in only {trials} trials")]
     MoreSuccessesThanTrials {
-        /// The successes.
+        /// Number of successes.
         successes: u64,
-        /// The trials.
+        /// Number of trials.
         trials: u64,
     },
-    /// A bootstrap that cannot be run.
+    /// The bootstrap has too few resamples.
     #[error("bootstrap.resamples is {resamples}; it must be at least {least}, or the interval's ends mean nothing")]
     TooFewResamples {
-        /// The resamples asked for.
+        /// The number requested.
         resamples: u32,
-        /// The least that make sense.
+        /// The minimum.
         least: u32,
     },
-    /// A confidence level that is none.
+    /// The confidence level is invalid.
     #[error("bootstrap.confidence is {confidence}; it must lie strictly between 0 and 1 (0.95 is usual)")]
     BadConfidence {
-        /// The level asked for.
+        /// The level requested.
         confidence: f64,
     },
-    /// A table of no bins.
+    /// The reliability table has no bins.
     #[error("calibration needs at least one bin, but bins is 0")]
     NoBins,
-    /// A report with a number that JSON cannot hold.
-    #[error("the report's {place} is NaN or infinite; every number of a report must be finite")]
+    /// The report holds a number that JSON cannot represent.
+    #[error("the report's {pointer} is NaN or infinite; every number of a report must be finite")]
     NotFinite {
-        /// Where, as a JSON pointer.
-        place: String,
+        /// JSON pointer to the number.
+        pointer: String,
     },
-    /// A report file that is not one.
+    /// The file is not a report.
     #[error("{} is not a report: line {line}, column {column}: {reason}", path.display())]
     BadReport {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// Line, from 1.
         line: usize,
-        /// Where in the line.
+        /// Column of the line.
         column: usize,
-        /// What is wrong.
+        /// Why it is not a report.
         reason: String,
     },
-    /// A report that could not be written as JSON.
+    /// The report cannot be written as JSON.
     #[error("the report cannot be written as JSON: {reason}")]
     Unserializable {
-        /// Why.
+        /// The serializer's message.
         reason: String,
     },
-    /// A file that could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file that could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A judge's setting that makes no sense.
+    /// A judge's setting is invalid.
     #[error("judge.{setting} is {value}; it must {rule}")]
     BadJudgeSetting {
-        /// The setting's name.
+        /// Name of the setting.
         setting: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it must.
+        /// The rule that it breaks.
         rule: &'static str,
     },
-    /// No API key where one should be.
+    /// The API key is missing.
     #[error("the environment variable {variable} is not set; set it to the judge's API key, or leave api_key_env out")]
     NoApiKey {
         /// The variable.
         variable: String,
     },
-    /// An API key that cannot be one.
+    /// The API key is invalid.
     #[error("the value of the environment variable {variable} {reason}")]
     BadApiKey {
         /// The variable.
         variable: String,
-        /// What is wrong.
+        /// Why it is invalid.
         reason: &'static str,
     },
-    /// A cache with a line that is no answer.
-    #[error("{} line {line} is no answer of a judge ({reason}); take the line out, or use another cache", path.display())]
+    /// The cache has a line that is not a judge's answer.
+    #[error("{} line {line} is not a judge's answer ({reason}); remove the line, or use another cache", path.display())]
     BadCacheLine {
         /// The file.
         path: PathBuf,
-        /// Where in it, from 1.
+        /// Line, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         reason: String,
     },
-    /// A cache that another process has.
+    /// Another process uses the cache.
     #[error("{} is in use by another judge; wait for it, or use another cache", path.display())]
     CacheInUse {
         /// The file.
         path: PathBuf,
     },
-    /// An endpoint that turns every request down.
+    /// The endpoint refuses every request.
     #[error("the judge's endpoint refuses requests, {reason}; check endpoint, model and API key")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The status and what the endpoint says.
+        /// The status and the endpoint's message.
         reason: String,
     },
-    /// An endpoint that does not answer.
+    /// The endpoint does not answer.
     #[error(
         "the judge's endpoint left {requests} requests without an answer, the last with: {reason}; run again later"
     )]
     NoAnswers {
-        /// How many.
+        /// Number of requests without an answer.
         requests: u64,
-        /// What the last one ended with.
+        /// The failure of the last one.
         reason: String,
     },
-    /// The observer said stop.
-    #[error("the judge was stopped; the answers it has are kept where there is a cache")]
+    /// The observer stopped the judge.
+    #[error("the judge was stopped; the answers so far are in the cache, if there is one")]
     Stopped,
 }

@@ -1,4 +1,4 @@
-//! The win rate that is left when neither answer is longer.
+//! Length-controlled win rates.
 
 use std::cmp::Ordering;
 
@@ -9,15 +9,14 @@ use ser_core::{Clusters, RawScore};
 use crate::tally::{Scale, cluster_index};
 use crate::{Bootstrap, Estimate, EvalError};
 
-/// Penalty on the square of the length's coefficient, so that a fit exists even where length alone tells wins from
-/// losses. Against a hundred pairs it is nothing.
+/// Penalty on the square of the length coefficient, so that a fit exists even if length alone separates wins from
+/// losses. Its effect is negligible against a hundred pairs.
 const RIDGE: f64 = 0.01;
 
-/// Newton's method converges in a handful of steps; more mean that rounding has stopped it.
+/// Newton's method converges in a few steps; more mean that rounding prevents progress.
 const MOST_STEPS: usize = 50;
 
-/// A step so short is the last: the error after it is of the order of its square, and the objective no longer tells
-/// better from worse.
+/// Stop at a step this short: the remaining error is of the order of its square, below the resolution of the objective.
 const SMALL_STEP: f64 = 1e-6;
 
 /// Win rate at equal length (AlpacaEval 2, arXiv 2404.04475), from outcomes (1 a win, 1/2 a tie, 0 a loss) and the
@@ -26,15 +25,15 @@ const SMALL_STEP: f64 = 1e-6;
 /// A logistic regression of the outcome with two terms, P(win) = sigmoid(theta + phi tanh(d / s)), s the standard
 /// deviation (n - 1) of the differences d. It minimises the cross-entropy summed over pairs plus 0.005 phi^2, and the
 /// rate is its prediction at d = 0: sigmoid(theta). AlpacaEval's third term, the difficulty of its own 805
-/// instructions, has no meaning elsewhere and is left out; so are its cross-validated L1 penalty and the pseudo-data
-/// of its gamed baselines.
+/// instructions, does not apply to other sets and is left out; so are its cross-validated L1 penalty and the
+/// pseudo-data of its gamed baselines.
 ///
-/// The interval is the [`Bootstrap`] over clusters, s kept, each resample fitted anew. None where the effect of length
-/// cannot be told: fewer than two pairs, or differences that are all alike and not zero. Outcomes that are all wins or
-/// all losses have no finite theta; the rate is then 1 or 0, with the interval of a win rate that is.
+/// The interval is the [`Bootstrap`] over clusters with s fixed and each resample refitted. None if the effect of
+/// length cannot be estimated: fewer than two pairs, or equal differences that are not zero. Outcomes that are all wins
+/// or all losses have no finite theta; the rate is then 1 or 0, with the interval of such a win rate.
 ///
 /// # Errors
-/// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
+/// [`EvalError::LengthMismatch`] and the errors of [`Bootstrap::check`].
 pub fn length_controlled(
     outcomes: &[f64],
     length_differences: &[f64],
@@ -52,12 +51,12 @@ pub fn length_controlled(
     }
     let index = cluster_index(outcomes.len(), clusters)?;
     let rows: Vec<Row> = outcomes.iter().zip(length_differences).map(|(&y, &x)| Row { y, x }).collect();
-    // Sorted within clusters and by cluster, so that the order of the pairs changes nothing, not even a last digit.
+    // Sorted within clusters and by cluster, so that the order of the pairs does not change a single digit.
     let mut groups: Vec<Vec<Row>> = index
         .members()
         .iter()
-        .map(|places| {
-            let mut group: Vec<Row> = places.iter().filter_map(|&place| rows.get(place).copied()).collect();
+        .map(|indices| {
+            let mut group: Vec<Row> = indices.iter().filter_map(|&index| rows.get(index).copied()).collect();
             group.sort_by(Row::order);
             group
         })
@@ -104,7 +103,7 @@ impl Row {
     }
 }
 
-/// What differences in length are divided by; none where they are all alike and not zero, or too few.
+/// The scale of differences in length; none if they are all equal and not zero, or too few.
 fn scale(rows: &[Row]) -> Option<f64> {
     if rows.len() < 2 {
         return None;
@@ -114,7 +113,7 @@ fn scale(rows: &[Row]) -> Option<f64> {
     let deviation = (rows.iter().map(|row| (row.x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
     match deviation {
         d if d > 0.0 && d.is_finite() => Some(d),
-        // All of the same length: there is nothing to control for.
+        // All lengths are equal: there is nothing to control for.
         0.0 if mean == 0.0 => Some(1.0),
         _ => None,
     }
@@ -145,7 +144,7 @@ fn rate_at_equal_length(rows: &[Row]) -> f64 {
             theta -= step[0];
             break;
         }
-        // The objective is convex: a step that is short enough never raises it.
+        // The objective is convex: a sufficiently short step never raises it.
         let shorter = std::iter::successors(Some(1.0), |share| Some(share / 2.0)).take(30);
         let tried = shorter.map(|share| (theta - share * step[0], phi - share * step[1]));
         let Some((t, p, lower)) = tried.map(|(t, p)| (t, p, objective(rows, t, p))).find(|(_, _, value)| *value < loss)
@@ -161,7 +160,7 @@ fn rate_at_equal_length(rows: &[Row]) -> f64 {
 fn objective(rows: &[Row], theta: f64, phi: f64) -> f64 {
     let cross_entropy = |Row { y, x }: &Row| {
         let z = theta + phi * x;
-        // ln(1 + e^z) - y z, so that nothing overflows.
+        // ln(1 + e^z) - y z, in a form that does not overflow.
         z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z
     };
     rows.iter().map(cross_entropy).sum::<f64>() + 0.5 * RIDGE * phi * phi

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accuracy;
 mod bootstrap;
@@ -24,8 +25,8 @@ pub use judge::{
 };
 pub use length_control::length_controlled;
 pub use report::{
-    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, DeltaBin, PolicyReport, PolicyStage,
-    PolicyTraining, Report, Round, Sample, SampleAnswer, Selection, StageTime, Timing, comparison_table,
+    Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, IterationReport, PolicyReport, PolicyStage,
+    PolicyTraining, Report, SampleAnswer, SamplePrompt, Selection, SelectionBin, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
 pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};

@@ -1,15 +1,16 @@
-//! A reward model's scores in the manner of RewardBench (arXiv 2403.13787).
+//! Scores of a reward model as RewardBench reports them (arXiv 2403.13787).
 
 use std::path::{Path, PathBuf};
 
+use ndarray::ArrayView2;
 use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
 use crate::report::write_whole;
 use crate::{Bootstrap, EvalError, SubsetAccuracy, accuracy_by_subset};
 
-/// RewardBench's sections: their subsets, each with the number of pairs by which it weighs in its section. `math-prm` has
-/// 447 pairs, and weighs as much as all of code.
+/// RewardBench's sections: their subsets, each with the number of pairs that is its weight in the section. `math-prm`
+/// has 447 pairs and the same weight as all of code.
 const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
     (
         "Chat",
@@ -56,16 +57,16 @@ const SECTIONS: [(&str, &[(&str, f64)]); 4] = [
     ),
 ];
 
-/// What a model scores on RewardBench, or on any set of named subsets.
+/// Results of a model on RewardBench, or on any set of named subsets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardBench {
     /// The model's name.
     pub model: String,
     /// Accuracy per subset, sorted by name.
     pub subsets: Vec<SubsetAccuracy>,
-    /// RewardBench's sections of which every subset is there: accuracies weighted by RewardBench's own counts.
+    /// RewardBench's sections with all subsets present: accuracies weighted by RewardBench's own counts.
     pub sections: Vec<SectionScore>,
-    /// The mean of the four sections; none unless all are there.
+    /// The mean of the four sections; none unless all are present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }
@@ -75,19 +76,19 @@ pub struct RewardBench {
 pub struct SectionScore {
     /// `Chat`, `Chat Hard`, `Safety` or `Reasoning`.
     pub section: String,
-    /// Its score in [0, 1].
+    /// Score in [0, 1].
     pub score: f64,
 }
 
 impl RewardBench {
-    /// Measures scores ([r_chosen, r_rejected] per pair); `subsets` names each pair's subset, as RewardBench does, and
-    /// `clusters` says which pairs share a prompt.
+    /// Measures scores ([r_chosen, r_rejected] per pair); `subsets` has the name of each pair's subset, as in
+    /// RewardBench, and `clusters` its prompt.
     ///
     /// # Errors
-    /// [`EvalError::LengthMismatch`], and the errors of [`Bootstrap::check`].
+    /// [`EvalError::LengthMismatch`] and the errors of [`Bootstrap::check`].
     pub fn measure<S: AsRef<str>>(
         model: impl Into<String>,
-        scores: &[[f64; 2]],
+        scores: ArrayView2<'_, f64>,
         subsets: &[S],
         clusters: Clusters<'_>,
         bootstrap: &Bootstrap,
@@ -107,7 +108,7 @@ impl RewardBench {
         Ok(RewardBench { model: model.into(), subsets, sections, score })
     }
 
-    /// Writes a JSON file named after the model into a folder, whole or not at all, and says where.
+    /// Writes a JSON file named after the model into a folder, atomically, and returns its path.
     ///
     /// # Errors
     /// [`EvalError::Write`], [`EvalError::Unserializable`].
@@ -125,11 +126,14 @@ impl RewardBench {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+    use ndarray::aview2;
+
     use super::*;
 
     #[test]
     fn sections_and_score_by_hand() {
-        // Everything right but math, half of it, and of mt-bench-hard nothing.
+        // Everything is right except half of math and all of mt-bench-hard.
         let (mut scores, mut subsets) = (Vec::new(), Vec::new());
         for (name, _) in SECTIONS.iter().flat_map(|(_, parts)| *parts) {
             let right = match *name {
@@ -141,14 +145,14 @@ mod tests {
             subsets.extend([*name; 2]);
         }
         let measure = |model: &str, scores: &[[f64; 2]], subsets: &[&str]| {
-            RewardBench::measure(model, scores, subsets, Clusters::Singletons, &Bootstrap::default()).unwrap()
+            RewardBench::measure(model, aview2(scores), subsets, Clusters::Singletons, &Bootstrap::default()).unwrap()
         };
         let bench = measure("org/model", &scores, &subsets);
         assert_eq!(bench.subsets.len(), 23);
         let section: Vec<f64> = bench.sections.iter().map(|s| s.score).collect();
         let expected = [1.0, 1.0 - 37.0 / 456.0, 1.0, 0.75];
-        assert!(section.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12), "{section:?}");
-        assert!((bench.score.unwrap() - (3.75 - 37.0 / 456.0) / 4.0).abs() < 1e-12);
+        assert_abs_diff_eq!(section.as_slice(), expected.as_slice(), epsilon = 1e-12);
+        assert_abs_diff_eq!(bench.score.unwrap(), (3.75 - 37.0 / 456.0) / 4.0, epsilon = 1e-12);
 
         let folder = tempfile::tempdir().unwrap();
         let path = bench.write(folder.path()).unwrap();

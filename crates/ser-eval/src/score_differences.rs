@@ -1,13 +1,15 @@
-//! Score differences of pairs whose two answers are alike: the paper's Figure 6 on labelled pairs.
+//! Score differences of pairs with similar answers: the paper's Figure 6 on labelled pairs.
 
 use std::sync::Arc;
 
+use ndarray::ArrayView2;
 use ser_core::{Pair, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
+use crate::accuracy::rows;
 
-/// Bins of the histogram; an even number, so that 0 is the border of two.
+/// Number of bins of the histogram; even, so that 0 is the border of two.
 const BINS: usize = 20;
 
 /// Score differences r_chosen - r_rejected of the pairs whose answers are most alike, under one model.
@@ -15,28 +17,28 @@ const BINS: usize = 20;
 pub struct ScoreDifferences {
     /// Pairs with a finite difference.
     pub pairs: u64,
-    /// Pairs left out, since a score is NaN or infinite.
+    /// Pairs left out because a score is NaN or infinite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_finite: u64,
-    /// The least [`answer_similarity`] among the pairs.
+    /// The smallest [`answer_similarity`] of the pairs.
     pub similarity: f64,
     /// Pairs whose chosen answer scores strictly higher.
     pub right: u64,
     /// The 5th, 25th, 50th, 75th and 95th percentile of the differences (nearest rank).
     pub percentiles: [f64; 5],
-    /// The differences by size. The bins are the same for all models of a run; the first and the last also hold what lies
-    /// beyond them.
+    /// Histogram of the differences. All models of a run have the same bins; the first and the last bin also count
+    /// values beyond them.
     pub histogram: Vec<DifferenceBin>,
 }
 
 /// Pairs whose difference lies in [low, high).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DifferenceBin {
-    /// Least difference.
+    /// Lower edge.
     pub low: f64,
-    /// Greatest difference.
+    /// Upper edge.
     pub high: f64,
-    /// Pairs.
+    /// Number of pairs.
     pub pairs: u64,
 }
 
@@ -45,8 +47,8 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// How alike two answers are, from 0 to 1: Dice's coefficient of their character trigrams (as multisets, lower case, runs of
-/// whitespace as one blank). Two answers without letters are alike.
+/// Similarity of two answers, from 0 to 1: Dice's coefficient of their character trigrams (as multisets, in lower case,
+/// with runs of whitespace as one blank). Two answers without letters have similarity 1.
 pub fn answer_similarity(a: &str, b: &str) -> f64 {
     let [a, b] = [a, b].map(trigrams);
     if a.is_empty() && b.is_empty() {
@@ -75,22 +77,23 @@ fn trigrams(text: &str) -> Vec<[char; 3]> {
     grams
 }
 
-/// The quarter of `pairs` whose answers are most alike by [`answer_similarity`] (one pair at least; of equally alike ones the
-/// first), and their score differences under each model. `scores` has a list per model: [r_chosen, r_rejected] of each pair.
+/// The quarter of `pairs` with the most similar answers by [`answer_similarity`] (at least one pair; of equally similar
+/// ones the first), and their score differences under each model. `scores` has one list per model: [r_chosen,
+/// r_rejected] per pair.
 ///
 /// # Errors
-/// [`EvalError::LengthMismatch`].
+/// [`EvalError::LengthMismatch`] and [`EvalError::ScoreColumns`].
 pub fn similar_pair_differences(
     pairs: &[Arc<Pair>],
-    scores: &[&[[f64; 2]]],
+    scores: &[ArrayView2<'_, f64>],
 ) -> Result<Vec<ScoreDifferences>, EvalError> {
     for model in scores {
-        if model.len() != pairs.len() {
+        if model.nrows() != pairs.len() {
             return Err(EvalError::LengthMismatch {
                 left_name: "the pairs",
                 left: pairs.len(),
                 right_name: "a model's scores",
-                right: model.len(),
+                right: model.nrows(),
             });
         }
     }
@@ -102,13 +105,14 @@ pub fn similar_pair_differences(
     let differences: Vec<Vec<f64>> = scores
         .iter()
         .map(|model| {
-            let difference = |(_, index): &(f64, usize)| model.get(*index).map(|[chosen, rejected]| chosen - rejected);
-            let mut finite: Vec<f64> = alike.iter().filter_map(difference).filter(|d| d.is_finite()).collect();
+            let all: Vec<f64> = rows(*model)?.map(|[chosen, rejected]| chosen - rejected).collect();
+            let differences = alike.iter().filter_map(|(_, index)| all.get(*index).copied());
+            let mut finite: Vec<f64> = differences.filter(|d| d.is_finite()).collect();
             finite.sort_by(f64::total_cmp);
-            finite
+            Ok(finite)
         })
-        .collect();
-    // The axis of all models: all but the largest fiftieth of the sizes.
+        .collect::<Result<_, EvalError>>()?;
+    // The common axis covers all but the largest fiftieth of the absolute differences.
     let mut sizes: Vec<f64> = differences.iter().flatten().map(|d| d.abs()).collect();
     sizes.sort_by(f64::total_cmp);
     let reach = nearest_rank(&sizes, 0.98).filter(|reach| *reach > 0.0).unwrap_or(1.0);
@@ -120,8 +124,8 @@ fn of_model(sorted: &[f64], all: usize, similarity: f64, reach: f64) -> ScoreDif
     let mut histogram: Vec<DifferenceBin> =
         (0..BINS).map(|i| DifferenceBin { low: edge(i), high: edge(i + 1), pairs: 0 }).collect();
     for difference in sorted {
-        let place = ((difference / reach + 1.0) / 2.0 * BINS as f64).floor().clamp(0.0, (BINS - 1) as f64) as usize;
-        if let Some(bin) = histogram.get_mut(place) {
+        let index = ((difference / reach + 1.0) / 2.0 * BINS as f64).floor().clamp(0.0, (BINS - 1) as f64) as usize;
+        if let Some(bin) = histogram.get_mut(index) {
             bin.pairs += 1;
         }
     }
@@ -135,7 +139,7 @@ fn of_model(sorted: &[f64], all: usize, similarity: f64, reach: f64) -> ScoreDif
     }
 }
 
-/// The least value that is not exceeded by at least this share of a sorted list.
+/// The smallest value that at least this share of a sorted list does not exceed.
 fn nearest_rank(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
@@ -145,18 +149,19 @@ fn nearest_rank(sorted: &[f64], share: f64) -> Option<f64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use approx::assert_abs_diff_eq;
+    use ndarray::aview2;
     use ser_core::PairId;
 
     #[test]
     fn similarity_is_dices_coefficient_of_trigrams() {
         // " ab", "abc", "bc " against " ab", "abd", "bd ": 2 * 1 / 6.
-        assert!((answer_similarity("abc", "ABD") - 1.0 / 3.0).abs() < 1e-12);
+        assert_abs_diff_eq!(answer_similarity("abc", "ABD"), 1.0 / 3.0, epsilon = 1e-12);
         assert_eq!(answer_similarity("The  same\n", "the same"), 1.0);
         assert_eq!(answer_similarity("aaaa", "zzzz"), 0.0);
         assert_eq!((answer_similarity("", " "), answer_similarity("", "abc")), (1.0, 0.0));
         // As multisets: 4 trigrams of " aaaa " are 2 kinds and twice "aaa".
-        let more = answer_similarity("aaaa", "aaa");
-        assert!((more - 2.0 * 3.0 / 7.0).abs() < 1e-12, "{more}");
+        assert_abs_diff_eq!(answer_similarity("aaaa", "aaa"), 2.0 * 3.0 / 7.0, epsilon = 1e-12);
     }
 
     #[test]
@@ -165,21 +170,21 @@ mod tests {
         let mut pairs: Vec<_> = (0..6).map(|id| pair(id, "one thing", "some other words")).collect();
         pairs.push(pair(6, "a long answer with an end", "a long answer with an aim"));
         pairs.push(pair(7, "a long answer, kept", "a long answer, kept."));
-        // Only pairs 6 and 7 are looked at.
+        // Only pairs 6 and 7 are used.
         let mut first = vec![[100.0, 0.0]; 8];
         (first[6], first[7]) = ([0.0, 1.0], [0.5, 0.0]);
         let mut second = first.clone();
         (second[6], second[7]) = ([2.0, 0.0], [f64::NAN, 0.0]);
-        let found = similar_pair_differences(&pairs, &[&first, &second]).unwrap();
+        let found = similar_pair_differences(&pairs, &[aview2(&first), aview2(&second)]).unwrap();
         assert_eq!((found[0].pairs, found[0].right, found[0].not_finite), (2, 1, 0));
         assert_eq!(found[0].percentiles, [-1.0, -1.0, -1.0, 0.5, 0.5]);
         assert_eq!((found[1].pairs, found[1].right, found[1].not_finite), (1, 1, 1));
         assert_eq!(found[0].histogram.first().unwrap().low, found[1].histogram.first().unwrap().low);
         assert_eq!(found[0].histogram.iter().map(|bin| bin.pairs).sum::<u64>(), 2);
-        // 0 is a border, and the greatest difference is in the last bin.
+        // 0 is a border, and the largest difference is in the last bin.
         assert_eq!(found[0].histogram[10].low, 0.0);
         assert_eq!((found[1].histogram[19].pairs, found[1].histogram[19].high), (1, 2.0));
-        assert!(similar_pair_differences(&[], &[&[]]).unwrap().is_empty());
-        assert!(similar_pair_differences(&pairs, &[&first[..3]]).is_err());
+        assert!(similar_pair_differences(&[], &[ArrayView2::from(&[] as &[[f64; 2]])]).unwrap().is_empty());
+        assert!(similar_pair_differences(&pairs, &[aview2(&first[..3])]).is_err());
     }
 }

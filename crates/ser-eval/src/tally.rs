@@ -1,4 +1,4 @@
-//! Outcomes counted by cluster.
+//! Outcomes counted per cluster.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use ser_core::{ClusterIndex, Clusters};
 use crate::EvalError;
 use crate::bootstrap::binomial;
 
-/// What integer outcomes stand for.
+/// The values of integer outcomes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     /// The value of outcome 1.
     unit: f64,
-    /// The least value that an outcome can have.
+    /// The smallest possible value.
     pub(crate) least: f64,
-    /// The greatest.
+    /// The largest possible value.
     pub(crate) greatest: f64,
 }
 
@@ -33,7 +33,7 @@ impl Scale {
     }
 }
 
-/// Clusters counted by their kind: the number of their pairs, and the sum of their outcomes.
+/// Clusters grouped by kind: their number of pairs and their sum of outcomes.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     kinds: BTreeMap<(u64, i64), u64>,
@@ -73,9 +73,10 @@ impl Tally {
         self.kinds.keys().all(|&(size, sum)| mean(sum, self.pairs) == mean(self.sum, size))
     }
 
-    /// Draws one cluster less than there are, with replacement: the sum of their outcomes and the number of their pairs.
+    /// Draws one cluster less than there are, with replacement: the sum of their outcomes and the number of their
+    /// pairs.
     pub(crate) fn resample(&self, rng: &mut ChaCha8Rng) -> (i64, u64) {
-        // A multinomial as binomials: of what is left to draw, each kind gets its share of what is left of the clusters.
+        // A multinomial as binomials: each kind gets its share of the remaining draws.
         let (mut to_draw, mut clusters) = (self.clusters.saturating_sub(1), self.clusters);
         let (mut total, mut pairs) = (0, 0);
         for (&(size, sum), &count) in &self.kinds {
@@ -89,7 +90,7 @@ impl Tally {
     }
 }
 
-/// Numbers the clusters of so many pairs.
+/// The cluster index of this number of pairs.
 pub(crate) fn cluster_index(pairs: usize, clusters: Clusters<'_>) -> Result<ClusterIndex, EvalError> {
     match clusters.ids() {
         Some(ids) if ids != pairs => Err(EvalError::LengthMismatch {

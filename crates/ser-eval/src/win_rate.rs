@@ -1,4 +1,4 @@
-//! Win rates: wins, ties and losses of verdicts, and a rate with its uncertainty.
+//! Win rates: wins, ties and losses, and a rate with its uncertainty.
 
 use ser_core::{Clusters, Side, Verdict};
 use serde::{Deserialize, Serialize};
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 use crate::tally::{Scale, Tally, cluster_index};
 use crate::{Bootstrap, Estimate, EvalError};
 
-/// Verdicts on pairs whose answer A is the policy's and whose answer B is what it is compared with.
+/// Counts of verdicts on pairs whose answer A is the policy's and whose answer B is the other's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictCounts {
     /// A is better.
     pub wins: u64,
-    /// Neither is, or the judge contradicts itself.
+    /// Neither is better, or the judge contradicts itself.
     pub ties: u64,
     /// B is better.
     pub losses: u64,
-    /// Those of the ties in which the judge contradicted itself.
+    /// Ties in which the judge contradicted itself.
     pub contradictions: u64,
-    /// Pairs without a verdict; in none of the others.
+    /// Pairs without a verdict; not in the other counts.
     pub failures: u64,
 }
 
@@ -46,16 +46,16 @@ impl VerdictCounts {
     }
 }
 
-/// A share of wins, with its uncertainty over prompts.
+/// A win rate with its uncertainty over prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WinRate {
     /// (wins + ties / 2) / judged, with its interval ([`Bootstrap`]).
     pub rate: Estimate,
     /// The standard error of the rate; none with fewer than two clusters.
     ///
-    /// With the outcomes y of 1, 1/2 and 0 it is sqrt(G / (G - 1) sum of e^2) / n over the G clusters, e the sum of
-    /// y - rate in the cluster and n the number of verdicts. Where each pair has a prompt of its own, it is AlpacaEval's:
-    /// the sample's standard deviation over sqrt(n).
+    /// With outcomes y of 1, 1/2 and 0 it is sqrt(G / (G - 1) sum of e^2) / n over the G clusters, where e is the sum
+    /// of y - rate in the cluster and n the number of verdicts. If each pair has its own prompt, it equals
+    /// AlpacaEval's: the sample's standard deviation over sqrt(n).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
 }
@@ -64,7 +64,7 @@ impl WinRate {
     /// The win rate of verdicts; none if no pair has one. Failures are left out.
     ///
     /// # Errors
-    /// [`EvalError::LengthMismatch`] if the clusters are of another number of verdicts, and the errors of
+    /// [`EvalError::LengthMismatch`] if `clusters` has a different number of verdicts, and the errors of
     /// [`Bootstrap::check`].
     pub fn measure(
         verdicts: &[Verdict],

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::assert_abs_diff_eq;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rand::seq::SliceRandom;
@@ -150,10 +151,11 @@ fn few_prompts_claim_no_certainty() {
     // 50 pairs of 5 prompts, all right: what 5 right of 5 shows (Clopper and Pearson), and not 50 of 50.
     let ids: Vec<u64> = (0..50).map(|i| i / 10).collect();
     let all = Bootstrap::default().accuracy(&[true; 50], Clusters::Ids(&ids)).unwrap();
-    assert!((all.low - 0.025_f64.powf(0.2)).abs() < 1e-12 && all.high == 1.0, "{all:?}");
+    assert_abs_diff_eq!(all.low, 0.025_f64.powf(0.2), epsilon = 1e-12);
+    assert_eq!(all.high, 1.0);
     assert_eq!((all.pairs, all.clusters, all.is_small_sample()), (50, Some(5), true));
     let one = Bootstrap::default().accuracy(&[true; 9], Clusters::Ids(&[1; 9])).unwrap();
-    assert!((one.low - 0.025).abs() < 1e-12, "{one:?}");
+    assert_abs_diff_eq!(one.low, 0.025, epsilon = 1e-12);
     // Half of every prompt right: no resample differs either.
     let half: Vec<bool> = (0..50).map(|i| i % 2 == 0).collect();
     let half = Bootstrap::default().accuracy(&half, Clusters::Ids(&ids)).unwrap();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::assert_abs_diff_eq;
+use ndarray::aview2;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -16,9 +18,16 @@ fn sigmoid(x: f64) -> f64 {
 #[test]
 fn ties_and_nan_are_wrong() {
     let scores = [[1.0, 0.0], [0.0, 0.0], [f64::NAN, 0.0], [0.0, f64::NAN], [0.0, 1.0], [f64::INFINITY, 5.0]];
-    assert_eq!(correct(&scores), [true, false, false, false, false, true]);
-    let evaluation = Evaluation::measure(&scores, Clusters::Singletons, &Bootstrap::default()).unwrap();
+    assert_eq!(correct(aview2(&scores)).unwrap(), [true, false, false, false, false, true]);
+    let evaluation = Evaluation::measure(aview2(&scores), Clusters::Singletons, &Bootstrap::default()).unwrap();
     assert_eq!((evaluation.accuracy.value, evaluation.accuracy.pairs), (2.0 / 6.0, 6));
+}
+
+#[test]
+fn scores_need_two_columns() {
+    let scores = ndarray::Array2::<f64>::zeros((4, 3));
+    let error = correct(scores.view()).unwrap_err().to_string();
+    assert_eq!(error, "scores have 3 columns; they need two, r_chosen and r_rejected");
 }
 
 #[test]
@@ -31,43 +40,44 @@ fn the_gold_answer_comes_first() {
 #[test]
 fn subsets_by_hand() {
     let scores = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [2.0, 0.0]];
-    let by_subset =
-        |subsets: &[&str]| accuracy_by_subset(&scores, subsets, Clusters::Ids(&[7, 7, 7, 8]), &Bootstrap::default());
+    let by_subset = |subsets: &[&str]| {
+        accuracy_by_subset(aview2(&scores), subsets, Clusters::Ids(&[7, 7, 7, 8]), &Bootstrap::default())
+    };
     let subsets = by_subset(&["chat", "safety", "chat", "safety"]).unwrap();
-    let figures: Vec<_> = subsets.iter().map(|s| (s.subset.as_str(), s.accuracy.value, s.accuracy.pairs)).collect();
-    assert_eq!(figures, [("chat", 1.0, 2), ("safety", 0.5, 2)]);
+    let values: Vec<_> = subsets.iter().map(|s| (s.subset.as_str(), s.accuracy.value, s.accuracy.pairs)).collect();
+    assert_eq!(values, [("chat", 1.0, 2), ("safety", 0.5, 2)]);
     assert_eq!([subsets[0].accuracy.clusters, subsets[1].accuracy.clusters], [Some(1), None]);
     let error = by_subset(&["chat"]).unwrap_err().to_string();
-    assert_eq!(error, "the scores number 4 but the subset names 1; they must be of the same pairs, in the same order");
+    assert_eq!(error, "the scores number 4 but the subset names 1; both must list the same pairs in the same order");
 }
 
 #[test]
 fn calibration_by_hand() {
     // Confidences: sigmoid(2) = 0.8808 right, right, wrong; sigmoid(0.1) = 0.5250 right; a tie at 0.5, half right.
     let scores = [[2.0, 0.0], [3.0, 1.0], [0.0, 2.0], [0.1, 0.0], [1.0, 1.0], [f64::NAN, 0.0]];
-    let table = Calibration::measure(&scores, 5, Binning::EqualWidth).unwrap();
+    let table = Calibration::measure(aview2(&scores), 5, Binning::EqualWidth).unwrap();
     assert_eq!(table.left_out, 1);
     assert_eq!(table.bins.iter().map(|b| b.pairs).collect::<Vec<_>>(), [2, 0, 0, 3, 0]);
     assert_eq!((table.bins[3].low, table.bins[3].high), (0.8, 0.9));
     let (low, high) = ((sigmoid(0.1) + 0.5) / 2.0, sigmoid(2.0));
-    assert!((table.bins[0].confidence.unwrap() - low).abs() < 1e-15);
+    assert_abs_diff_eq!(table.bins[0].confidence.unwrap(), low, epsilon = 1e-15);
     assert_eq!(table.bins[0].accuracy, Some(0.75));
     assert_eq!(table.bins[1].accuracy, None);
     let expected = (2.0 * (0.75 - low) + 3.0 * (high - 2.0 / 3.0)) / 5.0;
-    assert!((table.ece.unwrap() - expected).abs() < 1e-15);
+    assert_abs_diff_eq!(table.ece.unwrap(), expected, epsilon = 1e-15);
 
-    let table = Calibration::measure(&scores, 2, Binning::EqualMass).unwrap();
+    let table = Calibration::measure(aview2(&scores), 2, Binning::EqualMass).unwrap();
     assert_eq!(table.bins.iter().map(|b| b.pairs).collect::<Vec<_>>(), [2, 3]);
-    assert!((table.ece.unwrap() - expected).abs() < 1e-15);
+    assert_abs_diff_eq!(table.ece.unwrap(), expected, epsilon = 1e-15);
     // More bins than pairs: a bin each.
-    assert_eq!(Calibration::measure(&scores, 50, Binning::EqualMass).unwrap().bins.len(), 5);
+    assert_eq!(Calibration::measure(aview2(&scores), 50, Binning::EqualMass).unwrap().bins.len(), 5);
 }
 
 #[test]
 fn nothing_to_calibrate_is_no_error() {
-    let table = Calibration::measure(&[[f64::NAN, 0.0]], 10, Binning::EqualWidth).unwrap();
+    let table = Calibration::measure(aview2(&[[f64::NAN, 0.0]]), 10, Binning::EqualWidth).unwrap();
     assert_eq!((table.ece, table.left_out), (None, 1));
-    assert!(matches!(Calibration::measure(&[[1.0, 0.0]], 0, Binning::EqualMass), Err(EvalError::NoBins)));
+    assert!(matches!(Calibration::measure(aview2(&[[1.0, 0.0]]), 0, Binning::EqualMass), Err(EvalError::NoBins)));
 }
 
 /// Pairs whose chosen answer was drawn with probability sigmoid(difference), scored with the difference times `factor`:
@@ -86,7 +96,7 @@ fn simulated(pairs: usize, factor: f64) -> Vec<[f64; 2]> {
 #[test]
 fn calibrated_scores_have_a_small_error_and_overconfident_ones_have_not() {
     for binning in [Binning::EqualWidth, Binning::EqualMass] {
-        let ece = |factor| Calibration::measure(&simulated(50_000, factor), 10, binning).unwrap().ece.unwrap();
+        let ece = |factor| Calibration::measure(aview2(&simulated(50_000, factor)), 10, binning).unwrap().ece.unwrap();
         assert!(ece(1.0) < 0.01, "{}", ece(1.0));
         assert!(ece(4.0) > 0.1, "{}", ece(4.0));
         assert!(ece(0.25) > 0.1, "{}", ece(0.25));
@@ -137,29 +147,35 @@ fn pairing_narrows_the_interval() {
     let model: Vec<bool> = (0..1000).map(|i| i < 740).collect();
     let other: Vec<bool> = (0..1000).map(|i| i < 700).collect();
     let estimate = Bootstrap::default().difference(&model, &other, Clusters::Singletons).unwrap();
-    assert!((estimate.value - 0.04).abs() < 1e-12);
+    assert_abs_diff_eq!(estimate.value, 0.04, epsilon = 1e-12);
     // 1.96 sqrt(0.04 * 0.96 / 1000) = 0.0121
-    assert!((estimate.low - 0.0279).abs() < 0.002 && (estimate.high - 0.0521).abs() < 0.002, "{estimate:?}");
+    assert_abs_diff_eq!(estimate.low, 0.0279, epsilon = 0.002);
+    assert_abs_diff_eq!(estimate.high, 0.0521, epsilon = 0.002);
     let same = Bootstrap::default().difference(&model, &model, Clusters::Singletons).unwrap();
     // None of 1000 pairs tells them apart; the share of those that would is at most 1 - 0.025^(1/1000).
     let unseen = 1.0 - 0.025_f64.powf(1.0 / 1000.0);
-    assert!(same.value == 0.0 && (same.low + unseen).abs() < 1e-12 && (same.high - unseen).abs() < 1e-12, "{same:?}");
+    assert_eq!(same.value, 0.0);
+    assert_abs_diff_eq!(same.low, -unseen, epsilon = 1e-12);
+    assert_abs_diff_eq!(same.high, unseen, epsilon = 1e-12);
 }
 
 #[test]
 fn the_interval_is_the_normal_one_for_many_pairs() {
     // 0.6 ± 1.96 sqrt(0.24 / 100000)
     let estimate = Bootstrap { resamples: 20_000, ..Default::default() }.proportion(60_000, 100_000).unwrap();
-    assert!((estimate.low - 0.59696).abs() < 2e-4 && (estimate.high - 0.60304).abs() < 2e-4, "{estimate:?}");
+    assert_abs_diff_eq!(estimate.low, 0.59696, epsilon = 2e-4);
+    assert_abs_diff_eq!(estimate.high, 0.60304, epsilon = 2e-4);
 }
 
 #[test]
 fn all_right_is_not_certainty() {
     // Clopper and Pearson, 20 of 20: scipy.stats.binomtest(20, 20).proportion_ci(0.95) -> (0.8315665, 1)
     let estimate = Bootstrap::default().proportion(20, 20).unwrap();
-    assert!((estimate.low - 0.831_566_5).abs() < 1e-6 && estimate.high == 1.0);
+    assert_abs_diff_eq!(estimate.low, 0.831_566_5, epsilon = 1e-6);
+    assert_eq!(estimate.high, 1.0);
     let none = Bootstrap::default().proportion(0, 20).unwrap();
-    assert!(none.low == 0.0 && (none.high - 0.168_433_5).abs() < 1e-6);
+    assert_eq!(none.low, 0.0);
+    assert_abs_diff_eq!(none.high, 0.168_433_5, epsilon = 1e-6);
 }
 
 #[test]
@@ -197,7 +213,7 @@ proptest! {
         prop_assert_eq!(there.value, -back.value);
         prop_assert!(there.low <= there.value && there.value <= there.high);
         let accuracy = |outcomes: &[bool]| bootstrap.accuracy(outcomes, Clusters::Singletons).unwrap().value;
-        prop_assert!((there.value - (accuracy(&a) - accuracy(&b))).abs() < 1e-12);
+        assert_abs_diff_eq!(there.value, accuracy(&a) - accuracy(&b), epsilon = 1e-12);
     }
 
     #[test]
@@ -205,14 +221,14 @@ proptest! {
         let mut reversed = scores.clone();
         reversed.reverse();
         for binning in [Binning::EqualWidth, Binning::EqualMass] {
-            let table = Calibration::measure(&scores, bins, binning).unwrap();
-            prop_assert_eq!(&table, &Calibration::measure(&reversed, bins, binning).unwrap());
+            let table = Calibration::measure(aview2(&scores), bins, binning).unwrap();
+            prop_assert_eq!(&table, &Calibration::measure(aview2(&reversed), bins, binning).unwrap());
             prop_assert_eq!(table.bins.iter().map(|b| b.pairs).sum::<u64>(), scores.len() as u64);
             prop_assert!((0.0..=1.0).contains(&table.ece.unwrap()));
         }
         prop_assert_eq!(
-            Evaluation::measure(&scores, Clusters::Singletons, &Bootstrap::default()).unwrap(),
-            Evaluation::measure(&reversed, Clusters::Singletons, &Bootstrap::default()).unwrap()
+            Evaluation::measure(aview2(&scores), Clusters::Singletons, &Bootstrap::default()).unwrap(),
+            Evaluation::measure(aview2(&reversed), Clusters::Singletons, &Bootstrap::default()).unwrap()
         );
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::{assert_abs_diff_eq, assert_relative_eq};
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -47,11 +48,11 @@ fn every_verdict_is_counted_once() {
     let WinRate { rate, standard_error } = win_rate(&verdicts, &QUICK).unwrap();
     // (2 + 2 / 2) / 5; deviations 0.4 0.4 -0.6 -0.1 -0.1, squares sum to 0.7, / 4 / 5.
     assert_eq!((rate.value, rate.pairs, rate.clusters), (0.6, 5, None));
-    assert!((standard_error.unwrap() - 0.035f64.sqrt()).abs() < 1e-15);
+    assert_abs_diff_eq!(standard_error.unwrap(), 0.035f64.sqrt(), epsilon = 1e-15);
     // Clusters of 2, 2 and 1 (the failure is left out): sums of deviations 0.8, -0.7, -0.1, squares sum to 1.14.
     let clustered = WinRate::measure(&verdicts, Clusters::Ids(&[4, 4, 9, 9, 1, 4]), &QUICK).unwrap().unwrap();
     assert_eq!((clustered.rate.value, clustered.rate.clusters), (0.6, Some(3)));
-    assert!((clustered.standard_error.unwrap() - (1.5 * 1.14_f64).sqrt() / 5.0).abs() < 1e-15);
+    assert_abs_diff_eq!(clustered.standard_error.unwrap(), (1.5 * 1.14_f64).sqrt() / 5.0, epsilon = 1e-15);
     let one = WinRate::measure(&verdicts, Clusters::Ids(&[1; 6]), &QUICK).unwrap().unwrap();
     assert_eq!(one.standard_error, None, "one prompt says nothing of how prompts differ");
     let error = WinRate::measure(&verdicts, Clusters::Ids(&[1; 5]), &QUICK).unwrap_err();
@@ -86,7 +87,8 @@ fn verdicts_that_are_all_alike_claim_no_certainty() {
 fn the_interval_is_as_wide_as_the_standard_error_says() {
     let many = win_rate(&verdicts(300, 100, 200), &Bootstrap { resamples: 20_000, ..QUICK }).unwrap();
     let (rate, half) = (many.rate, 1.96 * many.standard_error.unwrap());
-    assert!((rate.high - rate.value - half).abs() < 0.05 * half && (rate.value - rate.low - half).abs() < 0.05 * half);
+    assert_relative_eq!(rate.high - rate.value, half, max_relative = 0.05);
+    assert_relative_eq!(rate.value - rate.low, half, max_relative = 0.05);
 }
 
 #[derive(Deserialize)]
@@ -102,7 +104,7 @@ fn equal_length_as_in_the_golden() {
     assert_eq!(cases.len(), 6);
     for case in cases {
         let ours = length_controlled(&case.outcomes, &case.differences, Clusters::Singletons, &QUICK).unwrap().unwrap();
-        assert!((ours.value - case.rate).abs() < 1e-9, "{} {}", ours.value, case.rate);
+        assert_abs_diff_eq!(ours.value, case.rate, epsilon = 1e-9);
         assert!(ours.low <= ours.value && ours.value <= ours.high, "{ours:?}");
         assert_eq!(ours.pairs, case.outcomes.len() as u64);
     }
@@ -116,7 +118,7 @@ fn length_bias_is_taken_out() {
     let all = rows.iter().flat_map(|&(y, d, times)| std::iter::repeat_n((y, d), times));
     let (outcomes, differences): (Vec<f64>, Vec<f64>) = all.unzip();
     let controlled = length_controlled(&outcomes, &differences, Clusters::Singletons, &QUICK).unwrap().unwrap();
-    assert!((controlled.value - 0.5).abs() < 1e-3, "{controlled:?}");
+    assert_abs_diff_eq!(controlled.value, 0.5, epsilon = 1e-3);
     assert!(controlled.low < 0.45 && controlled.high > 0.55 && controlled.high < 0.65, "{controlled:?}");
 }
 
@@ -127,7 +129,7 @@ fn lengths_without_spread_by_hand() {
     };
     // All of one length: the raw rate.
     let even = rate(&[1.0, 0.0, 0.5, 1.0], &[0.0; 4]).unwrap();
-    assert!((even - 0.625).abs() < 1e-9, "{even}");
+    assert_abs_diff_eq!(even, 0.625, epsilon = 1e-9);
     // Ours is always longer by as much: how much of the rate is length cannot be told.
     assert_eq!(rate(&[1.0, 0.0, 0.5, 1.0], &[8.0; 4]), None);
     assert_eq!(rate(&[1.0], &[8.0]), None);
@@ -214,10 +216,10 @@ proptest! {
         prop_assert_eq!((one.counts.ties, one.counts.failures), (other.counts.ties, other.counts.failures));
         prop_assert_eq!(one.win_rate.is_some(), other.win_rate.is_some());
         if let Some((one, other)) = one.win_rate.zip(other.win_rate) {
-            prop_assert!((one.value + other.value - 1.0).abs() < 1e-12);
+            assert_abs_diff_eq!(one.value + other.value, 1.0, epsilon = 1e-12);
         }
         if let Some((one, other)) = one.length_controlled.zip(other.length_controlled) {
-            prop_assert!((one.value + other.value - 1.0).abs() < 1e-8, "{one:?} {other:?}");
+            assert_abs_diff_eq!(one.value + other.value, 1.0, epsilon = 1e-8);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ndarray::aview2;
 use ser_core::{Clusters, Learner, Pair, PairScores, Preference, Side};
 use ser_data::prompt_clusters;
 use ser_eval::{chosen_first, correct};
@@ -70,7 +71,12 @@ impl HeldOut {
         let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(name, file, model, &self.pairs)? };
         let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
         let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
-        Ok(Scored { correct: correct(&chosen_first), scores, chosen_first, prompts: Arc::clone(&self.prompts) })
+        Ok(Scored {
+            correct: correct(aview2(&chosen_first)).map_err(Error::stage(name))?,
+            scores,
+            chosen_first,
+            prompts: Arc::clone(&self.prompts),
+        })
     }
 }
 

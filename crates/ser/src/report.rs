@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use ndarray::aview2;
 use ser_core::PairId;
 use ser_eval::{
     Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
@@ -49,7 +50,7 @@ pub(crate) struct Findings<'r> {
 pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
     let Findings { title, rounds, chosen, stopped, comparisons, mut warnings } = findings;
     let bootstrap = &work.settings.bootstrap;
-    let measure = |test: &Scored| Evaluation::measure(&test.chosen_first, test.clusters(), bootstrap);
+    let measure = |test: &Scored| Evaluation::measure(aview2(&test.chosen_first), test.clusters(), bootstrap);
     let clusters = work.test.clusters();
     let seed = work.data.seed.len() as u64;
     let loop_0 = rounds.first().unwrap_or(chosen);
@@ -65,11 +66,11 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
         let gain = bootstrap.difference(&test.correct, &loop_0.test.correct, clusters)?;
         baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain), steps));
     }
-    let test_scores: Vec<&[[f64; 2]]> = rounds.iter().map(|round| round.test.chosen_first.as_slice()).collect();
+    let test_scores: Vec<_> = rounds.iter().map(|round| aview2(&round.test.chosen_first)).collect();
     let mut similar = similar_pair_differences(work.test.pairs(), &test_scores)?.into_iter();
-    let round = |round: &Round| -> Result<ser_eval::Round, EvalError> {
+    let round = |round: &Round| -> Result<ser_eval::IterationReport, EvalError> {
         let validation = round.validation.correct.len() as u64;
-        Ok(ser_eval::Round {
+        Ok(ser_eval::IterationReport {
             number: round.number,
             name: format!("Loop {}", round.number),
             status: round.lesson.as_ref().and_then(|lesson| status_of(lesson.facts.decision.state)),
@@ -95,11 +96,11 @@ pub(crate) fn report(work: &Loop<'_>, run: &RunFolder, findings: Findings<'_>) -
         settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), work.settings.seed)]),
         data: work.data.counts.clone(),
-        rounds: described,
+        iterations: described,
         stopped: Some(stopped.to_string()),
         baselines,
         changes: Some(Changes::between(&loop_0.test.correct, &chosen.test.correct)?),
-        calibration: Some(Calibration::measure(&chosen.test.chosen_first, BINS, Binning::EqualWidth)?),
+        calibration: Some(Calibration::measure(aview2(&chosen.test.chosen_first), BINS, Binning::EqualWidth)?),
         subsets: Vec::new(),
         policy: None,
         warnings,
@@ -127,7 +128,7 @@ const NOTABLE: f64 = 0.03;
 ///
 /// It compares the last model that labelled the whole pool on the pool and on the test pairs, or, without gold labels of the
 /// pool, Loop 0's model on the validation pairs, which come from the training data, and on the test pairs.
-fn label_noise(work: &Loop<'_>, rounds: &[Round], described: &[ser_eval::Round]) -> Option<String> {
+fn label_noise(work: &Loop<'_>, rounds: &[Round], described: &[ser_eval::IterationReport]) -> Option<String> {
     let whole_pool = |round: &Round| {
         let audit = &round.lesson.as_ref()?.facts.audit;
         let all = audit.unfiltered.of > 0 && audit.coverage.of == work.data.pool.len();
@@ -187,7 +188,7 @@ fn selection(lesson: &Lesson) -> Selection {
         pairs: audit.precision.of as u64,
         clusters: (audit.precision_prompts < audit.precision.of).then_some(audit.precision_prompts as u64),
     });
-    let bins = audit.histogram.iter().map(|bin| ser_eval::DeltaBin {
+    let bins = audit.histogram.iter().map(|bin| ser_eval::SelectionBin {
         low: bin.low,
         high: bin.high,
         pairs: bin.pairs as u64,

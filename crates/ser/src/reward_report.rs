@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ndarray::aview2;
 use ser_core::{Clusters, FitSummary, Observer, Pair, Preference, Scorer};
 use ser_data::prompt_clusters;
-use ser_eval::{Binning, Bootstrap, Calibration, DataCounts, Evaluation, Report, Round, Timing, chosen_first};
+use ser_eval::{
+    Binning, Bootstrap, Calibration, DataCounts, Evaluation, IterationReport, Report, Timing, chosen_first,
+};
 
 use crate::Error;
 use crate::report::write_report;
@@ -79,12 +82,13 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
         _ => {}
     }
     const STAGE: &str = "writing the report";
-    let (rounds, calibration) = if test.is_empty() {
+    let (iterations, calibration) = if test.is_empty() {
         (Vec::new(), None)
     } else {
         let prompts = prompt_clusters(held_out.iter().map(|preference| preference.pair.as_ref()));
-        let evaluation = Evaluation::measure(test, Clusters::Ids(&prompts), &bootstrap).map_err(Error::stage(STAGE))?;
-        let round = Round {
+        let evaluation =
+            Evaluation::measure(aview2(test), Clusters::Ids(&prompts), &bootstrap).map_err(Error::stage(STAGE))?;
+        let iteration = IterationReport {
             number: 0,
             name: "Reward model".to_owned(),
             status: None,
@@ -98,7 +102,10 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
             evaluation,
             chosen: true,
         };
-        (vec![round], Some(Calibration::measure(test, BINS, Binning::EqualWidth).map_err(Error::stage(STAGE))?))
+        (
+            vec![iteration],
+            Some(Calibration::measure(aview2(test), BINS, Binning::EqualWidth).map_err(Error::stage(STAGE))?),
+        )
     };
     let mut report = Report {
         title: title.to_owned(),
@@ -106,7 +113,7 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
         settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
         data,
-        rounds,
+        iterations,
         stopped: None,
         changes: None,
         baselines: Vec::new(),
@@ -144,7 +151,7 @@ mod tests {
             assert!(std::fs::read_to_string(html).unwrap().contains("<h1"));
             let report: Report =
                 serde_json::from_str(&std::fs::read_to_string(root.path().join("report.json")).unwrap()).unwrap();
-            assert_eq!(report.rounds.len(), usize::from(!test.is_empty()));
+            assert_eq!(report.iterations.len(), usize::from(!test.is_empty()));
             assert_eq!(report.warnings.len(), 1);
         }
     }

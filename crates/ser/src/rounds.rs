@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use ndarray::aview2;
 use ser_core::{Event, FitSummary, Learner, Observer, Preference, Side};
 use ser_eval::Evaluation;
 use serde::Serialize;
@@ -117,7 +118,7 @@ impl Loop<'_> {
             &model,
         )?;
         let test = self.test.score(stages, &format!("test, loop {number}"), &stage_of(number, "test.jsonl"), &model)?;
-        let evaluation = Evaluation::measure(&test.chosen_first, test.clusters(), &self.settings.bootstrap)
+        let evaluation = Evaluation::measure(aview2(&test.chosen_first), test.clusters(), &self.settings.bootstrap)
             .map_err(Error::stage("measuring the test pairs"))?;
         let metrics = Metrics {
             round: number as u32,

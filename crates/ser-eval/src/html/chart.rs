@@ -1,10 +1,10 @@
-//! What every chart is made of: an area with scales, grid and labels.
+//! Building blocks of every chart: an area with scales, grid and labels.
 
 use std::fmt;
 
 use super::markup::Markup;
 
-/// A coordinate in the drawing's own units, to a tenth.
+/// A coordinate in the drawing's units, rounded to a tenth.
 pub(crate) struct Px(pub(crate) f64);
 
 impl fmt::Display for Px {
@@ -13,7 +13,7 @@ impl fmt::Display for Px {
     }
 }
 
-/// Where text stands relative to its point.
+/// Position of text relative to its point.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -21,7 +21,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// From data to drawing along one axis.
+/// Maps data to drawing coordinates along one axis.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) domain: (f64, f64),
@@ -52,7 +52,7 @@ pub(crate) fn nice_domain(domain: (f64, f64), wanted: f64) -> (f64, f64) {
     ((domain.0 / step + 1e-9).floor() * step, (domain.1 / step - 1e-9).ceil() * step)
 }
 
-/// The least of 1, 2 or 5 times a power of ten that is at least `rough`; 1 for what is no length.
+/// The smallest of 1, 2 or 5 times a power of ten that is at least `rough`; 1 if `rough` is not a positive number.
 pub(crate) fn nice_step(rough: f64) -> f64 {
     if !(rough.is_finite() && rough > 0.0) {
         return 1.0;
@@ -61,7 +61,7 @@ pub(crate) fn nice_step(rough: f64) -> f64 {
     [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|step| *step >= rough * 0.999).unwrap_or(10.0 * power)
 }
 
-/// A drawing that fills the width it is given.
+/// A drawing that fills the available width.
 pub(crate) struct Drawing {
     markup: Markup,
     width: f64,
@@ -70,7 +70,7 @@ pub(crate) struct Drawing {
 }
 
 impl Drawing {
-    /// `label` says in words what the drawing shows, for those who cannot see it.
+    /// `label` describes the drawing in words, for screen readers.
     pub(crate) fn new(width: f64, height: f64, label: String) -> Self {
         Drawing { markup: Markup::new(), width, height, label }
     }
@@ -91,7 +91,7 @@ impl Drawing {
         self.markup.open("path", &[("class", &class), ("d", &d)]).close("path");
     }
 
-    /// A box between two corners, with a hint that a pointing device shows; nothing if it has no area.
+    /// A rectangle between two corners, with a tooltip; nothing if it has no area.
     pub(crate) fn bar(&mut self, class: &'static str, x: (f64, f64), y: (f64, f64), hint: &str) {
         let (width, height) = ((x.1 - x.0).abs(), (y.1 - y.0).abs());
         if width < 0.05 || height < 0.05 {
@@ -124,7 +124,7 @@ impl Drawing {
         self.markup.element("text", &[("class", &class), ("x", &x), ("y", &y), ("text-anchor", &anchor)], text);
     }
 
-    /// Horizontal lines at `values`, each with its label on the left of `x.0`.
+    /// Horizontal lines at `values`, each with its label to the left of `x.0`.
     pub(crate) fn grid(&mut self, y: Scale, x: (f64, f64), values: &[f64], label: impl Fn(f64) -> String) {
         for &value in values {
             let at = y.at(value);
@@ -143,13 +143,15 @@ impl Drawing {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
     fn ticks_are_round_and_inside() {
         let close = |ours: Vec<f64>, expected: &[f64]| {
             assert_eq!(ours.len(), expected.len(), "{ours:?}");
-            assert!(ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{ours:?}");
+            assert_abs_diff_eq!(ours.as_slice(), expected, epsilon = 1e-9);
         };
         close(ticks((0.0, 1.0), 4.0), &[0.0, 0.5, 1.0]);
         close(ticks((0.0, 1.0), 5.0), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
@@ -157,7 +159,8 @@ mod tests {
         close(ticks((0.0, 1234.0), 4.0), &[0.0, 500.0, 1000.0]);
         assert!(ticks((0.0, f64::NAN), 4.0).is_empty());
         let (low, high) = nice_domain((0.52, 0.71), 4.0);
-        assert!((low - 0.5).abs() < 1e-9 && (high - 0.75).abs() < 1e-9);
+        assert_abs_diff_eq!(low, 0.5, epsilon = 1e-9);
+        assert_abs_diff_eq!(high, 0.75, epsilon = 1e-9);
     }
 
     #[test]

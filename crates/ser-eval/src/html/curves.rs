@@ -1,4 +1,4 @@
-//! Figures over training steps.
+//! Metrics over training steps.
 
 use super::chart::{Anchor, Drawing, Scale, nice_domain, nice_step, ticks};
 use super::markup::Markup;
@@ -11,13 +11,13 @@ const RIGHT: f64 = WIDTH - 10.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 226.0;
 
-/// More points than this cannot be told apart.
+/// Maximum number of points drawn; more cannot be told apart.
 const MOST_POINTS: usize = 300;
 
-/// From so many points on, a running mean is drawn over the figures themselves.
+/// From this number of points on, a running mean is drawn over the values.
 const NOISY: usize = 40;
 
-/// Colours that the style sheet has for series.
+/// Line styles of the style sheet, per series.
 const COLOURS: [[&str; 2]; 5] = [
     ["line series-0", "line raw series-0"],
     ["line series-1", "line raw series-1"],
@@ -26,7 +26,7 @@ const COLOURS: [[&str; 2]; 5] = [
     ["line series-4", "line raw series-4"],
 ];
 
-/// The class of the `i`th series' mark in a legend.
+/// The class of the `i`th series in a legend.
 pub(crate) fn mark(i: usize) -> &'static str {
     ["series-0", "series-1", "series-2", "series-3", "series-4"].get(i % COLOURS.len()).copied().unwrap_or_default()
 }
@@ -44,7 +44,7 @@ pub(crate) fn over_steps(what: &str, curves: &[(&str, &Curve)], targets: &[f64])
     let x = Scale { domain: bounds(steps()), range: (LEFT, RIGHT) };
     let mut domain = bounds(values());
     if domain.0 == domain.1 {
-        // A flat line in the middle.
+        // A constant curve is drawn in the middle.
         let reach = if domain.0 == 0.0 { 1.0 } else { 0.1 * domain.0.abs() };
         domain = (domain.0 - reach, domain.1 + reach);
     }
@@ -56,12 +56,12 @@ pub(crate) fn over_steps(what: &str, curves: &[(&str, &Curve)], targets: &[f64])
     }
     for (i, points) in all.iter().enumerate() {
         let Some([line, raw]) = COLOURS.get(i % COLOURS.len()).copied() else { continue };
-        let place = |points: &[(f64, f64)]| points.iter().map(|(s, v)| (x.at(*s), y.at(*v))).collect::<Vec<_>>();
+        let to_drawing = |points: &[(f64, f64)]| points.iter().map(|(s, v)| (x.at(*s), y.at(*v))).collect::<Vec<_>>();
         if points.len() >= NOISY {
-            drawing.path(raw, &place(points));
-            drawing.path(line, &place(&running_mean(points, points.len() / 20)));
+            drawing.path(raw, &to_drawing(points));
+            drawing.path(line, &to_drawing(&running_mean(points, points.len() / 20)));
         } else {
-            drawing.path(line, &place(points));
+            drawing.path(line, &to_drawing(points));
         }
         if let [only] = points.as_slice() {
             drawing.dot("dot", (x.at(only.0), y.at(only.1)), 3.0, what);
@@ -74,32 +74,32 @@ pub(crate) fn over_steps(what: &str, curves: &[(&str, &Curve)], targets: &[f64])
     drawing.finish()
 }
 
-/// A curve's first figure, as a person reads it.
+/// A curve's first value, formatted.
 pub(crate) fn first(curve: &Curve) -> String {
-    curve.values.first().map(|value| figure(*value)).unwrap_or_default()
+    curve.values.first().map(|value| significant(*value)).unwrap_or_default()
 }
 
-/// A curve's last figure, or the mean of its last twentieth where it is noisy.
+/// A curve's last value, or the mean of its last twentieth if it is noisy; formatted.
 pub(crate) fn last(curve: &Curve) -> String {
     let n = curve.values.len();
     let end = curve.values.get(n - n.min(if n >= NOISY { n / 20 } else { 1 })..).unwrap_or_default();
-    if end.is_empty() { String::new() } else { figure(end.iter().sum::<f64>() / end.len() as f64) }
+    if end.is_empty() { String::new() } else { significant(end.iter().sum::<f64>() / end.len() as f64) }
 }
 
 /// Three significant digits, with a true minus.
-fn figure(value: f64) -> String {
+fn significant(value: f64) -> String {
     let digits = if value == 0.0 { 0.0 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) };
     format!("{value:.*}", digits as usize).replace('-', "\u{2212}")
 }
 
-/// As many decimals as the axis's step has.
+/// A tick label with as many decimals as the axis's step.
 fn axis_label(value: f64, step: f64) -> String {
     let size = value.abs();
     if size >= 1e4 {
         return format!("{:.0}k", value / 1e3).replace('-', "\u{2212}");
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
-    // No minus before a zero.
+    // Zero has no minus sign.
     format!("{:.decimals$}", value + 0.0).replace('-', "\u{2212}")
 }
 
@@ -109,7 +109,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low <= high { (low, high) } else { (0.0, 1.0) }
 }
 
-/// Step and value of each point; where there are too many, the means of neighbours.
+/// Step and value of each point; neighbours are averaged if there are too many points.
 fn thinned(curve: &Curve) -> Vec<(f64, f64)> {
     let points: Vec<(f64, f64)> =
         curve.steps.iter().map(|step| *step as f64).zip(curve.values.iter().copied()).collect();
@@ -120,7 +120,7 @@ fn thinned(curve: &Curve) -> Vec<(f64, f64)> {
 /// The mean of each point and up to `reach` points on either side.
 fn running_mean(points: &[(f64, f64)], reach: usize) -> Vec<(f64, f64)> {
     let around = |i: usize| {
-        // Narrower at the ends, so that the mean stays at its place.
+        // The window is narrower at the ends, so that the mean stays centred.
         let reach = reach.min(i).min(points.len() - 1 - i);
         points.get(i - reach..=i + reach).unwrap_or_default()
     };
@@ -134,12 +134,14 @@ fn mean(points: &[(f64, f64)]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
-    fn figures_read_well() {
+    fn numbers_are_formatted() {
         assert_eq!(
-            [0.0, 1.0, 0.123_45, -12.34, 1234.5, 0.000_012].map(figure),
+            [0.0, 1.0, 0.123_45, -12.34, 1234.5, 0.000_012].map(significant),
             ["0", "1.00", "0.123", "\u{2212}12.3", "1234", "0.000012"]
         );
         assert_eq!(axis_label(0.300_000_000_000_000_04, 0.1), "0.3");
@@ -153,7 +155,8 @@ mod tests {
     fn a_mean_of_a_straight_line_is_the_line() {
         let line: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
         for (point, mean) in line.iter().zip(running_mean(&line, 3)) {
-            assert!((point.0 - mean.0).abs() < 1e-9 && (point.1 - mean.1).abs() < 1e-9);
+            assert_abs_diff_eq!(point.0, mean.0, epsilon = 1e-9);
+            assert_abs_diff_eq!(point.1, mean.1, epsilon = 1e-9);
         }
         let curve = Curve { metric: String::new(), steps: (1..=1000).collect(), values: vec![3.0; 1000] };
         let thin = thinned(&curve);

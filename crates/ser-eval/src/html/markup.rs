@@ -1,9 +1,9 @@
-//! Markup in which nothing from outside can be anything but text.
+//! Markup with all external text escaped.
 
 use std::fmt::{Display, Write};
 
-/// HTML or SVG under construction. Names of tags and attributes are the program's own (`&'static str`); values and
-/// text are always escaped.
+/// HTML or SVG under construction. Names of tags and attributes are fixed (`&'static str`); values and text are always
+/// escaped.
 #[derive(Default)]
 pub(crate) struct Markup(String);
 
@@ -45,23 +45,23 @@ impl Markup {
         self
     }
 
-    /// An element that holds only text.
+    /// An element that contains only text.
     pub(crate) fn element(&mut self, tag: &'static str, attributes: &[Attribute<'_>], text: impl Display) -> &mut Self {
         self.open(tag, attributes).text(text).close(tag)
     }
 
-    /// An element that holds other markup.
+    /// An element that contains other markup.
     pub(crate) fn wrap(&mut self, tag: &'static str, attributes: &[Attribute<'_>], inside: &Markup) -> &mut Self {
         self.open(tag, attributes).append(inside).close(tag)
     }
 
-    /// Markup after markup.
+    /// Appends markup.
     pub(crate) fn append(&mut self, other: &Markup) -> &mut Self {
         self.0.push_str(&other.0);
         self
     }
 
-    /// The program's own text (a style sheet), as it stands.
+    /// Appends fixed text (a style sheet) unescaped.
     pub(crate) fn verbatim(&mut self, text: &'static str) -> &mut Self {
         self.0.push_str(text);
         self

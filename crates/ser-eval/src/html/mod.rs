@@ -1,4 +1,4 @@
-//! `report.html`: one file with everything in it, no scripts, nothing fetched.
+//! `report.html`: one self-contained file without scripts; it fetches nothing.
 
 mod chart;
 mod curves;
@@ -13,12 +13,12 @@ use crate::Report;
 use markup::Markup;
 
 impl Report {
-    /// The report as a page that needs nothing but a browser: it follows the reader's light or dark mode and fits a
-    /// phone. All text of the report is escaped.
+    /// The report as a self-contained page: it follows the reader's light or dark mode and fits a phone. All text of
+    /// the report is escaped.
     pub fn to_html(&self) -> String {
         let mut main = Markup::new();
         main.append(&sections::opening(self));
-        // One line per section; each gives nothing where the report has nothing for it.
+        // One line per section; a section without data gives nothing.
         let sections = [
             sections::warnings,
             sections::comparison,

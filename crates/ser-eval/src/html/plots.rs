@@ -4,30 +4,30 @@ use ser_core::LearningStatus;
 
 use super::chart::{Anchor, Drawing, Scale, nice_domain, ticks};
 use super::markup::Markup;
-use crate::report::{BaselineKind, DeltaBin, Report, Round, percent, thousands, whole_percent};
+use crate::report::{BaselineKind, IterationReport, Report, SelectionBin, percent, thousands, whole_percent};
 use crate::{Calibration, Estimate};
 
 const WIDTH: f64 = 400.0;
-/// Of plots that stand three in a row.
+/// Width and height of plots that are shown three in a row.
 pub(super) const SMALL_WIDTH: f64 = 320.0;
 
 pub(super) const LEFT: f64 = 46.0;
 
-/// Whether labels have room side by side, each in the middle of `slot` units. Widths are those of bold text on a phone, where
-/// it is larger.
+/// Whether labels fit side by side, each centred in `slot` units. Widths are those of bold text on a phone, where it is
+/// larger.
 fn fit(labels: &[String], slot: f64) -> bool {
     const CHARACTER: f64 = 7.4;
     labels.iter().all(|label| CHARACTER * label.chars().count() as f64 + 6.0 <= slot)
 }
 
-/// Names under the columns of a chart: the rounds' names, their numbers where names have no room, and every second, third, ...
-/// where numbers have none.
-fn loop_labels(rounds: &[&Round], slot: f64) -> Vec<String> {
-    let names: Vec<String> = rounds.iter().map(|round| round.name.clone()).collect();
+/// Names under the columns of a chart: the iterations' names; their numbers if the names do not fit; every second,
+/// third, ... number if the numbers do not fit.
+fn loop_labels(iterations: &[&IterationReport], slot: f64) -> Vec<String> {
+    let names: Vec<String> = iterations.iter().map(|iteration| iteration.name.clone()).collect();
     if fit(&names, slot) {
         return names;
     }
-    let numbers: Vec<String> = rounds.iter().map(|round| round.number.to_string()).collect();
+    let numbers: Vec<String> = iterations.iter().map(|iteration| iteration.number.to_string()).collect();
     let every = (1..).find(|every| fit(&numbers, slot * f64::from(*every))).unwrap_or(1) as usize;
     numbers.into_iter().enumerate().map(|(i, n)| if i % every == 0 { n } else { String::new() }).collect()
 }
@@ -53,7 +53,7 @@ fn middle(range: (f64, f64), i: usize, n: usize) -> f64 {
     range.0 + (range.1 - range.0) * (i as f64 + 0.5) / n.max(1) as f64
 }
 
-/// The status as a person reads it.
+/// The status as text.
 pub(crate) fn status_name(status: LearningStatus) -> &'static str {
     match status {
         LearningStatus::Status1 => "Status 1",
@@ -62,20 +62,20 @@ pub(crate) fn status_name(status: LearningStatus) -> &'static str {
     }
 }
 
-/// Test accuracy of every loop with its interval, and Full as a dashed line (the paper's Figure 2).
+/// Test accuracy of every iteration with its interval, and Full as a dashed line (the paper's Figure 2).
 pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
     let full = report.baseline(BaselineKind::Full).map(|b| b.evaluation.accuracy.value);
-    let estimates: Vec<Estimate> = report.rounds.iter().map(|r| r.evaluation.accuracy).collect();
+    let estimates: Vec<Estimate> = report.iterations.iter().map(|r| r.evaluation.accuracy).collect();
     let low = estimates.iter().map(|e| e.low).chain(full).fold(f64::INFINITY, f64::min);
     let high = estimates.iter().map(|e| e.high).chain(full).fold(f64::NEG_INFINITY, f64::max);
     let mut label = "Test accuracy per loop:".to_owned();
-    for round in &report.rounds {
-        label.push_str(&format!(" {} {} %;", round.name, percent(round.evaluation.accuracy.value)));
+    for iteration in &report.iterations {
+        label.push_str(&format!(" {} {} %;", iteration.name, percent(iteration.evaluation.accuracy.value)));
     }
     if let Some(full) = full {
         label.push_str(&format!(" Full {} %.", percent(full)));
     }
-    // Room above the highest interval for its value.
+    // Space above the highest interval for its value.
     let (height, top, bottom) = (256.0, 30.0, 232.0);
     let right = if full.is_some() { WIDTH - 52.0 } else { WIDTH - 10.0 };
     let mut drawing = Drawing::new(WIDTH, height, label);
@@ -89,37 +89,37 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
         drawing.text("label", (right + 6.0, at - 2.0), Anchor::Start, "Full");
         drawing.text("value", (right + 6.0, at + 12.0), Anchor::Start, &percent(full));
     }
-    let x = |i| middle((LEFT, right), i, report.rounds.len());
+    let x = |i| middle((LEFT, right), i, report.iterations.len());
     let points: Vec<(f64, f64)> = estimates.iter().enumerate().map(|(i, e)| (x(i), y.at(e.value))).collect();
     drawing.path("line", &points);
-    for (i, (round, estimate)) in report.rounds.iter().zip(&estimates).enumerate() {
+    for (i, (iteration, estimate)) in report.iterations.iter().zip(&estimates).enumerate() {
         let (at, low, high) = (x(i), y.at(estimate.low), y.at(estimate.high));
         drawing.line("whisker", (at, low), (at, high));
         drawing.line("whisker", (at - 4.0, low), (at + 4.0, low));
         drawing.line("whisker", (at - 4.0, high), (at + 4.0, high));
         let hint = format!(
             "{}: {} % ({} to {})",
-            round.name,
+            iteration.name,
             percent(estimate.value),
             percent(estimate.low),
             percent(estimate.high)
         );
-        let class = if round.chosen { "dot chosen" } else { "dot" };
-        drawing.dot(class, (at, y.at(estimate.value)), if round.chosen { 6.0 } else { 4.5 }, &hint);
+        let class = if iteration.chosen { "dot chosen" } else { "dot" };
+        drawing.dot(class, (at, y.at(estimate.value)), if iteration.chosen { 6.0 } else { 4.5 }, &hint);
     }
-    // Over the intervals, where no line between two dots can be; after all lines, so that none crosses them.
-    let slot = (right - LEFT) / report.rounds.len().max(1) as f64;
+    // Labels go above the intervals, where no line between two dots runs, and are drawn after all lines.
+    let slot = (right - LEFT) / report.iterations.len().max(1) as f64;
     let values: Vec<String> = estimates.iter().map(|estimate| percent(estimate.value)).collect();
     let all = fit(&values, slot);
-    let labels = loop_labels(&report.rounds.iter().collect::<Vec<_>>(), slot);
-    for (i, (round, estimate)) in report.rounds.iter().zip(&estimates).enumerate() {
+    let labels = loop_labels(&report.iterations.iter().collect::<Vec<_>>(), slot);
+    for (i, (iteration, estimate)) in report.iterations.iter().zip(&estimates).enumerate() {
         let mut over = y.at(estimate.high) - 7.0;
         if let Some(full) = full.map(|full| y.at(full))
             && (over - 12.0..over + 4.0).contains(&full)
         {
             over = full - 6.0;
         }
-        if (round.chosen || all)
+        if (iteration.chosen || all)
             && let Some(value) = values.get(i)
         {
             drawing.text("value halo", (x(i), over), Anchor::Middle, value);
@@ -131,17 +131,20 @@ pub(crate) fn accuracy_per_loop(report: &Report) -> Markup {
     drawing.finish()
 }
 
-/// Pairs that each loop adds: Loop 0's human-labelled seed, then the pool pairs kept, those whose label is right below those
-/// whose label is wrong (the paper's Figure 3).
+/// Pairs that each iteration adds: Loop 0's human-labelled seed, then the pool pairs kept, those with the right label
+/// below those with the wrong one (the paper's Figure 3).
 pub(crate) fn kept_per_loop(report: &Report) -> Markup {
-    let rounds: Vec<&Round> = report.rounds.iter().filter(|r| r.number == 0 || r.selection.is_some()).collect();
-    let size = |round: &&Round| round.selection.as_ref().map_or(round.trained_on, |selection| selection.pool);
-    let highest = rounds.iter().map(size).max().unwrap_or(0) as f64;
+    let iterations: Vec<&IterationReport> =
+        report.iterations.iter().filter(|r| r.number == 0 || r.selection.is_some()).collect();
+    let size = |iteration: &&IterationReport| {
+        iteration.selection.as_ref().map_or(iteration.trained_on, |selection| selection.pool)
+    };
+    let highest = iterations.iter().map(size).max().unwrap_or(0) as f64;
     let mut label = "Pairs per loop:".to_owned();
-    for round in &rounds {
-        label.push_str(&match &round.selection {
-            None => format!(" {} {} human labels;", round.name, round.trained_on),
-            Some(selection) => format!(" {} {} kept of {};", round.name, selection.kept, selection.pool),
+    for iteration in &iterations {
+        label.push_str(&match &iteration.selection {
+            None => format!(" {} {} human labels;", iteration.name, iteration.trained_on),
+            Some(selection) => format!(" {} {} kept of {};", iteration.name, selection.kept, selection.pool),
         });
     }
     let (height, top, bottom) = (256.0, 30.0, 232.0);
@@ -149,13 +152,13 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
     let mut drawing = Drawing::new(WIDTH, height, label);
     let y = Scale { domain: (0.0, highest.max(1.0)), range: (bottom, top) };
     drawing.grid(y, (LEFT, right), &ticks(y.domain, 4.0), compact);
-    let slot = (right - LEFT) / rounds.len().max(1) as f64;
+    let slot = (right - LEFT) / iterations.len().max(1) as f64;
     let half = (0.32 * slot).min(34.0);
-    // A count, and under it the share of right labels where there is one.
-    let values: Vec<[String; 2]> = rounds
+    // A count, with the share of right labels below it if there is one.
+    let values: Vec<[String; 2]> = iterations
         .iter()
-        .map(|round| match &round.selection {
-            None => [compact(round.trained_on as f64), String::new()],
+        .map(|iteration| match &iteration.selection {
+            None => [compact(iteration.trained_on as f64), String::new()],
             Some(selection) => {
                 let precision = selection.precision.map(|p| whole_percent(p.value)).unwrap_or_default();
                 [compact(selection.kept as f64), precision]
@@ -163,20 +166,20 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
         })
         .collect();
     let shown = fit(&values.iter().flatten().cloned().collect::<Vec<_>>(), slot);
-    let labels = loop_labels(&rounds, slot);
-    for (i, round) in rounds.iter().enumerate() {
-        let at = middle((LEFT, right), i, rounds.len());
+    let labels = loop_labels(&iterations, slot);
+    for (i, iteration) in iterations.iter().enumerate() {
+        let at = middle((LEFT, right), i, iterations.len());
         let x = (at - half, at + half);
-        let hint = |what: &str, count: f64| format!("{}: {} {what}", round.name, thousands(count.round() as u64));
-        let bar_top = match &round.selection {
+        let hint = |what: &str, count: f64| format!("{}: {} {what}", iteration.name, thousands(count.round() as u64));
+        let bar_top = match &iteration.selection {
             None => {
-                let labelled = round.trained_on as f64;
+                let labelled = iteration.trained_on as f64;
                 drawing.bar("human", x, (y.at(0.0), y.at(labelled)), &hint("human labels", labelled));
                 labelled
             }
             Some(selection) => {
                 let kept = selection.kept as f64;
-                // Kept pairs without a gold label are neither right nor wrong; they have a bar above both.
+                // Kept pairs without a gold label are neither right nor wrong; their bar is stacked above both.
                 let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
                 let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
                 let pool = selection.pool as f64;
@@ -210,16 +213,16 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
     drawing.finish()
 }
 
-/// The pool of one round by Delta, what was kept of it, and above it how often the higher-scored answer is right.
-pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
-    let judged: Vec<(&DeltaBin, f64)> = bins
+/// The pool of one iteration by Delta, the pairs kept, and above it how often the higher-scored answer is right.
+pub(crate) fn delta_histogram(iteration: &IterationReport, bins: &[SelectionBin]) -> Markup {
+    let judged: Vec<(&SelectionBin, f64)> = bins
         .iter()
         .filter(|b| b.with_gold > 0)
         .filter_map(|b| Some((b, b.correct? as f64 / b.with_gold as f64)))
         .collect();
     let (height, bottom) = (if judged.is_empty() { 196.0 } else { 306.0 }, 36.0);
     let right = SMALL_WIDTH - 10.0;
-    let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", round.name);
+    let label = format!("{}: pairs of the pool by Delta, with the share that is labelled right", iteration.name);
     let mut drawing = Drawing::new(SMALL_WIDTH, height, label);
     let x = Scale { domain: (0.0, 1.0), range: (LEFT, right) };
     if !judged.is_empty() {
@@ -263,7 +266,7 @@ pub(crate) fn delta_histogram(round: &Round, bins: &[DeltaBin]) -> Markup {
     drawing.finish()
 }
 
-/// Accuracy against confidence: on the diagonal, sigmoid(r_chosen - r_rejected) is a probability.
+/// Accuracy against confidence: points on the diagonal are calibrated.
 pub(crate) fn reliability(calibration: &Calibration) -> Markup {
     let (height, top, bottom) = (304.0, 14.0, 256.0);
     let right = WIDTH - 10.0;
@@ -283,7 +286,7 @@ pub(crate) fn reliability(calibration: &Calibration) -> Markup {
             percent(confidence),
             percent(accuracy)
         );
-        // Area by the number of pairs.
+        // The area is proportional to the number of pairs.
         let radius = 3.0 + 5.0 * (bin.pairs as f64 / most).sqrt();
         drawing.dot("dot", (x.at(confidence), y.at(accuracy)), radius, &hint);
     }
@@ -294,7 +297,7 @@ pub(crate) fn reliability(calibration: &Calibration) -> Markup {
     drawing.finish()
 }
 
-/// An estimate as a dot on its interval, for a table's cell; `mark` is a thin line at a value to compare with.
+/// An estimate as a dot on its interval, for a table cell; `mark` is a thin line at a reference value.
 pub(crate) fn interval(estimate: Estimate, domain: (f64, f64), mark: Option<f64>, strong: bool) -> Markup {
     let label = format!("{} to {} %", percent(estimate.low), percent(estimate.high));
     let mut drawing = Drawing::new(130.0, 18.0, label.clone());

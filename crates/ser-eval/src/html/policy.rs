@@ -1,16 +1,16 @@
-//! The sections about policies: who wins, how they were trained, what they answer.
+//! Sections about policies: win rates, training curves, sample answers.
 
 use super::curves::{first, last, mark, over_steps};
 use super::markup::Markup;
 use super::sections::{few, legend, section};
 use super::tables::{cell, heading, scrolling};
 use crate::Estimate;
-use crate::report::{Comparison, Curve, PolicyReport, PolicyTraining, Report, Sample, percent, thousands};
+use crate::report::{Comparison, Curve, PolicyReport, PolicyTraining, Report, SamplePrompt, percent, thousands};
 
-/// So many samples are shown at once; the others unfold.
+/// Number of samples shown at once; the others are folded.
 const SHOWN: usize = 3;
 
-/// Win, tie and lose per comparison (the paper's Figure 4), and the figures.
+/// Wins, ties and losses per comparison (the paper's Figure 4), and the numbers.
 pub(crate) fn comparisons(report: &Report) -> Markup {
     let Some(policy) = report.policy.as_ref().filter(|policy| !policy.comparisons.is_empty()) else {
         return Markup::new();
@@ -46,21 +46,21 @@ pub(crate) fn comparisons(report: &Report) -> Markup {
     section(
         "Who answers better",
         "Answers to the same held-out prompts. Win rate counts a tie as half; a judge that contradicts itself between the two \
-         orders is a tie (the share is of the pairs with different answers). Failed: no readable verdict, in none of the other figures. At equal length: the win rate that a \
+         orders is a tie (the share is of the pairs with different answers). Failed: no readable verdict, counted in no other column. At equal length: the win rate that a \
          logistic regression on the difference in length predicts for answers of the same length. Lengths in characters.",
         &inside,
     )
 }
 
-/// A bar of three parts with its figures above it.
+/// A bar of three parts with its numbers above it.
 fn bar(comparison: &Comparison) -> Markup {
     let counts = comparison.counts;
     let share = |count: u64| count as f64 / counts.judged().max(1) as f64;
     let parts = [("right", "win", counts.wins), ("pool", "tie", counts.ties), ("wrong", "lose", counts.losses)];
     let mut caption = Markup::new();
     caption.element("strong", &[], format!("{} vs {}", comparison.policy, comparison.against));
-    let figures = parts.map(|(_, name, count)| format!("{name} {} %", percent(share(count)))).join(", ");
-    caption.element("span", &[], format!(" {figures} of {}", thousands(counts.judged())));
+    let shares = parts.map(|(_, name, count)| format!("{name} {} %", percent(share(count)))).join(", ");
+    caption.element("span", &[], format!(" {shares} of {}", thousands(counts.judged())));
     let mut segments = Markup::new();
     for (class, name, count) in parts.into_iter().filter(|(_, _, count)| *count > 0) {
         let width = format!("width:{}%", percent(share(count)));
@@ -68,7 +68,7 @@ fn bar(comparison: &Comparison) -> Markup {
     }
     let mut inside = Markup::new();
     inside.wrap("figcaption", &[], &caption);
-    inside.wrap("div", &[("class", &"parts"), ("role", &"img"), ("aria-label", &figures)], &segments);
+    inside.wrap("div", &[("class", &"parts"), ("role", &"img"), ("aria-label", &shares)], &segments);
     let mut figure = Markup::new();
     figure.wrap("figure", &[("class", &"versus")], &inside);
     figure
@@ -95,7 +95,7 @@ fn row(comparison: &Comparison) -> Markup {
     cells
 }
 
-/// Reward (the paper's Figure 5), KL and length over PPO's steps; losses over those of SFT and DPO.
+/// Reward (the paper's Figure 5), KL and length over the steps of PPO; losses over those of SFT and DPO.
 pub(crate) fn training(report: &Report) -> Markup {
     let Some(policy) = &report.policy else { return Markup::new() };
     let ppo = |metric| curves(policy, PolicyTraining::Ppo, &[metric]);
@@ -121,7 +121,7 @@ pub(crate) fn training(report: &Report) -> Markup {
     };
     let rewards = ppo("env/reward_mean");
     if rewards.is_empty() {
-        // Other programs may record TRL's names alone.
+        // Other programs may record only TRL's names.
         let note = "Mean score of the sampled answers as PPO used it: after scaling, normalization and penalties.";
         chart("Score over PPO steps", note, &ppo("objective/scores"), &[]);
     } else {
@@ -142,7 +142,7 @@ pub(crate) fn training(report: &Report) -> Markup {
     out
 }
 
-/// The curves of these metrics of all stages of a kind, with names that tell them apart.
+/// The curves of these metrics of all stages of a kind, with distinct names.
 fn curves<'r>(policy: &'r PolicyReport, training: PolicyTraining, metrics: &[&str]) -> Vec<(String, &'r Curve)> {
     let mut found = Vec::new();
     for stage in policy.stages.iter().filter(|stage| stage.training == training) {
@@ -171,7 +171,7 @@ pub(crate) fn samples(report: &Report) -> Markup {
     section("Sample answers", "The same prompt, answered by each policy; its reward where there is one.", &shown)
 }
 
-fn side_by_side(sample: &Sample) -> Markup {
+fn side_by_side(sample: &SamplePrompt) -> Markup {
     let mut answers = Markup::new();
     for answer in &sample.answers {
         let mut inside = Markup::new();

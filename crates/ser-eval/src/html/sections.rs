@@ -1,4 +1,4 @@
-//! The page's sections, each from the report alone.
+//! The page's sections, each computed from the report alone.
 
 use super::markup::Markup;
 use super::plots::{accuracy_per_loop, delta_histogram, kept_per_loop, reliability, status_name};
@@ -22,12 +22,12 @@ pub(super) fn section(title: &str, note: &str, inside: &Markup) -> Markup {
     section
 }
 
-/// Says where a figure is of few pairs; nothing where it is not.
+/// A warning if a value comes from few pairs.
 pub(super) fn few(inside: &mut Markup, pairs: u64, name: &str, share: f64) {
     caution(inside, few_pairs(pairs, name, share));
 }
 
-/// The same of an accuracy on the test pairs.
+/// The same for an accuracy on the test pairs.
 fn few_test(inside: &mut Markup, accuracy: Estimate) {
     caution(inside, few_test_pairs(accuracy));
 }
@@ -40,7 +40,7 @@ fn caution(inside: &mut Markup, text: Option<String>) {
     }
 }
 
-/// The title, the result in a sentence, and the four figures that matter most.
+/// The title, the result in a sentence, and the four most important numbers.
 pub(crate) fn opening(report: &Report) -> Markup {
     let mut header = Markup::new();
     header.element("p", &[("class", &"kicker")], "Self-Evolved Reward Learning \u{b7} report");
@@ -61,10 +61,10 @@ pub(crate) fn opening(report: &Report) -> Markup {
     let accuracy = ser.evaluation.accuracy;
     let range = |low: f64, high: f64, show: fn(f64) -> String| format!("interval {} to {}", show(low), show(high));
     let mut tiles = Markup::new();
-    let mut tile = |name: &str, figure: String, detail: String| {
+    let mut tile = |name: &str, number: String, detail: String| {
         let mut inside = Markup::new();
         inside.element("dt", &[], name);
-        inside.element("dd", &[("class", &"figure")], figure).element("dd", &[("class", &"detail")], detail);
+        inside.element("dd", &[("class", &"figure")], number).element("dd", &[("class", &"detail")], detail);
         tiles.wrap("div", &[("class", &"tile")], &inside);
     };
     tile("SER, test accuracy", format!("{} %", percent(accuracy.value)), range(accuracy.low, accuracy.high, percent));
@@ -106,7 +106,7 @@ fn result_sentence(report: &Report, ser: &Baseline, full: Option<&Baseline>) -> 
     text
 }
 
-/// What to know before trusting the rest.
+/// The report's warnings.
 pub(crate) fn warnings(report: &Report) -> Markup {
     let mut out = Markup::new();
     if report.warnings.is_empty() {
@@ -117,14 +117,14 @@ pub(crate) fn warnings(report: &Report) -> Markup {
         items.element("li", &[], warning);
     }
     let mut inside = Markup::new();
-    inside.element("h2", &[], "Before you trust these figures").wrap("ul", &[], &items);
+    inside.element("h2", &[], "Before you trust these numbers").wrap("ul", &[], &items);
     out.wrap("section", &[("class", &"warnings")], &inside);
     out
 }
 
 /// The headline table.
 pub(crate) fn comparison(report: &Report) -> Markup {
-    if report.rounds.is_empty() && report.baselines.is_empty() {
+    if report.iterations.is_empty() && report.baselines.is_empty() {
         return Markup::new();
     }
     section(
@@ -137,15 +137,15 @@ pub(crate) fn comparison(report: &Report) -> Markup {
     )
 }
 
-/// Accuracy and pairs kept per loop, side by side, and what the loops did.
+/// Accuracy and pairs kept per iteration, side by side, and a table of the iterations.
 pub(crate) fn loops(report: &Report) -> Markup {
     let mut out = Markup::new();
-    if report.rounds.is_empty() {
+    if report.iterations.is_empty() {
         return out;
     }
     let mut accuracy = Markup::new();
     let full = report.baseline(BaselineKind::Full).map(|_| ("whole", "trained on all labels (Full)"));
-    if let Some(last) = report.rounds.last() {
+    if let Some(last) = report.iterations.last() {
         few_test(&mut accuracy, last.evaluation.accuracy);
     }
     accuracy.append(&legend(&full.into_iter().collect::<Vec<_>>())).append(&accuracy_per_loop(report));
@@ -155,8 +155,8 @@ pub(crate) fn loops(report: &Report) -> Markup {
         "On the test pairs, with intervals. The filled dot is the result.",
         &accuracy,
     ));
-    if report.rounds.iter().any(|r| r.selection.is_some()) {
-        let selections: Vec<_> = report.rounds.iter().filter_map(|r| r.selection.as_ref()).collect();
+    if report.iterations.iter().any(|r| r.selection.is_some()) {
+        let selections: Vec<_> = report.iterations.iter().filter_map(|r| r.selection.as_ref()).collect();
         let mut entries = vec![("human", "human labels (Loop 0)")];
         if selections.iter().any(|s| s.precision.is_some()) {
             entries.extend([("right", "kept, label right"), ("wrong", "kept, label wrong")]);
@@ -175,7 +175,11 @@ pub(crate) fn loops(report: &Report) -> Markup {
     }
     out.wrap("div", &[("class", &"charts")], &charts);
     let mut by_loop = Markup::new();
-    let last = report.rounds.iter().rev().find_map(|round| Some((round.validation_pairs?, round.validation_accuracy?)));
+    let last = report
+        .iterations
+        .iter()
+        .rev()
+        .find_map(|iteration| Some((iteration.validation_pairs?, iteration.validation_accuracy?)));
     if let Some((pairs, accuracy)) = last {
         few(&mut by_loop, pairs, "validation pair", accuracy);
     }
@@ -204,19 +208,19 @@ pub(super) fn legend(entries: &[(&str, &str)]) -> Markup {
     legend
 }
 
-/// The pool by Delta, a small plot per round.
+/// The pool by Delta, a small plot per iteration.
 pub(crate) fn deltas(report: &Report) -> Markup {
     let mut multiples = Markup::new();
-    for round in &report.rounds {
-        let Some(selection) = round.selection.as_ref().filter(|s| !s.delta_histogram.is_empty()) else {
+    for iteration in &report.iterations {
+        let Some(selection) = iteration.selection.as_ref().filter(|s| !s.delta_histogram.is_empty()) else {
             continue;
         };
         let mut figure = Markup::new();
-        figure.open("figcaption", &[]).element("strong", &[], &round.name);
-        let status = round.status.map(|s| format!(" {}, ", status_name(s))).unwrap_or_else(|| " ".to_owned());
+        figure.open("figcaption", &[]).element("strong", &[], &iteration.name);
+        let status = iteration.status.map(|s| format!(" {}, ", status_name(s))).unwrap_or_else(|| " ".to_owned());
         let kept = format!("{status}{} of {} kept", thousands(selection.kept), thousands(selection.pool));
         figure.element("span", &[], kept).close("figcaption");
-        figure.append(&delta_histogram(round, &selection.delta_histogram));
+        figure.append(&delta_histogram(iteration, &selection.delta_histogram));
         multiples.wrap("figure", &[], &figure);
     }
     if multiples.is_empty() {
@@ -269,7 +273,7 @@ pub(crate) fn calibration(report: &Report) -> Markup {
     section("Calibration", &note, &inside)
 }
 
-/// Accuracy by the test set's named parts.
+/// Accuracy on the named subsets of the test set.
 pub(crate) fn subsets(report: &Report) -> Markup {
     if report.subsets.is_empty() {
         return Markup::new();
@@ -292,7 +296,7 @@ pub(crate) fn subsets(report: &Report) -> Markup {
     section("By subset", "SER's model on the named parts of the test pairs.", &table)
 }
 
-/// What was read, left out, and split.
+/// Rows read, left out, and split.
 pub(crate) fn data(report: &Report) -> Markup {
     let data = &report.data;
     let left_out: u64 = data.left_out.iter().map(|c| c.count).sum();
@@ -320,7 +324,7 @@ pub(crate) fn data(report: &Report) -> Markup {
     section("Data", &note, &inside)
 }
 
-/// Every setting and seed.
+/// All settings and seeds.
 pub(crate) fn settings(report: &Report) -> Markup {
     let (table, lines) = tables::settings(report);
     let mut inside = Markup::new();
@@ -329,7 +333,7 @@ pub(crate) fn settings(report: &Report) -> Markup {
     section("Settings", "", &inside)
 }
 
-/// How long the stages took.
+/// Duration of the stages.
 pub(crate) fn timing(report: &Report) -> Markup {
     let timing = &report.timing;
     let total: f64 = timing.total_seconds.unwrap_or_else(|| timing.stages.iter().map(|s| s.seconds).sum());
@@ -353,7 +357,7 @@ pub(crate) fn timing(report: &Report) -> Markup {
     section("Time", &format!("{started}{} in all.", duration(total)), &inside)
 }
 
-/// Seconds as a person reads them: `4.2 s`, `3 min 05 s`, `2 h 07 min`.
+/// Formats seconds: `4.2 s`, `3 min 05 s`, `2 h 07 min`.
 fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     if seconds < 59.95 {
@@ -366,10 +370,10 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Who made the page.
+/// The library's version.
 pub(crate) fn closing(report: &Report) -> Markup {
     let mut footer = Markup::new();
-    let text = format!("ser {} \u{b7} the same figures are in report.json beside this page", report.library_version);
+    let text = format!("ser {} \u{b7} report.json beside this page has the same numbers", report.library_version);
     footer.element("footer", &[], text);
     footer
 }

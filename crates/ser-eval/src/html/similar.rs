@@ -5,24 +5,24 @@ use super::markup::Markup;
 use super::plots::{LEFT, SMALL_WIDTH, compact};
 use super::sections::{few, legend, section};
 use crate::ScoreDifferences;
-use crate::report::{Report, Round, thousands, whole_percent};
+use crate::report::{IterationReport, Report, thousands, whole_percent};
 
-/// How well each round's model tells similar answers apart.
+/// Score differences of similar answers under each iteration's model.
 pub(crate) fn similar_pairs(report: &Report) -> Markup {
-    let rounds: Vec<_> =
-        report.rounds.iter().filter_map(|round| Some((round, round.similar_pairs.as_ref()?))).collect();
-    let Some((_, first)) = rounds.first() else {
+    let iterations: Vec<_> =
+        report.iterations.iter().filter_map(|iteration| Some((iteration, iteration.similar_pairs.as_ref()?))).collect();
+    let Some((_, first)) = iterations.first() else {
         return Markup::new();
     };
-    let most = rounds.iter().flat_map(|(_, d)| &d.histogram).map(|bin| bin.pairs).max().unwrap_or(0);
+    let most = iterations.iter().flat_map(|(_, d)| &d.histogram).map(|bin| bin.pairs).max().unwrap_or(0);
     let mut multiples = Markup::new();
-    for (round, differences) in &rounds {
+    for (iteration, differences) in &iterations {
         let mut figure = Markup::new();
-        figure.open("figcaption", &[]).element("strong", &[], &round.name);
+        figure.open("figcaption", &[]).element("strong", &[], &iteration.name);
         let share = differences.right as f64 / differences.pairs.max(1) as f64;
         let [_, _, median, _, _] = differences.percentiles;
         figure.element("span", &[], format!(" median {}, {} right", signed(median), whole_percent(share)));
-        figure.close("figcaption").append(&difference_histogram(round, differences, most));
+        figure.close("figcaption").append(&difference_histogram(iteration, differences, most));
         multiples.wrap("figure", &[], &figure);
     }
     let mut inside = Markup::new();
@@ -40,12 +40,13 @@ pub(crate) fn similar_pairs(report: &Report) -> Markup {
     section("Similar answers told apart", &note, &inside)
 }
 
-/// Score differences of the test pairs whose answers are most alike, under one round's model (the paper's Figure 6).
-fn difference_histogram(round: &Round, differences: &ScoreDifferences, most: u64) -> Markup {
+/// Score differences of the test pairs whose answers are most alike, under one iteration's model (the paper's Figure
+/// 6).
+fn difference_histogram(iteration: &IterationReport, differences: &ScoreDifferences, most: u64) -> Markup {
     let (height, top, bottom) = (196.0, 20.0, 160.0);
     let right = SMALL_WIDTH - 10.0;
     let bins = &differences.histogram;
-    let label = format!("{}: similar pairs by the difference of their scores", round.name);
+    let label = format!("{}: similar pairs by the difference of their scores", iteration.name);
     let mut drawing = Drawing::new(SMALL_WIDTH, height, label);
     let ends = bins.first().zip(bins.last()).map_or((-1.0, 1.0), |(first, last)| (first.low, last.high));
     let x = Scale { domain: ends, range: (LEFT, right) };
@@ -65,7 +66,7 @@ fn difference_histogram(round: &Round, differences: &ScoreDifferences, most: u64
     drawing.finish()
 }
 
-/// A score difference to three significant digits, with a true minus.
+/// Formats a score difference with three significant digits and a true minus.
 fn signed(value: f64) -> String {
     let digits = if value == 0.0 { 0.0 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) };
     let text = format!("{value:.*}", digits as usize);

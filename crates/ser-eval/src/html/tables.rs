@@ -6,11 +6,11 @@ use super::markup::Markup;
 use super::plots::interval;
 use crate::report::{BaselineKind, Count, Report, Row, percent, points, rows, thousands, whole_percent};
 
-/// A table's heading from the names of its columns.
+/// The head of a table from its column names.
 pub(crate) fn heading(names: &[&str]) -> Markup {
     let mut row = Markup::new();
     for name in names {
-        // Text stands to the left, figures to the right.
+        // Text is left-aligned, numbers are right-aligned.
         let class = if matches!(*name, "Rule" | "Value" | "Judge") { "wide" } else { "" };
         row.element("th", &[("scope", &"col"), ("class", &class)], name);
     }
@@ -21,7 +21,7 @@ pub(crate) fn heading(names: &[&str]) -> Markup {
     head
 }
 
-/// A cell with a figure, or with a dash where there is none.
+/// A cell with a number, or with a dash.
 pub(crate) fn cell(row: &mut Markup, text: Option<String>) {
     match text {
         Some(text) => row.element("td", &[], text),
@@ -29,7 +29,7 @@ pub(crate) fn cell(row: &mut Markup, text: Option<String>) {
     };
 }
 
-/// A table that scrolls by itself where the page is too narrow.
+/// A table that scrolls by itself if the page is too narrow.
 pub(crate) fn scrolling(class: &str, head: &Markup, bodies: &[Markup]) -> Markup {
     let mut inside = Markup::new();
     inside.append(head);
@@ -43,7 +43,7 @@ pub(crate) fn scrolling(class: &str, head: &Markup, bodies: &[Markup]) -> Markup
     scroll
 }
 
-/// Loop 0, the loops, SER and the baselines.
+/// Loop 0, the later iterations, SER and the baselines.
 pub(crate) fn headline(report: &Report) -> Markup {
     let rows = rows(report);
     let ends = rows.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), row| {
@@ -94,17 +94,17 @@ fn headline_row(row: &Row<'_>, ends: (f64, f64), loop0: Option<f64>) -> Markup {
     cells
 }
 
-/// What the loops did, beyond the headline.
+/// Details of the iterations that the headline table leaves out.
 pub(crate) fn loops(report: &Report) -> Markup {
     let mut body = Markup::new();
-    for round in &report.rounds {
+    for iteration in &report.iterations {
         let mut cells = Markup::new();
-        cells.element("th", &[("scope", &"row")], &round.name);
-        let selection = round.selection.as_ref();
+        cells.element("th", &[("scope", &"row")], &iteration.name);
+        let selection = iteration.selection.as_ref();
         let share = |value: Option<f64>| value.map(|v| format!("{} %", percent(v)));
-        cell(&mut cells, round.status.map(|s| super::plots::status_name(s).to_owned()));
-        cell(&mut cells, share(round.validation_accuracy));
-        cell(&mut cells, round.evaluation.ece.map(|ece| format!("{ece:.3}")));
+        cell(&mut cells, iteration.status.map(|s| super::plots::status_name(s).to_owned()));
+        cell(&mut cells, share(iteration.validation_accuracy));
+        cell(&mut cells, iteration.evaluation.ece.map(|ece| format!("{ece:.3}")));
         cell(&mut cells, selection.map(|s| thousands(s.pool)));
         cell(&mut cells, selection.map(|s| thousands(s.kept)));
         cell(&mut cells, share(selection.map(|s| s.coverage)));
@@ -114,8 +114,8 @@ pub(crate) fn loops(report: &Report) -> Markup {
             precision.map(|p| format!("{} % ({} \u{2013} {})", percent(p.value), percent(p.low), percent(p.high))),
         );
         cell(&mut cells, share(selection.and_then(|s| s.flip_rate)));
-        cell(&mut cells, round.fit.map(|fit| format!("{:.4}", fit.loss)));
-        cells.element("td", &[("class", &"wide")], round.rule.as_deref().unwrap_or(""));
+        cell(&mut cells, iteration.fit.map(|fit| format!("{:.4}", fit.loss)));
+        cells.element("td", &[("class", &"wide")], iteration.rule.as_deref().unwrap_or(""));
         body.wrap("tr", &[], &cells);
     }
     let names = [
@@ -134,7 +134,7 @@ pub(crate) fn loops(report: &Report) -> Markup {
     scrolling("", &heading(&names), &[body])
 }
 
-/// Numbers under names.
+/// Numbers by name.
 pub(crate) fn counts(names: [&str; 2], counts: &[Count]) -> Markup {
     let mut body = Markup::new();
     for Count { name, count } in counts {
@@ -145,7 +145,7 @@ pub(crate) fn counts(names: [&str; 2], counts: &[Count]) -> Markup {
     scrolling("", &heading(&names), &[body])
 }
 
-/// Settings and seeds, a line per value, nested names joined with points.
+/// Settings and seeds, one line per value, nested names joined with points.
 pub(crate) fn settings(report: &Report) -> (Markup, usize) {
     let mut lines = Vec::new();
     flatten(&report.settings, String::new(), &mut lines);

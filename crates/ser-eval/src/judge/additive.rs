@@ -1,4 +1,4 @@
-//! A model behind an endpoint that grades each answer by itself.
+//! A model behind an endpoint that grades each answer separately.
 
 use std::sync::Arc;
 
@@ -10,33 +10,34 @@ use super::reward::verdict;
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
-/// Asks a model for an additive score from 0 to 5 per answer, in the format of the authors' script (`Score: n`, then
-/// `Evaluation evidence: ...`). The higher score wins, equal scores tie, and a pair with an answer whose score cannot be
-/// read is a [`Verdict::Failure`]. [`JudgeSettings::authors_code`] has the script's criteria and sampling, too.
+/// Asks a model for an additive score from 0 to 5 per answer, in the format of the authors' code (`Score: n`, then
+/// `Evaluation evidence: ...`). The higher score wins, equal scores tie, and a pair with an unreadable score is a
+/// [`Verdict::Failure`]. [`JudgeSettings::authors_code`] also has the criteria and the sampling of the authors' code.
 pub struct AdditiveJudge {
     chat: Chat,
 }
 
 impl AdditiveJudge {
-    /// A judge over HTTP. Reads the API key and the cache.
+    /// Makes a judge over HTTP. Reads the API key and the cache.
     ///
     /// # Errors
-    /// What [`JudgeSettings::check`] says, [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the cache.
+    /// The errors of [`JudgeSettings::check`], [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the
+    /// cache.
     #[cfg(feature = "http")]
     pub fn new(settings: JudgeSettings) -> Result<Self, EvalError> {
         let transport = Box::new(super::Http::new(&settings)?);
         AdditiveJudge::with_transport(settings, transport)
     }
 
-    /// A judge over a transport of one's own.
+    /// Makes a judge over another transport.
     ///
     /// # Errors
-    /// What [`JudgeSettings::check`] says, and errors of the cache.
+    /// The errors of [`JudgeSettings::check`] and of the cache.
     pub fn with_transport(settings: JudgeSettings, transport: Box<dyn Transport>) -> Result<Self, EvalError> {
         Ok(AdditiveJudge { chat: Chat::new(settings, transport)? })
     }
 
-    /// The scores of each pair's answers, A's first, from 0 to 5; none where no score could be read.
+    /// The scores of each pair's answers, A's first, from 0 to 5; none if no score could be read.
     ///
     /// # Errors
     /// As [`judge_observed`](Judge::judge_observed).
@@ -58,7 +59,7 @@ impl AdditiveJudge {
             .collect())
     }
 
-    /// What a pair's two scores say.
+    /// The verdict that two scores give.
     pub fn verdict(scores: [Option<f64>; 2]) -> Verdict {
         match scores {
             [Some(a), Some(b)] => verdict(PairScores::new(a, b)),
@@ -71,7 +72,7 @@ impl AdditiveJudge {
         self.chat.usage()
     }
 
-    /// Beginnings of the first replies in which nothing could be read, two at most.
+    /// Excerpts of the first unreadable replies, at most two.
     pub fn unreadable_samples(&self) -> &[String] {
         self.chat.unreadable_samples()
     }

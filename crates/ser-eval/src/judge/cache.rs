@@ -1,4 +1,4 @@
-//! Answers on disk, so that none is asked or paid for twice.
+//! A file of answers, so that no request is sent or paid for twice.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// An answer, as it is kept.
+/// A cached answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// What the model said.
+    /// The model's text.
     pub(super) answer: String,
-    /// Tokens sent.
+    /// Prompt tokens.
     pub(super) prompt_tokens: u64,
-    /// Tokens answered.
+    /// Completion tokens.
     pub(super) completion_tokens: u64,
-    /// Whether the token limit ended it. Caches of the first version do not say so.
+    /// Whether the token limit ended it. Caches of the first version lack this field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) cut: bool,
 }
@@ -32,15 +32,15 @@ struct Entry {
     answer: Answer,
 }
 
-/// A file of answers by request, to which lines are only ever appended. One process has it at a time.
+/// An append-only file of answers by request. One process uses it at a time.
 pub(super) struct Cache {
     path: PathBuf,
     file: File,
 }
 
 impl Cache {
-    /// Opens the file, or makes it with its folders, and reads what it has. A last line without an end is what a killed
-    /// process left: it is cut off.
+    /// Opens the file, or creates it with its folders, and reads its answers. An incomplete last line, which a killed
+    /// process leaves, is cut off.
     pub(super) fn open(path: &Path) -> Result<(Self, HashMap<String, Answer>), EvalError> {
         let unreadable = |source| EvalError::Read { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
@@ -72,7 +72,7 @@ impl Cache {
         Ok((cache, answers))
     }
 
-    /// Keeps an answer: one write of a whole line, with the process before the next answer.
+    /// Appends an answer in a single write of a whole line.
     pub(super) fn keep(&mut self, key: &str, answer: &Answer) -> Result<(), EvalError> {
         let entry = Entry { key: key.to_owned(), answer: answer.clone() };
         let line = serde_json::to_string(&entry).map_err(|error| self.unwritable(error.into()))?;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_at_any_byte_opens_and_goes_on() {
+    fn a_file_cut_at_any_byte_opens_and_continues() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new").join("cache.jsonl");
         let (mut cache, empty) = Cache::open(&path).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_named_and_nothing_is_lost() {
+    fn an_invalid_line_is_named_and_nothing_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.jsonl");
         let text = "{\"key\":\"a\",\"answer\":\"b\",\"prompt_tokens\":1,\"completion_tokens\":1}\nwhat?\n";

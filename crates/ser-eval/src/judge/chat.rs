@@ -1,4 +1,4 @@
-//! Many questions to a model behind an endpoint: cached, retried, several at once.
+//! Many concurrent questions to a model behind an endpoint, with a cache and retries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{Answer, Cache};
 use super::evidence::Reading;
-use super::reply::{Outcome, excerpt, outcome};
+use super::reply::{RequestOutcome, excerpt, outcome};
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
-/// How soon a request to stop is heard.
+/// Interval at which a waiting thread checks for a stop request.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
-/// A model, the way to it, and all it has said.
+/// A model, its transport and cache, and the usage so far.
 pub(super) struct Chat {
     settings: JudgeSettings,
     transport: Box<dyn Transport>,
@@ -29,24 +29,24 @@ pub(super) struct Chat {
     unreadable: Vec<String>,
 }
 
-/// Replies in which nothing could be read that are shown.
+/// Number of unreadable replies that are shown.
 const SAMPLES: usize = 2;
 
-/// What a model is asked, and the answers it judges.
+/// A question to the model, and the answers it judges.
 pub(super) struct Question<'a> {
     pub(super) system: Option<String>,
     pub(super) user: String,
-    /// In a reply, what repeats them is no verdict.
+    /// Text that a reply repeats from these is not a verdict.
     pub(super) answers: Vec<&'a str>,
 }
 
-/// A request and the hash by which its answer is kept. Where it goes is no part of it, so an endpoint may move.
+/// A request and its hash, the key of the cache. The endpoint is not hashed, so it may change.
 struct Request {
     key: String,
     body: String,
 }
 
-/// The body of a request; its JSON is what is hashed.
+/// The body of a request; its JSON is hashed.
 #[derive(Serialize)]
 struct Body<'b> {
     model: &'b str,
@@ -65,11 +65,11 @@ struct Turn<'b> {
     content: &'b str,
 }
 
-/// What one pass over the requests has come to.
+/// The state of one pass over the requests.
 #[derive(Default)]
 struct Tally {
     done: u64,
-    /// Requests in a row that found the endpoint down.
+    /// Consecutive requests that found the endpoint down.
     down: u32,
     last_reason: Option<String>,
 }
@@ -92,14 +92,14 @@ impl Chat {
         &self.settings
     }
 
-    /// Beginnings of the first replies in which nothing could be read.
+    /// Excerpts of the first unreadable replies.
     pub(super) fn unreadable_samples(&self) -> &[String] {
         &self.unreadable
     }
 
-    /// The reading of each question's reply; none where no reply came, or where nothing can be read in it. The first
-    /// [`SAMPLES`] unreadable replies are told to the observer. Each reply is kept as it comes, so after an error, a stop or
-    /// a kill the same call asks for the others only.
+    /// The parsed reply to each question; none if no reply came or nothing could be read in it. The first [`SAMPLES`]
+    /// unreadable replies are reported to the observer. Each reply is stored at once, so after an error, a stop or a
+    /// kill the same call asks only the remaining questions.
     pub(super) fn ask<T>(
         &mut self,
         questions: &[Question<'_>],
@@ -151,8 +151,9 @@ impl Chat {
         Ok(Request { key: format!("{:x}", Sha256::digest(&body)), body })
     }
 
-    /// Sends requests from several threads; this one keeps the answers and tells the observer.
+    /// Sends requests from several threads; the calling thread stores the answers and reports to the observer.
     fn ask_all(&mut self, open: &[&Request], stage: &str, observer: &mut dyn Observer) -> Result<(), EvalError> {
+        let _span = tracing::debug_span!("judge", requests = open.len(), model = self.settings.model).entered();
         let total = Some(open.len() as u64);
         if observer.observe(&Event::Started { stage, total, unit: "requests" }) == Control::Stop {
             return Err(EvalError::Stopped);
@@ -160,7 +161,7 @@ impl Chat {
         let Chat { settings, transport, cache, known, usage, .. } = self;
         let (settings, transport) = (&*settings, &**transport);
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        // Without room for waiting: no thread runs ahead of what is decided here.
+        // A rendezvous channel: no thread runs ahead of the decisions made here.
         let (sender, receiver) = mpsc::sync_channel(0);
         let mut tally = Tally::default();
         let mut ended = Ok(());
@@ -171,10 +172,10 @@ impl Chat {
                     while !stop.load(Ordering::SeqCst) {
                         let Some(&request) = open.get(next.fetch_add(1, Ordering::SeqCst)) else { break };
                         let (outcome, retries) = send(request, settings, transport, stop);
-                        if matches!(outcome, Outcome::Refused { .. }) {
+                        if matches!(outcome, RequestOutcome::Refused { .. }) {
                             stop.store(true, Ordering::SeqCst);
                         }
-                        // Whoever does not listen any more needs no answer.
+                        // The receiver is gone: the answer is not needed.
                         let _ = sender.send((request, outcome, retries));
                     }
                 });
@@ -185,11 +186,11 @@ impl Chat {
                     Ok((request, outcome, retries)) => {
                         usage.retries += u64::from(retries);
                         let kept = match &outcome {
-                            Outcome::Answered(answer) => keep(request, answer, cache.as_mut(), known, usage),
+                            RequestOutcome::Answered(answer) => keep(request, answer, cache.as_mut(), known, usage),
                             _ => Ok(()),
                         };
                         let result = kept.and_then(|()| tally.note(outcome, settings, usage, observer));
-                        // The first error counts; answers under way are still kept.
+                        // The first error is returned; answers under way are still stored.
                         if ended.is_ok() && result.is_err() {
                             ended = result;
                             stop.store(true, Ordering::SeqCst);
@@ -206,7 +207,7 @@ impl Chat {
             }
         });
         ended?;
-        // One reply among many that are missing is a verdict on the request; none at all is one on the endpoint.
+        // If some requests were answered, the missing ones fail; if none was, the endpoint does.
         if let Some(reason) = tally.last_reason.filter(|_| known.is_empty()) {
             return Err(EvalError::NoAnswers { requests: open.len() as u64, reason });
         }
@@ -230,31 +231,32 @@ fn keep(
 }
 
 impl Tally {
-    /// Counts an outcome; an error if it means that asking on is of no use.
+    /// Counts an outcome; an error if further requests are useless.
     fn note(
         &mut self,
-        outcome: Outcome,
+        outcome: RequestOutcome,
         settings: &JudgeSettings,
         usage: &mut Usage,
         observer: &mut dyn Observer,
     ) -> Result<(), EvalError> {
         let (reason, down) = match outcome {
-            Outcome::Answered(_) => {
+            RequestOutcome::Answered(_) => {
                 self.done += 1;
                 self.down = 0;
                 return Ok(());
             }
-            // The work is ending, and this request was not done.
-            Outcome::Stopped => return Ok(()),
-            Outcome::Refused { status, reason } => return Err(EvalError::Refused { status, reason }),
-            Outcome::Unanswered { reason } => (reason, false),
-            Outcome::Down { reason } => (reason, true),
+            // The work is ending, and this request was not sent.
+            RequestOutcome::Stopped => return Ok(()),
+            RequestOutcome::Refused { status, reason } => return Err(EvalError::Refused { status, reason }),
+            RequestOutcome::Unanswered { reason } => (reason, false),
+            RequestOutcome::Down { reason } => (reason, true),
         };
         self.done += 1;
         usage.unanswered += 1;
         self.down = if down { self.down + 1 } else { 0 };
         if self.last_reason.is_none() {
-            let text = format!("a request stays without an answer: {reason}");
+            let text = format!("a request has no answer: {reason}");
+            tracing::warn!(%reason, "a judge's request has no answer");
             let _ = observer.observe(&Event::Note { text: &text });
         }
         if self.down >= settings.give_up_after {
@@ -265,35 +267,42 @@ impl Tally {
     }
 }
 
-/// Sends a request until it has an outcome; says how many tries there were after the first.
-fn send(request: &Request, settings: &JudgeSettings, transport: &dyn Transport, stop: &AtomicBool) -> (Outcome, u32) {
+/// Sends a request until it has an outcome; returns the number of retries too.
+fn send(
+    request: &Request,
+    settings: &JudgeSettings,
+    transport: &dyn Transport,
+    stop: &AtomicBool,
+) -> (RequestOutcome, u32) {
     for tries in 0.. {
         let (result, retry_after) = outcome(transport, &request.body);
         let again = result.is_err() && tries < settings.retries;
-        match result {
+        let failure = match result {
             Ok(outcome) => return (outcome, tries),
             Err(outcome) if !again => return (outcome, tries),
-            Err(_) => {}
-        }
-        if !wait(pause(request, tries, retry_after, settings), stop) {
-            return (Outcome::Stopped, tries);
+            Err(outcome) => outcome,
+        };
+        let pause = pause(request, tries, retry_after, settings);
+        tracing::debug!(?failure, retry = tries + 1, wait_seconds = pause.as_secs_f64(), "retrying a judge's request");
+        if !wait(pause, stop) {
+            return (RequestOutcome::Stopped, tries);
         }
     }
-    (Outcome::Stopped, settings.retries)
+    (RequestOutcome::Stopped, settings.retries)
 }
 
-/// How long to wait after so many further tries.
+/// The wait before a retry.
 fn pause(request: &Request, tries: u32, retry_after: Option<f64>, settings: &JudgeSettings) -> Duration {
     let doubled = settings.first_wait_seconds * f64::from(tries.min(60)).exp2();
-    // Jitter from the request's own hash: it differs between requests and tries, and needs no generator.
-    let place = 2 * (tries as usize % 32);
-    let byte = request.key.get(place..place + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    // The jitter comes from the request's hash: it differs between requests and tries without a random generator.
+    let index = 2 * (tries as usize % 32);
+    let byte = request.key.get(index..index + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
     let backoff = doubled.min(settings.longest_wait_seconds) * (1.0 - f64::from(byte) / 512.0);
     let asked = retry_after.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
     Duration::try_from_secs_f64(backoff.max(asked).min(settings.longest_wait_seconds)).unwrap_or_default()
 }
 
-/// Waits; false if told to stop meanwhile.
+/// Waits; false if stopped meanwhile.
 fn wait(time: Duration, stop: &AtomicBool) -> bool {
     let end = Instant::now() + time;
     while !stop.load(Ordering::SeqCst) {

@@ -1,54 +1,54 @@
-//! What a reply has that may be its verdict: marked lines, JSON, boxes; and what of it only quotes an answer.
+//! Candidates for the verdict in a reply: marked lines, JSON, boxes; without quotations of the judged answers.
 
 use serde_json::Value;
 
 use super::thoughts::{FinalPart, final_part};
 
-/// A judge's reply, ready to be read.
+/// A judge's reply, prepared for reading.
 pub(super) struct Reading<'r> {
-    /// Without thoughts.
+    /// The text without thoughts.
     pub(super) text: &'r str,
-    /// Whether the token limit cut it before it said anything outside its thoughts, as far as can be known.
+    /// Whether the token limit cut it before any text outside its thoughts, as far as can be known.
     pub(super) draft: bool,
-    /// The answers that were judged: what a reply repeats of them is no verdict of its own.
+    /// The judged answers: text that a reply repeats from them is not its verdict.
     answers: &'r [&'r str],
 }
 
 /// A line that begins with a name: `Score: 4`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark<'r> {
-    /// What follows the name.
+    /// The text after the name.
     pub(super) rest: &'r str,
     /// The next line that is not empty.
     pub(super) next: &'r str,
     /// Whether it is called final, total or overall.
     pub(super) last_word: bool,
-    /// Whether it is the reply's first line.
+    /// Whether it is the first line of the reply.
     pub(super) first: bool,
     line: &'r str,
-    /// Within a fence of backticks.
+    /// Whether it is inside a fence of backticks.
     fenced: bool,
 }
 
 /// Marks that open a quotation.
 const QUOTES: [char; 10] = ['>', '"', '\'', '`', '\u{201c}', '\u{2018}', '\u{ab}', '\u{201e}', '\u{300c}', '\u{2039}'];
-/// What Markdown and lists put before a name.
+/// Characters that Markdown and lists put before a name.
 const DECORATION: [char; 11] = ['*', '_', '#', '-', '+', '\u{2022}', '(', '[', '=', ' ', '\t'];
 
 impl<'r> Reading<'r> {
-    /// Lines that begin with one of `names`, after words that may stand before it. Lines that begin with a quotation mark,
-    /// and, where there are others, lines in a fence or of a judged answer are left out.
+    /// Lines that begin with one of `names`, optionally after one of `words`. Lines that begin with a quotation mark
+    /// are left out; lines in a fence or of a judged answer are left out if there are others.
     pub(super) fn marks(&self, names: &[&str], before: &[&str]) -> Vec<Mark<'r>> {
         let mut marks: Vec<Mark<'r>> = Vec::new();
         let (mut fenced, mut first) = (false, true);
         let lines: Vec<&'r str> = self.text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        for (place, line) in lines.iter().enumerate() {
+        for (index, line) in lines.iter().enumerate() {
             if line.starts_with("```") {
                 fenced = !fenced;
                 continue;
             }
             if let Some((last_word, rest)) = mark(line, names, before) {
-                let next = lines.get(place + 1).copied().unwrap_or_default();
+                let next = lines.get(index + 1).copied().unwrap_or_default();
                 marks.push(Mark { rest, next, last_word, first, line, fenced });
             }
             first = false;
@@ -62,7 +62,7 @@ impl<'r> Reading<'r> {
             .collect()
     }
 
-    /// Without the texts that judged answers say, unless all are theirs.
+    /// Removes the texts that judged answers contain, unless all are theirs.
     pub(super) fn unquoted<'t, T>(&self, found: Vec<(&'t str, T)>) -> Vec<(&'t str, T)> {
         if found.iter().any(|(text, _)| !self.says(text)) {
             return found.into_iter().filter(|(text, _)| !self.says(text)).collect();
@@ -70,12 +70,12 @@ impl<'r> Reading<'r> {
         found
     }
 
-    /// Whether a judged answer says this.
+    /// Whether a judged answer contains this text.
     pub(super) fn says(&self, text: &str) -> bool {
         self.answers.iter().any(|answer| answer.contains(text))
     }
 
-    /// Whether a place of the text is within quotation marks of its line.
+    /// Whether a position of the text is within quotation marks of its line.
     pub(super) fn in_quotes(&self, at: usize) -> bool {
         let before = self.text.get(..at).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -88,7 +88,7 @@ impl<'r> Reading<'r> {
             || open('\u{ab}', '\u{bb}')
     }
 
-    /// What `read` makes of the whole text, or of its first or last line, if those do not contradict each other.
+    /// The result of `read` on the whole text, or on its first or last line, if those do not contradict each other.
     pub(super) fn alone<T: PartialEq>(&self, read: &dyn Fn(&str) -> Option<T>) -> Option<T> {
         let mut lines = self.text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = read(lines.next()?);
@@ -101,8 +101,8 @@ impl<'r> Reading<'r> {
 }
 
 impl Reading<'_> {
-    /// Lets `read` read a reply. `cut`: the token limit ended it. `answers`: what was judged. None if the reply ends within
-    /// its thoughts.
+    /// Prepares a reply and lets `read` read it. `cut`: the token limit ended it. `answers`: the judged answers. None
+    /// if the reply ends within its thoughts.
     pub(super) fn read<T>(
         reply: &str,
         cut: bool,
@@ -114,7 +114,7 @@ impl Reading<'_> {
     }
 }
 
-/// What follows a name at the start of a line, and whether the name is the last word on the matter.
+/// The text after a name at the start of a line, and whether the name says that it is final.
 fn mark<'l>(line: &'l str, names: &[&str], before: &[&str]) -> Option<(bool, &'l str)> {
     if line.starts_with(QUOTES) {
         return None;
@@ -140,11 +140,11 @@ fn mark<'l>(line: &'l str, names: &[&str], before: &[&str]) -> Option<(bool, &'l
     None
 }
 
-/// The objects of a text in which one of `keys` is, in the text's order, with its value. Names are compared without case
-/// and signs; a key of the object itself comes before one of an object in it.
+/// The objects of a text that contain one of `keys`, in the text's order, with its value. Names are compared without
+/// case and punctuation; a key of the object itself comes before one of a nested object.
 pub(super) fn json_objects<'t>(text: &'t str, keys: &[&str]) -> Vec<(&'t str, Value)> {
     let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(start) = text.get(at..).and_then(|rest| rest.find('{')).map(|place| at + place) {
+    while let Some(start) = text.get(at..).and_then(|rest| rest.find('{')).map(|index| at + index) {
         let rest = text.get(start..).unwrap_or_default();
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
         match values.next() {
@@ -168,12 +168,12 @@ fn keyed<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
     own.or_else(|| fields.values().find_map(|inner| keyed(inner, keys)))
 }
 
-/// What stands in the last `\boxed{}`.
+/// The contents of the last `\boxed{}`.
 pub(super) fn boxed(text: &str) -> Option<&str> {
     text.rsplit_once("\\boxed{").map(|(_, inside)| inside)
 }
 
-/// Without brackets, quotation marks, Markdown's and LaTeX's signs before it.
+/// Removes brackets, quotation marks and signs of Markdown and LaTeX from the start.
 pub(super) fn unwrapped(text: &str) -> &str {
     let mut text = text;
     loop {
@@ -187,7 +187,7 @@ pub(super) fn unwrapped(text: &str) -> &str {
     }
 }
 
-/// The number that a text begins with, and the rest. A point that ends a sentence is none of it.
+/// The number at the start of a text, and the rest. A point that ends a sentence is not part of it.
 pub(super) fn number_prefix(text: &str) -> Option<(f64, &str)> {
     let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let whole = digits(text);

@@ -1,4 +1,4 @@
-//! HTTP by ureq. The API key is in this file only.
+//! HTTP by ureq. Only this file handles the API key.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -11,14 +11,14 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use super::{JudgeSettings, NoReply, Reply, Transport};
 use crate::EvalError;
 
-/// No judge says more; a body beyond it is cut off as a broken reply.
+/// Maximum size of a body; a longer one counts as a broken reply.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// A shorter key would be found in any text.
+/// Minimum length of a key; a shorter one would occur in ordinary text.
 const SHORTEST_KEY: usize = 4;
 
-/// The usual [`Transport`]: HTTP or HTTPS, through the proxy that the environment names, loopback addresses excepted.
-/// Redirects are not followed, so that a key goes nowhere but to the endpoint.
+/// The usual [`Transport`]: HTTP or HTTPS, through the proxy that the environment names except for loopback addresses.
+/// Redirects are not followed, so that the key is sent to the endpoint only.
 pub struct Http {
     agent: Agent,
     url: String,
@@ -34,7 +34,7 @@ impl Http {
     /// Reads the key, if the settings name a variable for it.
     ///
     /// # Errors
-    /// [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and what [`JudgeSettings::check`] says.
+    /// [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and the errors of [`JudgeSettings::check`].
     pub fn new(settings: &JudgeSettings) -> Result<Self, EvalError> {
         settings.check()?;
         let key = settings.api_key_env.as_deref().map(read_key).transpose()?;
@@ -60,10 +60,10 @@ fn read_key(variable: &str) -> Result<Key, EvalError> {
         Err(VarError::NotUnicode(_)) => return Err(bad("is not text")),
     };
     if secret.len() < SHORTEST_KEY {
-        return Err(bad("is too short for a key; leave api_key_env out where the endpoint needs none"));
+        return Err(bad("is too short for a key; leave api_key_env out if the endpoint needs no key"));
     }
     let mut header = HeaderValue::from_str(&format!("Bearer {secret}"))
-        .map_err(|_| bad("has characters that no HTTP header can carry"))?;
+        .map_err(|_| bad("has characters that an HTTP header cannot hold"))?;
     header.set_sensitive(true);
     Ok(Key { secret, header })
 }
@@ -88,7 +88,7 @@ impl Transport for Http {
         }
         let mut response = request.send(body).map_err(broken)?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        // Garbage need not be UTF-8.
+        // The body need not be UTF-8.
         let bytes = response.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(broken)?;
         let body = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Reply { status: response.status().as_u16(), retry_after, body })

@@ -1,4 +1,4 @@
-//! Judges: which of two answers is better.
+//! Judges compare two answers.
 
 mod additive;
 mod cache;

@@ -1,4 +1,4 @@
-//! A model behind an endpoint as judge of two answers, in both orders.
+//! A model behind an endpoint that compares two answers, in both orders.
 
 use std::sync::Arc;
 
@@ -9,28 +9,29 @@ use super::prompt::compare;
 use super::{JudgeSettings, Transport, Usage};
 use crate::EvalError;
 
-/// Asks a model which of two answers is better, once in either order, as the paper does. Orders that disagree are a
-/// [`Verdict::Contradiction`], which counts as a tie; a pair of which either order has no readable answer is a
-/// [`Verdict::Failure`]. Identical answers tie without being asked about.
+/// Asks a model which of two answers is better, once in each order, as the paper does. Orders that disagree are a
+/// [`Verdict::Contradiction`], which counts as a tie; a pair without a readable answer in one of the orders is a
+/// [`Verdict::Failure`]. Identical answers tie without a request.
 pub struct PairwiseJudge {
     chat: Chat,
 }
 
 impl PairwiseJudge {
-    /// A judge over HTTP. Reads the API key and the cache.
+    /// Makes a judge over HTTP. Reads the API key and the cache.
     ///
     /// # Errors
-    /// What [`JudgeSettings::check`] says, [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the cache.
+    /// The errors of [`JudgeSettings::check`], [`EvalError::NoApiKey`], [`EvalError::BadApiKey`], and errors of the
+    /// cache.
     #[cfg(feature = "http")]
     pub fn new(settings: JudgeSettings) -> Result<Self, EvalError> {
         let transport = Box::new(super::Http::new(&settings)?);
         PairwiseJudge::with_transport(settings, transport)
     }
 
-    /// A judge over a transport of one's own.
+    /// Makes a judge over another transport.
     ///
     /// # Errors
-    /// What [`JudgeSettings::check`] says, and errors of the cache.
+    /// The errors of [`JudgeSettings::check`] and of the cache.
     pub fn with_transport(settings: JudgeSettings, transport: Box<dyn Transport>) -> Result<Self, EvalError> {
         Ok(PairwiseJudge { chat: Chat::new(settings, transport)? })
     }
@@ -40,7 +41,7 @@ impl PairwiseJudge {
         self.chat.usage()
     }
 
-    /// Beginnings of the first replies in which nothing could be read, two at most.
+    /// Excerpts of the first unreadable replies, at most two.
     pub fn unreadable_samples(&self) -> &[String] {
         self.chat.unreadable_samples()
     }

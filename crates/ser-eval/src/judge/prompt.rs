@@ -1,11 +1,11 @@
-//! What judges are asked.
+//! The judges' prompts.
 
 use ser_core::{Message, Role};
 
 use super::chat::Question;
 use super::settings::Rubric;
 
-/// Asks which of two answers is better.
+/// The prompt that asks which of two answers is better.
 pub(super) fn compare<'a>(prompt: &[Message], a: &'a str, b: &'a str) -> Question<'a> {
     let user = format!(
         "Two assistants answered the same request. Judge which answer serves the person who asked better: which is more \
@@ -19,7 +19,7 @@ pub(super) fn compare<'a>(prompt: &[Message], a: &'a str, b: &'a str) -> Questio
     Question { system: None, user, answers: vec![a, b] }
 }
 
-/// Asks for the additive score of one answer, from 0 to 5.
+/// The prompt that asks for the additive score of one answer, from 0 to 5.
 pub(super) fn grade<'a>(rubric: Rubric, prompt: &[Message], answer: &'a str) -> Question<'a> {
     let request = conversation(prompt);
     let (system, user) = match rubric {
@@ -31,7 +31,7 @@ pub(super) fn grade<'a>(rubric: Rubric, prompt: &[Message], answer: &'a str) -> 
     Question { system, user, answers: vec![answer] }
 }
 
-/// A point for each thing that holds.
+/// This crate's criteria: one point for each that holds.
 fn plain_rubric(request: &str, answer: &str) -> String {
     format!(
         "Grade an assistant's answer to a request. Start at 0 and add a point for each of these that holds:\n\
@@ -47,8 +47,8 @@ fn plain_rubric(request: &str, answer: &str) -> String {
     )
 }
 
-/// The five criteria, their order, the output format and the limit of 100 words of the authors' script; the wording is
-/// this crate's. The script has the rubric as the system message, and question and response as the user's.
+/// The five criteria, their order, the output format and the limit of 100 words of the authors' code; the wording is
+/// this crate's. The authors' code has the rubric as the system message, and question and response as the user's.
 const AUTHORS_RUBRIC: &str = "\
 Grade a response to a user's question on an additive scale of five points. Points add up, one for each criterion met:
 - 1 point: the response is relevant and gives some information on the question, even if it is incomplete or partly beside the point.
@@ -63,7 +63,7 @@ Evaluation evidence: <your explanation>
 
 Judge from the perspective of an AI assistant, with general knowledge as needed, and award points systematically by the criteria above.";
 
-/// A single turn as it is; more turns under the names of those who speak.
+/// A single turn as it is; several turns with the names of their speakers.
 fn conversation(prompt: &[Message]) -> String {
     match prompt {
         [Message { role: Role::User, content, .. }] => content.clone(),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_have_names_where_there_are_several() {
+    fn several_turns_have_names() {
         assert_eq!(conversation(&[Message::user("Why?")]), "Why?");
         let turns = [Message::user("Hi"), Message::assistant("Hello"), Message::user("Why?")];
         assert_eq!(conversation(&turns), "User: Hi\n\nAssistant: Hello\n\nUser: Why?");

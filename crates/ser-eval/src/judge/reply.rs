@@ -1,4 +1,4 @@
-//! What a reply of the endpoint means.
+//! Classification of the endpoint's replies.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,28 +7,29 @@ use super::cache::Answer;
 use super::{Reply, Transport};
 
 /// How a request ended.
-pub(super) enum Outcome {
+#[derive(Debug)]
+pub(super) enum RequestOutcome {
     /// With an answer, readable or not.
     Answered(Answer),
-    /// With none; other requests may have one.
+    /// Without an answer; other requests may have one.
     Unanswered { reason: String },
-    /// With none, in a way that says the endpoint as a whole does not answer now.
+    /// Without an answer, in a way that shows that the endpoint is down.
     Down { reason: String },
-    /// With a reply that every other request will get too.
+    /// With a reply that every other request will also get.
     Refused { status: u16, reason: String },
-    /// Not at all, as the work was stopped.
+    /// Not sent, as the work was stopped.
     Stopped,
 }
 
-/// Longest excerpt of an endpoint's words in a message, in characters.
+/// Longest excerpt of an endpoint's text in a message, in characters.
 const EXCERPT: usize = 200;
 
-/// Sends a request once. An `Err` may be tried again, after as many seconds as come with it; it is how the request ends if
-/// it is not.
-pub(super) fn outcome(transport: &dyn Transport, body: &str) -> (Result<Outcome, Outcome>, Option<f64>) {
+/// Sends a request once. An `Err` may be retried after the given number of seconds; without a retry it is the request's
+/// outcome.
+pub(super) fn outcome(transport: &dyn Transport, body: &str) -> (Result<RequestOutcome, RequestOutcome>, Option<f64>) {
     let reply = match transport.post(body) {
         Ok(reply) => reply,
-        Err(no_reply) => return (Err(Outcome::Down { reason: transport.redact(no_reply.reason) }), None),
+        Err(no_reply) => return (Err(RequestOutcome::Down { reason: transport.redact(no_reply.reason) }), None),
     };
     let reason = |what: &str| {
         let said = transport.redact(complaint(&reply.body));
@@ -37,14 +38,14 @@ pub(super) fn outcome(transport: &dyn Transport, body: &str) -> (Result<Outcome,
     let status = format!("status {}", reply.status);
     let result = match reply.status {
         200..=299 => match completion(&reply) {
-            Some(answer) => Ok(Outcome::Answered(Answer { answer: transport.redact(answer.answer), ..answer })),
-            None => Err(Outcome::Unanswered { reason: reason("the reply is no chat completion") }),
+            Some(answer) => Ok(RequestOutcome::Answered(Answer { answer: transport.redact(answer.answer), ..answer })),
+            None => Err(RequestOutcome::Unanswered { reason: reason("the reply is not a chat completion") }),
         },
-        // A redirect, a bad key, or nothing there.
-        300..=399 | 401..=405 => Ok(Outcome::Refused { status: reply.status, reason: reason(&status) }),
-        429 | 502..=504 => Err(Outcome::Down { reason: reason(&status) }),
-        408 | 425 | 500.. => Err(Outcome::Unanswered { reason: reason(&status) }),
-        _ => Ok(Outcome::Unanswered { reason: reason(&status) }),
+        // A redirect, a bad key, or a wrong address.
+        300..=399 | 401..=405 => Ok(RequestOutcome::Refused { status: reply.status, reason: reason(&status) }),
+        429 | 502..=504 => Err(RequestOutcome::Down { reason: reason(&status) }),
+        408 | 425 | 500.. => Err(RequestOutcome::Unanswered { reason: reason(&status) }),
+        _ => Ok(RequestOutcome::Unanswered { reason: reason(&status) }),
     };
     (result, reply.retry_after)
 }
@@ -59,13 +60,13 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: ChoiceMessage,
-    /// `length` where the token limit ended the answer.
+    /// `length` if the token limit ended the answer.
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct ChoiceMessage {
-    /// A text or a list of parts; null where the model said nothing (a filter, all tokens spent on thought).
+    /// A text or a list of parts; null if the model said nothing (a filter, or all tokens spent on thoughts).
     #[serde(default)]
     content: Value,
 }
@@ -83,7 +84,7 @@ fn completion(reply: &Reply) -> Option<Answer> {
     })
 }
 
-/// The text of a message's content: a string, a list of parts, or one part. Parts that hold thoughts are left out.
+/// The text of a message's content: a string, a list of parts, or one part. Parts with thoughts are left out.
 fn text(content: &Value) -> String {
     match content {
         Value::Null => String::new(),
@@ -92,7 +93,7 @@ fn text(content: &Value) -> String {
         Value::Object(part) => {
             let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
             let thought = ["think", "reason", "redacted"].iter().any(|name| kind.contains(name));
-            // Some servers have `{"text": {"value": "..."}}`.
+            // Some servers send `{"text": {"value": "..."}}`.
             let inner = part.get("text").or_else(|| part.get("content")).or_else(|| part.get("value"));
             inner.filter(|_| !thought).map(text).unwrap_or_default()
         }
@@ -100,7 +101,7 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// The error message of a body in one line, or the body's beginning.
+/// The error message of a body in one line, or the start of the body.
 fn complaint(body: &str) -> String {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let error = value.get("error");
@@ -108,7 +109,7 @@ fn complaint(body: &str) -> String {
     excerpt(message)
 }
 
-/// The beginning of a text, in one line.
+/// The start of a text, in one line.
 pub(super) fn excerpt(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(EXCERPT) {

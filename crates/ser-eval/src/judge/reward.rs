@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ser_core::{Judge, Observer, Pair, PairScores, Scorer, Verdict};
 
-/// Judges by any scorer: the answer that scores strictly higher is better, equal scores tie, and NaN is no verdict.
+/// Judges by the scores of a [`Scorer`]: the strictly higher score wins, equal scores tie, and NaN gives no verdict.
 ///
-/// A policy that was trained against this very reward model wins under it for free: judge it by another. A reward model
-/// of `ser-model` is loaded by `RewardModel::for_scoring`, which refuses one without a trained head and reads texts as in
-/// its training.
+/// A policy that was trained against the same reward model wins under it by construction: use another reward model. A
+/// reward model of `ser-model` is loaded by `RewardModel::for_scoring`, which refuses one without a trained head and
+/// reads texts as in its training.
 #[derive(Clone, Copy, Debug)]
 pub struct RewardJudge<S>(pub S);
 
@@ -29,7 +29,7 @@ impl<S: Scorer> Judge for RewardJudge<S> {
     }
 }
 
-/// What two scores say.
+/// The verdict that two scores give.
 pub(super) fn verdict(scores: PairScores) -> Verdict {
     match scores.higher() {
         Some(side) => Verdict::Prefers(side),

@@ -1,27 +1,27 @@
-//! Reads the additive score out of a judge's reply.
+//! Reads the additive score from a judge's reply.
 
 use serde_json::Value;
 
 use super::evidence::{Mark, Reading, boxed, json_objects, number_prefix, unwrapped};
 
-/// Names of the number as replies give it; `score` is what is asked for.
+/// Names of the number in replies; `score` is the one the prompt asks for.
 const KEYS: [&str; 8] = ["score", "finalscore", "totalscore", "overallscore", "overall", "total", "rating", "grade"];
-/// Names that stand for `score` at the start of a line, if no line has that.
+/// Names used instead of `score` at the start of a line; read if no line has `score`.
 const OTHER_NAMES: [&str; 4] = ["rating", "grade", "mark", "points"];
-/// Words that may stand before a name.
+/// Words that may precede a name.
 const BEFORE: [&str; 8] = ["final", "total", "overall", "my", "the", "additive", "evaluation", "a"];
-/// What follows the score in the format that is asked for.
+/// The name after the score in the requested format.
 const EXPLANATIONS: [&str; 5] = ["evaluation evidence", "evidence", "explanation", "reason", "justification"];
 
 impl Reading<'_> {
-    /// The score from 0 to 5 in a reply to the additive question; none if there is none, or it is ambiguous.
+    /// The score from 0 to 5 in a reply to the additive question; none if there is none or it is ambiguous.
     ///
-    /// In this order: a line `Final score: n`, a line `Score: n` that is followed by its explanation, JSON at the
-    /// reply's end, any line `Score: n`, JSON anywhere, `\boxed{n}`, `Rating: n` and the like, a reply or a first or last
-    /// line that is nothing but the number, and `n out of 5` or `n/5` in a sentence. Of several lines the last counts.
+    /// In this order: a line `Final score: n`, a line `Score: n` with an explanation after it, JSON at the reply's end,
+    /// any line `Score: n`, JSON anywhere, `\boxed{n}`, `Rating: n` and similar names, a reply or a first or last line
+    /// with nothing but the number, and `n out of 5` or `n/5` in a sentence. Of several lines the last one counts.
     pub(super) fn score(&self) -> Option<f64> {
         if self.draft {
-            // The reply was cut before its end: only what it began with was meant as its score.
+            // The reply was cut: only a score at its start is reliable.
             return self.marks(&["score"], &BEFORE).first().filter(|mark| mark.first).and_then(|mark| value(mark.rest));
         }
         let marks = self.marks(&["score"], &BEFORE);
@@ -68,7 +68,7 @@ impl Reading<'_> {
             let after = after.trim_start();
             let of = after.strip_prefix('/').or_else(|| after.strip_prefix("out of"));
             let of_five = of.is_some();
-            // `4/5`, without what follows.
+            // `4/5`, without the rest.
             let end = of.and_then(|of| number_prefix(of.trim_start())).map_or(after, |(_, after)| after);
             let claim = line.get(..line.len() - end.len()).unwrap_or_default();
             let named =
@@ -92,13 +92,13 @@ fn starts_with_any(line: &str, names: &[&str]) -> bool {
     names.iter().any(|name| line.starts_with(name))
 }
 
-/// Whether an explanation follows in the same line.
+/// Whether an explanation follows on the same line.
 fn contains_any(rest: &str) -> bool {
     let rest = rest.to_ascii_lowercase();
     EXPLANATIONS.iter().take(1).any(|name| rest.contains(name))
 }
 
-/// The number that a text begins with, from 0 to 5: `4`, `4.5`, `[4]`, `**4**`, `4/5`, `4 out of 5`, `4 points`,
+/// The number from 0 to 5 at the start of a text: `4`, `4.5`, `[4]`, `**4**`, `4/5`, `4 out of 5`, `4 points`,
 /// `4, because ...`. None for another scale (`4/10`, `80 %`), for a range or a choice (`3-4`, `3 or 4`).
 pub(super) fn value(text: &str) -> Option<f64> {
     let text = unwrapped(text);
@@ -125,7 +125,7 @@ pub(super) fn value(text: &str) -> Option<f64> {
     (!continues && (0.0..=5.0).contains(&score)).then_some(score)
 }
 
-/// The score if the text is that alone, wrapped as it may be: `4`, `[[4]]`, `4/5`, `4 out of 5.`
+/// The score if the text is only the score, possibly wrapped: `4`, `[[4]]`, `4/5`, `4 out of 5.`
 fn only_number(line: &str) -> Option<f64> {
     let (_, rest) = number_prefix(unwrapped(line))?;
     let lower = rest.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! What a judge behind an endpoint needs to know.
+//! Settings of a judge behind an endpoint.
 
 use std::path::PathBuf;
 
@@ -6,54 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// A model behind an OpenAI-compatible chat-completions endpoint, and how to ask it.
+/// A model behind an OpenAI-compatible chat-completions endpoint, and how it is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeSettings {
-    /// The endpoint's base, as `https://host/v1`; `/chat/completions` is added unless it is there, and `/v1` before it
-    /// where only a host is given.
+    /// Base URL of the endpoint, such as `https://host/v1`; `/chat/completions` is added if it is missing, and `/v1`
+    /// before it if only a host is given.
     pub endpoint: String,
-    /// The model's name there.
+    /// The model's name at the endpoint.
     pub model: String,
-    /// Name of the environment variable that holds the API key; none where the endpoint needs no key. The key itself is
-    /// no setting: settings are written into reports.
+    /// Environment variable with the API key; none if the endpoint needs no key. The key itself is never a setting,
+    /// since settings are written into reports.
     pub api_key_env: Option<String>,
-    /// Sampling temperature; none leaves it to the endpoint.
+    /// Sampling temperature; none: the endpoint's default.
     pub temperature: Option<f64>,
-    /// Nucleus sampling: the share of probability that tokens are drawn from; none leaves it to the endpoint.
+    /// Nucleus sampling: the share of probability that tokens are drawn from; none: the endpoint's default.
     pub top_p: Option<f64>,
-    /// Most tokens of an answer; none leaves it to the endpoint.
+    /// Maximum number of tokens of an answer; none: the endpoint's default.
     pub max_tokens: Option<u32>,
     /// The criteria of [`AdditiveJudge`](crate::AdditiveJudge).
     pub rubric: Rubric,
-    /// Requests under way at once.
+    /// Maximum number of concurrent requests.
     pub concurrency: usize,
-    /// Seconds until a request counts as unanswered.
+    /// Timeout of a request in seconds.
     pub timeout_seconds: f64,
-    /// Further tries of a request after a timeout, a broken connection, status 408, 425, 429 or 5xx, or a reply that is
-    /// no chat completion.
+    /// Retries of a request after a timeout, a broken connection, status 408, 425, 429 or 5xx, or a reply that is not a
+    /// chat completion.
     pub retries: u32,
-    /// Seconds before the first further try. They double with every try, and each wait is cut by up to a half, so that
-    /// requests that failed together do not come back together. What `Retry-After` asks for, in seconds, is waited for.
+    /// Seconds before the first retry. The wait doubles with every retry and is shortened at random by up to a half, so
+    /// that requests that failed together are not retried together. `Retry-After`, in seconds, is respected.
     pub first_wait_seconds: f64,
-    /// The longest wait, whatever `Retry-After` says.
+    /// The longest wait in seconds, also for `Retry-After`.
     pub longest_wait_seconds: f64,
-    /// So many requests in a row without any answer (no connection, timeouts, 429, 502 to 504) end the work.
+    /// Stop after this number of consecutive requests without any answer (no connection, timeouts, 429, 502 to 504).
     pub give_up_after: u32,
-    /// What tokens cost; none leaves costs out.
+    /// Token prices; none: costs are not computed.
     pub prices: Option<Prices>,
-    /// Every answer is kept in this file, a line each, and not asked for again; none keeps nothing.
+    /// Every answer is stored in this file, one per line, and not requested again; none: answers are not stored.
     pub cache: Option<PathBuf>,
 }
 
-/// The criteria by which [`AdditiveJudge`](crate::AdditiveJudge) has answers graded from 0 to 5.
+/// The criteria by which [`AdditiveJudge`](crate::AdditiveJudge) grades answers from 0 to 5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rubric {
-    /// This crate's, in one message, with the request and the answer between marks.
+    /// This crate's criteria, in one message, with the request and the answer between marks.
     #[default]
     Plain,
-    /// The criteria, their order and the format of the authors' script, as a system message.
+    /// The criteria, order and format of the authors' code, as a system message.
     AuthorsCode,
 }
 
@@ -61,9 +61,9 @@ pub enum Rubric {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// Of tokens sent.
+    /// Price of prompt tokens.
     pub prompt_per_million: f64,
-    /// Of tokens answered.
+    /// Price of completion tokens.
     pub completion_per_million: f64,
 }
 
@@ -90,9 +90,9 @@ impl Default for JudgeSettings {
 }
 
 impl JudgeSettings {
-    /// The judge of the authors' script (`gpt4_evaluation`): its criteria ([`Rubric::AuthorsCode`]), temperature 0.7, top-p
-    /// 0.95 and 1024 tokens. For an [`AdditiveJudge`](crate::AdditiveJudge). The script's model was GPT-4o of August 2024;
-    /// its frequency and presence penalties of 0 are every endpoint's default and are not sent.
+    /// The judge of the authors' code (`gpt4_evaluation`): its criteria ([`Rubric::AuthorsCode`]), temperature 0.7,
+    /// top-p 0.95 and 1024 tokens. For an [`AdditiveJudge`](crate::AdditiveJudge). The authors' model was GPT-4o of
+    /// August 2024; their frequency and presence penalties of 0 are every endpoint's default and are not sent.
     pub fn authors_code(endpoint: impl Into<String>, model: impl Into<String>) -> Self {
         JudgeSettings {
             endpoint: endpoint.into(),
@@ -105,7 +105,7 @@ impl JudgeSettings {
         }
     }
 
-    /// Whether the settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
     /// [`EvalError::BadJudgeSetting`].
@@ -113,7 +113,7 @@ impl JudgeSettings {
         let bad = |setting, value: String, rule| Err(EvalError::BadJudgeSetting { setting, value, rule });
         let authority = ["http://", "https://"].iter().find_map(|scheme| self.endpoint.strip_prefix(scheme));
         match authority.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or("")) {
-            // What stands there may be a secret: it is not repeated.
+            // The URL may contain a secret, so it is not repeated.
             Some(host) if host.contains('@') => {
                 return bad("endpoint", "one with a user or password in it".to_owned(), NO_SECRETS);
             }
@@ -126,16 +126,16 @@ impl JudgeSettings {
         if let Some(name) = &self.api_key_env {
             let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
             if !is_name {
-                // It may be the key, by mistake: it is not repeated.
+                // The value may be the key by mistake, so it is not repeated.
                 return bad(
                     "api_key_env",
-                    "no variable's name".to_owned(),
-                    "be the name of a variable that holds the key",
+                    "not the name of a variable".to_owned(),
+                    "be the name of the variable that holds the key",
                 );
             }
         }
         if self.model.is_empty() {
-            return bad("model", "empty".to_owned(), "be a model's name as the endpoint knows it");
+            return bad("model", "empty".to_owned(), "be the model's name at the endpoint");
         }
         if let Some(t) = self.temperature.filter(|t| !(t.is_finite() && *t >= 0.0)) {
             return bad("temperature", t.to_string(), "be 0 or more");
@@ -159,7 +159,7 @@ impl JudgeSettings {
         ];
         for (setting, value, least) in seconds {
             if !(value >= least && value <= 86_400.0) {
-                return bad(setting, value.to_string(), "be a number of seconds, more than none and at most a day");
+                return bad(setting, value.to_string(), "be a number of seconds over 0 and at most a day");
             }
         }
         let prices = self.prices.map(|p| [p.prompt_per_million, p.completion_per_million]);
@@ -169,7 +169,7 @@ impl JudgeSettings {
         Ok(())
     }
 
-    /// Where requests go.
+    /// The URL of requests.
     #[cfg(feature = "http")]
     pub(super) fn url(&self) -> String {
         let base = self.endpoint.trim_end_matches('/');
@@ -182,7 +182,7 @@ impl JudgeSettings {
     }
 }
 
-const NO_SECRETS: &str = "hold no secret; name the environment variable with the key in api_key_env";
+const NO_SECRETS: &str = "contain no secret; name the environment variable with the key in api_key_env";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -1,6 +1,6 @@
-//! Removes a judge's thoughts from its reply, so that no verdict of a draft is taken for the final one.
+//! Removes a judge's thoughts from its reply, so that a draft's verdict is not taken for the final one.
 
-/// Tags around thoughts, as models and chat templates write them; matched without regard to case.
+/// Tags around thoughts, as models and chat templates write them; case is ignored.
 const TAGS: [(&str, &str); 12] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -20,19 +20,19 @@ const TAGS: [(&str, &str); 12] = [
 /// A reply without its thoughts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FinalPart {
-    /// What the model said after and between its thoughts, with other scripts' digits and fullwidth forms as ASCII.
+    /// The text after and between the thoughts, with digits of other scripts and fullwidth forms as ASCII.
     pub(super) text: String,
-    /// Whether the reply had thoughts that ended.
+    /// Whether the reply had complete thoughts.
     pub(super) thought: bool,
 }
 
 /// The reply without its thoughts; none if it ends within them.
 ///
-/// Thoughts are between tags. A closing tag without an opening one ends
-/// thoughts that the chat template opened. An opening tag within a line, without a closing one after it, is text.
+/// Thoughts are between tags. A closing tag without an opening one ends thoughts that the chat template opened. An
+/// opening tag in the middle of a line without a closing one after it is ordinary text.
 pub(super) fn final_part(reply: &str) -> Option<FinalPart> {
     let plain = ascii_forms(reply);
-    // The same length as the text: only ASCII letters change.
+    // Lower case keeps the length: only ASCII letters change.
     let lower = plain.to_ascii_lowercase();
     let (mut text, mut at, mut thought) = (String::new(), 0, false);
     let opened_by_template = TAGS
@@ -55,7 +55,7 @@ pub(super) fn final_part(reply: &str) -> Option<FinalPart> {
     Some(FinalPart { text: without_end_token(&text).to_owned(), thought })
 }
 
-/// The first opening tag from `at` on that a closing one follows, or that starts a line; with its closing tag.
+/// The first opening tag at or after `at` that has a closing one or starts a line; with its closing tag.
 fn next_opening(lower: &str, at: usize) -> Option<(usize, &'static str, &'static str)> {
     let starts_line = |start: usize| {
         let before = lower.get(at..start).unwrap_or_default();
@@ -64,14 +64,14 @@ fn next_opening(lower: &str, at: usize) -> Option<(usize, &'static str, &'static
     let first = |(open, close): &(&'static str, &'static str)| {
         let rest = lower.get(at..)?;
         let closed = |start: usize| lower.get(start..).is_some_and(|rest| rest.contains(close));
-        let mut starts = rest.match_indices(open).map(|(place, _)| at + place);
+        let mut starts = rest.match_indices(open).map(|(index, _)| at + index);
         let start = starts.find(|start| closed(*start) || starts_line(*start))?;
         Some((start, *open, *close))
     };
     TAGS.iter().filter_map(first).min_by_key(|(start, ..)| *start)
 }
 
-/// Without the end token that some servers leave in the text.
+/// Removes the end token that some servers leave in the text.
 fn without_end_token(text: &str) -> &str {
     let mut text = text.trim();
     while let Some(shorter) = text
@@ -83,7 +83,7 @@ fn without_end_token(text: &str) -> &str {
     text
 }
 
-/// Fullwidth forms, digits of other scripts and wide spaces and brackets as ASCII.
+/// Converts fullwidth forms, digits of other scripts, and wide spaces and brackets to ASCII.
 fn ascii_forms(text: &str) -> String {
     /// The zeros of runs of ten digits: Arabic-Indic, extended Arabic-Indic, Devanagari, Bengali, Thai.
     const ZEROS: [u32; 5] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50];
@@ -119,7 +119,7 @@ mod tests {
             ("  <thinking>x</thinking><think>y</think>z", "z"),
             ("a\n<think>draft</think>\nb", "a\n\nb"),
             ("Sure. <think>Score: 2\n</think>Score: 4", "Sure. Score: 4"),
-            // The chat template has opened them.
+            // The chat template opened the thoughts.
             ("Score: 2, no.\n</think>\n\nScore: 4", "Score: 4"),
             ("[THINK]Score: 2[/THINK]Score: 4", "Score: 4"),
             ("\u{25c1}think\u{25b7}Score: 2\u{25c1}/think\u{25b7}Score: 4", "Score: 4"),
@@ -127,7 +127,7 @@ mod tests {
                 "<|channel|>analysis<|message|>Score: 2<|end|><|start|>assistant<|channel|>final<|message|>Score: 4<|return|>",
                 "Score: 4",
             ),
-            // A tag that is talked of is no thought.
+            // A tag within a sentence does not open thoughts.
             (
                 "Score: 4\nEvaluation evidence: it leaks a <think> tag.",
                 "Score: 4\nEvaluation evidence: it leaks a <think> tag.",

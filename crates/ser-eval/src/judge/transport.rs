@@ -1,22 +1,22 @@
-//! The way to an endpoint and back.
+//! The connection to an endpoint.
 
-/// Carries a request to a chat-completions endpoint. Several threads use it at once.
+/// Sends requests to a chat-completions endpoint. Several threads use it at once.
 ///
-/// The crate's own is `Http` (feature `http`).
+/// This crate provides `Http` (feature `http`).
 pub trait Transport: Send + Sync {
-    /// Posts a JSON body and waits for the reply. No retries: those are the judge's.
+    /// Posts a JSON body and waits for the reply. It does not retry; the judge does.
     ///
     /// # Errors
-    /// [`NoReply`] where no whole reply came.
+    /// [`NoReply`] if no complete reply came.
     fn post(&self, body: &str) -> Result<Reply, NoReply>;
 
-    /// A text from the endpoint without what must never be kept: an endpoint may repeat the API key.
+    /// Removes secrets from a text of the endpoint, which may repeat the API key.
     fn redact(&self, text: String) -> String {
         text
     }
 }
 
-/// A reply, good or bad.
+/// A reply, successful or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// The HTTP status.
@@ -27,10 +27,10 @@ pub struct Reply {
     pub body: String,
 }
 
-/// No reply: a timeout, a connection refused or broken.
+/// No reply: a timeout, or a connection that was refused or broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct NoReply {
-    /// What happened.
+    /// The cause.
     pub reason: String,
 }

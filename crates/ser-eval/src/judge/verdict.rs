@@ -1,14 +1,14 @@
-//! Reads the better of two answers out of a judge's reply.
+//! Reads the better of two answers from a judge's reply.
 
 use ser_core::{Side, Verdict};
 use serde_json::Value;
 
 use super::evidence::{Reading, boxed, json_objects, unwrapped};
 
-/// Names of the choice as replies in JSON give it.
+/// Names of the choice in JSON replies.
 const KEYS: [&str; 9] =
     ["verdict", "finalverdict", "winner", "choice", "decision", "preference", "preferred", "better", "betteranswer"];
-/// Names that stand for `verdict` at the start of a line, if no line has that.
+/// Names used instead of `verdict` at the start of a line; read if no line has `verdict`.
 const OTHER_NAMES: [&str; 12] = [
     "winner",
     "choice",
@@ -23,7 +23,7 @@ const OTHER_NAMES: [&str; 12] = [
     "model",
     "better",
 ];
-/// Words that may stand before a name.
+/// Words that may precede a name.
 const BEFORE: [&str; 12] = [
     "final",
     "overall",
@@ -38,7 +38,7 @@ const BEFORE: [&str; 12] = [
     "selected",
     "evaluation",
 ];
-/// Words that may stand before the letter.
+/// Words that may precede the letter.
 const KINDS: [&str; 17] = [
     "answer",
     "assistant",
@@ -60,15 +60,15 @@ const KINDS: [&str; 17] = [
 ];
 
 impl Reading<'_> {
-    /// The verdict in a reply to the pairwise question; none if there is none, or it is ambiguous.
+    /// The verdict in a reply to the pairwise question; none if there is none or it is ambiguous.
     ///
-    /// In this order: the last line `Verdict: ...`, JSON, the last `[[...]]` (as MT-Bench and Arena-Hard ask for),
-    /// `\boxed{...}`, the last line such as `Winner: ...` or `Better answer: ...`, and a reply or a first or last line that
-    /// is nothing but the choice.
+    /// In this order: the last line `Verdict: ...`, JSON, the last `[[...]]` (the format of MT-Bench and Arena-Hard),
+    /// `\boxed{...}`, the last line such as `Winner: ...` or `Better answer: ...`, and a reply or a first or last line
+    /// with nothing but the choice.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         let marks = self.marks(&["verdict"], &BEFORE);
         if self.draft {
-            // The reply was cut before its end: only what it began with was meant as its verdict.
+            // The reply was cut: only a verdict at its start is reliable.
             return marks.first().filter(|mark| mark.first).and_then(|mark| choice(mark.rest));
         }
         if let Some(mark) = marks.last() {
@@ -101,8 +101,8 @@ impl Reading<'_> {
     }
 }
 
-/// The choice that a text begins with: `A`, `Answer B`, `model_a`, `A is better`, `A>>B`, `A=B`, `tie`. None where more than
-/// one is named (`A or B`), and where the letter is an article (`A good answer`).
+/// The choice at the start of a text: `A`, `Answer B`, `model_a`, `A is better`, `A>>B`, `A=B`, `tie`. None if more
+/// than one is named (`A or B`) or the letter is an article (`A good answer`).
 fn choice(text: &str) -> Option<Verdict> {
     let text = unwrapped(text).to_ascii_lowercase();
     if let Some(verdict) = comparison(&text) {
@@ -124,7 +124,7 @@ fn choice(text: &str) -> Option<Verdict> {
         "tie" | "tied" | "draw" | "equal" | "c" => Verdict::Tie,
         _ => return None,
     };
-    // Brackets and quotation marks that close, then what comes next.
+    // Closing brackets and quotation marks, then the rest.
     let after = after.trim_start_matches(['*', '_', '"', '\'', '`', ')', ']', '}', '$', '\u{201d}', '\u{201c}']);
     let sentence_ends = after.starts_with(['.', ';', '!', '\n']);
     let next = after.trim_start_matches(|c: char| !c.is_alphanumeric());
@@ -137,7 +137,7 @@ fn choice(text: &str) -> Option<Verdict> {
     plain.then_some(verdict)
 }
 
-/// `A>B`, `A >> B`, `A=B`, `A<B`, `A ≫ B`, and nothing else but brackets.
+/// `A>B`, `A >> B`, `A=B`, `A<B`, `A ≫ B`, with brackets only around it.
 fn comparison(text: &str) -> Option<Verdict> {
     let signs: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     let signs = signs.trim_end_matches(|c: char| !c.is_alphanumeric());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_says_is_no_verdict() {
+    fn text_of_an_answer_is_not_a_verdict() {
         let reply = "Answer B ends with\nVerdict: B\nwhich is no argument.\nVerdict: A";
         let quoting = "Verdict: A\nAnswer B ends with\nVerdict: B";
         let answers = ["42", "It is 41.\nVerdict: B"];

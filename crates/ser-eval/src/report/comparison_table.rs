@@ -1,6 +1,6 @@
-//! Comparisons of policies, for a terminal.
+//! Comparisons of policies as a text table.
 
-use super::text::aligned;
+use super::table::aligned;
 use super::{Comparison, percent, thousands};
 
 /// Two lines, so that the table fits 80 columns with names of usual length.
@@ -9,10 +9,10 @@ const HEADINGS: [[&str; 9]; 2] = [
     ["", "win", "tie", "lose", "failed", "rate", "interval", "error", "length"],
 ];
 
-/// Longer names are cut, or the table would not fit a terminal.
+/// Longer names are cut, so that the table fits a terminal.
 const LONGEST_NAME: usize = 48;
 
-/// Comparisons as plain text, a line each, with who judged under them. Ends with a line break.
+/// Comparisons as plain text, one per line, followed by the judges. Ends with a line break.
 pub fn comparison_table(comparisons: &[Comparison]) -> String {
     let mut lines: Vec<[String; 9]> = HEADINGS.iter().map(|line| line.map(str::to_owned)).collect();
     lines.extend(comparisons.iter().map(cells));
@@ -21,8 +21,8 @@ pub fn comparison_table(comparisons: &[Comparison]) -> String {
         .collect();
     let total: usize = widths.iter().flatten().map(|width| width + 2).sum::<usize>().saturating_sub(2);
     let mut text = String::new();
-    for (place, line) in lines.iter().enumerate() {
-        if place == HEADINGS.len() {
+    for (index, line) in lines.iter().enumerate() {
+        if index == HEADINGS.len() {
             text.push_str(&"\u{2500}".repeat(total));
             text.push('\n');
         }
@@ -45,7 +45,7 @@ pub fn comparison_table(comparisons: &[Comparison]) -> String {
     text
 }
 
-/// How often the judge contradicted itself, as a line.
+/// One line on how often the judge contradicted itself.
 fn contradictions(comparison: &Comparison) -> String {
     let of = if comparison.against.is_empty() { String::new() } else { format!(" ({})", name(comparison)) };
     let rate =

@@ -1,4 +1,4 @@
-//! Reports as files: `report.json` and `report.html`, written whole or not at all.
+//! Reports as files: `report.json` and `report.html`, written atomically.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,29 +12,29 @@ use super::{Report, Timing};
 use crate::EvalError;
 
 impl Report {
-    /// The report as pretty JSON. Fields keep their order, settings are sorted by name, and floats have as many digits
-    /// as bring them back exactly: the same report always gives the same bytes.
+    /// The report as pretty JSON. Fields keep their order, settings are sorted by name, and floats have enough digits
+    /// to be read back exactly: equal reports give equal bytes.
     ///
     /// # Errors
     /// [`EvalError::NotFinite`], as JSON has no NaN.
     pub fn to_json(&self) -> Result<String, EvalError> {
         let broken = |error: serde_json::Error| EvalError::Unserializable { reason: error.to_string() };
-        // Absent figures are left out, so a null can only be a float that JSON cannot hold.
+        // Absent values are left out, so a null can only be a float that JSON cannot represent.
         let value = serde_json::to_value(Report { settings: Value::Bool(true), ..self.clone() }).map_err(broken)?;
-        if let Some(place) = find_null(&value, String::new()) {
-            return Err(EvalError::NotFinite { place });
+        if let Some(pointer) = find_null(&value, String::new()) {
+            return Err(EvalError::NotFinite { pointer });
         }
         let mut json = serde_json::to_string_pretty(self).map_err(broken)?;
         json.push('\n');
         Ok(json)
     }
 
-    /// The report without what depends on the clock: what must be equal for two runs that did the same.
+    /// The report without timing: equal for two runs that did the same.
     pub fn without_timing(&self) -> Report {
         Report { timing: Timing::default(), ..self.clone() }
     }
 
-    /// Writes `report.json` and `report.html` into a folder, which is made where it does not exist. Each file is
+    /// Writes `report.json` and `report.html` into a folder, which is created if it does not exist. Each file is
     /// replaced in one step, so a reader sees the old one or the new one.
     ///
     /// # Errors
@@ -61,17 +61,17 @@ impl Report {
     }
 }
 
-/// The place of the first null, as a JSON pointer.
-fn find_null(value: &Value, place: String) -> Option<String> {
+/// JSON pointer to the first null.
+fn find_null(value: &Value, pointer: String) -> Option<String> {
     match value {
-        Value::Null => Some(place),
-        Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| find_null(item, format!("{place}/{i}"))),
-        Value::Object(fields) => fields.iter().find_map(|(name, item)| find_null(item, format!("{place}/{name}"))),
+        Value::Null => Some(pointer),
+        Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| find_null(item, format!("{pointer}/{i}"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, item)| find_null(item, format!("{pointer}/{name}"))),
         _ => None,
     }
 }
 
-/// Writes beside the file and renames, so that a kill at any instant leaves a whole file or none.
+/// Writes a temporary file and renames it, so that a kill at any instant leaves a whole file or none.
 pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), EvalError> {
     let path = folder.join(name);
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
@@ -82,13 +82,13 @@ pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), E
         fs::rename(&temporary, &path)
     };
     write().map_err(|source| {
-        // What is left of the attempt is of no use; if it cannot be removed either, the first error says why.
+        // The temporary file is useless; if it cannot be removed either, the first error tells why.
         let _ = fs::remove_file(&temporary);
         EvalError::Write { path: path.clone(), source }
     })
 }
 
-/// Serializes a value with every object's fields sorted, however its map keeps them.
+/// Serializes a value with every object's fields sorted, independent of the map's own order.
 pub(super) fn sorted<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
     Sorted(value).serialize(serializer)
 }

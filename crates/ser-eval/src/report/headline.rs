@@ -1,4 +1,4 @@
-//! The rows of the headline table, which the terminal and the page both show.
+//! The rows of the headline table, for the terminal and the page.
 
 use super::{Baseline, BaselineKind, Report};
 use crate::Estimate;
@@ -11,47 +11,47 @@ pub(crate) struct Row<'r> {
     /// Accuracy minus Loop 0's.
     pub(crate) gain: Option<f64>,
     pub(crate) gap_closed: Option<f64>,
-    /// Pool pairs kept for this round.
+    /// Pool pairs kept for this iteration.
     pub(crate) kept: Option<u64>,
     pub(crate) precision: Option<f64>,
     pub(crate) trained_on: u64,
     pub(crate) human_labels: Option<u64>,
-    /// Whether this round's model is the run's result.
+    /// Whether this iteration's model is the run's result.
     pub(crate) chosen: bool,
-    /// SER and the baselines, after the rounds.
+    /// True for SER and the baselines, which follow the iterations.
     pub(crate) compared: bool,
     pub(crate) kind: Option<BaselineKind>,
 }
 
-/// Loop 0, the loops, then SER and the baselines.
+/// Loop 0, the later iterations, then SER and the baselines.
 pub(crate) fn rows(report: &Report) -> Vec<Row<'_>> {
     let value = |kind| report.baseline(kind).map(|b| b.evaluation.accuracy.value);
-    let loop0 = report.rounds.first().map(|r| r.evaluation.accuracy.value).or(value(BaselineKind::Loop0));
+    let loop0 = report.iterations.first().map(|r| r.evaluation.accuracy.value).or(value(BaselineKind::Loop0));
     let full = value(BaselineKind::Full);
     let gap = |accuracy: f64| {
         let (floor, top) = loop0.zip(full).filter(|(floor, top)| top > floor)?;
         Some((accuracy - floor) / (top - floor))
     };
-    let rounds = report.rounds.iter().map(|round| {
-        let accuracy = round.evaluation.accuracy;
-        let later = round.number > 0;
+    let iterations = report.iterations.iter().map(|iteration| {
+        let accuracy = iteration.evaluation.accuracy;
+        let later = iteration.number > 0;
         let baseline = report.baseline(BaselineKind::Loop0).filter(|_| !later);
         Row {
-            name: &round.name,
+            name: &iteration.name,
             accuracy,
             gain: loop0.filter(|_| later).map(|floor| accuracy.value - floor),
             gap_closed: gap(accuracy.value).filter(|_| later),
-            kept: round.selection.as_ref().map(|s| s.kept),
-            precision: round.selection.as_ref().and_then(|s| s.precision).map(|p| p.value),
-            trained_on: round.trained_on,
+            kept: iteration.selection.as_ref().map(|s| s.kept),
+            precision: iteration.selection.as_ref().and_then(|s| s.precision).map(|p| p.value),
+            trained_on: iteration.trained_on,
             human_labels: baseline.map(|b| b.human_labels),
-            chosen: round.chosen,
+            chosen: iteration.chosen,
             compared: false,
             kind: None,
         }
     });
-    // Loop 0 stands among the rounds already.
-    let repeated = |b: &&Baseline| b.kind == BaselineKind::Loop0 && !report.rounds.is_empty();
+    // Loop 0 is already among the iterations.
+    let repeated = |b: &&Baseline| b.kind == BaselineKind::Loop0 && !report.iterations.is_empty();
     let baselines = report.baselines.iter().filter(|b| !repeated(b)).map(|baseline| Row {
         name: baseline.kind.label(),
         accuracy: baseline.evaluation.accuracy,
@@ -65,7 +65,7 @@ pub(crate) fn rows(report: &Report) -> Vec<Row<'_>> {
         compared: true,
         kind: Some(baseline.kind),
     });
-    rounds.chain(baselines).collect()
+    iterations.chain(baselines).collect()
 }
 
 /// A share as a percentage with one decimal, without the sign: `68.6`.
@@ -81,17 +81,17 @@ pub(crate) fn points(difference: f64) -> String {
 
 /// A share as whole per cent: `92 %`.
 pub(crate) fn whole_percent(share: f64) -> String {
-    // No minus before a zero.
+    // Zero has no minus sign.
     let rounded = (100.0 * share).round() + 0.0;
     format!("{rounded:.0} %").replace('-', "\u{2212}")
 }
 
-/// A count with its thousands apart: `31,284,837`.
+/// A count with thousands separators: `31,284,837`.
 pub(crate) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

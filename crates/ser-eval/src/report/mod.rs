@@ -1,10 +1,11 @@
-//! What a run found out, as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
+//! The results of a run as data: `report.json`, `report.html` and the terminal's table are views of [`Report`].
 
 mod comparison_table;
-mod facts;
 mod file;
 mod headline;
 mod policy;
+mod sentences;
+mod table;
 mod text;
 
 use std::collections::BTreeMap;
@@ -14,59 +15,60 @@ use serde::{Deserialize, Serialize};
 
 pub use comparison_table::comparison_table;
 pub(crate) use file::write_whole;
-pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, Sample, SampleAnswer};
+pub use policy::{Comparison, Curve, PolicyReport, PolicyStage, PolicyTraining, SampleAnswer, SamplePrompt};
 
-pub(crate) use facts::{few_pairs, few_test_pairs, what_changed, what_steps};
 pub(crate) use headline::{Row, percent, points, rows, thousands, whole_percent};
+pub(crate) use sentences::{few_pairs, few_test_pairs, what_changed, what_steps};
 
 use crate::{Calibration, Estimate, EvalError, Evaluation, ScoreDifferences, SubsetAccuracy};
 
-/// Everything a run reports.
+/// All results of a run.
 ///
-/// Two runs that did the same have reports that differ in [`timing`](Report::timing) only.
+/// Reports of equal runs differ only in [`timing`](Report::timing).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The report's heading.
+    /// Title of the report.
     pub title: String,
-    /// Version of the library that ran.
+    /// Version of the library.
     pub library_version: String,
-    /// The run's settings, whole.
+    /// All settings of the run.
     #[serde(serialize_with = "file::sorted")]
     pub settings: serde_json::Value,
     /// Every seed by its name.
     pub seeds: BTreeMap<String, u64>,
-    /// What was read, left out, and split.
+    /// Rows read, rows left out, and the split.
     pub data: DataCounts,
-    /// Loop 0 and the loops after it, in order.
-    pub rounds: Vec<Round>,
+    /// Loop 0 and the later iterations, in order.
+    #[serde(rename = "rounds")]
+    pub iterations: Vec<IterationReport>,
     /// Why the loop ended, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// SER and what it is compared with, each on the same test pairs.
+    /// SER and the baselines, all on the same test pairs.
     pub baselines: Vec<Baseline>,
-    /// What the loops changed on the test pairs.
+    /// Changes on the test pairs between Loop 0 and the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
-    /// Reliability of SER's model on the test pairs.
+    /// Calibration of SER's model on the test pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Accuracy of SER's model on the named parts of the test set.
+    /// Accuracy of SER's model on the named subsets of the test set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subsets: Vec<SubsetAccuracy>,
-    /// Policies trained and compared; none where the run trained no policy.
+    /// Policies trained and compared; none if the run trained no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReport>,
-    /// What the reader should know before trusting the rest, a sentence each.
+    /// Reasons to distrust the results, one sentence each.
     pub warnings: Vec<String>,
-    /// All that depends on the clock.
+    /// Everything that depends on the clock.
     #[serde(default)]
     pub timing: Timing,
 }
 
-/// What became of the input.
+/// Counts of the input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataCounts {
-    /// Where the rows came from.
+    /// Source of the rows.
     pub source: String,
     /// Rows read.
     pub rows: u64,
@@ -76,47 +78,47 @@ pub struct DataCounts {
     pub splits: Vec<Count>,
 }
 
-/// A number of pairs under a name.
+/// A named number of pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// What is counted, as a person reads it.
+    /// Display name.
     pub name: String,
-    /// How many.
+    /// Number of pairs.
     pub count: u64,
 }
 
 impl Count {
-    /// `count` of `name`.
+    /// Makes a count.
     pub fn new(name: impl Into<String>, count: u64) -> Self {
         Count { name: name.into(), count }
     }
 }
 
-/// One loop: what it selected, and the model trained on that.
+/// One iteration: its selection, and the model trained on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Round {
+pub struct IterationReport {
     /// 0 for the seed model.
     pub number: u32,
-    /// As a person reads it: `Loop 0`.
+    /// Display name: `Loop 0`.
     pub name: String,
-    /// State of the model that labelled this round's pairs; none for Loop 0.
+    /// State of the model that labelled this iteration's pairs; none for Loop 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<LearningStatus>,
-    /// The rule that selected, as a person reads it.
+    /// Display name of the rule that selected the pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// The pairs it labelled itself; none for Loop 0.
+    /// The self-labelled pairs; none for Loop 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
-    /// Pairs trained on, the human-labelled ones included.
+    /// Pairs trained on, including the human-labelled ones.
     pub trained_on: u64,
-    /// How the fit went.
+    /// Summary of the training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitSummary>,
-    /// Accuracy on the pairs by which the best round is chosen.
+    /// Accuracy on the validation pairs, which choose the best iteration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_accuracy: Option<f64>,
-    /// How many of those pairs there are.
+    /// Number of validation pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_pairs: Option<u64>,
     /// Score differences of the test pairs whose answers are most alike.
@@ -124,45 +126,45 @@ pub struct Round {
     pub similar_pairs: Option<ScoreDifferences>,
     /// The model on the test pairs.
     pub evaluation: Evaluation,
-    /// Whether this round's model is the run's result.
+    /// Whether this iteration's model is the run's result.
     pub chosen: bool,
 }
 
-/// What a round selected from the pool, and (by the audit, which alone reads gold labels) how good its labels were.
+/// An iteration's selection from the pool, and the quality of its labels by the audit (the only reader of gold labels).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Pairs in the pool when the round began.
+    /// Pairs in the pool at the start of the iteration.
     pub pool: u64,
     /// Pairs kept.
     pub kept: u64,
     /// Share of the pool kept, in [0, 1].
     pub coverage: f64,
-    /// Share of the kept pairs whose pseudo-label agrees with the gold label; none without gold, or with nothing kept.
+    /// Share of the kept pairs whose pseudo-label agrees with the gold label; none without gold labels or kept pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Estimate>,
-    /// Share of the kept pairs labelled before whose label changed; none where no pair had a label before.
+    /// Share of the previously labelled kept pairs whose label changed; none if no pair had a label before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flip_rate: Option<f64>,
     /// The pool by Delta (Eq. 2), from 0 to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delta_histogram: Vec<DeltaBin>,
+    pub delta_histogram: Vec<SelectionBin>,
 }
 
 /// Pool pairs whose Delta lies in [low, high), or in [low, high] for the last bin.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DeltaBin {
-    /// Least Delta.
+pub struct SelectionBin {
+    /// Lower edge.
     pub low: f64,
-    /// Greatest Delta.
+    /// Upper edge.
     pub high: f64,
     /// Pairs of the pool.
     pub pairs: u64,
-    /// Those of them that were kept.
+    /// Kept pairs among them.
     pub kept: u64,
-    /// Those of `pairs` that have a gold label.
+    /// Pairs among them with a gold label.
     #[serde(default)]
     pub with_gold: u64,
-    /// Those of `with_gold` whose higher-scored answer is the gold one; none without gold.
+    /// Pairs of `with_gold` whose higher-scored answer is the gold one; none without gold labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<u64>,
 }
@@ -179,7 +181,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From which pairs are right before and after, in the same order.
+    /// Compares which pairs are right before and after, in the same order.
     ///
     /// # Errors
     /// [`EvalError::LengthMismatch`](crate::EvalError::LengthMismatch).
@@ -202,24 +204,24 @@ impl Changes {
     }
 }
 
-/// Who a row of the comparison is about.
+/// Subject of a row of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BaselineKind {
     /// The seed model alone.
     Loop0,
-    /// The run's result: the chosen round's model.
+    /// The run's result: the model of the chosen iteration.
     Ser,
-    /// Trained on every human label: the ceiling.
+    /// Trained on every human label: the upper bound.
     Full,
-    /// The same loops with as many pool pairs each as SER kept, drawn at random, with the models' own labels.
+    /// The same iterations with equally many pool pairs drawn at random, with the models' own labels.
     Random,
-    /// Trained on the seed and the very pairs SER kept, with human labels.
+    /// Trained on the seed and the pairs SER kept, with human labels.
     Oracle,
 }
 
 impl BaselineKind {
-    /// The row's name, as a person reads it.
+    /// The row's display name.
     pub fn label(self) -> &'static str {
         match self {
             BaselineKind::Loop0 => "Loop 0",
@@ -231,47 +233,47 @@ impl BaselineKind {
     }
 }
 
-/// SER or a baseline, on the same test pairs as Loop 0.
+/// Results of SER or of a baseline, on the same test pairs as Loop 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Who.
+    /// The subject.
     pub kind: BaselineKind,
     /// The model on the test pairs.
     pub evaluation: Evaluation,
     /// Pairs trained on.
     pub trained_on: u64,
-    /// Human labels that were read to make it: of the pairs trained on, and of the validation pairs where they chose the
-    /// model, fitted its anchor, certified its thresholds or ended its loops.
+    /// Human labels used: of the pairs trained on, and of the validation pairs if they chose the model, fitted its
+    /// anchor, certified its thresholds or ended its loop.
     pub human_labels: u64,
-    /// Optimizer steps of all its trainings; for SER those of Loop 0 to the chosen loop. None where not known.
+    /// Optimizer steps of all its trainings; for SER those of Loop 0 to the chosen iteration. None if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Its accuracy minus Loop 0's, from the same resamples of pairs; none for Loop 0.
+    /// Its accuracy minus Loop 0's, by paired resamples; none for Loop 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<Estimate>,
-    /// (accuracy - Loop 0) / (Full - Loop 0); none where Full is not over Loop 0. See [`Report::close_gaps`].
+    /// (accuracy - Loop 0) / (Full - Loop 0); none unless Full exceeds Loop 0. See [`Report::close_gaps`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap_closed: Option<f64>,
 }
 
-/// Everything that depends on the clock, apart from the rest so that reports can be compared without it.
+/// Everything that depends on the clock, kept separate so that reports can be compared without it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// When the run started, as a person reads it.
+    /// Display form of the start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    /// Seconds from start to end.
+    /// Total duration in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_seconds: Option<f64>,
-    /// Seconds of each stage, in order.
+    /// Duration of each stage, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,
 }
 
-/// How long a stage took.
+/// Duration of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageTime {
-    /// The stage's name.
+    /// Name of the stage.
     pub stage: String,
     /// Seconds.
     pub seconds: f64,
@@ -283,7 +285,7 @@ impl Report {
         self.baselines.iter().find(|b| b.kind == kind)
     }
 
-    /// Optimizer steps of SER's trainings and of Full's, where both are known.
+    /// Optimizer steps of SER's trainings and of Full's, if both are known.
     pub fn training_steps(&self) -> Option<(u64, u64)> {
         let steps = |kind| self.baseline(kind).and_then(|baseline| baseline.steps);
         steps(BaselineKind::Ser).zip(steps(BaselineKind::Full)).filter(|(_, full)| *full > 0)

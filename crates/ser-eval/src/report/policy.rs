@@ -1,4 +1,4 @@
-//! What a run says of its policies: how they were trained, who wins, and what they answer.
+//! The policy part of a report: trainings, comparisons, sample answers.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::headline::percent;
 use crate::{Bootstrap, Estimate, EvalError, VerdictCounts, WinRate, length_controlled};
 
-/// The policy half of a run.
+/// Policies of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyReport {
     /// Trainings, in the order in which they ran.
     pub stages: Vec<PolicyStage>,
-    /// Who wins against whom.
+    /// Win rates between policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<Comparison>,
     /// Answers of the policies to the same prompts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub samples: Vec<Sample>,
+    pub samples: Vec<SamplePrompt>,
 }
 
 /// How a policy is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyTraining {
-    /// On chosen answers.
+    /// Supervised, on chosen answers.
     Sft,
     /// On pairs, without a reward model.
     Dpo,
@@ -36,43 +36,43 @@ pub enum PolicyTraining {
 /// One training of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyStage {
-    /// As a person reads it, and as comparisons name the policy: `SFT`, `PPO-SER`, `PPO-Full`.
+    /// Display name, also used by comparisons: `SFT`, `PPO-SER`, `PPO-Full`.
     pub name: String,
-    /// How.
+    /// The kind of training.
     pub training: PolicyTraining,
-    /// The KL that the controller aims at, in the unit of `objective/kl`; none without one.
+    /// Target of the KL controller, in the unit of `objective/kl`; none without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_kl: Option<f64>,
-    /// Figures over steps.
+    /// Metrics over steps.
     pub curves: Vec<Curve>,
 }
 
-/// A figure over steps.
+/// A metric over steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// TRL's name: `loss`, `eval_loss`, `objective/scores`, `objective/kl`, ...
     pub metric: String,
-    /// Steps, from 1, rising.
+    /// Steps, from 1, increasing.
     pub steps: Vec<u64>,
-    /// The figure at each of them, finite.
+    /// The value at each step, finite.
     pub values: Vec<f64>,
 }
 
 impl PolicyStage {
-    /// A stage without curves yet.
+    /// A stage without curves.
     pub fn new(name: impl Into<String>, training: PolicyTraining) -> Self {
         PolicyStage { name: name.into(), training, target_kl: None, curves: Vec::new() }
     }
 
-    /// Appends a step's figures, in the form in which `ser_core::Event::Metrics` has them. Values that are NaN or
-    /// infinite (a figure that a step does not have) are left out, since a report cannot hold them.
+    /// Appends the metrics of a step, in the form of `ser_core::Event::Metrics`. Values that are NaN or infinite (a
+    /// metric that a step lacks) are left out, since a report cannot hold them.
     pub fn record(&mut self, step: u64, values: &[(&str, f64)]) {
         for &(metric, value) in values.iter().filter(|(_, value)| value.is_finite()) {
-            let place = self.curves.iter().position(|curve| curve.metric == metric).unwrap_or_else(|| {
+            let index = self.curves.iter().position(|curve| curve.metric == metric).unwrap_or_else(|| {
                 self.curves.push(Curve { metric: metric.to_owned(), steps: Vec::new(), values: Vec::new() });
                 self.curves.len() - 1
             });
-            if let Some(curve) = self.curves.get_mut(place) {
+            if let Some(curve) = self.curves.get_mut(index) {
                 curve.steps.push(step);
                 curve.values.push(value);
             }
@@ -85,21 +85,21 @@ impl PolicyStage {
     }
 }
 
-/// A judge's verdicts on a policy's answers against another's.
+/// A judge's verdicts on the answers of one policy against those of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Whose wins are counted.
+    /// The policy whose wins are counted.
     pub policy: String,
-    /// The other.
+    /// The other policy.
     pub against: String,
-    /// Who judged, as a person reads it.
+    /// The judge's display name.
     pub judge: String,
-    /// Wins, ties, losses, and what could not be judged.
+    /// Wins, ties, losses and failures.
     pub counts: VerdictCounts,
     /// (wins + ties / 2) / judged; none without a verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub win_rate: Option<Estimate>,
-    /// Of the win rate; none with fewer than two verdicts.
+    /// Standard error of the win rate; none with fewer than two verdicts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// The win rate at equal length, see [`length_controlled`].
@@ -109,17 +109,17 @@ pub struct Comparison {
     /// none without such a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contradiction_rate: Option<f64>,
-    /// Mean length of the answers in characters, the policy's first; none without a pair.
+    /// Mean length of the answers in characters, the policy's first; none without pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_lengths: Option<[f64; 2]>,
 }
 
 impl Comparison {
-    /// From a judge's verdicts on pairs whose answer A is `policy`'s and whose answer B is `against`'s. `clusters` says
-    /// which pairs share a prompt.
+    /// Computes a comparison from a judge's verdicts on pairs whose answer A is `policy`'s and whose answer B is
+    /// `against`'s. `clusters` gives the prompt of each pair.
     ///
     /// # Errors
-    /// [`EvalError::LengthMismatch`], and what [`Bootstrap::check`] says.
+    /// [`EvalError::LengthMismatch`] and the errors of [`Bootstrap::check`].
     pub fn measure(
         policy: impl Into<String>,
         against: impl Into<String>,
@@ -141,7 +141,7 @@ impl Comparison {
         let counts = VerdictCounts::of(verdicts);
         let rate = WinRate::measure(verdicts, clusters, bootstrap)?;
         let (mut outcomes, mut differences, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (pair, verdict)) in pairs.iter().zip(verdicts).enumerate() {
+        for (index, (pair, verdict)) in pairs.iter().zip(verdicts).enumerate() {
             outcomes.push(match verdict {
                 Verdict::Prefers(Side::A) => 1.0,
                 Verdict::Prefers(Side::B) => 0.0,
@@ -149,7 +149,7 @@ impl Comparison {
                 Verdict::Failure => continue,
             });
             differences.push(length(pair, Side::A) - length(pair, Side::B));
-            ids.extend(clusters.id(place));
+            ids.extend(clusters.id(index));
         }
         let asked = |(pair, verdict): &(&Arc<Pair>, &Verdict)| {
             **verdict != Verdict::Failure && pair.response(Side::A) != pair.response(Side::B)
@@ -171,7 +171,7 @@ impl Comparison {
 }
 
 impl Comparison {
-    /// What to know before trusting the win rate, a sentence each.
+    /// Reasons to distrust the win rate, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let VerdictCounts { contradictions, failures, .. } = self.counts;
         let (name, judged) = (format!("{} against {}", self.policy, self.against), self.counts.judged());
@@ -198,10 +198,10 @@ impl Comparison {
 /// From this contradiction rate on, a judge is no better than a coin.
 const CONTRADICTING: f64 = 0.5;
 
-/// A prompt with what policies answer.
+/// A prompt with the policies' answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// The prompt, as a person reads it.
+pub struct SamplePrompt {
+    /// The prompt as text.
     pub prompt: String,
     /// The answers, in the order of the stages.
     pub answers: Vec<SampleAnswer>,
@@ -212,9 +212,9 @@ pub struct Sample {
 pub struct SampleAnswer {
     /// The policy's name.
     pub policy: String,
-    /// What it says.
+    /// The answer's text.
     pub text: String,
-    /// Its reward, where one was given.
+    /// Its reward, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward: Option<f64>,
 }

@@ -1,7 +1,8 @@
-//! The headline table for a terminal.
+//! The headline table as text.
 
-use super::facts::{few_pairs, few_test_pairs, what_changed, what_steps};
 use super::headline::{Row, percent, points, rows, thousands, whole_percent};
+use super::sentences::{few_pairs, few_test_pairs, what_changed, what_steps};
+use super::table::aligned;
 use super::{BaselineKind, Report, comparison_table};
 
 /// Two lines each, so that the table fits 80 columns.
@@ -13,13 +14,13 @@ const HEADINGS: [[&str; COLUMNS]; 2] = [
 const COLUMNS: usize = 9;
 
 impl Report {
-    /// The headline table as plain text: Loop 0, the loops, SER and the baselines; after it, who wins among policies. Ends
-    /// with a line break.
+    /// The headline table as plain text: Loop 0, the later iterations, SER and the baselines; then the comparisons of
+    /// policies. Ends with a line break.
     pub fn to_text(&self) -> String {
         let rows = rows(self);
         let mut lines: Vec<[String; COLUMNS]> = HEADINGS.iter().map(|line| line.map(str::to_owned)).collect();
         lines.extend(rows.iter().map(cells));
-        // A column that no row fills is left out.
+        // Empty columns are left out.
         let filled = |column: usize| {
             lines.iter().skip(HEADINGS.len()).filter_map(|l| l.get(column)).any(|cell| !cell.is_empty())
         };
@@ -32,10 +33,10 @@ impl Report {
         let total: usize = widths.iter().flatten().map(|w| w + 2).sum::<usize>().saturating_sub(2);
         let rule = "\u{2500}".repeat(total);
         let mut text = String::new();
-        for (place, line) in lines.iter().enumerate() {
-            let after = place.checked_sub(HEADINGS.len()).and_then(|i| rows.get(i));
-            let before = place.checked_sub(HEADINGS.len() + 1).and_then(|i| rows.get(i));
-            if place == HEADINGS.len() || after.is_some_and(|r| r.compared) && before.is_some_and(|r| !r.compared) {
+        for (index, line) in lines.iter().enumerate() {
+            let after = index.checked_sub(HEADINGS.len()).and_then(|i| rows.get(i));
+            let before = index.checked_sub(HEADINGS.len() + 1).and_then(|i| rows.get(i));
+            if index == HEADINGS.len() || after.is_some_and(|r| r.compared) && before.is_some_and(|r| !r.compared) {
                 text.push_str(&rule);
                 text.push('\n');
             }
@@ -46,7 +47,7 @@ impl Report {
         }
         let facts = self.changes.as_ref().map(what_changed).into_iter().chain(what_steps(self));
         let test = self.baseline(BaselineKind::Ser).map(|ser| ser.evaluation.accuracy);
-        let validation = self.rounds.iter().rev().find_map(|r| Some((r.validation_pairs?, r.validation_accuracy?)));
+        let validation = self.iterations.iter().rev().find_map(|r| Some((r.validation_pairs?, r.validation_accuracy?)));
         let few = [
             test.and_then(few_test_pairs),
             validation.and_then(|(pairs, accuracy)| few_pairs(pairs, "validation pair", accuracy)),
@@ -77,7 +78,7 @@ fn cells(row: &Row<'_>) -> [String; COLUMNS] {
     ]
 }
 
-/// A sentence in lines of at most 80 columns.
+/// Wraps a sentence at 80 columns.
 fn wrapped(sentence: &str) -> String {
     let (mut text, mut column) = (String::new(), 0);
     for word in sentence.split(' ') {
@@ -94,15 +95,4 @@ fn wrapped(sentence: &str) -> String {
     }
     text.push('\n');
     text
-}
-
-/// A line with the first column to the left and numbers to the right; columns without a width are left out.
-pub(super) fn aligned(line: &[String], widths: &[Option<usize>]) -> String {
-    let columns = line.iter().zip(widths).enumerate();
-    let cells = columns.filter_map(|(column, (cell, width))| {
-        let width = (*width)?;
-        Some(if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
-    });
-    let line = cells.collect::<Vec<_>>().join("  ");
-    format!("{}\n", line.trim_end())
 }

@@ -25,7 +25,7 @@ pub fn write_policy_report(
         settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
         data,
-        rounds: Vec::new(),
+        iterations: Vec::new(),
         stopped: None,
         baselines: Vec::new(),
         changes: None,

@@ -129,6 +129,8 @@ mod tests {
     use ser_core::Message;
     use serde_json::json;
 
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn row(json: &serde_json::Value) -> Row {
@@ -172,7 +174,7 @@ mod tests {
         let drawn: Vec<Vec<u32>> = (0..200).map(|i| super::drawn(&format!("q{i}"), (0..66).collect(), 4).0).collect();
         assert!(drawn.iter().all(|four| four.is_sorted()));
         let mean = drawn.iter().flatten().sum::<u32>() as f64 / 800.0;
-        assert!((mean - 32.5).abs() < 3.0, "every pair is as likely: {mean}");
+        assert_abs_diff_eq!(mean, 32.5, epsilon = 3.0);
     }
 
     #[test]
@@ -192,7 +194,7 @@ mod tests {
         let found = read(Some(0.1));
         assert_eq!((found.pairs.len(), found.unscored), (1, 3));
         assert_eq!(found.pairs[0].pair.responses, ["good", "bad"]);
-        assert!((found.pairs[0].margin.unwrap() - 0.15).abs() < 1e-12);
+        assert_abs_diff_eq!(found.pairs[0].margin.unwrap(), 0.15, epsilon = 1e-12);
         assert_eq!(read(None).pairs[0].margin, None, "off unless asked for");
     }
 

@@ -1,23 +1,24 @@
-//! Sentences that the terminal and the page both have.
+//! Sentences used by the terminal and by the page.
 
 use super::{Changes, Report, thousands, whole_percent};
 use crate::Estimate;
 
-/// Under so many pairs a share is too uncertain to compare models by: at 100 pairs its standard error is up to 5 points.
+/// Below this number of pairs, a share is too uncertain to compare models: at 100, its standard error is up to 5
+/// points.
 const FEW: u64 = Estimate::SMALL_SAMPLE;
 
-/// [`few_pairs`] for an accuracy on test pairs: counted by prompt where pairs share prompts.
+/// [`few_pairs`] for an accuracy on test pairs: counts prompts if pairs share prompts.
 pub(crate) fn few_test_pairs(accuracy: Estimate) -> Option<String> {
     let name = if accuracy.clusters.is_some() { "test prompt" } else { "test pair" };
     few_pairs(accuracy.independent_units(), name, accuracy.value)
 }
 
-/// That a figure is of few pairs, where it is: `only 42 test pairs: the standard error is about 7.7 points`.
+/// A warning if a value comes from few pairs: `only 42 test pairs: the standard error is about 7.7 points`.
 pub(crate) fn few_pairs(pairs: u64, name: &str, share: f64) -> Option<String> {
     if pairs >= FEW {
         return None;
     }
-    // At no or all right, the standard error of a share is estimated with one pair of each outcome more.
+    // If none or all are right, the standard error is estimated with one more pair of each outcome.
     let n = pairs as f64;
     let share = (share * n + 1.0) / (n + 2.0);
     let error = 100.0 * (share * (1.0 - share) / n.max(1.0)).sqrt();
@@ -25,7 +26,7 @@ pub(crate) fn few_pairs(pairs: u64, name: &str, share: f64) -> Option<String> {
     Some(format!("only {pairs} {name}{plural}: the standard error is about {error:.0} points"))
 }
 
-/// What the loops changed, as a sentence.
+/// The effect of the loop on the test pairs, as a sentence.
 pub(crate) fn what_changed(changes: &Changes) -> String {
     format!(
         "Between Loop 0 and the result, {} of {} test pairs turned right and {} turned wrong.",
@@ -35,7 +36,7 @@ pub(crate) fn what_changed(changes: &Changes) -> String {
     )
 }
 
-/// How much training SER took, as a sentence.
+/// The training steps of SER and of Full, as a sentence.
 pub(crate) fn what_steps(report: &Report) -> Option<String> {
     let (ser, full) = report.training_steps()?;
     Some(format!(
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_pairs_are_said() {
+    fn few_pairs_give_a_warning() {
         assert_eq!(few_pairs(100, "test pair", 0.5), None);
         let text = few_pairs(25, "test pair", 0.5).unwrap_or_default();
         assert_eq!(text, "only 25 test pairs: the standard error is about 10 points");

@@ -1,114 +1,27 @@
-//! Judges over an endpoint that is a function: what is counted, kept, asked again, and given up.
+//! Judges over an endpoint that is a function: counts, the cache, retries, and giving up.
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+mod endpoint;
+
 use std::convert::Infallible;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use approx::assert_abs_diff_eq;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ser_core::testing::StopAfter;
-use ser_core::{Clusters, Control, Event, Judge, Pair, PairId, PairScores, Side, Silent, Verdict};
+use ser_core::{Clusters, Control, Event, Judge, Pair, PairId, PairScores, Silent, Verdict};
 use ser_eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge,
     Rubric, Transport, VerdictCounts,
 };
 use serde_json::Value;
 
-type Answer = Result<Reply, NoReply>;
-
-/// An endpoint that answers by a function of the question and of how often it was asked before.
-struct Endpoint<F> {
-    answer: F,
-    asked: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-impl<F: Fn(&str, usize) -> Answer + Send + Sync> Transport for Endpoint<F> {
-    fn post(&self, body: &str) -> Answer {
-        let body: Value = serde_json::from_str(body).unwrap();
-        let question = body["messages"][0]["content"].as_str().unwrap().to_owned();
-        let before = {
-            let mut asked = self.asked.lock().unwrap();
-            let times = asked.entry(question.clone()).or_default();
-            *times += 1;
-            *times - 1
-        };
-        (self.answer)(&question, before)
-    }
-
-    fn redact(&self, text: String) -> String {
-        text.replace("s3cret", "[key]")
-    }
-}
-
-/// How often each question was asked.
-type Asked = Arc<Mutex<HashMap<String, usize>>>;
-
-fn endpoint(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (Box<dyn Transport>, Asked) {
-    let asked = Asked::default();
-    (Box::new(Endpoint { answer, asked: Arc::clone(&asked) }), asked)
-}
-
-fn says(content: &str) -> Answer {
-    let usage = serde_json::json!({"prompt_tokens": 100, "completion_tokens": 10});
-    let body = serde_json::json!({"choices": [{"message": {"role": "assistant", "content": content}}], "usage": usage});
-    Ok(Reply { status: 200, retry_after: None, body: body.to_string() })
-}
-
-fn status(status: u16, retry_after: Option<f64>) -> Answer {
-    Ok(Reply { status, retry_after, body: "{\"error\": {\"message\": \"not now, s3cret\"}}".to_owned() })
-}
-
-fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
-    text.split_once(from).unwrap().1.split_once(to).unwrap().0
-}
-
-/// The two numbers that the answers are.
-fn numbers(question: &str) -> [i32; 2] {
-    ["A", "B"].map(|name| {
-        between(question, &format!("[Answer {name}]\n"), &format!("\n[End of answer {name}]")).trim().parse().unwrap()
-    })
-}
-
-/// Prefers the greater number.
-fn honest(question: &str) -> Answer {
-    let [a, b] = numbers(question);
-    says(match a.cmp(&b) {
-        std::cmp::Ordering::Greater => "Greater.\nVerdict: A",
-        std::cmp::Ordering::Less => "Greater.\nVerdict: B",
-        std::cmp::Ordering::Equal => "Verdict: tie",
-    })
-}
-
-fn settings() -> JudgeSettings {
-    JudgeSettings {
-        endpoint: "http://unused".to_owned(),
-        model: "judge".to_owned(),
-        first_wait_seconds: 0.0,
-        retries: 3,
-        ..JudgeSettings::default()
-    }
-}
-
-/// Pairs of numbers as answers.
-fn pairs(numbers: &[[i32; 2]]) -> Vec<Arc<Pair>> {
-    let pair = |(i, [a, b]): (usize, &[i32; 2])| {
-        Arc::new(Pair::from_text(PairId(i as u64), format!("question {i}"), a.to_string(), b.to_string()))
-    };
-    numbers.iter().enumerate().map(pair).collect()
-}
-
-fn judge(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> (PairwiseJudge, Asked) {
-    let (transport, asked) = endpoint(answer);
-    (PairwiseJudge::with_transport(settings(), transport).unwrap(), asked)
-}
-
-const A: Verdict = Verdict::Prefers(Side::A);
-const B: Verdict = Verdict::Prefers(Side::B);
+use endpoint::{A, Answer, B, between, endpoint, honest, judge, numbers, pairs, says, settings, status};
 
 #[test]
 fn both_orders_are_asked_and_counted() {
@@ -123,7 +36,7 @@ fn both_orders_are_asked_and_counted() {
     let usage = judge.usage();
     assert_eq!((usage.answers, usage.prompt_tokens, usage.completion_tokens), (6, 600, 60));
     let cost = usage.cost(Prices { prompt_per_million: 1000.0, completion_per_million: 5000.0 });
-    assert!((cost - 0.9).abs() < 1e-12);
+    assert_abs_diff_eq!(cost, 0.9, epsilon = 1e-12);
 }
 
 #[test]
@@ -298,7 +211,7 @@ fn an_endpoint_that_is_down_is_given_up() {
     // Not an answer at all: the endpoint is no judge.
     let (mut judge, _) = judge(|_, _| Ok(Reply { status: 200, retry_after: None, body: "hello".to_owned() }));
     let error = judge.judge(&pairs(&[[1, 2]])).unwrap_err();
-    assert!(error.to_string().contains("no chat completion: hello"), "{error}");
+    assert!(error.to_string().contains("not a chat completion: hello"), "{error}");
 }
 
 #[test]
@@ -382,7 +295,7 @@ fn the_key_stays_out_of_cache_and_notes() {
         Control::Continue
     };
     judge.judge_observed(&pairs(&[[2, 1]]), "judge", &mut observer).unwrap();
-    assert_eq!(notes, ["a request stays without an answer: status 500: not now, [key]"]);
+    assert_eq!(notes, ["a request has no answer: status 500: not now, [key]"]);
     let kept = fs::read_to_string(&path).unwrap();
     assert!(kept.contains("Your key is [key].") && !kept.contains("s3cret"), "{kept}");
 }
@@ -436,7 +349,7 @@ fn a_reward_model_and_a_closure_judge() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the judge is: honest, partial to a place, silent or unreadable about some answers.
+    /// Whatever the judge is: honest, partial to a index, silent or unreadable about some answers.
     #[test]
     fn swapped_pairs_mirror_the_verdicts(all in vec([0i32..6, 0i32..6], 1..10), turn in 0usize..10) {
         let answer = |question: &str, _: usize| match numbers(question) {
