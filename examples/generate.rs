@@ -98,14 +98,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let adapter = arguments.adapter.as_deref().map(fetched).transpose()?;
     let template = if has_chat_template(folder)? { TemplateKind::Chat } else { TemplateKind::Raw };
-    let request = TextRequest { force: arguments.force_text, ..config.text_request.clone() };
+    let request = TextRequest { force: arguments.force_text, ..config.text_request() };
     let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
     let text = request.resolve(
         &folders,
         &TextSettings { template, append_eos: false, max_length: None, ..TextSettings::default() },
     )?;
     eprintln!("{text}");
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let settings = CausalLmSettings {
         text: text.settings.clone(),
         batch_answers: arguments.batch,

@@ -63,9 +63,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let adapter = arguments.adapter.as_deref().map(adapter_folder).transpose()?;
     let request = TextRequest {
-        append_eos: if arguments.append_eos { Some(true) } else { config.text_request.append_eos },
+        append_eos: if arguments.append_eos { Some(true) } else { config.text_request().append_eos },
         force: arguments.force_text,
-        ..config.text_request.clone()
+        ..config.text_request()
     };
     let raw =
         TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
@@ -74,7 +74,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     eprintln!("{text}");
     let settings =
         RewardModelSettings { text: text.settings.clone(), force_text: request.force, ..config.reward_model() };
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let mut model = match &adapter {
         Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
         None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,

@@ -63,7 +63,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     // Everything that may be wrong with settings and input is found before a folder is made.
     let loss = config.evolution.loss.build()?;
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let mut train = PairsRead::open(data, &config.data)?;
     let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
     let mut test = match arguments.test_data.as_ref().or(config.run.test_data.as_ref()) {

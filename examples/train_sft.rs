@@ -47,7 +47,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
     let mut read = |path: &PathBuf| -> anyhow::Result<Vec<Preference>> {
         let (preferences, summary) = PreferenceFile::open(path, &config.data)?.read_all()?;

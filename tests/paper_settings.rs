@@ -31,54 +31,38 @@ fn script_is_the_script_preset() {
 }
 
 #[cfg(feature = "libtorch")]
-#[path = "../examples/config/mod.rs"]
-#[allow(dead_code)]
-mod config;
-
-#[cfg(feature = "libtorch")]
 mod whole_files {
-    use clap::{CommandFactory, Parser};
+    use ser::config::{Config, ConfigError};
     use ser::model::Optim;
     use ser::ppo::{LearningRateScheduler, ResponseLength};
 
     use super::*;
-    use crate::config::{Config, Flags};
 
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        flags: Flags,
-    }
-
-    /// A value's name in a settings file.
-    fn name(value: &impl serde::Serialize) -> String {
-        serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
-    }
-
-    /// The settings that these flags give.
-    fn load(flags: &[&str]) -> anyhow::Result<Config> {
-        Program::try_parse_from(["program"].iter().chain(flags)).unwrap().flags.load("")
+    /// The settings that these keys give.
+    fn load(keys: &[&str]) -> Result<Config, ConfigError> {
+        let mut builder = Config::builder();
+        for key in keys {
+            builder = builder.set(key)?;
+        }
+        builder.build()
     }
 
     /// The settings of several files of the folder, a later one winning.
     fn files(names: &[&str]) -> Config {
-        let paths: Vec<String> = names.iter().map(|name| folder().join(name).display().to_string()).collect();
-        let flags: Vec<&str> = paths.iter().flat_map(|path| ["--config", path]).collect();
-        load(&flags).unwrap()
+        Config::from_files(names.iter().map(|name| folder().join(name))).unwrap()
     }
 
     #[test]
     fn paper_is_the_default_and_spells_everything_out() {
         let paper = file("paper.toml");
         assert_eq!(paper.clone().try_into::<Config>().unwrap(), Config::default());
-        // What was asked of the texts is noted beside the settings.
-        let given = Config { text_request: Config::default().text_request, ..files(&["paper.toml"]) };
-        assert_eq!(given, Config::default());
+        assert_eq!(files(&["paper.toml"]), Config::paper());
         // Were a key missing, the default could change under it. What is not given at all cannot be written down.
         let default = Table::try_from(Config::default()).unwrap();
         for table in ["split", "text", "sft", "lora", "training", "policy", "ppo"] {
             let (given, all) = (paper[table].as_table().unwrap(), default[table].as_table().unwrap());
-            for (key, value) in all {
+            // A part without a seed takes the run's.
+            for (key, value) in all.iter().filter(|(key, _)| *key != "seed") {
                 assert!(given.contains_key(key), "[{table}] {key}");
                 if let Some(inner) = value.as_table().filter(|_| key != "response_length" && key != "kl_control") {
                     let given = given[key].as_table().unwrap();
@@ -99,6 +83,7 @@ mod whole_files {
             assert_eq!((script.ppo.reward_scaling, script.reward.probability), (None, true));
             assert!(!script.ppo.early_stopping);
         }
+        assert_eq!(files(&["script.toml"]), Config::authors());
     }
 
     #[test]
@@ -120,15 +105,10 @@ mod whole_files {
 
     #[test]
     fn a_variant_of_a_later_file_or_flag_replaces_an_earlier_one() {
-        let length = |value: &str| {
-            load(&["--set", "ppo.response_length={fixed=9}", "--set", value]).unwrap().ppo.response_length
-        };
+        let length = |value: &str| load(&["ppo.response_length={fixed=9}", value]).unwrap().ppo.response_length;
         assert_eq!(length("ppo.response_length.uniform={min=3,max=5}"), ResponseLength::Uniform { min: 3, max: 5 });
         assert_eq!(length("ppo.response_length.fixed=7"), ResponseLength::Fixed(7));
-        let scaling = |values: &[&str]| {
-            let flags: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
-            load(&flags).unwrap().ppo.reward_scaling
-        };
+        let scaling = |keys: &[&str]| load(keys).unwrap().ppo.reward_scaling;
         assert_eq!(scaling(&["ppo.reward_scaling=none"]), None);
         assert_eq!(scaling(&["ppo.reward_scaling=none", "ppo.reward_scaling.clip=0.25"]).unwrap().clip, 0.25);
     }
@@ -187,18 +167,18 @@ mod whole_files {
             ("corpus.pairs=1000000", "[corpus]: the built-in corpus has"),
             ("base.shape.hidden_size=0", "[base.shape]: base model settings: hidden_size is 0"),
         ] {
-            let error = load(&["--set", setting]).err().map_or("taken".to_owned(), |error| format!("{error:#}"));
+            let error = load(&[setting]).err().map_or("taken".to_owned(), |error| format!("{error:#}"));
             if !error.starts_with(said) || error.contains('\n') {
                 wrong.push(format!("{setting}: {error}"));
             }
         }
         assert_eq!(wrong, [""; 0]);
-        let judge = ["--set", "judge={endpoint=\"ftp://x\",model=\"m\"}"];
+        let judge = ["judge={endpoint=\"ftp://x\",model=\"m\"}"];
         assert!(load(&judge).unwrap_err().to_string().starts_with("judge.endpoint is"));
         // A raw score is no probability, which Eq. 7 is for.
-        let raw = ["--set", "reward.probability=false", "--set", "reward.model=rm"];
+        let raw = ["reward.probability=false", "reward.model=rm"];
         assert!(load(&raw).unwrap_err().to_string().contains("ppo.reward_scaling"));
-        assert!(load(&[&raw[..], &["--set", "ppo.reward_scaling=none"]].concat()).is_ok());
+        assert!(load(&[&raw[..], &["ppo.reward_scaling=none"]].concat()).is_ok());
     }
 
     #[test]
@@ -207,35 +187,23 @@ mod whole_files {
         let path = folder.path().join("mine.toml");
         let said = |text: &str| {
             fs::write(&path, text).unwrap();
-            format!("{:#}", load(&["--config", path.to_str().unwrap()]).unwrap_err())
+            Config::from_files([&path]).unwrap_err().to_string()
         };
         let text = said("[sft.training]\n\nlearning_rate = \"fast\"\n");
         assert!(
-            text.contains("mine.toml line ") && text.contains(": sft.training.learning_rate: invalid type"),
+            text.contains("mine.toml line 3") && text.contains(": sft.training.learning_rate: invalid type"),
             "{text}"
         );
         let text = said("[lora]\nrank = 8\nrankk = 9\n");
         assert!(text.contains("mine.toml line 3: lora.rankk: unknown field `rankk`"), "{text}");
         let text = said("[lora]\nrank = = 8\n");
         assert!(text.contains("mine.toml line 2: "), "{text}");
-    }
-
-    #[test]
-    fn help_shows_the_defaults() {
-        let help = Program::command().render_long_help().to_string();
-        let Config { text, data, model, run, .. } = Config::default();
-        for (flag, default) in [
-            ("--template", name(&text.template)),
-            ("--max-length", text.max_length.unwrap().to_string()),
-            ("--on-bad-row", name(&data.on_bad_row)),
-            ("--precision", name(&model.precision)),
-            ("--device", name(&model.device)),
-            ("--threads", run.threads.to_string()),
-            ("--seed", run.seed.to_string()),
-        ] {
-            let (_, of_flag) = help.split_once(&format!("      {flag} ")).unwrap();
-            let of_flag = of_flag.split("\n\n").next().unwrap();
-            assert!(of_flag.contains(&format!("[default: {default}]")), "{flag}: {of_flag}");
-        }
+        // A value that cannot be used, and one that a later layer replaces.
+        let text = said("[sft]\ntraining = { epochs = 1, learning_rate = -1.0 }\n");
+        assert!(text.contains("mine.toml line 2: sft.training.learning_rate is -1"), "{text}");
+        let later = Config::builder().file(&path).unwrap().set("sft.training.learning_rate=-2.0").unwrap().build();
+        let error = later.unwrap_err();
+        assert_eq!((error.file(), error.line(), error.value()), (None, None, Some("-2.0")));
+        assert_eq!((error.table(), error.key()), (Some("sft.training"), Some("sft.training.learning_rate")));
     }
 }

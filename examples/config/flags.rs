@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use clap::Args;
-use toml::{Table, Value};
+use ser::config::Config;
 
-use super::tables::{config, merge, put, read, value_of};
-use super::{Config, fetched};
+use super::fetched;
 
 /// The shared flags.
 #[derive(Args)]
@@ -54,58 +52,38 @@ impl Flags {
     /// # Errors
     /// The first key that is unknown or cannot be used, in one sentence.
     pub(crate) fn load(&self, defaults: &str) -> anyhow::Result<Config> {
-        let mut all: Table = defaults.parse().context("built-in settings")?;
-        let mut table = Table::new();
+        let mut builder = Config::builder().preset(defaults)?;
         for path in &self.config {
-            merge(&mut table, read(path)?);
+            builder = builder.file(path)?;
         }
-        let path = |path: &Option<PathBuf>| path.as_deref().map(|p: &Path| Value::from(p.display().to_string()));
-        let number = |n: Option<u64>| n.map(|n| Value::Integer(n.cast_signed()));
-        let flags = [
+        let path = |path: &Option<PathBuf>| path.as_deref().map(|p: &Path| p.display().to_string());
+        for (key, value) in [
             ("run.data", path(&self.data)),
             ("run.model", path(&self.model)),
-            ("run.seed", number(self.seed)),
-            ("run.threads", number(self.threads.map(|n| n as u64))),
-            ("text.template", self.template.clone().map(Value::from)),
-            ("text.max_length", number(self.max_length.map(|n| n as u64))),
-            ("data.on_bad_row", self.on_bad_row.clone().map(Value::from)),
-            ("model.precision", self.precision.clone().map(Value::from)),
-            ("model.device", self.device.clone().map(Value::from)),
-        ];
-        for (key, value) in flags {
+            ("text.template", self.template.clone()),
+            ("data.on_bad_row", self.on_bad_row.clone()),
+            ("model.precision", self.precision.clone()),
+            ("model.device", self.device.clone()),
+        ] {
             if let Some(value) = value {
-                put(&mut table, key, value);
+                builder = builder.value(key, value)?;
+            }
+        }
+        for (key, value) in [
+            ("run.seed", self.seed),
+            ("run.threads", self.threads.map(|n| n as u64)),
+            ("text.max_length", self.max_length.map(|n| n as u64)),
+        ] {
+            if let Some(value) = value {
+                builder = builder.value(key, value)?;
             }
         }
         for setting in &self.set {
-            let Some((key, value)) = setting.split_once('=') else {
-                bail!("--set {setting}: give KEY=VALUE, such as training.learning_rate=1e-4");
-            };
-            put(&mut table, key.trim(), value_of(value.trim()));
+            builder = builder.set(setting)?;
         }
-        let text = table.get("text").cloned();
-        merge(&mut all, table);
-        let mut config: Config = config(all)?;
-        if let Some(text) = text {
-            config.text_request = text.try_into().context("setting text")?;
-        }
-        config.check()?;
+        let mut config = builder.build()?;
         if let Some(model) = &config.run.model {
             config.run.model = Some(fetched(model)?);
-        }
-        // One seed for all, unless a file gives a part its own.
-        for seed in [
-            &mut config.split.seed,
-            &mut config.evolution.seed,
-            &mut config.corpus.seed,
-            &mut config.prompts.answers.sampling.seed,
-            &mut config.policies.sampling.seed,
-            &mut config.policy.seed,
-            &mut config.ppo.seed,
-        ] {
-            if *seed == 0 {
-                *seed = config.run.seed;
-            }
         }
         Ok(config)
     }

@@ -36,9 +36,9 @@ use policies::Policies;
 use preflight::Ready;
 
 /// What the built-in corpus does differently from the paper.
-const DEMO: &str = include_str!("demo.toml");
+const DEMO: &str = ser::config::DEMO;
 /// And its policies.
-const FULL: &str = include_str!("full.toml");
+const FULL: &str = ser::config::DEMO_POLICIES;
 
 /// Self-Evolved Reward Learning: trains a reward model on a few labels and lets it label the rest itself.
 ///
@@ -127,7 +127,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => Vec::new(),
     };
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
     let (title, texts, mut prepared) = match &config.run.data {
         Some(data) => {

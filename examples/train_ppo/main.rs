@@ -4,7 +4,7 @@
 //! cargo run --release --features libtorch --example train_ppo -- --model stories260k --out runs/ppo
 //! ```
 //!
-//! Without `--config` the settings of quick.toml hold, which suit a tiny model. Ctrl-C stops where nothing is lost;
+//! Without `--config` settings for a tiny model hold (`ser::config::TINY_PPO`). Ctrl-C stops where nothing is lost;
 //! `--resume` goes on, as it does after a crash.
 
 #[path = "../config/mod.rs"]
@@ -30,7 +30,7 @@ use config::{Config, Flags, prompts_with_room, trained_lm};
 use reward::AnyReward;
 
 /// What differs from the paper where no settings file is given.
-const QUICK: &str = include_str!("quick.toml");
+const QUICK: &str = ser::config::TINY_PPO;
 /// What stories begin with, where no prompts are given.
 const PROMPTS: &str = include_str!("prompts.txt");
 /// How many answers the report shows side by side.
@@ -87,13 +87,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Everything that may be wrong with settings and input is found before a folder is made.
     config.check()?;
     if arguments.flags.config.is_empty() {
-        eprintln!("no --config: settings for a tiny model (examples/train_ppo/quick.toml) instead of the paper's");
+        eprintln!("no --config: settings for a tiny model instead of the paper's");
     }
     if config.reward.model.is_none() {
         let source = if words_given { "--word" } else { "reward.words" };
         eprintln!("no --reward-model: the reward is the share of an answer's words that stand in the list of {source}");
     }
-    let device = config.device()?;
+    let device = config::device(&config)?;
     let prompts = prompts(&config, arguments.prompts)?;
     let mut data = DataCounts { rows: prompts.len() as u64, ..DataCounts::default() };
     let mut reward = AnyReward::new(&config, &folder, arguments.force_text, device)?;

@@ -32,7 +32,7 @@ impl AnyReward {
         let base = settings.base.as_deref().unwrap_or(base);
         let adapter = adapter_folder(adapter)?;
         // The reward model reads texts as in its training, whatever template the policy's prompts have.
-        let request = TextRequest { force: force_text, ..config.text_request.clone() };
+        let request = TextRequest { force: force_text, ..config.text_request() };
         let text = request.resolve(&[&adapter, base], &config.text)?;
         eprintln!("reward model, {text}");
         let reward_model = RewardModelSettings { text: text.settings, force_text, ..config.reward_model() };

@@ -111,6 +111,10 @@ pub enum Error {
     /// The data could not be read or split.
     #[error(transparent)]
     Data(#[from] ser_data::DataError),
+    /// A setting of a configuration cannot be read or used.
+    #[cfg(feature = "config")]
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// Two pairs of a run have the same number.
     #[error("two pairs have the id {id}: ids must be unique among all pairs of a run")]
     DuplicateId {

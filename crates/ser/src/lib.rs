@@ -2,6 +2,8 @@
 
 mod baselines;
 mod checkpoint;
+#[cfg(feature = "config")]
+pub mod config;
 mod durable;
 mod error;
 mod evaluation;

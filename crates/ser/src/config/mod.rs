@@ -1,0 +1,225 @@
+//! The settings of a run: one table per stage, read from TOML, checked before any work.
+//!
+//! [`Config`] holds a table for each stage of the method. Its default is the paper's settings. A file or a
+//! `key=value` names the keys that differ; unknown keys and values that cannot be used are errors with the full key.
+//!
+//! ```
+//! use ser::config::Config;
+//!
+//! let mut config = Config::from_toml("[loop.thresholds]\ntau_delta = 0.2\n\n[run]\nseed = 7")?;
+//! config.set("split.test=0.2")?;
+//! assert_eq!(config.evolution.thresholds.tau_delta, 0.2);
+//! // Every part takes the run's seed, unless it has one of its own.
+//! assert_eq!((config.split.seed, config.ppo.seed), (7, 7));
+//!
+//! let error = Config::from_toml("[loop.bootstrap]\nresamples = 1").unwrap_err();
+//! assert_eq!(error.key(), Some("loop.bootstrap.resamples"));
+//! assert_eq!(error.line(), Some(2));
+//! # Ok::<(), ser::config::ConfigError>(())
+//! ```
+//!
+//! The tables `model`, `lora`, `training`, `sft`, `policy`, `dpo` and `base` are for language models: they exist with
+//! the feature `libtorch`, and without it a key of them is refused.
+
+mod builder;
+mod check;
+mod error;
+mod presets;
+mod seeds;
+mod settings;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use ser_data::corpus::CorpusSettings;
+use ser_data::{ReadSettings, SplitSettings, TextSettings};
+use ser_eval::JudgeSettings;
+use ser_ppo::PpoSettings;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+#[cfg(feature = "libtorch")]
+use ser_model::{
+    BaseSettings, CausalLmSettings, DpoTrainingSettings, LoraSettings, PolicySettings, RewardModelSettings,
+    SftSettings, TextRequest, TrainingSettings,
+};
+
+use crate::{LoopSettings, PolicyRunSettings};
+
+pub use builder::ConfigBuilder;
+pub use error::ConfigError;
+pub use presets::{DEMO, DEMO_POLICIES, TINY_PPO};
+#[cfg(feature = "libtorch")]
+pub use settings::ModelSettings;
+pub use settings::{PoliciesSettings, PromptSettings, RewardSettings, RunSettings};
+
+use tables::Given;
+
+/// All settings of a run, one table per stage. The default is the paper's ([`Config::paper`]).
+///
+/// Change fields directly or by [`set`](Config::set). [`check`](Config::check) refuses what cannot be used; whatever
+/// runs a configuration calls it first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Files, folders and the seed.
+    pub run: RunSettings,
+    /// How files are read.
+    pub data: ReadSettings,
+    /// Which pairs are for which stage.
+    pub split: SplitSettings,
+    /// How pairs become texts and tokens.
+    pub text: TextSettings,
+    /// How the network computes.
+    #[cfg(feature = "libtorch")]
+    pub model: ModelSettings,
+    /// The reward model's adapter.
+    #[cfg(feature = "libtorch")]
+    pub lora: LoraSettings,
+    /// The reward model's training.
+    #[cfg(feature = "libtorch")]
+    pub training: TrainingSettings,
+    /// The loop.
+    #[serde(rename = "loop")]
+    pub evolution: LoopSettings,
+    /// Prompts whose sampled answers extend the pool.
+    pub prompts: PromptSettings,
+    /// Supervised fine-tuning.
+    #[cfg(feature = "libtorch")]
+    pub sft: SftSettings,
+    /// The policy's adapter and optimizer.
+    #[cfg(feature = "libtorch")]
+    pub policy: PolicySettings,
+    /// PPO.
+    pub ppo: PpoSettings,
+    /// The number of PPO steps, their sampling, and which answers are kept.
+    pub policy_run: PolicyRunSettings,
+    /// The reward of PPO.
+    pub reward: RewardSettings,
+    /// DPO.
+    #[cfg(feature = "libtorch")]
+    pub dpo: DpoTrainingSettings,
+    /// Which policies the whole procedure trains and compares.
+    pub policies: PoliciesSettings,
+    /// The judge that compares policies. If not given, the built-in corpus is judged by its known truth; other prompts
+    /// are not judged.
+    pub judge: Option<JudgeSettings>,
+    /// The built-in corpus, used if no data is given.
+    pub corpus: CorpusSettings,
+    /// The base model made for the built-in corpus.
+    #[cfg(feature = "libtorch")]
+    pub base: BaseSettings,
+    /// The keys that files, flags and [`set`](Config::set) gave, without presets.
+    #[serde(skip)]
+    given: Given,
+}
+
+impl Config {
+    /// Layers of settings, a later one over an earlier one, key by key.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::new()
+    }
+
+    /// Reads and checks the text of a settings file.
+    ///
+    /// # Errors
+    /// The first key that is unknown or has a value that cannot be used, with its line.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Config::builder().toml(text)?.build()
+    }
+
+    /// Reads and checks settings files; of several, a later one wins key by key.
+    ///
+    /// # Errors
+    /// The first key that is unknown or has a value that cannot be used, with its file and line.
+    pub fn from_files<P: AsRef<Path>>(files: impl IntoIterator<Item = P>) -> Result<Self, ConfigError> {
+        let mut builder = Config::builder();
+        for file in files {
+            builder = builder.file(file)?;
+        }
+        builder.build()
+    }
+
+    /// Sets one key, written `key=value`: `training.learning_rate=1e-4`. The value is TOML; text needs no quotes.
+    ///
+    /// Whether the settings fit together is left to [`check`](Config::check), so that several keys can change in turn.
+    ///
+    /// # Errors
+    /// An unknown key, or a value of the wrong type.
+    pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        let (key, value) = tables::assignment(assignment)?;
+        self.put(&key, value)
+    }
+
+    /// Sets the run's seed, which every part takes that has none of its own.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.run.seed = seed;
+        self.fill_seeds();
+        self
+    }
+
+    /// The settings as the text of a settings file, which reads back as the same settings. A part that takes the run's
+    /// seed has no `seed` of its own in it; options without a value are left out.
+    ///
+    /// # Errors
+    /// A number that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        tables::to_toml(self)
+    }
+
+    fn put(&mut self, key: &str, value: Value) -> Result<(), ConfigError> {
+        let given = tables::nested(key.split('.'), value);
+        tables::config(&given)?;
+        let mut all = tables::object(self)?;
+        tables::merge(&mut all, given.clone());
+        let was = std::mem::take(&mut self.given);
+        *self = tables::config(&all)?;
+        self.given = was;
+        tables::merge(&mut self.given.0, given);
+        self.fill_seeds();
+        Ok(())
+    }
+
+    /// Whether a key was given by a file, a flag or [`set`](Config::set).
+    fn is_given(&self, key: &str) -> bool {
+        tables::lookup(&self.given.0, key).is_some()
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl Config {
+    /// The settings that a reward model is made with.
+    pub fn reward_model(&self) -> RewardModelSettings {
+        RewardModelSettings {
+            lora: self.lora.clone(),
+            training: self.training.clone(),
+            text: self.text.clone(),
+            precision: self.model.precision,
+            token_budget: self.model.token_budget,
+            init_seed: self.run.seed,
+            force_text: false,
+        }
+    }
+
+    /// The settings that a language model is loaded with.
+    pub fn causal_lm(&self) -> CausalLmSettings {
+        CausalLmSettings {
+            text: self.text.clone(),
+            precision: self.model.precision,
+            token_budget: self.model.token_budget,
+            ..CausalLmSettings::default()
+        }
+    }
+
+    /// The keys of `text` that were given, without presets: what is asked of the texts of a model that was trained
+    /// before, whose folder records how.
+    pub fn text_request(&self) -> TextRequest {
+        let given = self.given.0.get("text").cloned().unwrap_or(Value::Object(Map::new()));
+        // The same keys were read as the table `text`, so they are read here too.
+        serde_json::from_value(given).unwrap_or_default()
+    }
+}

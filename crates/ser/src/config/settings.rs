@@ -1,0 +1,105 @@
+//! The tables that belong to no crate.
+
+use std::path::PathBuf;
+
+use ser_core::Sampling;
+#[cfg(feature = "libtorch")]
+use ser_model::{DeviceChoice, Precision, RewardModelSettings};
+use serde::{Deserialize, Serialize};
+
+use crate::PoolSampling;
+
+/// Files, folders and the seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// Preferences; the built-in corpus if not given.
+    pub data: Option<PathBuf>,
+    /// Held-out preferences; a part of `data` if not given.
+    pub test_data: Option<PathBuf>,
+    /// Folder of the base model: config.json, tokenizer.json, *.safetensors.
+    pub model: Option<PathBuf>,
+    /// Folder of the run or the result.
+    pub out: Option<PathBuf>,
+    /// Seed of the run. A part without a seed of its own takes this one.
+    pub seed: u64,
+    /// Threads of libtorch on the CPU; 0 means all cores.
+    pub threads: usize,
+}
+
+/// Prompts that a generator answers twice each; the pairs extend the pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromptSettings {
+    /// The prompts: JSON lines with `prompt`, or one prompt per line.
+    pub file: Option<PathBuf>,
+    /// Folder of the language model that answers; the base model if not given.
+    pub generator: Option<PathBuf>,
+    /// How answers are sampled.
+    pub answers: PoolSampling,
+}
+
+/// The reward of an answer in PPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardSettings {
+    /// Words whose share among an answer's words is its reward, used if no reward model is named.
+    pub words: Vec<String>,
+    /// Folder of a reward model's adapter, with its head.
+    pub model: Option<PathBuf>,
+    /// Folder of that adapter's base model; the policy's if not given.
+    pub base: Option<PathBuf>,
+    /// Whether a reward model's reward is sigmoid(r), as in the paper, which scales it by Eq. 7; else the raw score r.
+    pub probability: bool,
+}
+
+impl Default for RewardSettings {
+    fn default() -> Self {
+        let words =
+            "happy happily smile smiled smiles love loved loves friend friends fun nice kind good great laughed";
+        let words = words.split(' ').map(str::to_owned).collect();
+        RewardSettings { words, model: None, base: None, probability: true }
+    }
+}
+
+/// The policies of the whole procedure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoliciesSettings {
+    /// Whether policies are trained: SFT, PPO with the evolved reward model, PPO with the full-data one, and their
+    /// comparison.
+    pub train: bool,
+    /// Whether DPO on the labelled seed is compared with them.
+    pub dpo: bool,
+    /// Number of test prompts that all policies answer.
+    pub judged: usize,
+    /// How they answer.
+    pub sampling: Sampling,
+}
+
+impl Default for PoliciesSettings {
+    fn default() -> Self {
+        PoliciesSettings { train: false, dpo: true, judged: 200, sampling: Sampling::default() }
+    }
+}
+
+/// How the network computes.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Number format of the frozen network.
+    pub precision: Precision,
+    /// Device that the network computes on.
+    pub device: DeviceChoice,
+    /// Tokens in one forward pass when scoring.
+    pub token_budget: usize,
+}
+
+#[cfg(feature = "libtorch")]
+impl Default for ModelSettings {
+    fn default() -> Self {
+        let token_budget = RewardModelSettings::default().token_budget;
+        ModelSettings { precision: Precision::default(), device: DeviceChoice::default(), token_budget }
+    }
+}
