@@ -3,19 +3,44 @@
 //! Checked against transformers 5.23: every field that changes what Llama, Mistral, Qwen 2 or Qwen 3 computes is
 //! honoured or refused. `attention_dropout` is the exception: it acts in training alone, and is not applied here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::NetworkConfig;
+use super::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
+use super::network_config::{LlamaShape, NetworkConfig};
 use super::rope_scaling::rope;
 use crate::ModelError;
-use crate::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
-use crate::fields::Fields;
+use crate::checkpoint::Fields;
 
 /// More layers than any decoder has: a damaged file may not ask for a list of a billion.
 const MAX_LAYERS: i64 = 10_000;
 
+impl NetworkConfig {
+    /// Reads `config.json` of a model folder.
+    pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
+        Self::from_json(&text, &path)
+    }
+
+    /// Reads the text of a `config.json`; `path` is named in errors.
+    pub fn from_json(text: &str, path: &Path) -> Result<Self, ModelError> {
+        read(text, path)
+    }
+
+    /// A small Llama to be trained from nothing.
+    pub fn llama(vocab_size: i64, shape: &LlamaShape) -> Result<Self, ModelError> {
+        let file = serde_json::json!({
+            "model_type": "llama", "vocab_size": vocab_size, "hidden_size": shape.hidden_size,
+            "intermediate_size": shape.intermediate_size, "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads,
+            "max_position_embeddings": shape.max_positions, "tie_word_embeddings": true,
+        });
+        Self::from_json(&file.to_string(), &PathBuf::from("base model settings"))
+    }
+}
+
 /// The network that the text of a `config.json` describes; `path` is named in errors.
-pub(super) fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
+fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     let reader = Reader { fields: Fields::parse(text, path)?, path };
     let fields = &reader.fields;
     let model_type = fields.text("model_type")?.unwrap_or_default();

@@ -4,8 +4,79 @@
 use std::path::Path;
 
 use crate::ModelError;
-use crate::fields::Fields;
-use crate::rope::RopeScaling;
+use crate::checkpoint::Fields;
+
+/// How rotary frequencies are stretched for longer texts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All by one factor.
+    Linear {
+        /// Positions are divided by it.
+        factor: f64,
+    },
+    /// By text length, from `max_position_embeddings` on; within that length, as [`RopeScaling::None`].
+    Dynamic {
+        /// Growth per length trained on.
+        factor: f64,
+        /// `max_position_embeddings`.
+        original: i64,
+    },
+    /// Llama 3.1: low frequencies by a factor, high ones not, a ramp between.
+    Llama3 {
+        /// Divides the low frequencies.
+        factor: f64,
+        /// Waves longer than original / low_freq_factor are stretched.
+        low_freq_factor: f64,
+        /// Waves shorter than original / high_freq_factor are kept.
+        high_freq_factor: f64,
+        /// The length trained on.
+        original: i64,
+    },
+    /// YaRN (Peng et al., 2023): high frequencies kept, low ones divided, a ramp between; attention tempered.
+    Yarn {
+        /// Divides the low frequencies.
+        factor: f64,
+        /// The length trained on.
+        original: i64,
+        /// Multiplies cosine and sine.
+        attention_factor: f64,
+        /// Planes that turn more often than this over the trained length are kept.
+        beta_fast: f64,
+        /// Planes that turn less often than this are divided.
+        beta_slow: f64,
+        /// Whether the ramp goes from whole plane to whole plane.
+        truncate: bool,
+    },
+}
+
+impl RopeScaling {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match self {
+            RopeScaling::None => serde_json::Value::Null,
+            RopeScaling::Linear { factor } => serde_json::json!({"rope_type": "linear", "factor": factor}),
+            RopeScaling::Dynamic { factor, original } => serde_json::json!({
+                "rope_type": "dynamic", "factor": factor, "original_max_position_embeddings": original}),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => serde_json::json!({
+                "rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original}),
+            RopeScaling::Yarn { factor, original, attention_factor, beta_fast, beta_slow, truncate } => {
+                serde_json::json!({"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
+                    "attention_factor": attention_factor, "beta_fast": beta_fast, "beta_slow": beta_slow,
+                    "truncate": truncate})
+            }
+        }
+    }
+
+    /// The length up to which texts turn by the same frequencies; a longer text has its own. None: all are the same.
+    pub(crate) fn grows_beyond(&self) -> Option<i64> {
+        match *self {
+            RopeScaling::Dynamic { original, .. } => Some(original),
+            _ => None,
+        }
+    }
+}
 
 /// Base of the rotary frequencies, and how they are scaled.
 pub(super) fn rope(fields: &Fields, path: &Path, max_positions: i64) -> Result<(f64, RopeScaling), ModelError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::partial::over;
+use crate::settings::over;
 use crate::{LoraSettings, ModelError, TrainingSettings};
 
 /// DPO's training. The default has the policy's adapter of the authors' script, and TRL's learning rate and batch.

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{Pair, PairId, Side};
+use ser_core::{Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use ser_loss::DpoSettings;
+use tch::{Kind, Tensor};
 
 use super::*;
-use crate::weights::Weights;
-use crate::{CausalLmSettings, Device, LoraSettings, Precision, TrainingSettings};
+use crate::checkpoint::Weights;
+use crate::{CausalLm, CausalLmSettings, Device, LoraSettings, Precision, TrainingSettings};
 
 fn model() -> CausalLm {
     model_in(Precision::F32, CausalLmSettings::default().token_budget)
@@ -160,4 +161,13 @@ fn preferences_that_are_left_out_are_counted() {
     let mut model = model();
     let training = DpoTraining::new(&mut model, &preferences, &loss, &settings(), 0).unwrap();
     assert_eq!((training.left_out(), training.total()), (1, 12));
+}
+
+#[test]
+fn keys_that_are_not_given_have_the_defaults_of_dpo() {
+    let settings: DpoTrainingSettings =
+        serde_json::from_str(r#"{"training": {"epochs": 1}, "lora": {"dropout": 0.0}}"#).unwrap();
+    let default = DpoTrainingSettings::default();
+    assert_eq!(settings.training, TrainingSettings { epochs: 1, ..default.training });
+    assert_eq!(settings.lora, LoraSettings { dropout: 0.0, ..default.lora });
 }

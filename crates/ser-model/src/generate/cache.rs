@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use ser_libtorch::Run;
 use tch::{Device, Kind, Tensor};
 
-use crate::network::{Attention, Rows};
-use crate::packed::PackedBatch;
+use crate::network::{Attention, PackedBatch, Rows};
 use crate::{ModelError, NetworkConfig};
 
 /// Slots of a page.
@@ -84,7 +83,7 @@ pub(crate) fn slot(pages: &[usize], token: usize) -> i64 {
 }
 
 /// Keeps the keys and values of prompts while they are computed.
-pub(crate) struct Filling<'a> {
+pub(crate) struct PrefillAttention<'a> {
     pub(crate) cache: &'a mut KvCache,
     /// The slot of every row.
     pub(crate) slots: &'a Tensor,
@@ -93,7 +92,7 @@ pub(crate) struct Filling<'a> {
     pub(crate) layer: usize,
 }
 
-impl Attention for Filling<'_> {
+impl Attention for PrefillAttention<'_> {
     fn attend(
         &mut self,
         q: &Tensor,
@@ -111,13 +110,13 @@ impl Attention for Filling<'_> {
 
 /// Which slots each row of a step sees, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct VisibleRanges {
     runs: Vec<Run>,
     /// Where each row's runs end.
     ends: Vec<i64>,
 }
 
-impl Sight {
+impl VisibleRanges {
     /// Adds a row that sees the tokens of the parts, each with its pages and its length; of a window, the last ones.
     pub(crate) fn push(&mut self, parts: &[(&[usize], usize)], window: Option<i64>) {
         let all: usize = parts.iter().map(|(_, tokens)| tokens).sum();
@@ -160,10 +159,10 @@ impl Sight {
 }
 
 /// What the layers of one window see: the window, the sight, and on other devices than the CPU the sight as tensors.
-type WindowSight = (Option<i64>, Sight, Option<(Tensor, Tensor)>);
+type WindowSight = (Option<i64>, VisibleRanges, Option<(Tensor, Tensor)>);
 
 /// One new token per answer: keeps its key and value, and lets it see the prompt and the answer so far.
-pub(crate) struct Decoding<'a> {
+pub(crate) struct DecodeAttention<'a> {
     cache: &'a mut KvCache,
     /// The slot of every row.
     slots: Tensor,
@@ -173,12 +172,12 @@ pub(crate) struct Decoding<'a> {
     layer: usize,
 }
 
-impl<'a> Decoding<'a> {
+impl<'a> DecodeAttention<'a> {
     /// With the slots that the rows' own tokens go to, and what layers of each window see, those tokens included.
     pub(crate) fn new(
         cache: &'a mut KvCache,
         slots: &[i64],
-        sights: Vec<(Option<i64>, Sight)>,
+        sights: Vec<(Option<i64>, VisibleRanges)>,
     ) -> Result<Self, ModelError> {
         let first = cache.layers.first().map_or(Device::Cpu, |[keys, _]| keys.device());
         let slots = Tensor::f_from_slice(slots)?.f_to_device(first)?;
@@ -188,11 +187,11 @@ impl<'a> Decoding<'a> {
             let table = (first != Device::Cpu).then(|| sight.table().and_then(on_first)).transpose()?;
             all.push((window, sight, table));
         }
-        Ok(Decoding { cache, slots, sights: all, layer: 0 })
+        Ok(DecodeAttention { cache, slots, sights: all, layer: 0 })
     }
 }
 
-impl Attention for Decoding<'_> {
+impl Attention for DecodeAttention<'_> {
     fn attend(
         &mut self,
         q: &Tensor,
@@ -238,14 +237,14 @@ fn by_gathering(q: &Tensor, k: &Tensor, v: &Tensor, index: &Tensor, see: &Tensor
 mod tests {
     use super::*;
 
-    fn runs(sight: &Sight) -> Vec<(i64, i64)> {
+    fn runs(sight: &VisibleRanges) -> Vec<(i64, i64)> {
         sight.runs.iter().map(|run| (run.start, run.length)).collect()
     }
 
     #[test]
     fn adjacent_pages_are_one_run_and_windows_cut_from_the_front() {
         let page = PAGE as i64;
-        let mut sight = Sight::default();
+        let mut sight = VisibleRanges::default();
         let prompt = [0, 1, 5];
         sight.push(&[(&prompt, 2 * PAGE + 3), (&[6], 2)], None);
         sight.push(&[(&prompt, 2 * PAGE + 3), (&[7], 1)], Some(5));
@@ -261,7 +260,7 @@ mod tests {
         tch::manual_seed(2);
         let random = |n: i64, heads: i64| Tensor::randn([n, heads, 8], (Kind::Float, Device::Cpu));
         let (q, k, v) = (random(2, 4), random(4 * PAGE as i64, 2), random(4 * PAGE as i64, 2));
-        let mut sight = Sight::default();
+        let mut sight = VisibleRanges::default();
         sight.push(&[(&[0, 2], PAGE + 9), (&[3], 4)], None);
         sight.push(&[(&[0, 2], PAGE + 9), (&[1], 1)], Some(20));
         let ours = ser_libtorch::decode_attention(&q, &k, &v, &sight.runs, &sight.ends).unwrap();

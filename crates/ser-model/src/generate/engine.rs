@@ -6,14 +6,11 @@ use ser_core::{Control, Event, Sampling};
 use tch::{Kind, Tensor};
 
 use super::answer::Answer;
-use super::cache::{Decoding, Filling, KvCache, PAGE, Sight, slot};
+use super::cache::{DecodeAttention, KvCache, PAGE, PrefillAttention, VisibleRanges, slot};
+use super::options::{GenerateOptions, SampledAnswer, Source, TextPiece};
 use super::sampler::{Sampler, is_plain_greedy, log_prob};
-use super::{GenerateOptions, SampledAnswer, TextPiece, occurrences};
-use crate::layer::Layer;
-use crate::lora::Pass;
-use crate::network::{Rows, Way};
-use crate::packed::PackedBatch;
-use crate::{CausalLm, ModelError};
+use crate::ModelError;
+use crate::network::{ForwardMode, Layer, PackedBatch, RotaryTables, Rows};
 
 /// A prompt whose keys and values are in the cache.
 struct Prompt {
@@ -38,7 +35,7 @@ struct Row {
 }
 
 pub(super) struct Engine<'a, 'o> {
-    model: &'a CausalLm,
+    source: Source<'a>,
     prompts: &'a [Vec<u32>],
     occurrences: Vec<u64>,
     sampling: &'a Sampling,
@@ -47,7 +44,7 @@ pub(super) struct Engine<'a, 'o> {
     /// The windows that layers have, each once.
     windows: Vec<Option<i64>>,
     /// The way of all positions that can come.
-    way: Way,
+    way: RotaryTables,
     limit: usize,
     /// The next prompt to come in.
     next: usize,
@@ -59,27 +56,26 @@ pub(super) struct Engine<'a, 'o> {
 
 impl<'a, 'o> Engine<'a, 'o> {
     pub(super) fn new(
-        model: &'a CausalLm,
+        source: Source<'a>,
         prompts: &'a [Vec<u32>],
         sampling: &'a Sampling,
         options: GenerateOptions<'o>,
     ) -> Result<Self, ModelError> {
-        let network = &model.network;
-        let limit = model.generation_limit();
+        let (network, limit) = (source.network, source.limit);
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let positions: Vec<i64> = (0..longest.saturating_add(sampling.max_new_tokens).min(limit) as i64).collect();
         let mut windows: Vec<Option<i64>> = (0..network.layers.len()).map(|i| network.config.window(i)).collect();
         windows.sort_unstable();
         windows.dedup();
         Ok(Engine {
-            model,
+            source,
             prompts,
             occurrences: occurrences(prompts),
             sampling,
             options,
             cache: KvCache::new(&network.config, network.kind, network.layers.iter().map(Layer::device))?,
             windows,
-            way: network.way_of(&positions, &[], None)?,
+            way: network.tables_at(&positions, &[], None)?,
             limit,
             next: 0,
             active: HashMap::new(),
@@ -113,14 +109,14 @@ impl<'a, 'o> Engine<'a, 'o> {
 
     /// Lets prompts in while there is room; for few at a time the way through the network would not pay.
     fn admit(&mut self) -> Result<(), ModelError> {
-        let most = self.model.settings.batch_answers;
+        let most = self.source.batch_answers;
         while self.next < self.prompts.len() && self.rows.len() <= most - most.div_ceil(4) {
             let first = self.next;
             let (mut tokens, mut answers) = (0, self.rows.len());
             for prompt in self.prompts.get(first..).unwrap_or_default() {
                 tokens += prompt.len();
                 answers += self.sampling.samples_per_prompt;
-                let fits = tokens <= self.model.settings.token_budget && answers <= most;
+                let fits = tokens <= self.source.token_budget && answers <= most;
                 if self.next > first && !fits {
                     break;
                 }
@@ -133,7 +129,7 @@ impl<'a, 'o> Engine<'a, 'o> {
 
     /// Computes the prompts `first..end` in one forward and chooses the first tokens of their answers.
     fn fill(&mut self, first: usize, end: usize) -> Result<(), ModelError> {
-        let network = &self.model.network;
+        let network = self.source.network;
         let prompts: Vec<&[u32]> = self.prompts.iter().take(end).skip(first).map(Vec::as_slice).collect();
         let batch = PackedBatch::of_texts(&prompts, &network.config, network.device)?;
         let mut slots = Vec::with_capacity(batch.positions.len());
@@ -144,9 +140,9 @@ impl<'a, 'o> Engine<'a, 'o> {
             self.active.insert(prompt, Prompt { pages, tokens: tokens.len(), answers });
         }
         let slots = Tensor::f_from_slice(&slots)?.f_to_device(network.device)?;
-        let mut attention = Filling { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
-        let pass = Pass { adapter: network.adapters.active(), dropout: None };
-        let hidden = network.run(&batch.tokens, &network.way(&batch, Rows::Last)?, &mut attention, pass)?;
+        let mut attention = PrefillAttention { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
+        let pass = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let hidden = network.forward_rows(&batch.tokens, &network.tables(&batch, Rows::Last)?, &mut attention, pass)?;
         let logits = network.logits(&hidden)?;
         let mut rows = Vec::new();
         let mut sources = Vec::new();
@@ -154,7 +150,7 @@ impl<'a, 'o> Engine<'a, 'o> {
             let before = self.occurrences.get(prompt).copied().unwrap_or(0);
             for sample in 0..self.sampling.samples_per_prompt {
                 let sampler = Sampler::new(self.sampling, tokens, before, sample as u64);
-                let answer = Answer::new(tokens, self.model.strips_space());
+                let answer = Answer::new(tokens, self.source.strips_space);
                 rows.push(Row { prompt, sample, pages: Vec::new(), cached: 0, last: 0, sampler, answer });
                 sources.push(source);
             }
@@ -164,9 +160,9 @@ impl<'a, 'o> Engine<'a, 'o> {
 
     /// One token for every row.
     fn step(&mut self) -> Result<(), ModelError> {
-        let network = &self.model.network;
+        let network = self.source.network;
         let (mut tokens, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sights: Vec<_> = self.windows.iter().map(|&window| (window, Sight::default())).collect();
+        let mut sights: Vec<_> = self.windows.iter().map(|&window| (window, VisibleRanges::default())).collect();
         for row in &mut self.rows {
             let Some(prompt) = self.active.get(&row.prompt) else { continue };
             if row.cached % PAGE == 0 {
@@ -180,10 +176,10 @@ impl<'a, 'o> Engine<'a, 'o> {
             sights.iter_mut().for_each(|(window, sight)| sight.push(&parts, *window));
         }
         let place = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
-        let way = self.way.at(&place(&positions)?)?;
-        let mut attention = Decoding::new(&mut self.cache, &slots, sights)?;
-        let pass = Pass { adapter: network.adapters.active(), dropout: None };
-        let hidden = network.run(&place(&tokens)?, &way, &mut attention, pass)?;
+        let way = self.way.select(&place(&positions)?)?;
+        let mut attention = DecodeAttention::new(&mut self.cache, &slots, sights)?;
+        let pass = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let hidden = network.forward_rows(&place(&tokens)?, &way, &mut attention, pass)?;
         let logits = network.logits(&hidden)?;
         let rows = std::mem::take(&mut self.rows);
         let sources: Vec<usize> = (0..rows.len()).collect();
@@ -192,7 +188,7 @@ impl<'a, 'o> Engine<'a, 'o> {
 
     /// Chooses a token for each of `rows` from its row of `logits`, keeps those that go on, and lets the others out.
     fn choose(&mut self, logits: &Tensor, rows: Vec<Row>, sources: &[usize]) -> Result<(), ModelError> {
-        let (sampling, stop_ids) = (self.sampling, &self.model.stop_ids);
+        let (sampling, stop_ids) = (self.sampling, self.source.stop_ids);
         let (_, vocab) = logits.size2()?;
         let plain = is_plain_greedy(sampling) && !self.options.log_probs;
         let best = if plain { Vec::<i64>::try_from(&logits.f_argmax(-1, false)?)? } else { Vec::new() };
@@ -213,11 +209,11 @@ impl<'a, 'o> Engine<'a, 'o> {
                 row.answer.log_probs.push(log_prob(raw, token));
             }
             row.last = token;
-            let ended = row.answer.push(token, sampling, stop_ids, &self.model.tokenizer)?;
+            let ended = row.answer.push(token, sampling, stop_ids, self.source.tokenizer)?;
             let full = self.prompts.get(row.prompt).map_or(0, Vec::len) + row.answer.tokens.len() >= self.limit;
             let ended = ended || full;
             if ended {
-                row.answer.close(sampling, &self.model.tokenizer)?;
+                row.answer.close(sampling, self.source.tokenizer)?;
             }
             if let Some(on_text) = &mut self.options.on_text {
                 let text = row.answer.news(&sampling.stop, ended);
@@ -255,4 +251,17 @@ impl<'a, 'o> Engine<'a, 'o> {
 /// All entries in f32, row by row.
 fn floats(x: &Tensor) -> Result<Vec<f32>, ModelError> {
     Ok(Vec::try_from(&x.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?)?)
+}
+
+/// How often each prompt stands before its place among the same ones.
+fn occurrences(prompts: &[Vec<u32>]) -> Vec<u64> {
+    let mut seen: HashMap<&[u32], u64> = HashMap::new();
+    prompts
+        .iter()
+        .map(|prompt| {
+            let before = seen.entry(prompt.as_slice()).or_default();
+            *before += 1;
+            *before - 1
+        })
+        .collect()
 }

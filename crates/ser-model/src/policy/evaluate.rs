@@ -4,11 +4,11 @@ use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
 
+use super::model::PolicyModel;
 use crate::ModelError;
-use crate::kernels::Foretold;
-use crate::policy::{PolicyModel, per_text};
+use crate::language_model::{ForwardOptions, TokenRows};
+use crate::network::TokenLogProbs;
 use crate::seeds::Seeds;
-use crate::token_rows::{ForwardOptions, TokenRows};
 
 /// Prompt and answer in one.
 fn text(rollout: &Rollout) -> Vec<u32> {
@@ -34,12 +34,12 @@ impl PolicyModel {
         let rows = self.rows(&texts, &starts, ForwardOptions::default())?;
         let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
         let reference_rows =
-            self.model.network.adapters.disabled(|| self.rows(&texts, &starts, ForwardOptions::default()))?;
+            self.model.network.adapters.with_disabled(|| self.rows(&texts, &starts, ForwardOptions::default()))?;
         let held: Vec<&Rollout> = rollouts.iter().collect();
         let [own, other] = [&rows, &reference_rows].map(|rows| self.logits(rows, &held));
         let (own, other) = (own?, other?);
-        let log_probs = per_text(&Foretold::new(&own, &rows.targets)?.log_probs, &rows.counts)?;
-        let reference = per_text(&Foretold::new(&other, &rows.targets)?.log_probs, &rows.counts)?;
+        let log_probs = per_text(&TokenLogProbs::new(&own, &rows.targets)?.log_probs, &rows.counts)?;
+        let reference = per_text(&TokenLogProbs::new(&other, &rows.targets)?.log_probs, &rows.counts)?;
         let kl = full_kl.then(|| -> Result<_, ModelError> {
             // What has no probability has the logarithm -inf, in both.
             let lowest = f64::from(f32::MIN);
@@ -69,25 +69,24 @@ impl PolicyModel {
         let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
         let checkpointing = self.settings.gradient_checkpointing;
         let rows = self.rows(&texts, &starts, ForwardOptions { dropout: Some(dropout), checkpointing })?;
-        let foretold = Foretold::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
+        let evaluated = TokenLogProbs::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
         let values = self.values.forward(&rows.hidden)?;
-        let evaluated = per_text(&foretold.log_probs, &rows.counts)?
+        let lists = per_text(&evaluated.log_probs, &rows.counts)?
             .into_iter()
             .zip(per_text(&values, &rows.counts)?)
-            .zip(per_text(&tch::no_grad(|| foretold.entropies())?, &rows.counts)?);
-        let evaluations: Vec<TokenEvaluation> = evaluated
-            .map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies })
-            .collect();
+            .zip(per_text(&tch::no_grad(|| evaluated.entropies())?, &rows.counts)?);
+        let evaluations: Vec<TokenEvaluation> =
+            lists.map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies }).collect();
         let gradients = objective(&evaluations).map_err(ModelError::Loss)?;
         let column = |of: fn(&ObjectiveGradient) -> &Vec<f64>| -> Vec<f32> {
             gradients.iter().flat_map(of).map(|slope| (weight * slope) as f32).collect()
         };
-        let mut sum = weighted(&foretold.log_probs, &column(|g| &g.log_probs))?;
+        let mut sum = weighted(&evaluated.log_probs, &column(|g| &g.log_probs))?;
         sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
         let by_entropy = column(|g| &g.entropies);
         // Without our kernels the entropy backward pass is expensive: it is skipped if unused.
         if by_entropy.iter().any(|slope| *slope != 0.0) {
-            sum = sum.f_add(&weighted(&foretold.entropies()?, &by_entropy)?)?;
+            sum = sum.f_add(&weighted(&evaluated.entropies()?, &by_entropy)?)?;
         }
         sum.f_backward()?;
         rows.finish()
@@ -128,4 +127,17 @@ impl PolicyModel {
 fn weighted(x: &Tensor, slopes: &[f32]) -> Result<Tensor, ModelError> {
     let slopes = Tensor::f_from_slice(slopes)?.f_to_device(x.device())?;
     Ok(x.f_mul(&slopes)?.f_sum(Kind::Float)?)
+}
+
+/// A list of numbers per text, out of all of them one after the other.
+fn per_text(all: &Tensor, counts: &[i64]) -> Result<Vec<Vec<f64>>, ModelError> {
+    let all = Vec::<f32>::try_from(&all.f_detach()?.f_to_device(tch::Device::Cpu)?)?;
+    let mut rest = all.as_slice();
+    let mut texts = Vec::with_capacity(counts.len());
+    for &count in counts {
+        let (text, after) = rest.split_at(rest.len().min(count as usize));
+        texts.push(text.iter().map(|x| f64::from(*x)).collect());
+        rest = after;
+    }
+    Ok(texts)
 }

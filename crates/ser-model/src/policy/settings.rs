@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::partial::over;
+use crate::settings::over;
 use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings};
 
 /// What a policy is trained with. `Default` = the authors' script's adapter: rank 16, alpha 32, dropout 0.05.

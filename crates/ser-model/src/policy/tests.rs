@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use ser_core::{Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
 use ser_data::{TemplateKind, TextSettings};
 
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::*;
-use crate::{CausalLmSettings, Device, LoraSettings, Precision};
+use crate::{CausalLm, CausalLmSettings, Device, LoraSettings, Precision};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama3")
@@ -97,7 +97,7 @@ fn rollouts_say_what_whole_texts_say() {
             }
         };
         near(policy.model().log_probs(&[&text]).unwrap().remove(0), &rollout.log_probs);
-        let reference = policy.without_adapter(|policy| policy.model().log_probs(&[&text]).unwrap().remove(0));
+        let reference = policy.with_adapter_disabled(|policy| policy.model().log_probs(&[&text]).unwrap().remove(0));
         near(reference, &rollout.reference_log_probs);
         assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| *kl > -1e-6));
     }
@@ -150,7 +150,7 @@ fn what_may_not_end_has_no_probability_of_ending() {
     for rollout in &rollouts {
         assert_eq!(rollout.min_new_tokens, 6);
         assert!(near(&rollout.log_probs, &wanted(policy.model(), rollout)));
-        let reference = policy.without_adapter(|policy| wanted(policy.model(), rollout));
+        let reference = policy.with_adapter_disabled(|policy| wanted(policy.model(), rollout));
         assert!(near(&rollout.reference_log_probs, &reference));
         assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| kl.is_finite() && *kl > -1e-6));
     }
@@ -302,4 +302,10 @@ fn a_step_that_overflows_f16_is_left_out() {
     policy.accumulate(&batch, 1.0, &mut |now| Ok(slopes(now))).unwrap();
     assert!(policy.step(0.05).unwrap().is_finite());
     assert_ne!(bits(&policy), before);
+}
+
+#[test]
+fn keys_that_are_not_given_have_the_defaults_of_the_policy() {
+    let settings: PolicySettings = serde_json::from_str(r#"{"lora": {"rank": 4}}"#).unwrap();
+    assert_eq!(settings.lora, LoraSettings { rank: 4, ..PolicySettings::default().lora });
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use crate::weights::Weights;
-use crate::writer::save;
+use crate::checkpoint::{Weights, save};
 
 const FILE: &str = "value_head.safetensors";
 

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use super::RewardModel;
-use crate::peft::{load_adapter, restore_adapter, save_adapter};
+use super::model::RewardModel;
+use crate::adapter::{load_adapter, restore_adapter, save_adapter};
+use crate::checkpoint::{FreshAdapter, TextRecord};
 use crate::seeds::Seeds;
-use crate::source::FreshAdapter;
-use crate::text_record::TextRecord;
 use crate::train::Parameter;
 use crate::{LoraSettings, ModelError};
 
@@ -49,10 +48,10 @@ impl RewardModel {
     }
 
     /// Runs `work` with the adapters off: the base model and its own head.
-    pub fn without_adapter<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let paused = self.network.adapters.pause();
+    pub fn with_adapter_disabled<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let active = self.network.adapters.disable();
         let result = work(self);
-        self.network.adapters.resume(paused);
+        self.network.adapters.set_active(active);
         result
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::RewardModel;
-use crate::peft::SavedAdapter;
-use crate::weights::Weights;
-use crate::{Device, ModelError, RewardModelSettings, TextRequest};
+use super::model::{RewardModel, RewardModelSettings};
+use crate::adapter::SavedAdapter;
+use crate::checkpoint::{TextRequest, Weights};
+use crate::{Device, ModelError};
 
 /// Files beside an adapter in which other programs keep a head.
 const HEAD_FILES: [&str; 2] = ["value_head.safetensors", "value_head.bin"];

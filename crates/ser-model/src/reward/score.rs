@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ser_core::{Control, Event, Observer, Pair, PairScores, Scorer, Screening, Side, Silent};
 use ser_data::{TokenizedPair, plan_batches_by_length};
 
-use super::RewardModel;
+use super::model::RewardModel;
 use crate::ModelError;
 
 impl Scorer for RewardModel {

@@ -7,10 +7,9 @@ use ser_data::{TemplateKind, TextSettings, TokenizedPair};
 use tch::{Kind, Tensor};
 
 use super::{RewardModel, RewardModelSettings};
-use crate::golden::{Expected, families, golden};
-use crate::network::Rows;
-use crate::packed::PackedBatch;
-use crate::weights::Weights;
+use crate::checkpoint::Weights;
+use crate::language_model::golden::{Expected, families, golden};
+use crate::network::{PackedBatch, Rows};
 use crate::{Device, LoraBias, LoraSettings, Precision, TargetModules, TrainingSettings};
 
 fn raw() -> RewardModelSettings {
@@ -215,7 +214,7 @@ fn adapters_are_switched_and_turned_off() {
     model.load_adapter(&folder.join("adapter"), "second").unwrap();
     assert_eq!((model.adapters(), model.active_adapter()), (vec!["default", "second"], Some("second")));
     near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second");
-    let base = model.without_adapter(|model| flat(model.score(&pairs).unwrap()));
+    let base = model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap()));
     near(&base, &expected.base, 2e-5, "off");
     near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, on again");
     model.set_adapter("default").unwrap();
@@ -226,11 +225,11 @@ fn adapters_are_switched_and_turned_off() {
     assert_ne!(flat(model.score(&pairs).unwrap()), base);
     model.set_adapter("second").unwrap();
     near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, after training the other");
-    assert_eq!(model.without_adapter(|model| flat(model.score(&pairs).unwrap())), base);
+    assert_eq!(model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap())), base);
     let error = model.set_adapter("third").unwrap_err().to_string();
     assert!(error.contains("\"third\"; adapters: default, second"), "{error}");
     assert!(model.load_adapter(&folder.join("adapter"), "second").is_err());
-    let error = model.without_adapter(|model| model.save_adapter(&folder)).unwrap_err().to_string();
+    let error = model.with_adapter_disabled(|model| model.save_adapter(&folder)).unwrap_err().to_string();
     assert!(error.contains("no adapter is active"), "{error}");
 }
 
@@ -241,7 +240,7 @@ fn merged_scores_are_the_same_and_unmerged_ones_to_the_bit() {
         let before = model.score(&pairs).unwrap();
         model.merge_adapter().unwrap();
         near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, family);
-        let base = model.without_adapter(|model| flat(model.score(&pairs).unwrap()));
+        let base = model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap()));
         near(&base, &expected.base, 2e-5, family);
         model.unmerge_adapter().unwrap();
         assert_eq!(model.score(&pairs).unwrap(), before);
@@ -273,7 +272,7 @@ fn adapters_of_every_kind_are_written_and_read() {
         model.fit(&preferences, &bradley_terry, 1, "fit", &mut Silent).unwrap();
         let scores = model.score(&pairs).unwrap();
         assert_ne!(scores, base);
-        assert_eq!(model.without_adapter(|model| model.score(&pairs).unwrap()), base);
+        assert_eq!(model.with_adapter_disabled(|model| model.score(&pairs).unwrap()), base);
         let out = tempfile::tempdir().unwrap();
         model.save_adapter(out.path()).unwrap();
         let mut loaded = RewardModel::with_adapter(&folder, out.path(), &raw(), Device::cpu()).unwrap();

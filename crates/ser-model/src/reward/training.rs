@@ -11,10 +11,10 @@ use ser_data::TokenizedPair;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::RewardModel;
+use super::metrics::PairMetrics;
+use super::model::RewardModel;
 use crate::ModelError;
 use crate::network::Rows;
-use crate::reward::metrics::PairMetrics;
 use crate::seeds::Seeds;
 use crate::train::{CheckpointedForward, EpochOrder, Metrics, Progress, Trainer, read_state, write_state};
 

@@ -9,9 +9,9 @@ use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use tch::{Device, Kind, Tensor};
 
 use super::{RewardModel, RewardModelSettings, RewardTraining};
-use crate::golden::golden;
+use crate::checkpoint::Weights;
+use crate::language_model::golden::golden;
 use crate::train::Optim;
-use crate::weights::Weights;
 use crate::{LoraSettings, Precision, TrainingSettings};
 
 fn loss() -> PairwiseLoss {

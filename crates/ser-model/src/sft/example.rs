@@ -5,7 +5,9 @@ use std::ops::Range;
 use ser_core::Preference;
 use ser_data::{TokenizedConversation, TokenizedResponse};
 
-use crate::{CausalLm, LearntTurns, ModelError};
+use super::settings::LossTurns;
+use crate::ModelError;
+use crate::language_model::CausalLm;
 
 /// A text and which of its tokens carry loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,18 +70,14 @@ impl SftExamples {
     }
 }
 
-/// Makes SFT examples of the chosen answers of preferences, as `model` tokenizes them. With [`LearntTurns::All`] the
+/// Makes SFT examples of the chosen answers of preferences, as `model` tokenizes them. With [`LossTurns::All`] the
 /// assistant's earlier turns in the prompt carry loss too.
 ///
 /// Texts are never cut: those over [`CausalLm::text_limit`] are left out and counted, and so are empty answers.
 ///
 /// # Errors
 /// A text that the tokenizer or its template refuses.
-pub fn sft_examples(
-    model: &CausalLm,
-    preferences: &[Preference],
-    turns: LearntTurns,
-) -> Result<SftExamples, ModelError> {
+pub fn sft_examples(model: &CausalLm, preferences: &[Preference], turns: LossTurns) -> Result<SftExamples, ModelError> {
     let (tokenizer, limit) = (model.tokenizer(), model.text_limit());
     let mut made = SftExamples::default();
     for preference in preferences {
@@ -89,8 +87,8 @@ pub fn sft_examples(
             continue;
         }
         let example: CausalExample = match turns {
-            LearntTurns::Last => tokenizer.tokenize_answer(pair, side)?.into(),
-            LearntTurns::All => tokenizer.tokenize_answer_turns(pair, side)?.into(),
+            LossTurns::Last => tokenizer.tokenize_answer(pair, side)?.into(),
+            LossTurns::All => tokenizer.tokenize_answer_turns(pair, side)?.into(),
         };
         if example.places().next().is_none() {
             made.empty += 1;

@@ -5,10 +5,11 @@ use ser_data::plan_batches;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
-use crate::kernels::Foretold;
-use crate::token_rows::ForwardOptions;
+use super::example::CausalExample;
+use crate::ModelError;
+use crate::language_model::{CausalLm, ForwardOptions};
+use crate::network::TokenLogProbs;
 use crate::train::Metrics;
-use crate::{CausalExample, CausalLm, ModelError};
 
 /// Sums over the tokens that carry loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,8 +70,8 @@ impl CausalLm {
         let texts: Vec<_> = texts.iter().map(|text| (text.tokens.as_slice(), text.places())).collect();
         let rows = self.answer_rows(texts, options)?;
         let logits = self.network.logits(&rows.hidden)?;
-        let foretold = Foretold::new(&logits, &rows.targets)?;
-        let loss = foretold.log_probs.f_sum(Kind::Float)?.f_neg()?;
+        let predictions = TokenLogProbs::new(&logits, &rows.targets)?;
+        let loss = predictions.log_probs.f_sum(Kind::Float)?.f_neg()?;
         if let Some(weight) = weight {
             loss.f_mul_scalar(weight)?.f_backward()?;
         }
@@ -79,7 +80,7 @@ impl CausalLm {
             Ok(TokenMetrics {
                 tokens: rows.targets.numel() as f64,
                 loss: loss.f_double_value(&[])?,
-                entropy: foretold.entropies()?.f_sum(Kind::Double)?.f_double_value(&[])?,
+                entropy: predictions.entropies()?.f_sum(Kind::Double)?.f_double_value(&[])?,
                 correct: right.f_double_value(&[])?,
             })
         })?;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::partial::over;
+use crate::settings::over;
 use crate::{LoraSettings, ModelError, Scheduler, TrainingSettings};
 
 /// Which answers of a conversation carry loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LearntTurns {
+pub enum LossTurns {
     /// The last one, as the paper trains on chosen responses.
     #[default]
     Last,
@@ -27,7 +27,7 @@ pub struct SftSettings {
     /// not say which.
     pub lora: Option<LoraSettings>,
     /// Which answers carry loss.
-    pub turns: LearntTurns,
+    pub turns: LossTurns,
     /// Steps between two evaluations of the validation texts; at the end of each epoch if left out.
     pub eval_every: Option<u64>,
 }
@@ -44,7 +44,7 @@ impl Default for SftSettings {
                 ..TrainingSettings::default()
             },
             lora: None,
-            turns: LearntTurns::Last,
+            turns: LossTurns::Last,
             eval_every: None,
         }
     }

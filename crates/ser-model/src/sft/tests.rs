@@ -11,7 +11,9 @@ use ser_data::{TemplateKind, TextSettings};
 use serde::Deserialize;
 
 use super::*;
-use crate::{CausalLmSettings, Device, LoraSettings, Precision, Scheduler, TrainingSettings};
+use crate::language_model::ForwardOptions;
+use crate::train::Metrics;
+use crate::{BaseSettings, CausalLm, CausalLmSettings, Device, LoraSettings, Precision, Scheduler, TrainingSettings};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -220,18 +222,18 @@ fn examples_honour_turns_and_count_what_they_leave_out() {
     ];
     let settings = CausalLmSettings { text: TextSettings::default(), ..CausalLmSettings::default() };
     let model = CausalLm::from_folder(&folder().join("llama3"), &settings, Device::cpu()).unwrap();
-    let last = sft_examples(&model, &preferences, LearntTurns::Last).unwrap();
+    let last = sft_examples(&model, &preferences, LossTurns::Last).unwrap();
     assert_eq!((last.examples.len(), last.too_long, last.empty, last.left_out()), (2, 1, 1, 2));
     let warning = last.warning().unwrap();
     assert!(warning.contains("2 of 4") && warning.contains("1 are longer") && warning.contains("1 have an empty"));
     assert_eq!(last.examples[0].learnt.len(), 1);
-    let all = sft_examples(&model, &preferences, LearntTurns::All).unwrap();
+    let all = sft_examples(&model, &preferences, LossTurns::All).unwrap();
     assert_eq!(all.left_out(), 2);
     assert_eq!(all.examples[0].learnt.len(), 2);
     assert!(all.examples[0].places().count() > last.examples[0].places().count());
     assert_eq!(all.examples[0].tokens, last.examples[0].tokens);
     assert_eq!(all.examples[1], last.examples[1]);
-    assert_eq!(sft_examples(&model, &preferences[3..], LearntTurns::Last).unwrap().warning(), None);
+    assert_eq!(sft_examples(&model, &preferences[3..], LossTurns::Last).unwrap().warning(), None);
 }
 
 /// Full training in half precision: the losses of f32, on weights in f32.
@@ -364,4 +366,15 @@ fn overflows_are_left_out_and_said() {
     let outcome = training.step().unwrap();
     assert!(figure(&outcome, "grad_norm").is_finite() && outcome.notes.is_empty());
     assert_eq!(figure(&outcome, "loss_scale"), 512.0);
+}
+
+#[test]
+fn keys_that_are_not_given_have_the_defaults_of_sft() {
+    let settings: SftSettings = serde_json::from_str(r#"{"training": {"epochs": 1}}"#).unwrap();
+    let training = TrainingSettings { epochs: 1, ..SftSettings::default().training };
+    assert_eq!(settings.training, training);
+    let base: BaseSettings = serde_json::from_str(r#"{"training": {"batch_size": 4}}"#).unwrap();
+    assert_eq!(base.training, TrainingSettings { batch_size: 4, ..BaseSettings::default().training });
+    let error = serde_json::from_str::<BaseSettings>(r#"{"training": {"batchsize": 4}}"#).unwrap_err();
+    assert!(error.to_string().contains("unknown field `batchsize`"), "{error}");
 }

@@ -4,9 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
-use crate::lora::Pass;
-use crate::network::{Network, Rows, Way};
-use crate::packed::PackedBatch;
+use crate::network::{ForwardMode, Network, PackedBatch, RotaryTables, Rows};
 use crate::seeds::Seeds;
 
 /// A forward pass whose gradient is wanted, with checkpointing or without.
@@ -21,7 +19,7 @@ pub(crate) struct CheckpointedForward<'a> {
 struct LayerInputs<'a> {
     network: &'a Network,
     batch: PackedBatch,
-    way: Way,
+    way: RotaryTables,
     /// Each layer's input, and its seeds where there is dropout.
     inputs: Vec<(Tensor, Option<Seeds>)>,
     /// The last layer's output.
@@ -41,8 +39,8 @@ impl<'a> CheckpointedForward<'a> {
         if !checkpointing {
             return Ok(CheckpointedForward { hidden: network.forward(&batch, rows, dropout)?, inputs: None });
         }
-        let pass = Pass { adapter: network.adapters.active(), dropout };
-        let way = network.way(&batch, rows)?;
+        let pass = ForwardMode { adapter: network.adapters.active(), dropout };
+        let way = network.tables(&batch, rows)?;
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
             let mut x = network.embed(&batch.tokens)?;
@@ -73,7 +71,7 @@ impl LayerInputs<'_> {
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.inputs.len();
-            let pass = Pass { adapter, dropout: seeds.as_ref() };
+            let pass = ForwardMode { adapter, dropout: seeds.as_ref() };
             // Below the first layer there is nothing to train but the embedding.
             let further = i > 0 || network.embedding_is_trained();
             let (batch, way) = (&self.batch, &self.way);

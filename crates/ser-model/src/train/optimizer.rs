@@ -3,10 +3,10 @@
 use ser_libtorch::AdamWStep;
 use tch::{Device, Kind, Tensor};
 
+use super::adafactor::Moments;
+use super::settings::{Optim, TrainingSettings};
 use crate::ModelError;
-use crate::train::adafactor::Moments;
-use crate::train::{Optim, TrainingSettings};
-use crate::weights::Weights;
+use crate::checkpoint::Weights;
 
 /// A tensor that is trained, in f32, and its name in the model.
 pub(crate) struct Parameter {

@@ -3,8 +3,9 @@
 use ser_core::Saving;
 use serde::{Deserialize, Serialize};
 
+use super::adafactor::AdafactorSettings;
+use super::schedule::Scheduler;
 use crate::ModelError;
-use crate::train::{AdafactorSettings, Scheduler};
 
 /// The optimizers there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ModelError;
-use crate::writer::write_json;
+use crate::checkpoint::write_json;
 
 /// The name that transformers' Trainer uses, too.
 const FILE: &str = "trainer_state.json";

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use tch::{Kind, Tensor};
 
+use super::loss_scale::LossScale;
+use super::optimizer::{Optimizer, Parameter};
+use super::settings::TrainingSettings;
 use crate::ModelError;
-use crate::train::TrainingSettings;
-use crate::train::loss_scale::LossScale;
-use crate::train::optimizer::{Optimizer, Parameter};
-use crate::weights::Weights;
-use crate::writer::save;
+use crate::checkpoint::{Weights, save};
 
 const FILE: &str = "optimizer.safetensors";
 const LOSS_SCALE: &str = "loss_scale";

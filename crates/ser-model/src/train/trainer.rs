@@ -7,9 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
+use super::optimizer::Parameter;
+use super::settings::TrainingSettings;
+use super::stepper::Stepper;
 use crate::ModelError;
 use crate::seeds::{chained_epoch_order, epoch_order};
-use crate::train::{Parameter, Stepper, TrainingSettings};
 
 /// Sums over the examples of a step or an epoch, from which the reported means are computed.
 pub(crate) trait Metrics: Clone + Default + Serialize + DeserializeOwned {

@@ -4,14 +4,11 @@ use std::path::Path;
 
 use tch::Kind;
 
-use super::CausalLm;
+use super::causal_lm::CausalLm;
 use crate::ModelError;
-use crate::adapters::DEFAULT_ADAPTER;
-use crate::peft::{restore_adapter, save_adapter};
-use crate::source::weight_prefix;
-use crate::text_record::TextRecord;
+use crate::adapter::{DEFAULT_ADAPTER, restore_adapter, save_adapter};
+use crate::checkpoint::{TextRecord, Weights, weight_prefix};
 use crate::train::Parameter;
-use crate::weights::Weights;
 
 /// What a Hugging Face folder holds beside configuration and weights, where it does.
 const COMPANIONS: [&str; 6] = [

@@ -4,27 +4,28 @@ use ser_data::TokenizedPair;
 use ser_libtorch::Segment;
 use tch::{Device, Tensor};
 
-use crate::{ModelError, NetworkConfig};
+use crate::ModelError;
+use crate::config::NetworkConfig;
 
-/// Texts concatenated into `rows` tokens: pairs as `[prompt | A | B]`, single texts as they are.
+/// Texts concatenated into `rows` tokens: pairs as `[prompt | A | B]`, single texts unchanged.
 #[derive(Debug)]
 pub(crate) struct PackedBatch {
     /// [rows] token ids.
     pub(crate) tokens: Tensor,
-    /// Every row's place in its own text.
+    /// The position of each row in its own text.
     pub(crate) positions: Vec<i64>,
-    /// The length of every row's own text.
+    /// The length of the text that each row belongs to.
     pub(crate) lengths: Vec<i64>,
-    /// Where each pair or text lies; every row asks.
+    /// The rows of each pair or text; all rows are queries.
     pub(crate) segments: Vec<Segment>,
-    /// The same segments with the last token of each text alone asking, q having those rows only.
+    /// The same segments where only the last token of each text is a query, and q holds only those rows.
     pub(crate) last_segments: Vec<Segment>,
-    /// The rows of those last tokens: A's and B's of each pair, or one per single text.
+    /// The rows of those last tokens: two per pair (A, B), one per single text.
     pub(crate) last_rows: Vec<i64>,
 }
 
 impl PackedBatch {
-    /// Packs pairs: prompt once, A, then B with positions that go on from the prompt's end.
+    /// Packs pairs: the prompt once, A, then B with positions that continue from the end of the prompt.
     pub(crate) fn of_pairs(
         pairs: &[&TokenizedPair],
         config: &NetworkConfig,
@@ -38,7 +39,7 @@ impl PackedBatch {
             }
             let longest = (pair.prompt.len() + a.len().max(b.len())) as i64;
             if config.rope_scaling.grows_beyond().is_some_and(|original| longest > original) {
-                // The two texts turn the prompt by different angles: nothing can be shared.
+                // The rotary frequencies depend on the text's length, so the two texts cannot share the prompt.
                 for answer in [a, b] {
                     builder.push(&[], &[pair.prompt.as_slice(), answer].concat(), &[])?;
                 }
@@ -49,7 +50,7 @@ impl PackedBatch {
         builder.finish(device)
     }
 
-    /// Packs single texts, none of which sees another.
+    /// Packs single texts. A text does not attend to another.
     pub(crate) fn of_texts(texts: &[&[u32]], config: &NetworkConfig, device: Device) -> Result<Self, ModelError> {
         let mut builder = Builder::new(config);
         for (i, text) in texts.iter().enumerate() {
@@ -61,7 +62,7 @@ impl PackedBatch {
         builder.finish(device)
     }
 
-    /// Packs single texts of each of which the rows from a place on ask, not the last alone.
+    /// Packs texts; rows from `first` on are queries.
     pub(crate) fn of_endings(
         texts: &[(&[u32], usize)],
         config: &NetworkConfig,
@@ -73,7 +74,7 @@ impl PackedBatch {
                 return Err(ModelError::EmptyText { pair: i });
             }
             builder.push(&[], text, &[])?;
-            builder.let_ask_from(first as i64);
+            builder.set_first_query(first as i64);
         }
         builder.finish(device)
     }
@@ -136,8 +137,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Lets the rows of the last text from a place on ask.
-    fn let_ask_from(&mut self, first: i64) {
+    /// Makes the rows of the last text from `first` on queries.
+    fn set_first_query(&mut self, first: i64) {
         if let Some(segment) = self.last_segments.last_mut() {
             segment.query_a = first;
             self.last_rows.pop();

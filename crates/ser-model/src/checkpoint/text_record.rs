@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use ser_data::{PairTokenizer, TemplateDate, TemplateKind, TextSettings};
 use serde::{Deserialize, Serialize};
 
+use super::writer::write_json;
 use crate::ModelError;
-use crate::writer::write_json;
 
 /// The record's file, in the folder of an adapter or a model.
 const FILE: &str = "ser.json";

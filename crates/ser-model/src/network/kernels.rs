@@ -1,27 +1,28 @@
-//! What a decoder computes token by token: our kernels for f32 on the CPU, libtorch elsewhere and where the weights
-//! themselves are trained.
+//! Operations on single tokens. f32 tensors on the CPU use ser-libtorch's kernels if the weights are frozen; everything
+//! else uses libtorch.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
 
-fn plain(x: &Tensor) -> bool {
+/// Whether ser-libtorch's kernels take the tensor.
+fn has_kernel(x: &Tensor) -> bool {
     x.kind() == Kind::Float && x.device() == Device::Cpu
 }
 
 fn frozen(weight: &Tensor) -> bool {
-    plain(weight) && weight.is_contiguous() && !weight.requires_grad()
+    has_kernel(weight) && weight.is_contiguous() && !weight.requires_grad()
 }
 
-/// `tensor` in the kind of `x`: weights that are trained are f32 whatever the network computes in. No copy where the kinds
-/// are the same.
+/// `tensor` in the kind of `x`, without a copy if the kinds are the same. Trained weights are f32 even if the network
+/// computes in half precision.
 fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelError> {
     if tensor.kind() == x.kind() { Ok(tensor.shallow_clone()) } else { Ok(tensor.f_to_kind(x.kind())?) }
 }
 
 /// x W^T + bias: [rows, in] -> [rows, out].
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
-    if plain(x) && frozen(weight) && bias.is_none_or(|bias| plain(bias) && bias.is_contiguous()) {
+    if has_kernel(x) && frozen(weight) && bias.is_none_or(|bias| has_kernel(bias) && bias.is_contiguous()) {
         return Ok(ser_libtorch::linear(x, weight, bias)?);
     }
     let bias = bias.map(|bias| in_kind_of(x, bias)).transpose()?;
@@ -30,7 +31,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 
 /// x / rms(x) * weight over the last dimension, in f32 as transformers computes it (Zhang and Sennrich, 2019).
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, ModelError> {
-    if plain(x) && frozen(weight) {
+    if has_kernel(x) && frozen(weight) {
         return Ok(ser_libtorch::rms_norm(x, weight, eps)?);
     }
     Ok(x.f_rms_norm(weight.size(), Some(in_kind_of(x, weight)?), eps)?)
@@ -38,16 +39,16 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, 
 
 /// silu(gate) * up (Shazeer, 2020).
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
-    if plain(gate) && plain(up) {
+    if has_kernel(gate) && has_kernel(up) {
         return Ok(ser_libtorch::swiglu(gate, up)?);
     }
     Ok(gate.f_silu()?.f_mul(up)?)
 }
 
-/// x * cos + swap(x) * sin, the halves of each head changed over by `swap`; x: [rows, heads, dim], the others
+/// x * cos + swap(x) * sin, where `swap` exchanges the two halves of each head; x: [rows, heads, dim], cos and sin:
 /// [rows, 1, dim].
 pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, ModelError> {
-    if plain(x) && frozen(cos) && frozen(sin) {
+    if has_kernel(x) && frozen(cos) && frozen(sin) {
         return Ok(ser_libtorch::rotate(x, cos, sin)?);
     }
     let half = x.size3()?.2 / 2;
@@ -55,38 +56,39 @@ pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, M
     Ok(x.f_mul(cos)?.f_add(&swapped.f_mul_(sin)?)?)
 }
 
-/// What logits say of their targets.
-pub(crate) struct Foretold {
+/// Target log-probabilities and entropies.
+pub(crate) struct TokenLogProbs {
     /// log p of the targets, [n], in f32.
     pub(crate) log_probs: Tensor,
     entropies: Entropies,
 }
 
-/// Our kernel makes them on the way; libtorch's cost two more tensors [n, vocab].
+/// ser-libtorch's kernel computes entropies with the log-probabilities; with libtorch they take two more tensors
+/// [n, vocab], so they are computed on demand.
 enum Entropies {
-    Known(Tensor),
-    /// Of log p of the whole vocabulary, [n, vocab].
-    Of(Tensor),
+    Computed(Tensor),
+    /// log p of the whole vocabulary, [n, vocab].
+    FromLogProbs(Tensor),
 }
 
-impl Foretold {
+impl TokenLogProbs {
     /// From logits [n, vocab] and targets [n].
     pub(crate) fn new(logits: &Tensor, targets: &Tensor) -> Result<Self, ModelError> {
-        if plain(logits) {
+        if has_kernel(logits) {
             let (log_probs, entropies) = ser_libtorch::log_probs(logits, targets)?;
-            return Ok(Foretold { log_probs, entropies: Entropies::Known(entropies) });
+            return Ok(TokenLogProbs { log_probs, entropies: Entropies::Computed(entropies) });
         }
         let all = logits.f_log_softmax(-1, Kind::Float)?;
         let log_probs = all.f_gather(1, &targets.f_unsqueeze(1)?, false)?.f_view([-1])?;
-        Ok(Foretold { log_probs, entropies: Entropies::Of(all) })
+        Ok(TokenLogProbs { log_probs, entropies: Entropies::FromLogProbs(all) })
     }
 
-    /// Entropies in nats, [n], with their gradient unless it is off.
+    /// Entropies in nats, [n]. They carry a gradient unless gradients are disabled.
     pub(crate) fn entropies(&self) -> Result<Tensor, ModelError> {
         match &self.entropies {
-            Entropies::Known(entropies) => Ok(entropies.shallow_clone()),
-            Entropies::Of(all) => {
-                // p log p is 0 where p is, of which the logarithm is -inf.
+            Entropies::Computed(entropies) => Ok(entropies.shallow_clone()),
+            Entropies::FromLogProbs(all) => {
+                // p log p is 0 where p is 0 and log p is -inf.
                 let finite = all.f_clamp_min(f64::from(f32::MIN))?;
                 Ok(all.f_exp()?.f_mul(&finite)?.f_sum_dim_intlist(-1, false, Kind::Float)?.f_neg()?)
             }

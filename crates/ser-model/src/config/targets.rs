@@ -3,40 +3,53 @@
 use std::collections::BTreeMap;
 
 use fancy_regex::Regex;
-use serde::{Deserialize, Serialize};
 
-use crate::{LoraSettings, ModelError};
+use super::lora::{LoraSettings, PROJECTIONS, TargetModules};
+use crate::ModelError;
 
-/// The projections of a layer, by PEFT's short names.
-pub(crate) const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
-/// The projections that get an adapter, as PEFT's `target_modules` says it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum TargetModules {
-    /// Those whose names end with one of these, such as `q_proj` or `layers.0.self_attn.q_proj`.
-    Names(Vec<String>),
-    /// `all-linear`, or a regular expression over the whole of `model.layers.0.self_attn.q_proj`.
-    Pattern(String),
-}
-
-impl<const N: usize> From<[&str; N]> for TargetModules {
-    fn from(names: [&str; N]) -> Self {
-        TargetModules::Names(names.map(str::to_owned).to_vec())
-    }
-}
-
-impl TargetModules {
-    fn is_all_linear(pattern: &str) -> bool {
-        pattern.eq_ignore_ascii_case("all-linear")
-    }
-
-    /// The same with the shorthand `all-linear` as the names that it means.
-    pub(crate) fn spelled_out(&self) -> Self {
-        match self {
-            TargetModules::Pattern(pattern) if Self::is_all_linear(pattern) => PROJECTIONS.into(),
-            other => other.clone(),
+impl LoraSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
+        let ranks = self.rank_pattern.values().map(|r| ("lora.rank_pattern", r));
+        if let Some((name, rank)) = [("lora.rank", &self.rank)].into_iter().chain(ranks).find(|&(_, &r)| r < 1) {
+            return bad(name, rank.to_string(), "it must be at least 1");
         }
+        let alphas = self.alpha_pattern.values().map(|a| ("lora.alpha_pattern", a));
+        let sound = |alpha: &f64| alpha.is_finite() && *alpha > 0.0;
+        if let Some((name, alpha)) = [("lora.alpha", &self.alpha)].into_iter().chain(alphas).find(|(_, a)| !sound(a)) {
+            return bad(name, alpha.to_string(), "it must be over 0");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return bad("lora.dropout", self.dropout.to_string(), "it must be from 0 up to, not including, 1");
+        }
+        if let TargetModules::Names(names) = &self.target_modules {
+            if names.is_empty() {
+                return bad("lora.target_modules", "empty".into(), "name at least one projection, such as q_proj");
+            }
+            let projection = |name: &str| PROJECTIONS.contains(&name.rsplit('.').next().unwrap_or(name));
+            if let Some(name) = names.iter().find(|name| !projection(name)) {
+                return bad(
+                    "lora.target_modules",
+                    format!("{name:?}"),
+                    "names may end with q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+                );
+            }
+        }
+        if matches!(self.target_modules, TargetModules::Pattern(_)) && !self.layers_to_transform.is_empty() {
+            return bad(
+                "lora.layers_to_transform",
+                format!("{:?}", self.layers_to_transform),
+                "it goes with names in target_modules, not with a pattern",
+            );
+        }
+        if self.layers_to_transform.is_empty() && !self.layers_pattern.is_empty() {
+            return bad("lora.layers_pattern", format!("{:?}", self.layers_pattern), "it needs layers_to_transform");
+        }
+        if self.use_dora && self.lora_bias {
+            return bad("lora.use_dora", "true".into(), "it cannot be combined with lora_bias");
+        }
+        Targets::new(self).map(drop)
     }
 }
 
@@ -55,7 +68,7 @@ pub(crate) struct Targets<'a> {
 
 /// The rank of one module's update, and what the update is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Update {
+pub(crate) struct LoraSpec {
     pub(crate) rank: i64,
     pub(crate) scale: f64,
 }
@@ -89,14 +102,14 @@ impl<'a> Targets<'a> {
     }
 
     /// The update of a module such as `model.layers.0.self_attn.q_proj`; `None` if it is left alone.
-    pub(crate) fn update(&self, module: &str) -> Result<Option<Update>, ModelError> {
+    pub(crate) fn spec(&self, module: &str) -> Result<Option<LoraSpec>, ModelError> {
         if self.is_excluded(module)? || !self.is_target(module)? {
             return Ok(None);
         }
         let rank = chosen("lora.rank_pattern", &self.ranks, module)?.unwrap_or(self.settings.rank);
         let alpha = chosen("lora.alpha_pattern", &self.alphas, module)?.unwrap_or(self.settings.alpha);
         let divisor = if self.settings.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
-        Ok(Some(Update { rank, scale: alpha / divisor }))
+        Ok(Some(LoraSpec { rank, scale: alpha / divisor }))
     }
 
     fn is_excluded(&self, module: &str) -> Result<bool, ModelError> {
@@ -186,15 +199,15 @@ mod tests {
 
     const Q: &str = "model.layers.1.self_attn.q_proj";
 
-    fn update(settings: &LoraSettings, module: &str) -> Option<Update> {
-        Targets::new(settings).unwrap().update(module).unwrap()
+    fn spec(settings: &LoraSettings, module: &str) -> Option<LoraSpec> {
+        Targets::new(settings).unwrap().spec(module).unwrap()
     }
 
     /// The cases of PEFT's `check_target_module_exists`.
     #[test]
     fn modules_are_meant_as_in_peft() {
         let of = |target_modules: TargetModules| LoraSettings { target_modules, ..Default::default() };
-        let meant = |target, module| update(&of(target), module).is_some();
+        let meant = |target, module| spec(&of(target), module).is_some();
         assert!(meant(["q_proj"].into(), Q) && meant(["self_attn.q_proj"].into(), Q) && meant([Q].into(), Q));
         assert!(meant(["layers.1.self_attn.q_proj"].into(), Q) && !meant(["layers.0.self_attn.q_proj"].into(), Q));
         assert!(!meant(["proj"].into(), Q) && !meant(["attn.q_proj"].into(), Q));
@@ -212,7 +225,7 @@ mod tests {
             settings: LoraSettings,
             targets: Vec<String>,
         }
-        let cases: Vec<Case> = serde_json::from_str(include_str!("../tests/golden/targets.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/golden/targets.json")).unwrap();
         assert!(cases.len() >= 15);
         for Case { settings, targets } in cases {
             let modules = (0..12).flat_map(|layer| {
@@ -225,7 +238,7 @@ mod tests {
                     format!("model.layers.{layer}.{part}.{name}")
                 })
             });
-            let meant: Vec<String> = modules.filter(|module| update(&settings, module).is_some()).collect();
+            let meant: Vec<String> = modules.filter(|module| spec(&settings, module).is_some()).collect();
             assert_eq!(meant, targets, "{settings:?}");
         }
     }
@@ -234,15 +247,15 @@ mod tests {
     #[test]
     fn ranks_and_scales() {
         let mut settings = LoraSettings { rank: 4, alpha: 8.0, ..Default::default() };
-        assert_eq!(update(&settings, Q), Some(Update { rank: 4, scale: 2.0 }));
+        assert_eq!(spec(&settings, Q), Some(LoraSpec { rank: 4, scale: 2.0 }));
         settings.use_rslora = true;
-        assert_eq!(update(&settings, Q), Some(Update { rank: 4, scale: 4.0 }));
+        assert_eq!(spec(&settings, Q), Some(LoraSpec { rank: 4, scale: 4.0 }));
         settings.rank_pattern.insert(r"layers\.1\..*".into(), 16);
         settings.alpha_pattern.insert("q_proj".into(), 12.0);
-        assert_eq!(update(&settings, Q), Some(Update { rank: 16, scale: 3.0 }));
-        assert_eq!(update(&settings, "model.layers.0.self_attn.v_proj"), Some(Update { rank: 4, scale: 4.0 }));
+        assert_eq!(spec(&settings, Q), Some(LoraSpec { rank: 16, scale: 3.0 }));
+        assert_eq!(spec(&settings, "model.layers.0.self_attn.v_proj"), Some(LoraSpec { rank: 4, scale: 4.0 }));
         settings.rank_pattern.insert("q_proj".into(), 2);
-        let error = Targets::new(&settings).unwrap().update(Q).unwrap_err().to_string();
+        let error = Targets::new(&settings).unwrap().spec(Q).unwrap_err().to_string();
         assert!(error.contains("lora.rank_pattern is ambiguous for model.layers.1.self_attn.q_proj"), "{error}");
     }
 }

@@ -7,11 +7,8 @@ use ser_core::{Pair, PairId};
 use ser_data::{PairTokenizer, TemplateKind, TextSettings};
 use tch::{Kind, Tensor};
 
-use crate::layer_map::LayerMap;
-use crate::network::{Network, Rows};
-use crate::packed::PackedBatch;
-use crate::source::Checkpoint;
-use crate::weights::Weights;
+use crate::checkpoint::{Checkpoint, LayerMap, Weights};
+use crate::network::{Network, PackedBatch, Rows};
 use crate::{Device, NetworkConfig};
 
 #[derive(serde::Deserialize)]
@@ -110,7 +107,7 @@ fn causal(folder: &Path, pairs: &[Arc<Pair>]) -> (Network, Vec<Vec<u32>>) {
     let config = NetworkConfig::from_folder(folder).unwrap();
     let weights = Weights::from_folder(folder).unwrap();
     let cpu = tch::Device::Cpu;
-    let map = LayerMap::new(&config, Kind::Float, Device::cpu()).unwrap();
+    let map = LayerMap::new(&config.weight_sizes(Kind::Float), Device::cpu()).unwrap();
     let mut source = Checkpoint::new(&weights, Kind::Float, map);
     let network = Network::new(config, &mut source, true, Kind::Float, cpu).unwrap();
     let text =

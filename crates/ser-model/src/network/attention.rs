@@ -1,9 +1,51 @@
-//! Attention over packed segments: our kernel on the CPU, libtorch's elsewhere.
+//! Attention within the texts of a packed batch: ser-libtorch's kernel on the CPU, libtorch's elsewhere.
 
 use ser_libtorch::Segment;
 use tch::{Device, Kind, Tensor};
 
+use super::packed::PackedBatch;
 use crate::ModelError;
+
+/// The rows that leave the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// All rows: [rows, hidden].
+    All,
+    /// The last token of each text: [texts, hidden]. For all other rows the last layer computes only keys and values.
+    Last,
+}
+
+/// The attention of one forward pass. Called once per layer, in the order of the layers.
+pub(crate) trait Attention {
+    /// q: [query rows, heads, dim], where `queries` says which rows they are; k, v: [rows, kv_heads, dim]; the result has
+    /// the shape of q. A token attends to itself and, with a sliding window, to the `window` - 1 tokens before it.
+    fn attend(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        queries: Rows,
+        window: Option<i64>,
+    ) -> Result<Tensor, ModelError>;
+}
+
+/// Attention within the texts of the batch.
+impl Attention for &PackedBatch {
+    fn attend(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        queries: Rows,
+        window: Option<i64>,
+    ) -> Result<Tensor, ModelError> {
+        let segments = match queries {
+            Rows::All => &self.segments,
+            Rows::Last => &self.last_segments,
+        };
+        attend(q, k, v, segments, window)
+    }
+}
 
 /// q: [query rows, heads, dim]; k, v: [rows, kv_heads, dim] -> as q.
 pub(crate) fn attend(
@@ -25,7 +67,7 @@ pub(crate) fn attend(
     Ok(out.f_to_kind(kind)?)
 }
 
-/// One masked call of `scaled_dot_product_attention` per segment. Queries must lie in q in the segments' order.
+/// One masked call of `scaled_dot_product_attention` per segment. The queries in q must be in the order of the segments.
 fn by_segment(
     q: &Tensor,
     k: &Tensor,
@@ -55,42 +97,44 @@ fn by_segment(
     Ok(Tensor::f_cat(&outputs, 0)?)
 }
 
-/// [queries, keys], true where a query sees a key.
+/// [queries, keys], true where a query attends to a key.
 fn mask(segment: &Segment, window: Option<i64>, device: Device) -> Result<Tensor, ModelError> {
     let options = (Kind::Int64, Device::Cpu);
     let chain = segment.prompt + segment.a;
     let range = |from: i64, to: i64| Tensor::f_arange_start(from, to, options);
-    // A key's place in its text, and which answer it belongs to: 0 the prompt, 1 A, 2 B.
-    let key_place = Tensor::f_cat(&[range(0, chain)?, range(segment.prompt, segment.prompt + segment.b)?], 0)?;
+    // The position of each key in its text, and its owner: 0 the prompt, 1 answer A, 2 answer B.
+    let key_position = Tensor::f_cat(&[range(0, chain)?, range(segment.prompt, segment.prompt + segment.b)?], 0)?;
     let owner = |n: i64, value: i64| Tensor::f_full([n], value, options);
     let key_owner = Tensor::f_cat(&[owner(segment.prompt, 0)?, owner(segment.a, 1)?, owner(segment.b, 2)?], 0)?;
     let (a, b) = segment.queries();
     let first_b = segment.prompt + segment.query_b;
-    let query_place = Tensor::f_cat(&[range(segment.query_a, chain)?, range(first_b, first_b + b)?], 0)?;
+    let query_position = Tensor::f_cat(&[range(segment.query_a, chain)?, range(first_b, first_b + b)?], 0)?;
     let query_owner = Tensor::f_cat(&[owner(a, 1)?, owner(b, 2)?], 0)?;
-    let (kp, qp) = (key_place.f_unsqueeze(0)?, query_place.f_unsqueeze(1)?);
+    let (kp, qp) = (key_position.f_unsqueeze(0)?, query_position.f_unsqueeze(1)?);
     let (ko, qo) = (key_owner.f_unsqueeze(0)?, query_owner.f_unsqueeze(1)?);
-    let mut see = kp.f_le_tensor(&qp)?.f_logical_and(&ko.f_eq(0)?.f_logical_or(&ko.f_eq_tensor(&qo)?)?)?;
+    let mut visible = kp.f_le_tensor(&qp)?.f_logical_and(&ko.f_eq(0)?.f_logical_or(&ko.f_eq_tensor(&qo)?)?)?;
     if let Some(window) = window {
-        see = see.f_logical_and(&kp.f_gt_tensor(&qp.f_sub_scalar(window)?)?)?;
+        visible = visible.f_logical_and(&kp.f_gt_tensor(&qp.f_sub_scalar(window)?)?)?;
     }
-    Ok(see.f_to_device(device)?)
+    Ok(visible.f_to_device(device)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
-    fn both_ways_agree() {
+    fn the_kernel_agrees_with_libtorch() {
         tch::manual_seed(3);
         let random = |heads: i64| Tensor::randn([31, heads, 16], (Kind::Float, Device::Cpu));
         let (q, k, v) = (random(4), random(2), random(2));
         let segments = [Segment::pair(0, 5, 3, 4), Segment::single(12, 9), Segment::pair(21, 0, 4, 6)];
         for window in [None, Some(4)] {
             let ours = attend(&q, &k, &v, &segments, window).unwrap();
-            let theirs = by_segment(&q, &k, &v, &segments, window).unwrap();
-            assert!((ours - theirs).abs().max().double_value(&[]) < 1e-5);
+            let expected = by_segment(&q, &k, &v, &segments, window).unwrap();
+            assert_abs_diff_eq!((ours - expected).abs().max().double_value(&[]), 0.0, epsilon = 1e-5);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The causal language model: a decoder with its LM head and its tokenizer.
 
-mod trained;
-
 use std::path::Path;
 
 use ser_core::Message;
@@ -9,17 +7,10 @@ use ser_data::{PairTokenizer, TextSettings};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::fields::Fields;
-use crate::kernels::Foretold;
-use crate::layer_map::LayerMap;
-use crate::network::{Network, Rows};
-use crate::packed::PackedBatch;
-use crate::peft::load_adapter;
+use crate::adapter::load_adapter;
+use crate::checkpoint::{Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, TextRecord, Weights, save, write_json};
+use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
-use crate::source::{Checkpoint, Fresh, FreshAdapter};
-use crate::text_record::TextRecord;
-use crate::weights::Weights;
-use crate::writer::{save, write_json};
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
 
 /// How a causal language model is loaded.
@@ -84,7 +75,7 @@ impl CausalLm {
         let mut stop_ids = generation_eos(&folder.join("generation_config.json"))?;
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
-        let map = LayerMap::new(&config, kind, device)?;
+        let map = LayerMap::new(&config.weight_sizes(kind), device)?;
         let device = map.first();
         let mut checkpoint = Checkpoint::new(&weights, kind, map);
         let network = Network::new(config, &mut checkpoint, true, kind, device)?;
@@ -169,7 +160,7 @@ impl CausalLm {
             let values = tch::no_grad(|| -> Result<Vec<f32>, ModelError> {
                 let logits = self.logits(&[text], None)?.f_narrow(0, 0, targets.len() as i64)?;
                 let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?;
-                Ok(Vec::try_from(&Foretold::new(&logits, &targets)?.log_probs)?)
+                Ok(Vec::try_from(&TokenLogProbs::new(&logits, &targets)?.log_probs)?)
             })?;
             all.push(values.into_iter().map(f64::from).collect());
         }

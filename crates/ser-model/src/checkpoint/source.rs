@@ -5,10 +5,10 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use super::layer_map::LayerMap;
+use super::weights::Weights;
 use crate::ModelError;
-use crate::layer_map::LayerMap;
 use crate::seeds::Seeds;
-use crate::weights::Weights;
 
 /// Gives a network its tensors.
 pub(crate) trait TensorSource {
@@ -54,7 +54,7 @@ impl<'a> Checkpoint<'a> {
 impl TensorSource for Checkpoint<'_> {
     fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
         let full = if name == "lm_head.weight" { name.to_owned() } else { format!("{}{name}", self.prefix) };
-        let tensor = self.weights.load(&full, shape, self.kind, self.map.place(name))?;
+        let tensor = self.weights.load(&full, shape, self.kind, self.map.device_of(name))?;
         self.used.insert(full);
         Ok(tensor)
     }

@@ -2,12 +2,11 @@
 
 use tch::Tensor;
 
-use crate::kernels::Foretold;
-use crate::network::Rows;
-use crate::packed::PackedBatch;
+use super::causal_lm::CausalLm;
+use crate::ModelError;
+use crate::network::{PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::train::CheckpointedForward;
-use crate::{CausalLm, ModelError};
 
 /// How a forward pass over texts runs. `Default` = as for evaluation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,7 +73,7 @@ impl CausalLm {
     }
 
     /// Log-probabilities and entropies of the rows' tokens.
-    pub(crate) fn foretold(&self, rows: &TokenRows<'_>) -> Result<Foretold, ModelError> {
-        Foretold::new(&self.network.logits(&rows.hidden)?, &rows.targets)
+    pub(crate) fn token_log_probs(&self, rows: &TokenRows<'_>) -> Result<TokenLogProbs, ModelError> {
+        TokenLogProbs::new(&self.network.logits(&rows.hidden)?, &rows.targets)
     }
 }

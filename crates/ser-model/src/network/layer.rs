@@ -2,38 +2,13 @@
 
 use tch::Tensor;
 
-use crate::kernels::{rms_norm, swiglu};
-use crate::lora::{Linear, Pass};
-use crate::network::{Attention, Rows};
-use crate::rope::Rotation;
-use crate::source::TensorSource;
-use crate::{ModelError, NetworkConfig};
-
-/// A layer's linear map as the configuration has it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Projection {
-    /// Its path within the layer.
-    pub(crate) path: &'static str,
-    pub(crate) out: i64,
-    pub(crate) input: i64,
-    pub(crate) bias: bool,
-}
-
-/// The seven maps of a layer, in the order of [`Layer::linears`].
-pub(crate) fn projections(config: &NetworkConfig) -> [Projection; 7] {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let map = |path, out, input, bias| Projection { path, out, input, bias };
-    [
-        map("self_attn.q_proj", q, hidden, config.qkv_bias),
-        map("self_attn.k_proj", kv, hidden, config.qkv_bias),
-        map("self_attn.v_proj", kv, hidden, config.qkv_bias),
-        map("self_attn.o_proj", hidden, q, config.o_bias),
-        map("mlp.gate_proj", inner, hidden, config.mlp_bias),
-        map("mlp.up_proj", inner, hidden, config.mlp_bias),
-        map("mlp.down_proj", hidden, inner, config.mlp_bias),
-    ]
-}
+use super::attention::{Attention, Rows};
+use super::kernels::{rms_norm, swiglu};
+use super::linear::{ForwardMode, Linear};
+use super::rope::Rotation;
+use crate::ModelError;
+use crate::checkpoint::TensorSource;
+use crate::config::{NetworkConfig, Projection, projections};
 
 /// One decoder layer.
 #[derive(Debug)]
@@ -49,7 +24,7 @@ pub(crate) struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    /// A place sees this many places, itself included.
+    /// Sliding-window size in tokens.
     window: Option<i64>,
 }
 
@@ -83,7 +58,7 @@ impl Layer {
         })
     }
 
-    /// The layer's linear maps: path within the layer and PEFT's short name.
+    /// The linear maps, each with its path within the layer.
     pub(crate) fn linears(&self) -> [(&'static str, &Linear); 7] {
         [
             ("self_attn.q_proj", &self.q),
@@ -108,12 +83,12 @@ impl Layer {
         ]
     }
 
-    /// The device it lies on.
+    /// The device of its weights.
     pub(crate) fn device(&self) -> tch::Device {
         self.input_norm.device()
     }
 
-    /// The norms, by path within the layer.
+    /// The norms, each with its path within the layer.
     pub(crate) fn norms(&self) -> Vec<(&'static str, &Tensor)> {
         let mut norms = vec![("input_layernorm", &self.input_norm), ("post_attention_layernorm", &self.post_norm)];
         norms.extend(self.q_norm.as_ref().map(|n| ("self_attn.q_norm", n)));
@@ -121,7 +96,8 @@ impl Layer {
         norms
     }
 
-    /// One layer. With `last`, keys and values are computed for all rows, the rest for those alone.
+    /// [rows, hidden] -> [rows, hidden]. With `last`, keys and values are computed for all rows, and everything else for the
+    /// rows `last` only.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
@@ -129,7 +105,7 @@ impl Layer {
         last: Option<&Tensor>,
         rotation: &Rotation,
         config: &NetworkConfig,
-        pass: Pass<'_>,
+        mode: ForwardMode<'_>,
     ) -> Result<Tensor, ModelError> {
         let (heads, kv_heads, dim, eps) = (config.heads, config.kv_heads, config.head_dim, config.rms_norm_eps);
         let normed = rms_norm(x, &self.input_norm, eps)?;
@@ -138,24 +114,24 @@ impl Layer {
             let y = y.f_view([-1, heads, dim])?;
             norm.as_ref().map_or_else(|| Ok(y.shallow_clone()), |weight| rms_norm(&y, weight, eps))
         };
-        let k = rotation.turn(&split(self.k.forward(&normed, pass)?, kv_heads, &self.k_norm)?)?;
-        let v = self.v.forward(&normed, pass)?.f_view([-1, kv_heads, dim])?;
+        let k = rotation.apply(&split(self.k.forward(&normed, mode)?, kv_heads, &self.k_norm)?)?;
+        let v = self.v.forward(&normed, mode)?.f_view([-1, kv_heads, dim])?;
         let (residual, q) = match last {
             None => {
-                let q = rotation.turn(&split(self.q.forward(&normed, pass)?, heads, &self.q_norm)?)?;
+                let q = rotation.apply(&split(self.q.forward(&normed, mode)?, heads, &self.q_norm)?)?;
                 (x.shallow_clone(), q)
             }
             Some(rows) => {
-                let asking = normed.f_index_select(0, rows)?;
-                let q = split(self.q.forward(&asking, pass)?, heads, &self.q_norm)?;
-                (x.f_index_select(0, rows)?, rotation.select(rows)?.turn(&q)?)
+                let queries = normed.f_index_select(0, rows)?;
+                let q = split(self.q.forward(&queries, mode)?, heads, &self.q_norm)?;
+                (x.f_index_select(0, rows)?, rotation.select(rows)?.apply(&q)?)
             }
         };
-        let asking = if last.is_some() { Rows::Last } else { Rows::All };
-        let attended = attention.attend(&q, &k, &v, asking, self.window)?;
-        let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, pass)?)?;
+        let queries = if last.is_some() { Rows::Last } else { Rows::All };
+        let attended = attention.attend(&q, &k, &v, queries, self.window)?;
+        let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, mode)?)?;
         let normed = rms_norm(&x, &self.post_norm, eps)?;
-        let gated = swiglu(&self.gate.forward(&normed, pass)?, &self.up.forward(&normed, pass)?)?;
-        Ok(x.f_add(&self.down.forward(&gated, pass)?)?)
+        let gated = swiglu(&self.gate.forward(&normed, mode)?, &self.up.forward(&normed, mode)?)?;
+        Ok(x.f_add(&self.down.forward(&gated, mode)?)?)
     }
 }

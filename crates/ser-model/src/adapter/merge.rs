@@ -6,15 +6,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::layer::projections;
-use crate::lora::{BaseMap, Change};
-use crate::peft::{SavedAdapter, read_settings};
-use crate::source::weight_prefix;
-use crate::targets::Targets;
-use crate::text_record::TextRecord;
-use crate::weights::Weights;
-use crate::writer::{Bytes, plan_shards, save_bytes, save_index, shard_name, write_json};
-use crate::{ModelError, NetworkConfig};
+use super::peft::{SavedAdapter, read_settings};
+use crate::ModelError;
+use crate::checkpoint::{
+    Bytes, TextRecord, Weights, plan_shards, save_bytes, save_index, shard_name, weight_prefix, write_json,
+};
+use crate::config::{NetworkConfig, Targets, projections};
+use crate::network::{AdapterDelta, BaseLinear};
 
 /// What belongs to a model beside its weights and is copied as it is.
 const COMPANIONS: [&str; 9] = [
@@ -111,7 +109,7 @@ fn read_changes(
     config: &NetworkConfig,
     weights: &Weights,
     adapter: &Path,
-) -> Result<(BTreeMap<String, Change>, Option<Tensor>), ModelError> {
+) -> Result<(BTreeMap<String, AdapterDelta>, Option<Tensor>), ModelError> {
     let settings = read_settings(adapter)?;
     let targets = Targets::new(&settings)?;
     let mut saved = SavedAdapter::open(adapter, Device::Cpu)?;
@@ -123,7 +121,7 @@ fn read_changes(
                 (format!("model.layers.{layer}.{}", map.path), format!("{prefix}layers.{layer}.{}", map.path));
             let kind = weights.stored(&format!("{stored}.weight"))?.kind;
             let own = map.bias.then(|| weights.load(&format!("{stored}.bias"), &[map.out], kind, Device::Cpu));
-            let (own, update) = (own.transpose()?, targets.update(&module)?);
+            let (own, update) = (own.transpose()?, targets.spec(&module)?);
             if own.is_none() && update.is_some() && settings.lora_bias {
                 return Err(ModelError::Adapter {
                     path: adapter.to_owned(),
@@ -134,13 +132,13 @@ fn read_changes(
             let weight = (settings.use_dora && update.is_some())
                 .then(|| weights.load(&format!("{stored}.weight"), &[map.out, map.input], Kind::Float, Device::Cpu));
             let weight = weight.transpose()?;
-            let base = BaseMap {
+            let base = BaseLinear {
                 shape: [map.out, map.input],
                 device: Device::Cpu,
                 weight: weight.as_ref(),
                 bias: own.as_ref(),
             };
-            let change = Change::new(&module, &base, update, &settings, &mut saved)?;
+            let change = AdapterDelta::new(&module, &base, update, &settings, &mut saved)?;
             if change.lora.is_some() || change.bias.is_some() {
                 changes.insert(module, change);
             }
@@ -159,7 +157,7 @@ fn changed_or_stored<'a>(
     weights: &'a Weights,
     stored: &str,
     name: &str,
-    changes: &BTreeMap<String, Change>,
+    changes: &BTreeMap<String, AdapterDelta>,
 ) -> Result<Bytes<'a>, ModelError> {
     let tensor = weights.stored(stored)?;
     let change = name.rsplit_once('.').and_then(|(module, part)| Some((changes.get(module)?, part)));

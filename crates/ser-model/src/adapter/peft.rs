@@ -7,13 +7,9 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
-use crate::fields::Fields;
-use crate::lora::LoraSettings;
+use crate::checkpoint::{AdapterSource, Fields, Initial, Weights, save, write_json};
+use crate::config::{LoraSettings, TargetModules};
 use crate::network::Network;
-use crate::source::{AdapterSource, Initial};
-use crate::targets::TargetModules;
-use crate::weights::Weights;
-use crate::writer::{save, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";

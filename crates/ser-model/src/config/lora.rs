@@ -1,0 +1,104 @@
+//! The settings of a LoRA adapter (Hu et al., 2022), under PEFT's names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The projections of a layer, by PEFT's short names.
+pub(crate) const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// The projections that get an adapter, as PEFT's `target_modules` says it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetModules {
+    /// Those whose names end with one of these, such as `q_proj` or `layers.0.self_attn.q_proj`.
+    Names(Vec<String>),
+    /// `all-linear`, or a regular expression over the whole of `model.layers.0.self_attn.q_proj`.
+    Pattern(String),
+}
+
+impl<const N: usize> From<[&str; N]> for TargetModules {
+    fn from(names: [&str; N]) -> Self {
+        TargetModules::Names(names.map(str::to_owned).to_vec())
+    }
+}
+
+impl TargetModules {
+    pub(super) fn is_all_linear(pattern: &str) -> bool {
+        pattern.eq_ignore_ascii_case("all-linear")
+    }
+
+    /// The same with the shorthand `all-linear` as the names that it means.
+    pub(crate) fn spelled_out(&self) -> Self {
+        match self {
+            TargetModules::Pattern(pattern) if Self::is_all_linear(pattern) => PROJECTIONS.into(),
+            other => other.clone(),
+        }
+    }
+}
+
+/// An adapter's settings, under PEFT's names. `Default` = the paper: rank 8, alpha 32, dropout 0.1, on q and v.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraSettings {
+    /// Rank r of the update.
+    pub rank: i64,
+    /// The update is scaled by alpha / r.
+    pub alpha: f64,
+    /// Dropout on the adapter's input while training.
+    pub dropout: f64,
+    /// The projections that get an adapter.
+    pub target_modules: TargetModules,
+    /// Scales by alpha / sqrt(r) instead (rank-stabilized LoRA; Kalajdzievski, 2023).
+    pub use_rslora: bool,
+    /// Which of the network's own biases are trained too.
+    pub bias: LoraBias,
+    /// A bias on B's output.
+    pub lora_bias: bool,
+    /// Other ranks for some modules, by patterns over the ends of their names.
+    pub rank_pattern: BTreeMap<String, i64>,
+    /// Other alphas for some modules, in the same way.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Projections that get no adapter though `target_modules` names them.
+    pub exclude_modules: Option<TargetModules>,
+    /// The layers, from 0, whose projections get an adapter; all if empty. Goes with names in `target_modules`.
+    pub layers_to_transform: Vec<i64>,
+    /// What stands before the layer's index in a module's name, as patterns; anything if empty.
+    pub layers_pattern: Vec<String>,
+    /// Weight-decomposed adaptation (DoRA; Liu et al., 2024): the rows of the updated weight are scaled to magnitudes
+    /// that are trained.
+    pub use_dora: bool,
+}
+
+/// The biases that an adapter trains beside its update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraBias {
+    /// None.
+    #[default]
+    None,
+    /// Those of all projections that have one.
+    All,
+    /// Those of the projections that get an update.
+    LoraOnly,
+}
+
+impl Default for LoraSettings {
+    fn default() -> Self {
+        LoraSettings {
+            rank: 8,
+            alpha: 32.0,
+            dropout: 0.1,
+            target_modules: ["q_proj", "v_proj"].into(),
+            use_rslora: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            bias: LoraBias::None,
+            lora_bias: false,
+            exclude_modules: None,
+            layers_to_transform: Vec::new(),
+            layers_pattern: Vec::new(),
+            use_dora: false,
+        }
+    }
+}

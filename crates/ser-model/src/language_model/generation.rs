@@ -1,0 +1,76 @@
+//! Answers of a language model to prompts.
+
+use ser_core::{Generator, Message, Observer, Response, Sampling, Silent};
+use ser_data::TemplateKind;
+
+use super::causal_lm::CausalLm;
+use crate::ModelError;
+use crate::generate::{GenerateOptions, SampledAnswer, Source, sample};
+
+impl CausalLm {
+    /// Answers to tokenized prompts: `sampling.samples_per_prompt` for each, in order.
+    ///
+    /// A prompt is computed once for all its answers. At most [`CausalLmSettings::batch_answers`] answers are in the
+    /// making at a time; whoever ends makes room for the next. An answer ends at one of [`stop_ids`](Self::stop_ids), at a
+    /// stop text, after `sampling.max_new_tokens`, or where the model has no more positions. Which tokens are drawn depends
+    /// on the seed, the prompt, how often the same prompt came before, and the answer's number, not on the other prompts,
+    /// as far as arithmetic allows.
+    ///
+    /// # Errors
+    /// Settings that mean nothing; a prompt without tokens, with unknown ids, or that leaves no room for an answer; logits
+    /// that are no numbers; [`ModelError::Stopped`] if the observer said stop.
+    ///
+    /// [`CausalLmSettings::batch_answers`]: crate::CausalLmSettings::batch_answers
+    pub fn sample(
+        &self,
+        prompts: &[Vec<u32>],
+        sampling: &Sampling,
+        options: GenerateOptions<'_>,
+    ) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
+        let source = Source {
+            network: &self.network,
+            tokenizer: &self.tokenizer,
+            stop_ids: &self.stop_ids,
+            token_budget: self.settings.token_budget,
+            batch_answers: self.settings.batch_answers,
+            limit: self.generation_limit(),
+            strips_space: self.strips_space(),
+        };
+        sample(source, prompts, sampling, options)
+    }
+
+    /// The longest text, prompt and answer, that it can make. Under dynamic rotary scaling that is the length trained on:
+    /// longer texts would turn the keys of the cache otherwise than they were.
+    pub fn generation_limit(&self) -> usize {
+        let config = self.config();
+        let limit = config.rope_scaling.grows_beyond().map_or(config.max_positions, |n| n.min(config.max_positions));
+        usize::try_from(limit).unwrap_or(0)
+    }
+
+    /// Whether the first space of an answer belongs to the template: the script puts one after `Answer:`, and chat
+    /// templates that put one trim the answer.
+    fn strips_space(&self) -> bool {
+        self.settings.text.template != TemplateKind::Raw
+    }
+}
+
+impl Generator for CausalLm {
+    type Error = ModelError;
+
+    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, ModelError> {
+        self.generate_observed(prompts, sampling, "generate", &mut Silent)
+    }
+
+    fn generate_observed(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        stage: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Vec<Response>>, ModelError> {
+        let tokens = prompts.iter().map(|prompt| self.tokenize_prompt(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let options = GenerateOptions { stage, observer, on_text: None, log_probs: false };
+        let answers = self.sample(&tokens, sampling, options)?;
+        Ok(answers.into_iter().map(|samples| samples.into_iter().map(|s| s.response).collect()).collect())
+    }
+}

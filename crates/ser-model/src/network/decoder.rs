@@ -1,0 +1,184 @@
+//! The decoder: embedding, layers and final norm, shared by every model family.
+
+use tch::{Device, Kind, Tensor};
+
+use super::adapters::Adapters;
+use super::attention::{Attention, Rows};
+use super::kernels::{linear, rms_norm};
+use super::layer::Layer;
+use super::linear::ForwardMode;
+use super::packed::PackedBatch;
+use super::rope::Rotation;
+use crate::ModelError;
+use crate::checkpoint::TensorSource;
+use crate::config::NetworkConfig;
+use crate::seeds::Seeds;
+
+/// Per-device inputs shared by all layers.
+#[derive(Debug)]
+pub(crate) struct RotaryTables {
+    devices: Vec<DeviceTables>,
+}
+
+/// The inputs of the layers on one device.
+#[derive(Debug)]
+struct DeviceTables {
+    device: Device,
+    rotation: Rotation,
+    /// The rows that leave the last layer; `None` for all.
+    last: Option<Tensor>,
+}
+
+impl RotaryTables {
+    /// Selects the rotary rows at `index`.
+    pub(crate) fn select(&self, index: &Tensor) -> Result<Self, ModelError> {
+        let mut devices = Vec::with_capacity(self.devices.len());
+        for tables in &self.devices {
+            let rotation = tables.rotation.select(&index.f_to_device(tables.device)?)?;
+            devices.push(DeviceTables { device: tables.device, rotation, last: None });
+        }
+        Ok(RotaryTables { devices })
+    }
+}
+
+/// Embedding, layers and final norm, without a head.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) config: NetworkConfig,
+    pub(crate) device: Device,
+    /// The kind that it computes in. Weights are of that kind, or f32 if they are trained.
+    pub(crate) kind: Kind,
+    /// The adapters of the linear maps, and which of them is active.
+    pub(crate) adapters: Adapters,
+    pub(crate) layers: Vec<Layer>,
+    embedding: Tensor,
+    norm: Tensor,
+    /// The output embedding; `None` if it is tied to the input embedding.
+    lm_head: Option<Tensor>,
+}
+
+impl Network {
+    pub(crate) fn new(
+        config: NetworkConfig,
+        source: &mut dyn TensorSource,
+        with_lm_head: bool,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let embedding = source.tensor("embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
+        let layers = (0..config.layers).map(|i| Layer::new(&config, i, source)).collect::<Result<_, _>>()?;
+        let norm = source.tensor("norm.weight", &[config.hidden_size])?;
+        let lm_head = (with_lm_head && !config.tied)
+            .then(|| source.tensor("lm_head.weight", &[config.vocab_size, config.hidden_size]))
+            .transpose()?;
+        Ok(Network { config, device, kind, adapters: Adapters::default(), layers, embedding, norm, lm_head })
+    }
+
+    /// The output of the final norm: [rows, hidden] or [texts, hidden]. The active adapter applies, if there is one.
+    pub(crate) fn forward(
+        &self,
+        batch: &PackedBatch,
+        rows: Rows,
+        dropout: Option<&Seeds>,
+    ) -> Result<Tensor, ModelError> {
+        let mode = ForwardMode { adapter: self.adapters.active(), dropout };
+        self.forward_rows(&batch.tokens, &self.tables(batch, rows)?, &mut &*batch, mode)
+    }
+
+    /// As [`forward`](Self::forward), with the given tokens, rotary tables and attention.
+    pub(crate) fn forward_rows(
+        &self,
+        tokens: &Tensor,
+        tables: &RotaryTables,
+        attention: &mut dyn Attention,
+        mode: ForwardMode<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let mut x = self.embed(tokens)?;
+        for i in 0..self.layers.len() {
+            x = self.layer(i, &x, attention, tables, mode)?;
+        }
+        self.last_norm(&x)
+    }
+
+    /// The inputs shared by all layers for a batch.
+    pub(crate) fn tables(&self, batch: &PackedBatch, rows: Rows) -> Result<RotaryTables, ModelError> {
+        self.tables_at(&batch.positions, &batch.lengths, (rows == Rows::Last).then_some(batch.last_rows.as_slice()))
+    }
+
+    /// The inputs shared by all layers for rows at `positions` in texts of `lengths` tokens. Only the rows `last` leave
+    /// the last layer; `None` for all.
+    pub(crate) fn tables_at(
+        &self,
+        positions: &[i64],
+        lengths: &[i64],
+        last: Option<&[i64]>,
+    ) -> Result<RotaryTables, ModelError> {
+        let mut devices: Vec<DeviceTables> = Vec::new();
+        for layer in &self.layers {
+            let device = layer.device();
+            if devices.iter().any(|tables| tables.device == device) {
+                continue;
+            }
+            let rotation = Rotation::new(&self.config, positions, lengths, self.kind, device)?;
+            let last = last.map(|rows| Tensor::f_from_slice(rows)?.f_to_device(device)).transpose()?;
+            devices.push(DeviceTables { device, rotation, last });
+        }
+        Ok(RotaryTables { devices })
+    }
+
+    /// [rows] -> [rows, hidden]
+    pub(crate) fn embed(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
+        let embedded = Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?;
+        if embedded.kind() == self.kind { Ok(embedded) } else { Ok(embedded.f_to_kind(self.kind)?) }
+    }
+
+    /// Layer `i`. The last one computes only the rows that leave it.
+    pub(crate) fn layer(
+        &self,
+        i: usize,
+        x: &Tensor,
+        attention: &mut dyn Attention,
+        tables: &RotaryTables,
+        mode: ForwardMode<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let unchanged = || Ok(x.shallow_clone());
+        let Some(layer) = self.layers.get(i) else { return unchanged() };
+        let Some(tables) = tables.devices.iter().find(|tables| tables.device == layer.device()) else {
+            return unchanged();
+        };
+        let last = tables.last.as_ref().filter(|_| i + 1 == self.layers.len());
+        // Copies only where the layers are spread over several GPUs.
+        layer.forward(&x.f_to_device(tables.device)?, attention, last, &tables.rotation, &self.config, mode)
+    }
+
+    pub(crate) fn last_norm(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        rms_norm(&x.f_to_device(self.device)?, &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// Whether the embedding is trained too.
+    pub(crate) fn embedding_is_trained(&self) -> bool {
+        self.embedding.requires_grad()
+    }
+
+    /// Next-token logits of hidden rows: [rows, hidden] -> [rows, vocab].
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        linear(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)
+    }
+
+    /// All tensors of the network, without adapters, under Hugging Face's names.
+    pub(crate) fn tensors(&self) -> Vec<(String, &Tensor)> {
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), &self.embedding)];
+        for (i, layer) in self.layers.iter().enumerate() {
+            for (path, linear) in layer.linears() {
+                tensors.push((format!("model.layers.{i}.{path}.weight"), &linear.weight));
+                tensors.extend(linear.bias.as_ref().map(|b| (format!("model.layers.{i}.{path}.bias"), b)));
+            }
+            for (path, norm) in layer.norms() {
+                tensors.push((format!("model.layers.{i}.{path}.weight"), norm));
+            }
+        }
+        tensors.push(("model.norm.weight".to_owned(), &self.norm));
+        tensors.extend(self.lm_head.as_ref().map(|head| ("lm_head.weight".to_owned(), head)));
+        tensors
+    }
+}

@@ -1,0 +1,103 @@
+//! Linear maps with low-rank adapters.
+
+use tch::Tensor;
+
+use super::kernels::linear;
+use super::lora::AdapterDelta;
+use crate::ModelError;
+use crate::seeds::Seeds;
+
+/// The adapter and the dropout of one forward pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForwardMode<'a> {
+    /// The slot of the active adapter; `None` for the base model.
+    pub(crate) adapter: Option<usize>,
+    /// Seeds of the dropouts; `None` outside of training.
+    pub(crate) dropout: Option<&'a Seeds>,
+}
+
+/// y = x W^T + bias, with the delta of the active adapter.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
+    /// One delta per adapter of the network, in the order of their slots.
+    deltas: Vec<AdapterDelta>,
+    merged: Option<MergedLinear>,
+}
+
+/// Weight and bias with the delta of one adapter added.
+#[derive(Debug)]
+struct MergedLinear {
+    slot: usize,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Linear { weight, bias, deltas: Vec::new(), merged: None }
+    }
+
+    /// `x`: [rows, in] -> [rows, out].
+    pub(crate) fn forward(&self, x: &Tensor, mode: ForwardMode<'_>) -> Result<Tensor, ModelError> {
+        let Some((slot, delta)) = mode.adapter.and_then(|slot| Some((slot, self.deltas.get(slot)?))) else {
+            return linear(x, &self.weight, self.bias.as_ref());
+        };
+        if let Some(merged) = self.merged.as_ref().filter(|merged| merged.slot == slot) {
+            return linear(x, &merged.weight, merged.bias.as_ref());
+        }
+        let kind = x.kind();
+        let own = delta.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        let y = linear(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
+        let Some(lora) = &delta.lora else { return Ok(y) };
+        let dropped = match mode.dropout {
+            Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),
+            _ => None,
+        };
+        let input = dropped.as_ref().unwrap_or(x);
+        let low = input.f_matmul(&lora.a.f_to_kind(kind)?.f_transpose(0, 1)?)?;
+        // tch's addmm takes no factor, and scaling the narrow operand is cheap.
+        let low = low.f_mul_scalar(lora.scale)?;
+        let up = lora.b.f_to_kind(kind)?.f_transpose(0, 1)?;
+        if let Some(scales) = lora.row_scales(&self.weight)? {
+            // As in PEFT: y + (s - 1) * dropout(x) W^T + s * update, where s = m / |V|.
+            let scales = scales.f_to_kind(kind)?;
+            let plain = linear(input, &self.weight, None)?.f_mul(&scales.f_sub_scalar(1.0)?)?;
+            return Ok(y.f_add(&plain)?.f_add(&low.f_matmul(&up)?.f_mul(&scales)?)?);
+        }
+        let y = y.f_addmm(&low, &up)?;
+        match &lora.bias {
+            Some(bias) => Ok(y.f_add(&bias.f_mul_scalar(lora.scale)?.f_to_kind(kind)?)?),
+            None => Ok(y),
+        }
+    }
+
+    /// Adds the delta of a new adapter, in the next slot.
+    pub(crate) fn add_delta(&mut self, delta: AdapterDelta) {
+        self.deltas.push(delta);
+    }
+
+    /// Removes the delta of the last slot.
+    pub(crate) fn remove_last_delta(&mut self) {
+        self.deltas.pop();
+    }
+
+    /// The delta of the adapter in `slot`.
+    pub(crate) fn delta(&self, slot: usize) -> Option<&AdapterDelta> {
+        self.deltas.get(slot)
+    }
+
+    /// Stores weight and bias with the delta of the adapter in `slot` added, beside its own; `None` drops them.
+    pub(crate) fn merge(&mut self, slot: Option<usize>) -> Result<(), ModelError> {
+        self.merged = None;
+        if let Some((slot, delta)) = slot.and_then(|slot| Some((slot, self.deltas.get(slot)?)))
+            && (delta.lora.is_some() || delta.bias.is_some())
+        {
+            let bias = delta.merged_bias(self.bias.as_ref())?;
+            let bias = bias.map(|bias| bias.f_to_kind(self.weight.kind())).transpose()?;
+            self.merged = Some(MergedLinear { slot, weight: delta.merged(&self.weight)?, bias });
+        }
+        Ok(())
+    }
+}

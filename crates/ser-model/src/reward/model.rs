@@ -1,0 +1,187 @@
+//! The reward model: a decoder with LoRA and a one-output head, as a scorer and a learner of pairs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ser_core::Pair;
+use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
+use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights};
+use crate::network::{Network, PackedBatch, Rows};
+use crate::seeds::Seeds;
+use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
+
+/// Everything a reward model is made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardModelSettings {
+    /// The adapter.
+    pub lora: LoraSettings,
+    /// The training.
+    pub training: TrainingSettings,
+    /// How pairs become texts and tokens.
+    pub text: TextSettings,
+    /// Numbers the frozen network computes in.
+    pub precision: Precision,
+    /// Tokens in one forward when scoring.
+    pub token_budget: usize,
+    /// Seed of a fresh adapter and head.
+    pub init_seed: u64,
+    /// Lets `text` win over the `ser.json` of an adapter that was trained on other texts, or with another tokenizer.
+    /// Without it such an adapter is refused.
+    #[serde(skip)]
+    pub force_text: bool,
+}
+
+impl Default for RewardModelSettings {
+    fn default() -> Self {
+        RewardModelSettings {
+            lora: LoraSettings::default(),
+            training: TrainingSettings::default(),
+            text: TextSettings::default(),
+            precision: Precision::default(),
+            // More tokens only cost page faults on a CPU.
+            token_budget: 2048,
+            init_seed: 0,
+            force_text: false,
+        }
+    }
+}
+
+impl RewardModelSettings {
+    /// Refuses settings that mean nothing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.lora.check()?;
+        self.training.check()?;
+        self.text.check()?;
+        if self.token_budget == 0 {
+            return Err(ModelError::Setting {
+                name: "token_budget",
+                value: "0".into(),
+                expected: "it must be at least 1",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A reward model over a Hugging Face folder.
+///
+/// Scores are the head's output at each text's last real token. Batches are packed: a pair's shared prompt is
+/// computed once, and nothing is padded. Nothing is kept from one call to the next but the weights.
+pub struct RewardModel {
+    pub(super) folder: PathBuf,
+    pub(super) network: Network,
+    /// The base model's head, [1, hidden] in f32: what scores with no adapter.
+    pub(super) base_head: Tensor,
+    /// Each adapter's own head.
+    pub(super) heads: HashMap<String, Tensor>,
+    pub(super) tokenizer: PairTokenizer,
+    pub(super) settings: RewardModelSettings,
+}
+
+impl RewardModel {
+    /// Loads a base model and gives it a fresh adapter, and a head: the folder's `score.weight` or a fresh one.
+    pub fn from_folder(folder: &Path, settings: &RewardModelSettings, device: Device) -> Result<Self, ModelError> {
+        Self::load(folder, None, settings, device)
+    }
+
+    /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
+    ///
+    /// # Errors
+    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` says that it was trained
+    /// on other texts than `settings.text` makes, unless [`RewardModelSettings::force_text`] is set. To load an adapter
+    /// with the texts that it was trained on, take them from [`TextRequest::resolve`](crate::TextRequest::resolve).
+    pub fn with_adapter(
+        folder: &Path,
+        adapter: &Path,
+        settings: &RewardModelSettings,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let settings = RewardModelSettings { lora: read_settings(adapter)?, ..settings.clone() };
+        Self::load(folder, Some(adapter), &settings, device)
+    }
+
+    fn load(
+        folder: &Path,
+        adapter: Option<&Path>,
+        settings: &RewardModelSettings,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        settings.check()?;
+        let config = NetworkConfig::from_folder(folder)?;
+        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
+        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
+        if let Some(adapter) = adapter.filter(|_| !settings.force_text) {
+            TextRecord::check(adapter, &tokenizer)?;
+        }
+        let weights = Weights::from_folder(folder)?;
+        let kind = settings.precision.kind();
+        let map = LayerMap::new(&config.weight_sizes(kind), device)?;
+        let device = map.first();
+        let (hidden, std) = (config.hidden_size, config.initializer_range);
+        let mut checkpoint = Checkpoint::new(&weights, kind, map);
+        let mut network = Network::new(config, &mut checkpoint, false, kind, device)?;
+        checkpoint.finish(folder)?;
+        let seeds = Seeds::new(settings.init_seed);
+        let saved_head = match adapter {
+            Some(folder) => load_adapter(folder, &mut network, DEFAULT_ADAPTER)?,
+            None => {
+                let mut fresh = FreshAdapter { seeds: &seeds, device };
+                network.add_adapter(DEFAULT_ADAPTER, &settings.lora, &mut fresh)?;
+                None
+            }
+        };
+        let base_head = match base_head(&weights, hidden, device)? {
+            Some(head) => head,
+            None => {
+                let mut head = Tensor::f_empty([1, hidden], (Kind::Float, tch::Device::Cpu))?;
+                ser_libtorch::fill_normal(&mut head, 0.0, std, seeds.draw())?;
+                head.f_to_device(device)?
+            }
+        };
+        let head = saved_head.map_or_else(|| base_head.f_detach_copy(), Ok)?;
+        Ok(RewardModel {
+            folder: folder.to_owned(),
+            network,
+            base_head,
+            heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), head)]),
+            tokenizer,
+            settings: settings.clone(),
+        })
+    }
+
+    /// The network's shape.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.network.config
+    }
+
+    /// The tokens of pairs. They are not kept: ids repeat from one data set to the next, and a policy's answers have no
+    /// end, so that a cache would answer from another text or grow without bound.
+    pub(super) fn tokenized(&self, pairs: &[Arc<Pair>]) -> Result<Vec<TokenizedPair>, ModelError> {
+        Ok(self.tokenizer.tokenize(pairs)?)
+    }
+
+    /// Its tokenizer, with the settings that make texts of pairs.
+    pub fn tokenizer(&self) -> &PairTokenizer {
+        &self.tokenizer
+    }
+
+    pub(super) fn pack(&self, pairs: &[&TokenizedPair]) -> Result<PackedBatch, ModelError> {
+        PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)
+    }
+
+    /// Raw scores of a packed batch, [2 * pairs] in f32, A and B in turn.
+    pub(super) fn scores(&self, pairs: &[&TokenizedPair]) -> Result<Tensor, ModelError> {
+        self.scores_of(&self.network.forward(&self.pack(pairs)?, Rows::Last, None)?)
+    }
+
+    /// The head on the last tokens' rows: [texts, hidden] -> [texts] in f32.
+    pub(super) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)
+    }
+}

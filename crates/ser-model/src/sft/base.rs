@@ -1,0 +1,52 @@
+//! Pre-training of a fresh base model by SFT.
+
+use std::path::Path;
+
+use ser_core::{Control, Event, FitSummary, Observer, Preference, Training};
+use ser_data::TextSettings;
+
+use super::example::sft_examples;
+use super::settings::{LossTurns, SftSettings};
+use super::training::SftTraining;
+use crate::language_model::{BaseSettings, fresh_base};
+use crate::{Device, ModelError};
+
+/// Makes a base model in `folder` (config.json, model.safetensors, tokenizer.json): trains a tokenizer on `texts`, then
+/// a fresh Llama on the chosen answers of `sft`, loss on the answers' tokens alone.
+#[allow(clippy::too_many_arguments)]
+pub fn make_base<'a>(
+    folder: &Path,
+    texts: impl Iterator<Item = &'a str> + Send,
+    sft: &[Preference],
+    text: &TextSettings,
+    settings: &BaseSettings,
+    seed: u64,
+    device: Device,
+    observer: &mut dyn Observer,
+) -> Result<FitSummary, ModelError> {
+    settings.training.check()?;
+    let mut model = fresh_base(folder, texts, text, settings, seed, device)?;
+    let texts = sft_examples(&model, sft, LossTurns::Last)?;
+    if let Some(warning) = texts.warning() {
+        let _ = observer.observe(&Event::Note { text: &warning });
+    }
+    let examples = texts.examples;
+    let stage = "teach the base model its language";
+    let sft = SftSettings { training: settings.training.clone(), ..SftSettings::default() };
+    let mut training = SftTraining::new(&mut model, examples, Vec::new(), &sft, seed)?;
+    let total = training.total();
+    let stopped = |step: u64| ModelError::Stopped(format!("{stage}, step {step} of {total}"));
+    if observer.observe(&Event::Started { stage, total: Some(total), unit: "steps" }) == Control::Stop {
+        return Err(stopped(0));
+    }
+    while training.done() < total {
+        if training.step_observed(stage, observer)? == Control::Stop {
+            return Err(stopped(training.done()));
+        }
+    }
+    let _ = observer.observe(&Event::Finished { stage });
+    let summary = training.summary();
+    drop(training);
+    model.save(folder)?;
+    Ok(summary)
+}
