@@ -193,7 +193,7 @@ fn side_by_side(
         stop: config.policy_run.stop.clone(),
         ..Sampling::default()
     };
-    let before = policy.without_adapter(|policy| policy.generate(prompts, &sampling))?;
+    let before = policy.with_adapter_disabled(|policy| policy.generate(prompts, &sampling))?;
     let after = policy.generate(prompts, &sampling)?;
     let mut samples = Vec::new();
     for (prompt, answers) in prompts.iter().zip(before.into_iter().flatten().zip(after.into_iter().flatten())) {

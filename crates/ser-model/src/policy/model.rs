@@ -53,12 +53,6 @@ impl PolicyModel {
         self.model.network.adapters.set_active(active);
         result
     }
-
-    /// The longest answer to `prompt` that fits the model's positions; 0 if the prompt fills them.
-    pub fn room_after(&self, prompt: &[Message]) -> Result<usize, ModelError> {
-        let tokens = self.model.tokenize_prompt(prompt)?.len();
-        Ok(self.model.generation_limit().saturating_sub(tokens))
-    }
 }
 
 impl Generator for PolicyModel {

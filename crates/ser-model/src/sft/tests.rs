@@ -38,12 +38,12 @@ fn golden() -> Golden {
 }
 
 fn examples(rows: &[Row]) -> Vec<CausalExample> {
-    let learnt = |mask: &[u8]| -> Vec<Range<usize>> {
+    let loss_ranges = |mask: &[u8]| -> Vec<Range<usize>> {
         let first = mask.iter().position(|m| *m == 1).unwrap();
         Vec::from([first..mask.len()])
     };
     rows.iter()
-        .map(|row| CausalExample { tokens: row.input_ids.clone(), learnt: learnt(&row.completion_mask) })
+        .map(|row| CausalExample { tokens: row.input_ids.clone(), loss_ranges: loss_ranges(&row.completion_mask) })
         .collect()
 }
 
@@ -161,8 +161,8 @@ fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
     let model = model(2048);
     let mut texts = examples(&golden.texts);
     // Two ranges in the first text.
-    let all = texts[0].learnt[0].clone();
-    texts[0].learnt = vec![3..6, all.clone()];
+    let all = texts[0].loss_ranges[0].clone();
+    texts[0].loss_ranges = vec![3..6, all.clone()];
     let alone: Vec<f64> = texts
         .iter()
         .map(|text| {
@@ -185,7 +185,7 @@ fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
 #[test]
 fn nothing_to_learn_is_refused() {
     let mut model = model(2048);
-    let empty = CausalExample { tokens: vec![0, 1, 2], learnt: Vec::from([0..1]) };
+    let empty = CausalExample { tokens: vec![0, 1, 2], loss_ranges: Vec::from([0..1]) };
     let mut refuse = |texts: Vec<CausalExample>, settings: SftSettings| {
         SftTraining::new(&mut model, texts, Vec::new(), &settings, 0).err().unwrap().to_string()
     };
@@ -200,7 +200,7 @@ fn nothing_to_learn_is_refused() {
     assert!(refuse(Vec::new(), training(|t| t.save_total_limit = 0)).contains("training.save_total_limit is 0"));
     let never = SftSettings { eval_every: Some(0), ..settings() };
     assert!(refuse(Vec::new(), never).contains("sft.eval_every is 0"));
-    let long = CausalExample { tokens: vec![0; 300], learnt: Vec::from([1..300]) };
+    let long = CausalExample { tokens: vec![0; 300], loss_ranges: Vec::from([1..300]) };
     assert!(refuse(vec![long], settings()).contains("300"));
 }
 
@@ -226,10 +226,10 @@ fn examples_honour_turns_and_count_what_they_leave_out() {
     assert_eq!((last.examples.len(), last.too_long, last.empty, last.left_out()), (2, 1, 1, 2));
     let warning = last.warning().unwrap();
     assert!(warning.contains("2 of 4") && warning.contains("1 are longer") && warning.contains("1 have an empty"));
-    assert_eq!(last.examples[0].learnt.len(), 1);
+    assert_eq!(last.examples[0].loss_ranges.len(), 1);
     let all = sft_examples(&model, &preferences, LossTurns::All).unwrap();
     assert_eq!(all.left_out(), 2);
-    assert_eq!(all.examples[0].learnt.len(), 2);
+    assert_eq!(all.examples[0].loss_ranges.len(), 2);
     assert!(all.examples[0].places().count() > last.examples[0].places().count());
     assert_eq!(all.examples[0].tokens, last.examples[0].tokens);
     assert_eq!(all.examples[1], last.examples[1]);
