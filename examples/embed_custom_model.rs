@@ -21,13 +21,13 @@ use clap::Parser;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use ser::core::{
-    Control, Event, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, PairTarget, Preference, Scorer, Side,
-};
 use ser::data::corpus::{CorpusSettings, generate};
 use ser::data::{ReadSettings, SplitSettings};
 use ser::loss::{LossKind, LossSettings};
 use ser::status::Anchor;
+use ser::{
+    Control, Event, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, PairTarget, Preference, Scorer, Side,
+};
 use ser::{LoopSettings, Progress, SelfEvolution, prepare, prepare_files};
 
 /// A power of two; two features that fall on the same weight share it.

@@ -20,9 +20,9 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Parser;
 use ser::Progress;
-use ser::core::{Control, Event, Message, Observer, Sampling};
 use ser::data::{TemplateKind, TextSettings, has_chat_template, read_prompts};
 use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest};
+use ser::{Control, Event, Message, Observer, Sampling};
 
 use config::{Flags, fetched};
 

@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser::core::{Message, Preference};
 use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceFile, PromptKey, ReadSettings};
+use ser::{Message, Preference};
 
 /// Tells what is in a preference dataset
 #[derive(Parser)]
@@ -256,8 +256,8 @@ mod tokens {
     use std::io::{self, Write};
     use std::path::PathBuf;
 
-    use ser::core::{Preference, Screening};
     use ser::data::{LengthCounts, PairTokenizer, TextSettings};
+    use ser::{Preference, Screening};
 
     use super::{Arguments, tell_lengths};
 

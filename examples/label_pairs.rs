@@ -29,8 +29,8 @@ use clap::{Parser, ValueEnum};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use ser::core::{LearningStatus, PairProbabilities, Side};
 use ser::status::{PaperRule, ScriptRule, Thresholds};
+use ser::{LearningStatus, PairProbabilities, Side};
 
 /// Gives each scored pair on stdin its learning status and its pseudo-label.
 #[derive(Parser)]

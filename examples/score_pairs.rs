@@ -23,9 +23,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::core::{Pair, PairScores, Scorer, Screening};
 use ser::data::{TemplateKind, TextSettings};
 use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::{Pair, PairScores, Scorer, Screening};
 use ser::{PairsRead, Progress};
 
 use config::{Flags, adapter_folder};

@@ -18,9 +18,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::core::{Control, Event, Pair, Scorer, Screening};
 use ser::eval::{Count, DataCounts};
 use ser::model::RewardModel;
+use ser::{Control, Event, Pair, Scorer, Screening};
 use ser::{
     Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out,
     write_reward_report,
@@ -92,9 +92,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
-    run.agree_on_settings("model", &config.reward_model())?;
-    run.agree_on_settings("loss", &config.evolution.loss)?;
-    run.agree_on_data("seed", &config.run.seed)?;
+    run.record_or_verify_settings("model", &config.reward_model())?;
+    run.record_or_verify_settings("loss", &config.evolution.loss)?;
+    run.record_or_verify_data("seed", &config.run.seed)?;
     train.record_in(&mut run, "training")?;
     test.record_in(&mut run, "test")?;
     let mut clock: Vec<Instant> = Vec::new();

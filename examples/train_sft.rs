@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::core::Preference;
+use ser::Preference;
 use ser::data::PreferenceFile;
 use ser::eval::{Count, DataCounts, PolicyReport};
 use ser::model::{CausalExample, CausalLm, SftTraining, sft_examples};
@@ -79,10 +79,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut training = SftTraining::new(&mut model, examples, validation, &config.sft, config.run.seed)?;
 
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
-    run.agree_on_settings("sft", &config.sft)?;
-    run.agree_on_settings("text", &config.text)?;
-    run.agree_on_data("seed", &config.run.seed)?;
-    run.agree_on_data("texts", &training.fingerprint())?;
+    run.record_or_verify_settings("sft", &config.sft)?;
+    run.record_or_verify_settings("text", &config.text)?;
+    run.record_or_verify_data("seed", &config.run.seed)?;
+    run.record_or_verify_data("texts", &training.fingerprint())?;
     let mut observers = Observers::new();
     observers.push(progress);
     let metrics = run.path().join("metrics.jsonl");

@@ -8,13 +8,13 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use ser::core::{
+use ser::eval::{BaselineKind, Report};
+use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings, Thresholds};
+use ser::{Baselines, LoopSettings, ModelSelection, Outcome, PoolReuse, SelfEvolution, SerData, WarmStart};
+use ser::{
     BoxError, Control, Event, FitSummary, Learner, LearningStatus, LossOutput, Observer, Pair, PairId, PairLoss,
     PairProbabilities, PairScores, PairTarget, Preference, Scorer, Side,
 };
-use ser::eval::{BaselineKind, Report};
-use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings, Thresholds};
-use ser::{Baselines, Carry, LoopSettings, ModelSelection, Outcome, SelfEvolution, SerData, WarmStart};
 use support::{Linear, data, settings};
 
 fn accuracy(report: &Report, kind: BaselineKind) -> f64 {
@@ -110,7 +110,7 @@ fn a_run_leaves_a_folder_that_people_can_read() {
 fn random_goes_through_the_same_loops_blindly() {
     // A filter that lets every pair through chooses no better than chance, so both learn the same.
     let thresholds = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.0, ..Thresholds::default() };
-    let all = LoopSettings { thresholds, anchor: Anchor::PerPair, choice: ModelSelection::Last, ..settings() };
+    let all = LoopSettings { thresholds, anchor: Anchor::PerPair, model_selection: ModelSelection::Last, ..settings() };
     let report = run(all, data(1));
     for round in &report.iterations[1..] {
         let selection = round.selection.as_ref().unwrap();
@@ -118,7 +118,7 @@ fn random_goes_through_the_same_loops_blindly() {
     }
     assert_eq!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
     // A filter that does choose has other labels from loop 2 on.
-    let report = run(LoopSettings { choice: ModelSelection::Last, ..settings() }, data(1));
+    let report = run(LoopSettings { model_selection: ModelSelection::Last, ..settings() }, data(1));
     assert_ne!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
     let of = |kind| report.baselines.iter().find(|b| b.kind == kind).map(|b| (b.trained_on, b.human_labels));
     assert_eq!(of(BaselineKind::Random), of(BaselineKind::Ser));
@@ -127,25 +127,25 @@ fn random_goes_through_the_same_loops_blindly() {
 #[test]
 fn every_way_to_carry_and_to_start_works() {
     let baselines = Baselines { random: true, ..Baselines::none() };
-    for (carry, warm_start, replay_seed) in [
-        (Carry::Rest, WarmStart::Previous, false),
-        (Carry::RestKeepingLabels, WarmStart::Base, true),
-        (Carry::Whole, WarmStart::Previous, true),
+    for (pool_reuse, warm_start, replay_seed) in [
+        (PoolReuse::Rest, WarmStart::Previous, false),
+        (PoolReuse::RestKeepingLabels, WarmStart::Base, true),
+        (PoolReuse::Whole, WarmStart::Previous, true),
     ] {
-        let settings = LoopSettings { carry, warm_start, replay_seed, baselines, ..settings() };
+        let settings = LoopSettings { pool_reuse, warm_start, replay_seed, baselines, ..settings() };
         let report = run(settings, data(2));
-        assert!(accuracy(&report, BaselineKind::Ser) > accuracy(&report, BaselineKind::Loop0) + 0.05, "{carry:?}");
+        assert!(accuracy(&report, BaselineKind::Ser) > accuracy(&report, BaselineKind::Loop0) + 0.05, "{pool_reuse:?}");
         let selections: Vec<_> = report.iterations.iter().filter_map(|r| r.selection.as_ref()).collect();
         for (before, after) in selections.iter().zip(&selections[1..]) {
-            let pool = if carry == Carry::Whole { before.pool } else { before.pool - before.kept };
-            assert_eq!(after.pool, pool, "{carry:?}");
+            let pool = if pool_reuse == PoolReuse::Whole { before.pool } else { before.pool - before.kept };
+            assert_eq!(after.pool, pool, "{pool_reuse:?}");
         }
         let last = report.iterations.last().unwrap();
         let all: u64 = selections.iter().map(|s| s.kept).sum();
-        match carry {
+        match pool_reuse {
             // Trained from the round before, on pairs never seen: what the weights have seen adds up.
-            Carry::Rest | Carry::RestKeepingLabels => assert_eq!(last.trained_on, 8 + all),
-            Carry::Whole => assert!(last.trained_on >= 8 + selections.last().unwrap().kept),
+            PoolReuse::Rest | PoolReuse::RestKeepingLabels => assert_eq!(last.trained_on, 8 + all),
+            PoolReuse::Whole => assert!(last.trained_on >= 8 + selections.last().unwrap().kept),
         }
     }
 }
@@ -182,7 +182,7 @@ fn labels_of_the_loop_ask_for_the_mean_margin_of_the_labelled_pairs() {
 #[test]
 fn the_scripts_preset_stops_when_nothing_is_left_to_keep() {
     let schedule = ScheduleSettings::Script(ser::status::Script { max_loops: 50 });
-    let settings = LoopSettings { schedule, baselines: Baselines::none(), ..LoopSettings::script() };
+    let settings = LoopSettings { schedule, baselines: Baselines::none(), ..LoopSettings::authors_code() };
     let report = run(settings, data(3));
     let stopped = report.stopped.unwrap();
     assert!(stopped.starts_with("no pair can be selected any more: "), "{stopped}");
@@ -306,15 +306,15 @@ fn pairs_that_the_model_cannot_use_are_left_out_and_counted() {
 
 #[test]
 fn the_best_round_is_chosen_on_validation_and_the_earlier_of_equals() {
-    let choice = ModelSelection::Validation;
-    let report = run(LoopSettings { choice, baselines: Baselines::none(), ..settings() }, data(2));
+    let model_selection = ModelSelection::Validation;
+    let report = run(LoopSettings { model_selection, baselines: Baselines::none(), ..settings() }, data(2));
     let accuracies: Vec<f64> = report.iterations.iter().map(|r| r.validation_accuracy.unwrap()).collect();
     let best = accuracies.iter().cloned().fold(0.0, f64::max);
     let first = accuracies.iter().position(|a| *a == best).unwrap();
     assert!(report.iterations[first].chosen, "{accuracies:?}");
     assert_eq!(report.iterations.iter().filter(|r| r.chosen).count(), 1);
 
-    let last = LoopSettings { choice: ModelSelection::Last, baselines: Baselines::none(), ..settings() };
+    let last = LoopSettings { model_selection: ModelSelection::Last, baselines: Baselines::none(), ..settings() };
     assert!(run(last, data(2)).iterations.last().unwrap().chosen);
     let blind = LoopSettings { anchor: Anchor::PerPair, baselines: Baselines::none(), ..settings() };
     let report = run(blind, SerData { validation: Vec::new(), ..data(2) });

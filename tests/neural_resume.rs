@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use ser::core::{Control, Event, LearningStatus, Pair, PairId, PairProbabilities, Preference, Side};
 use ser::data::{TemplateKind, TextSettings, blind};
 use ser::model::{Device, Precision, RewardModel, RewardModelSettings, TrainingSettings};
 use ser::{Baselines, LoopSettings, SelfEvolution, SerData};
+use ser::{Control, Event, LearningStatus, Pair, PairId, PairProbabilities, Preference, Side};
 use support::report_without_timing;
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";

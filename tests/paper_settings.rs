@@ -26,7 +26,7 @@ fn part<T: DeserializeOwned>(table: &Table, name: &str) -> T {
 #[test]
 fn script_is_the_script_preset() {
     let script = file("script.toml");
-    assert_eq!(part::<LoopSettings>(&script, "loop"), LoopSettings::script());
+    assert_eq!(part::<LoopSettings>(&script, "loop"), LoopSettings::authors_code());
     assert!(!part::<TextSettings>(&script, "text").append_eos);
 }
 
@@ -151,7 +151,7 @@ mod whole_files {
             ("loop.balance.max_side_share=0.2", "loop.balance.max_side_share is 0.2"),
             ("loop.bootstrap.resamples=1", "loop.bootstrap.resamples is 1"),
             ("loop.audit.bins=0", "loop.audit.bins is 0"),
-            ("loop.guards.spread=2.0", "loop.guards.spread is 2"),
+            ("loop.drift_limits.spread=2.0", "loop.drift_limits.spread is 2"),
             ("loop.precision_target.precision=1.0", "loop.precision_target.precision is 1"),
             ("prompts.answers.attempts=0", "prompts.answers.attempts is 0"),
             ("prompts.answers.sampling.temperature=0.0", "prompts.answers.sampling.temperature is 0"),

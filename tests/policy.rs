@@ -8,14 +8,14 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use ser::core::testing::{StopAfter, TablePolicy};
-use ser::core::{Event, Message, Pair, PairScores, Policy, Reward, Side, Training};
 use ser::eval::PolicyTraining;
 use ser::ppo::{
     AdaptiveKl, KlControl, KlPenalty, LearningRateScheduler, PpoSettings, ResponseLength, RewardScaling,
     ScoreNormalization,
 };
+use ser::testing::{StopAfter, TablePolicy};
 use ser::{Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, ScorerReward};
+use ser::{Event, Message, Pair, PairScores, Policy, Reward, Side, Training};
 use support::chain;
 
 const LENGTH: usize = 12;
@@ -206,7 +206,7 @@ fn a_reward_model_rewards_single_answers() {
 /// Reads three characters and refuses longer answers, as a network refuses texts over its positions.
 struct Short;
 
-impl ser::core::Scorer for Short {
+impl ser::Scorer for Short {
     type Error = std::io::Error;
 
     fn score(&mut self, _: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {

@@ -7,15 +7,15 @@ mod support;
 use std::thread;
 use std::time::Duration;
 
-use ser::core::testing::{StopAfter, TablePolicy};
-use ser::core::{Message, Preference};
 use ser::data::{ReadSummary, blind};
 use ser::eval::{BaselineKind, Count, DataCounts, PolicyReport, Report};
 use ser::ppo::{PpoSettings, ResponseLength};
+use ser::testing::{StopAfter, TablePolicy};
 use ser::{
     Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, SelfEvolution, SerData, count_rows,
     write_policy_report,
 };
+use ser::{Message, Preference};
 use support::{Linear, data, settings};
 
 #[test]

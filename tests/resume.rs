@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser::core::testing::StopAfter;
-use ser::core::{Control, Event};
+use ser::testing::StopAfter;
 use ser::{Baselines, Error, LoopSettings, Outcome, RunFolder, SelfEvolution, SerData};
+use ser::{Control, Event};
 use support::{Linear, chain, data, data_with_pool, report_without_timing, settings};
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
@@ -182,7 +182,7 @@ fn at_most_so_many_checkpoints_are_kept() {
     let folder = root.path().join("run");
     let checkpoints = folder.join("rounds/00/checkpoints");
     let mut seen = Vec::new();
-    let saving = Some(ser::core::Saving { save_steps: 3, save_total_limit: 2 });
+    let saving = Some(ser::Saving { save_steps: 3, save_total_limit: 2 });
     let mut learner = Linear { saving, ..Linear::default() };
     SelfEvolution::new(LoopSettings { baselines: Baselines::none(), ..settings() })
         .observer(|event: &Event<'_>| {
@@ -213,8 +213,8 @@ fn models_of_finished_iterations_are_pruned_on_request() {
         |folder: &Path| report_without_timing(folder).replace("\"prune_models\": true", "\"prune_models\": false");
     let outcome = run(&folder, settings.clone(), data_with_pool(1, 300)).unwrap();
     assert!(report(&folder) == report(&whole), "the reports differ");
-    assert!(outcome.round > 0 && outcome.model.join("weights.json").exists());
-    let chosen = format!("{:02}", outcome.round);
+    assert!(outcome.iteration > 0 && outcome.model.join("weights.json").exists());
+    let chosen = format!("{:02}", outcome.iteration);
     let mut pruned = 0;
     for entry in std::fs::read_dir(whole.join("rounds")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -228,7 +228,7 @@ fn models_of_finished_iterations_are_pruned_on_request() {
     assert!(folder.join("rounds/base").exists() && folder.join("baselines/full/model").exists());
     // Done is done: a resumed run needs none of them.
     let again = run(&folder, settings, data_with_pool(1, 300)).unwrap();
-    assert_eq!(again.round, outcome.round);
+    assert_eq!(again.iteration, outcome.iteration);
     assert!(report(&folder) == report(&whole), "the resumed run's report differs");
 }
 

@@ -22,9 +22,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use ser::core::testing::TablePolicy;
-use ser::core::{Message, Policy, Training};
 use ser::ppo::{KlControl, PpoSettings, ResponseLength};
+use ser::testing::TablePolicy;
+use ser::{Message, Policy, Training};
 use ser::{PolicyRunSettings, PpoTraining};
 
 /// Tokens of an answer at most, so places of the table.

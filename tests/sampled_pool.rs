@@ -7,7 +7,7 @@ mod support;
 use std::convert::Infallible;
 use std::fmt;
 
-use ser::core::{Control, Event, Generator, Message, Response, Sampling};
+use ser::{Control, Event, Generator, Message, Response, Sampling};
 use ser::{Error, Observers, PoolSampling, RunFolder, SelfEvolution, sample_pool};
 use support::{data, settings};
 

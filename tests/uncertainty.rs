@@ -6,11 +6,11 @@ mod support;
 
 use std::sync::Arc;
 
-use ser::core::{Control, Event, Pair, Preference};
 use ser::data::blind;
 use ser::eval::{BaselineKind, Report};
 use ser::status::{Anchor, Balance, LoopState, Plan, PrecisionTarget, ScheduleSettings, Thresholds};
-use ser::{Baselines, Carry, LoopSettings, ModelSelection, SelfEvolution, SerData};
+use ser::{Baselines, LoopSettings, ModelSelection, PoolReuse, SelfEvolution, SerData};
+use ser::{Control, Event, Pair, Preference};
 use support::{Linear, data, settings};
 
 fn run(settings: LoopSettings, data: SerData) -> Report {
@@ -79,12 +79,12 @@ fn thresholds_are_certified_by_prompt() {
 
 #[test]
 fn a_difference_within_one_standard_error_does_not_choose_the_model() {
-    let choices = [ModelSelection::Validation, ModelSelection::OneStandardError, ModelSelection::Last];
+    let selections = [ModelSelection::Validation, ModelSelection::OneStandardError, ModelSelection::Last];
     let mut overruled = 0;
     for seed in 1..=6 {
         let few = || SerData { validation: data(seed).validation[..20].to_vec(), ..data(seed) };
-        let [best, by_error, last] = choices.map(|choice| {
-            let report = run(LoopSettings { choice, anchor: Anchor::PerPair, ..quick() }, few());
+        let [best, by_error, last] = selections.map(|model_selection| {
+            let report = run(LoopSettings { model_selection, anchor: Anchor::PerPair, ..quick() }, few());
             let chosen = report.iterations.iter().position(|round| round.chosen).unwrap();
             (chosen, report)
         });
@@ -125,12 +125,12 @@ fn human_labels_count_validation_where_it_was_read() {
         let of = |kind| report.baseline(kind).map(|b| b.human_labels);
         (of(BaselineKind::Loop0), of(BaselineKind::Ser), of(BaselineKind::Random), of(BaselineKind::Full))
     };
-    let blind = LoopSettings { choice: ModelSelection::Last, anchor: Anchor::PerPair, ..settings() };
+    let blind = LoopSettings { model_selection: ModelSelection::Last, anchor: Anchor::PerPair, ..settings() };
     // Weights come from the seed's 8 labels by way of Loop 0; 200 validation labels; Full reads seed and pool.
     assert_eq!(labels(blind.clone()), (Some(8), Some(8), Some(8), Some(1008)));
     let with_validation = (Some(8), Some(208), Some(208), Some(1008));
     assert_eq!(labels(LoopSettings { anchor: Anchor::Fitted, ..blind.clone() }), with_validation);
-    assert_eq!(labels(LoopSettings { choice: ModelSelection::Validation, ..blind.clone() }), with_validation);
+    assert_eq!(labels(LoopSettings { model_selection: ModelSelection::Validation, ..blind.clone() }), with_validation);
     let schedule = ScheduleSettings::Automatic(ser::status::Automatic::default());
     assert_eq!(labels(LoopSettings { schedule, ..blind }), with_validation);
 }
@@ -203,7 +203,7 @@ fn what_emptied_a_selection_is_told() {
     // All of the pool was selected before.
     let all = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.0, ..Thresholds::default() };
     let settings = LoopSettings { thresholds: all, anchor: Anchor::PerPair, ..quick() };
-    let text = stopped(LoopSettings { carry: Carry::Rest, ..settings.clone() });
+    let text = stopped(LoopSettings { pool_reuse: PoolReuse::Rest, ..settings.clone() });
     println!("{text}");
     // A plan whose states keep nothing, though another would.
     let thresholds = Thresholds { tau_high: 1.0, tau_low: 0.0, tau_delta: 0.1, ..Thresholds::default() };

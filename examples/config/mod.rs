@@ -4,7 +4,7 @@ mod flags;
 
 use std::path::{Path, PathBuf};
 
-use ser::core::Message;
+use ser::Message;
 use ser::data::ReadSummary;
 use ser::model::{CausalLm, CausalLmSettings, Device, TextRequest};
 

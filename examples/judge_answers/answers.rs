@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use ser::core::{Message, Pair, PairId, RawText};
+use ser::{Message, Pair, PairId, RawText};
 use serde::Deserialize;
 
 /// The answers of one file.

@@ -26,12 +26,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use ser::Progress;
-use ser::core::{Clusters, Judge, Pair, Verdict};
 use ser::data::prompt_clusters;
 use ser::eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts,
     comparison_table,
 };
+use ser::{Clusters, Judge, Pair, Verdict};
 
 use answers::{Answers, matched};
 

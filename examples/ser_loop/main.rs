@@ -22,13 +22,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ser::core::{Event, FitSummary, Message, Observer};
 use ser::data::corpus::generate;
 use ser::data::read_prompts;
 use ser::model::{CausalLm, Device, RewardModel, fresh_base, make_base};
+use ser::{Event, FitSummary, Message, Observer};
 use ser::{
-    MetricsLog, Observers, Prepared, Progress, RunFolder, SelfEvolution, SerData, prepare, prepare_files, sample_pool,
-    write_report,
+    MetricsLog, Observers, PreparedData, Progress, RunFolder, SelfEvolution, SerData, prepare, prepare_files,
+    sample_pool, write_report,
 };
 
 use config::{Config, Flags, fetched};
@@ -177,14 +177,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn base(
     config: &Config,
     texts: &[String],
-    prepared: &Prepared,
+    prepared: &PreparedData,
     run: &mut RunFolder,
     device: Device,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<PathBuf> {
-    run.agree_on_settings("base", &config.base)?;
-    run.agree_on_settings("corpus", &config.corpus)?;
-    run.agree_on_settings("policies", &config.policies)?;
+    run.record_or_verify_settings("base", &config.base)?;
+    run.record_or_verify_settings("corpus", &config.corpus)?;
+    run.record_or_verify_settings("policies", &config.policies)?;
     let seed = config.run.seed;
     run.folder_stage("base", |folder| -> anyhow::Result<Option<FitSummary>> {
         let texts = texts.iter().map(String::as_str);
@@ -238,12 +238,12 @@ struct Work<'a> {
 fn evolve(
     work: &Work<'_>,
     model: &mut RewardModel,
-    prepared: Prepared,
+    prepared: PreparedData,
     run: &mut RunFolder,
     observers: &mut Observers<'_>,
 ) -> anyhow::Result<()> {
     let config = work.config;
-    run.agree_on_settings("model", &config.reward_model())?;
+    run.record_or_verify_settings("model", &config.reward_model())?;
     let seed = prepared.data.seed.clone();
     let mut outcome = SelfEvolution::new(config.evolution.clone())
         .title(&work.title)

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser::core::{Clusters, Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Side, Verdict};
 use ser::data::corpus::count_cues;
 use ser::data::prompt_clusters;
 use ser::eval::{
@@ -12,6 +11,7 @@ use ser::eval::{
 };
 use ser::loss::DpoSettings;
 use ser::model::{CausalExample, CausalLm, Device, DpoTraining, PolicyModel, RewardModel, SftTraining, merge_adapter};
+use ser::{Clusters, Generator, Judge, Learner, Message, Pair, PairId, Preference, RawText, Side, Verdict};
 use ser::{MetricsLog, Observers, PpoTraining, RunFolder, ScorerReward, train_in};
 
 use crate::config::Config;
@@ -55,7 +55,7 @@ pub(crate) fn sft(
     device: Device,
     observers: &mut Observers<'_>,
 ) -> anyhow::Result<PathBuf> {
-    run.agree_on_settings("sft", &config.sft)?;
+    run.record_or_verify_settings("sft", &config.sft)?;
     let mut model = CausalLm::from_folder(base, &config.causal_lm(), device)?;
     // The last tenth is for validation.
     let held_out = examples.split_off(examples.len() - examples.len() / 10);
@@ -124,7 +124,7 @@ impl Policies<'_> {
         warnings: &mut Vec<String>,
     ) -> anyhow::Result<(Answered, PolicyStage)> {
         let config = self.config;
-        run.agree_on_settings("policy", &config.policy)?;
+        run.record_or_verify_settings("policy", &config.policy)?;
         let model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
         let mut policy = PolicyModel::new(model, &config.policy)?;
         let mut reward =
@@ -152,7 +152,7 @@ impl Policies<'_> {
     /// DPO of the SFT model on the labelled seed: no reward model, no rollouts.
     fn dpo(&self, run: &mut RunFolder, observers: &mut Observers<'_>) -> anyhow::Result<(Answered, PolicyStage)> {
         let config = self.config;
-        run.agree_on_settings("dpo", &config.dpo)?;
+        run.record_or_verify_settings("dpo", &config.dpo)?;
         let mut model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
         let loss = DpoSettings { beta: config.dpo.beta, ..DpoSettings::default() }.build()?;
         let mut training = DpoTraining::new(&mut model, self.seed, &loss, &config.dpo, config.run.seed)?;
@@ -174,7 +174,7 @@ impl Policies<'_> {
         run: &mut RunFolder,
         observers: &mut Observers<'_>,
     ) -> anyhow::Result<Answered> {
-        run.agree_on_settings("policies", &self.config.policies)?;
+        run.record_or_verify_settings("policies", &self.config.policies)?;
         let sampling = &self.config.policies.sampling;
         let stage = format!("policies/{}.jsonl", name.to_lowercase());
         let answers = run.file_stage(&stage, |out| -> anyhow::Result<Vec<String>> {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use ser::core::{Message, Preference, Scorer, Screening};
 use ser::eval::{Count, JudgeSettings, PairwiseJudge};
 use ser::model::{CausalExample, CausalLm, Device, ModelError, RewardModel, SftTraining, fresh_base, sft_examples};
-use ser::{Error, Prepared};
+use ser::{Error, PreparedData};
+use ser::{Message, Preference, Scorer, Screening};
 
 use crate::config::{Config, fetched, prompts_with_room, trained_lm};
 
@@ -37,7 +37,7 @@ pub(crate) fn check(
     config: &Config,
     given: Option<&Path>,
     texts: Option<&[String]>,
-    prepared: &mut Prepared,
+    prepared: &mut PreparedData,
     prompts: Vec<Vec<Message>>,
     device: Device,
 ) -> anyhow::Result<Ready> {
@@ -87,7 +87,7 @@ pub(crate) fn check(
 fn pool_prompts(
     config: &Config,
     base: &CausalLm,
-    prepared: &mut Prepared,
+    prepared: &mut PreparedData,
     prompts: Vec<Vec<Message>>,
     device: Device,
     ready: &mut Ready,
@@ -119,7 +119,7 @@ fn pool_prompts(
 }
 
 /// What the policies learn from and answer, and whether their adapters fit.
-fn policies(config: &Config, model: &mut CausalLm, prepared: &Prepared, ready: &mut Ready) -> anyhow::Result<()> {
+fn policies(config: &Config, model: &mut CausalLm, prepared: &PreparedData, ready: &mut Ready) -> anyhow::Result<()> {
     let sft = sft_examples(model, &prepared.sft, config.sft.turns)?;
     ready.warnings.extend(sft.warning());
     if sft.examples.is_empty() {

@@ -20,10 +20,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ser::core::{Control, Event, Generator, Message, Sampling};
 use ser::data::{PreferenceFile, read_prompts};
 use ser::eval::{Count, DataCounts, PolicyReport, SampleAnswer, SamplePrompt};
 use ser::model::PolicyModel;
+use ser::{Control, Event, Generator, Message, Sampling};
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
 use config::{Config, Flags, prompts_with_room, trained_lm};
@@ -117,9 +117,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut training =
         PpoTraining::new(config.ppo.clone(), config.policy_run.clone(), &mut policy, &mut reward, prompts)?;
     let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
-    run.agree_on_settings("policy", &config.policy)?;
-    run.agree_on_settings("text", &text)?;
-    run.agree_on_settings("reward", &config.reward)?;
+    run.record_or_verify_settings("policy", &config.policy)?;
+    run.record_or_verify_settings("text", &text)?;
+    run.record_or_verify_settings("reward", &config.reward)?;
     let mut clock = vec![Instant::now()];
     let mut observers = Observers::new();
     observers.push(progress);
@@ -186,7 +186,7 @@ fn side_by_side(
     prompts: &[Vec<Message>],
     config: &Config,
 ) -> anyhow::Result<Vec<SamplePrompt>> {
-    use ser::core::Reward;
+    use ser::Reward;
     let sampling = Sampling {
         temperature: 0.0,
         max_new_tokens: config.ppo.response_length.longest(),

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::bail;
 use ser::ScorerReward;
-use ser::core::{BoxError, Message, Reward};
 use ser::model::{Device, RewardModel, RewardModelSettings, TextRequest};
+use ser::{BoxError, Message, Reward};
 
 use crate::config::{Config, adapter_folder};
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use ser::core::{
+use ser::data::blind;
+use ser::status::{Anchor, Thresholds};
+use ser::{
     BoxError, BoxedTraining, Control, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
     Preference, PreferenceTraining, Saving, Scorer, Screening, Side, StepOutcome, Training,
 };
-use ser::data::blind;
-use ser::status::{Anchor, Thresholds};
 use ser::{LoopSettings, SerData};
 
 /// Length of a step of gradient descent.

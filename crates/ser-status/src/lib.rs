@@ -27,7 +27,7 @@ pub use error::StatusError;
 pub use pool::PoolCounts;
 pub use quantiles::{PoolQuantiles, Quantiles};
 pub use rule::{And, LoopRule, LoopState, Or, PaperRule, ScriptRule, Status1Rule, Status2Rule};
-pub use schedule::{Automatic, Decision, Plan, Reason, RoundFacts, Schedule, ScheduleSettings, Script, Validation};
+pub use schedule::{Automatic, Decision, IterationStats, Plan, Reason, Schedule, ScheduleSettings, Script, Validation};
 pub use selection::{Selected, select};
 pub use sweep::{SweepPoint, sweep};
 pub use thresholds::{CheckedThresholds, ConfidentAnswers, Thresholds};

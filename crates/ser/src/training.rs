@@ -1,19 +1,19 @@
-//! A training as a stage of a run: checkpoints while it runs, the result at the end.
+//! A training as a stage of a run, with checkpoints.
 
 use ser_core::{Control, Event, FitSummary, Learner, Observer, PairLoss, Preference, Training};
 
 use crate::Error;
-use crate::observers::Observers;
+use crate::observe::Observers;
 use crate::run_folder::RunFolder;
 
 /// Trains until all steps are done, as the stage `{name}/model` of a run; if that is done, loads its result.
 ///
-/// Checkpoints are written to `{name}/checkpoints` as [`Training::saving`] says, and when the observer stops the
-/// training. A resumed run goes on from the newest one: a run killed at any instant ends with the result of one that was
-/// never stopped. The metrics of each step are reported as [`Event::Metrics`] under the name of the stage.
+/// Checkpoints are written to `{name}/checkpoints` as set by [`Training::saving`], and when the observer requests a stop. A
+/// resumed run continues from the newest one, so a killed run ends with the same result as one that was never stopped. The
+/// metrics of each step are reported as [`Event::Metrics`] under the name of the stage.
 ///
 /// # Errors
-/// [`Error::Interrupted`] if the observer stopped it, after a checkpoint; the training's own errors.
+/// [`Error::Interrupted`], after a checkpoint, if the observer requested a stop; the training's own errors.
 pub fn train_in<T: Training + ?Sized>(
     training: &mut T,
     run: &mut RunFolder,
@@ -38,24 +38,24 @@ pub fn train_in<T: Training + ?Sized>(
     run.drop_checkpoints(&checkpoints)
 }
 
-/// What a learner is fitted on.
+/// The data, loss and seed that a learner is fitted with.
 #[derive(Clone, Copy)]
 pub struct Fit<'a> {
     /// The preferences.
     pub preferences: &'a [Preference],
     /// The loss.
     pub loss: &'a dyn PairLoss,
-    /// The seed of the training's draws.
+    /// The seed of the training's random numbers.
     pub seed: u64,
 }
 
-/// Fits a learner as the stage `model` of a run, shown as `stage`; if that is done, loads its result.
+/// Fits a learner as the stage `model` of a run, reported as `stage`; if that is done, loads its result.
 ///
-/// A learner that can be stopped within a training (`Learner::training`) has checkpoints beside the model, from which a
-/// resumed run goes on.
+/// A learner whose training can be stopped between steps (`Learner::training`) writes checkpoints beside the model, and a
+/// resumed run continues from these.
 ///
 /// # Errors
-/// [`Error::Interrupted`] if an observer stopped it; [`Error::Diverged`]; the learner's own errors.
+/// [`Error::Interrupted`] if an observer requested a stop; [`Error::Diverged`]; the learner's own errors.
 pub fn fit_in<L: Learner>(
     learner: &mut L,
     fit: Fit<'_>,
@@ -95,7 +95,7 @@ pub(crate) fn fit_stage<L: Learner>(
             }
             let summary = match summary {
                 Some(summary) => summary,
-                None => observers.watch(run.path(), stage, None, "steps", |observer| {
+                None => observers.run_stage(run.path(), stage, None, "steps", |observer| {
                     learner.fit(preferences, loss, seed, stage, observer)
                 })?,
             };
@@ -113,8 +113,8 @@ pub(crate) fn fit_stage<L: Learner>(
     Ok(summary)
 }
 
-/// Takes the steps that are left, from the newest checkpoint if there is one. Returns the seconds that the processes
-/// before this one spent up to that checkpoint.
+/// Takes the remaining steps, from the newest checkpoint if there is one. Returns the seconds that earlier processes spent
+/// up to that checkpoint.
 fn take_steps<T: Training + ?Sized>(
     training: &mut T,
     run: &RunFolder,

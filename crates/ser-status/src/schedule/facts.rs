@@ -81,7 +81,7 @@ impl Validation {
 
 /// What a schedule knows of one reward model: of loop 0 (the seed), then of each loop.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RoundFacts {
+pub struct IterationStats {
     /// The state whose pairs it was trained on; `None` for the seed model.
     pub state: Option<LoopState>,
     /// What its scores offer of the pool that the next loop may label.

@@ -3,7 +3,7 @@
 mod facts;
 mod settings;
 
-pub use facts::{Decision, Reason, RoundFacts, Validation};
+pub use facts::{Decision, IterationStats, Reason, Validation};
 pub use settings::{Automatic, Plan, ScheduleSettings, Script};
 
 use crate::LoopState;
@@ -20,7 +20,7 @@ impl Schedule {
 
     /// The state of the next loop. `history` holds the seed model's facts and then those of each loop's model, so
     /// its length is the next loop's number. Without a scored model (an empty history) there is nothing to select.
-    pub fn decide(&self, history: &[RoundFacts]) -> Decision {
+    pub fn decide(&self, history: &[IterationStats]) -> Decision {
         let Some(last) = history.last() else {
             return stop(Reason::NothingToSelect);
         };
@@ -38,7 +38,7 @@ impl Schedule {
 }
 
 impl Automatic {
-    fn decide(&self, last: &RoundFacts) -> Decision {
+    fn decide(&self, last: &IterationStats) -> Decision {
         let (state, reason) = match last.state {
             None => (LoopState::Status1, Reason::Planned),
             Some(LoopState::Status1) => match self.marginal(last) {
@@ -61,7 +61,7 @@ impl Automatic {
         }
     }
 
-    fn marginal(&self, last: &RoundFacts) -> (bool, Reason) {
+    fn marginal(&self, last: &IterationStats) -> (bool, Reason) {
         if let Some(validation) = last.validation
             && let Some((gain, standard_error)) = validation.gain()
         {
@@ -86,7 +86,7 @@ fn stop(reason: Reason) -> Decision {
 }
 
 /// The first state that keeps a pair, as Eq. 3 tries one status after the other; an explicit stop ends the search.
-fn first_that_keeps(states: &[LoopState], last: &RoundFacts) -> Decision {
+fn first_that_keeps(states: &[LoopState], last: &IterationStats) -> Decision {
     let planned = states.iter().take_while(|state| **state != LoopState::Stop).enumerate();
     let mut nothing = Reason::LoopLimit;
     for (place, &state) in planned {
@@ -106,22 +106,22 @@ mod tests {
     use LoopState::{Either, Status1, Status2, Stop};
     use ser_core::Clusters;
 
-    fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> RoundFacts {
+    fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> IterationStats {
         let either = status1.max(status2);
         let available = PoolCounts { pairs: 1000, status1, status2, either };
-        RoundFacts { state, available, fresh_status1: status1, validation: None }
+        IterationStats { state, available, fresh_status1: status1, validation: None }
     }
 
-    fn validated(state: LoopState, gained: usize, lost: usize) -> RoundFacts {
+    fn validated(state: LoopState, gained: usize, lost: usize) -> IterationStats {
         let now: Vec<bool> = (0..1000).map(|i| i < gained || i >= 500 + lost).collect();
         let before: Vec<bool> = (0..1000).map(|i| i >= 500).collect();
         let validation = Validation::new(&now, Some(&before), Clusters::Singletons).unwrap();
         assert_eq!((validation.gained, validation.lost), (gained, lost));
-        RoundFacts { validation: Some(validation), ..facts(Some(state), 300, 300) }
+        IterationStats { validation: Some(validation), ..facts(Some(state), 300, 300) }
     }
 
     /// Runs a schedule to its end, the same facts after every loop.
-    fn run(settings: ScheduleSettings, each: impl Fn(Option<LoopState>) -> RoundFacts) -> Vec<LoopState> {
+    fn run(settings: ScheduleSettings, each: impl Fn(Option<LoopState>) -> IterationStats) -> Vec<LoopState> {
         let schedule = settings.check().unwrap();
         let mut history = vec![each(None)];
         let mut states = Vec::new();
@@ -155,7 +155,7 @@ mod tests {
     fn automatic_shifts_when_the_gain_is_marginal() {
         let schedule = ScheduleSettings::Automatic(Automatic { max_loops: 9, ..Automatic::default() }).check().unwrap();
         let seed = facts(None, 300, 300);
-        let next = |rounds: &[RoundFacts]| {
+        let next = |rounds: &[IterationStats]| {
             let mut history = vec![seed];
             history.extend(rounds);
             schedule.decide(&history).state

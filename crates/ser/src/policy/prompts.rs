@@ -1,28 +1,19 @@
-//! Which prompts a step answers.
+//! The prompts of each step.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use ser_core::Message;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use crate::durable::hex;
+use crate::run_folder::Fingerprint;
 use crate::seeds::seed_for;
 
-/// Prompts in one random order after the other, each a function of the seed and its number.
+/// Draws prompts in random orders, one after the other. Each order depends on the seed and its number only.
 pub(crate) struct PromptOrder {
     prompts: Vec<Vec<Message>>,
     seed: u64,
-    /// The order drawn last, and its number.
+    /// The number of the last drawn order, and the order.
     drawn: Option<(u64, Vec<usize>)>,
-}
-
-/// The prompts as the manifest knows them.
-#[derive(Serialize)]
-pub(crate) struct Fingerprint {
-    prompts: usize,
-    sha256: String,
 }
 
 impl PromptOrder {
@@ -30,41 +21,30 @@ impl PromptOrder {
         PromptOrder { prompts, seed, drawn: None }
     }
 
-    /// The prompts of a step, `batch` of them. A prompt comes again once all have come.
+    /// The `batch` prompts of a step. A prompt is repeated only after all others were used.
     pub(crate) fn of_step(&mut self, step: u64, batch: usize) -> Vec<Vec<Message>> {
         let first = step * batch as u64;
         let mut chosen = Vec::with_capacity(batch);
-        for place in first..first + batch as u64 {
+        for index in first..first + batch as u64 {
             let n = self.prompts.len() as u64;
-            let (order, within) = (place / n, (place % n) as usize);
+            let (order, within) = (index / n, (index % n) as usize);
             if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != order) {
                 self.drawn = Some((order, self.draw(order)));
             }
-            let index = self.drawn.as_ref().and_then(|(_, places)| places.get(within));
+            let index = self.drawn.as_ref().and_then(|(_, indices)| indices.get(within));
             chosen.extend(index.and_then(|i| self.prompts.get(*i)).cloned());
         }
         chosen
     }
 
     fn draw(&self, order: u64) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..self.prompts.len()).collect();
-        places.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_for(self.seed, &format!("order {order} of the prompts"))));
-        places
+        let mut indices: Vec<usize> = (0..self.prompts.len()).collect();
+        indices.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_for(self.seed, &format!("order {order} of the prompts"))));
+        indices
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let mut hasher = Sha256::new();
-        for prompt in &self.prompts {
-            hasher.update((prompt.len() as u64).to_le_bytes());
-            for message in prompt {
-                let extra = message.extra_json();
-                for text in [message.role.as_str(), &message.content].into_iter().chain(extra.as_deref()) {
-                    hasher.update((text.len() as u64).to_le_bytes());
-                    hasher.update(text);
-                }
-            }
-        }
-        Fingerprint { prompts: self.prompts.len(), sha256: hex(&hasher.finalize()) }
+        Fingerprint::of_prompts(&self.prompts)
     }
 }
 
@@ -73,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_prompt_comes_before_any_comes_again_whatever_was_asked_before() {
+    fn every_prompt_is_used_before_any_is_repeated() {
         let prompts: Vec<_> = (0..10).map(|i| vec![Message::user(i.to_string())]).collect();
         let mut order = PromptOrder::new(prompts.clone(), 3);
         let steps: Vec<_> = (0..5).map(|step| order.of_step(step, 4)).collect();

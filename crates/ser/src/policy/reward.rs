@@ -1,15 +1,16 @@
-//! A reward model as the reward of single answers.
+//! A reward model as a reward of single answers.
 
 use std::sync::Arc;
 
 use ser_core::{Message, Pair, PairId, PairScores, RawText, Reward, Scorer};
 use sha2::{Digest, Sha256};
 
+use crate::run_folder::hash_text;
+
 /// Any [`Scorer`] as a [`Reward`].
 ///
-/// A scorer takes pairs, so each answer is scored as a pair with itself: one that computes shared tokens once does the
-/// work once. A pair's id is a hash of its texts: several rewards may share a scorer, and one scorer may serve a reward
-/// and data sets, though it keeps what it knows by id.
+/// A scorer takes pairs, so each answer is scored as a pair with itself; a scorer that computes shared tokens once then does
+/// no extra work. A pair's id is a hash of its texts, so rewards and data sets can share a scorer that caches by id.
 #[derive(Debug)]
 pub struct ScorerReward<S> {
     scorer: S,
@@ -18,22 +19,22 @@ pub struct ScorerReward<S> {
 }
 
 impl<S: Scorer> ScorerReward<S> {
-    /// The raw score r.
+    /// The reward is the raw score r.
     pub fn raw(scorer: S) -> Self {
         ScorerReward { scorer, probability: false, truncated: 0 }
     }
 
-    /// p = sigmoid(r) (Eq. 1), which reward scaling (Eq. 7) is for.
+    /// The reward is p = sigmoid(r) (Eq. 1), as reward scaling (Eq. 7) expects it.
     pub fn probability(scorer: S) -> Self {
         ScorerReward { probability: true, ..ScorerReward::raw(scorer) }
     }
 
-    /// How many answers were too long for the scorer and were scored without their end.
+    /// The number of answers that were too long for the scorer and were truncated at their end.
     pub fn truncated(&self) -> u64 {
         self.truncated
     }
 
-    /// The scorer back.
+    /// Returns the scorer.
     pub fn into_inner(self) -> S {
         self.scorer
     }
@@ -55,10 +56,7 @@ impl<S: Scorer> Reward for ScorerReward<S> {
 fn paired_with_itself(prompt: &[Message], answer: &str) -> Pair {
     let mut hasher = Sha256::new();
     let texts = prompt.iter().flat_map(|turn| [turn.role.as_str(), &turn.content]).chain([answer]);
-    for text in texts {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text);
-    }
+    texts.for_each(|text| hash_text(text, &mut hasher));
     let hash: [u8; 32] = hasher.finalize().into();
     let id = PairId(hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)));
     let raw = if let [_] = prompt { RawText::Joined } else { RawText::None };
@@ -72,9 +70,9 @@ mod tests {
 
     use super::*;
 
-    /// Answers of unlike lengths, asked for by two rewards in turn, of a scorer that keeps scores by id.
+    /// The scorer caches scores by id, and two rewards use it in turn.
     #[test]
-    fn two_rewards_over_one_scorer_never_answer_for_each_other() {
+    fn two_rewards_can_share_a_scorer_that_caches_by_id() {
         let known = Mutex::new(HashMap::new());
         let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
             let mut known = known.lock().unwrap();

@@ -1,4 +1,4 @@
-//! How long a policy is steered, and what is kept of it.
+//! The settings of a PPO run: steps, sampling, checkpoints, kept answers.
 
 use ser_core::Sampling;
 use ser_ppo::DiagnosisSettings;
@@ -6,33 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The settings of a PPO run beside those of PPO itself.
+/// The settings of a PPO run, beside those of PPO itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyRunSettings {
-    /// Steps of `ppo.batch_size` rollouts; once through the prompts if left out.
+    /// The number of steps, each of `ppo.batch_size` rollouts; default: each prompt once.
     pub steps: Option<u64>,
-    /// Softmax temperature of the rollouts, over 0. At other values than 1 the rollouts are not the policy's own.
+    /// Softmax temperature of the rollouts, over 0. At values other than 1 the rollouts are not distributed as the policy.
     pub temperature: f64,
     /// Rollouts are sampled from the k most probable tokens; 0 means all.
     pub top_k: usize,
     /// Rollouts are sampled from the most probable tokens whose mass reaches this share.
     pub top_p: f64,
-    /// No answer ends before so many tokens; 0 means no such limit. Until then the policy is what it is sampled from: its
-    /// distributions and its reference's leave end tokens out, in log-probabilities as well. (Where these are of the
-    /// distributions with them, as in TRL, the KL divergence comes out too low, and even negative.)
+    /// The least number of tokens of an answer; 0 means no limit. Up to it, end tokens are excluded from the distributions
+    /// of policy and reference, in sampling and in log-probabilities. (TRL excludes them in sampling only, so that its KL
+    /// divergence is too low, and even negative.)
     pub min_new_tokens: usize,
-    /// Texts that end an answer; they are not part of it.
+    /// Texts that end an answer and are not part of it.
     pub stop: Vec<String>,
-    /// Steps between two checkpoints, from which a stopped or killed run goes on.
+    /// Write a checkpoint every N steps; a stopped or killed run continues from it.
     pub save_steps: u64,
-    /// The most checkpoints that are kept; the oldest is removed first. All are removed once the result is saved.
+    /// The largest number of checkpoints; the oldest is removed first. All are removed once the result is saved.
     pub save_total_limit: usize,
-    /// Steps from one look at the answers to the next.
+    /// Keep answers every N steps.
     pub sample_every: u64,
-    /// How many answers are kept each time.
+    /// The number of answers that are kept each time.
     pub samples: usize,
-    /// When to warn.
+    /// The limits of the warnings.
     pub diagnosis: DiagnosisSettings,
 }
 
@@ -55,7 +55,10 @@ impl Default for PolicyRunSettings {
 }
 
 impl PolicyRunSettings {
-    /// Refuses settings that mean nothing.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first setting that cannot be used.
     pub fn check(&self) -> Result<(), Error> {
         let bad = |field, value: String, expected| Err(Error::Setting { field, value, expected });
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
@@ -77,7 +80,7 @@ impl PolicyRunSettings {
         Ok(())
     }
 
-    /// How a step's answers are sampled.
+    /// The sampling of a step's answers.
     pub(crate) fn sampling(&self, max_new_tokens: usize, seed: u64) -> Sampling {
         Sampling {
             max_new_tokens,

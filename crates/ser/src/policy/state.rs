@@ -1,4 +1,4 @@
-//! What a PPO run has to remember from step to step, beside the policy.
+//! The state of a PPO run between steps, beside the policy.
 
 use std::path::Path;
 
@@ -7,26 +7,25 @@ use ser_ppo::{KlController, Ppo, PpoError, RunningMoments, StepStatistics};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
-use crate::durable::{read_json, write_json};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, read_json, write_json, write_lines};
 
-/// The file beside the policy's own. Hugging Face's trainers have one of that name, too.
+/// The file beside the policy's own, named as by Hugging Face's trainers.
 const FILE: &str = "trainer_state.json";
 
-/// The figures of one step.
+/// The metrics of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyStep {
-    /// Mean of the rewards as they came, before scaling, normalisation, clip and penalty.
+    /// Mean of the rewards before scaling, normalisation, clipping and penalty.
     #[serde(rename = "env/reward_mean")]
     pub reward_mean: f64,
     /// Their standard deviation; 0 for a single one.
     #[serde(rename = "env/reward_std")]
     pub reward_std: f64,
-    /// Norm of the last optimizer step's gradient, before clipping; infinite (null in JSON) if that step was left out
-    /// because gradients overflowed float16.
+    /// Norm of the last optimizer step's gradient before clipping; infinite (null in JSON) if the step was skipped because
+    /// gradients overflowed float16.
     #[serde(deserialize_with = "null_is_infinite")]
     pub grad_norm: f64,
-    /// The rest, under TRL's names.
+    /// All others, under TRL's names.
     #[serde(flatten)]
     pub statistics: StepStatistics,
 }
@@ -36,7 +35,7 @@ fn null_is_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D
 }
 
 impl PolicyStep {
-    /// Names and numbers, as [`Event::Metrics`](ser_core::Event) takes them.
+    /// Names and values, as [`Event::Metrics`](ser_core::Event) takes them.
     pub fn metrics(&self) -> Vec<(&'static str, f64)> {
         let own =
             [("env/reward_mean", self.reward_mean), ("env/reward_std", self.reward_std), ("grad_norm", self.grad_norm)];
@@ -44,16 +43,16 @@ impl PolicyStep {
     }
 }
 
-/// An answer kept for people to read.
+/// An answer that is kept for reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptAnswer {
     /// The step, from 1.
     pub step: u64,
-    /// The question.
+    /// The prompt.
     pub prompt: Vec<Message>,
     /// The policy's answer.
     pub response: String,
-    /// Its reward as it came.
+    /// Its reward before scaling.
     pub reward: f64,
     /// The sum over its tokens of log pi - log pi_ref, in nats.
     pub kl: f64,
@@ -84,13 +83,7 @@ impl State {
 
     pub(crate) fn write_answers(&self, run: &RunFolder, name: &str) -> Result<(), Error> {
         let path = run.stage_path(name);
-        run.write(name, |out| {
-            for answer in &self.answers {
-                serde_json::to_writer(&mut *out, answer).map_err(|e| Error::io("write", &path)(e.into()))?;
-                out.write_all(b"\n").map_err(Error::io("write", &path))?;
-            }
-            Ok(())
-        })
+        run.write(name, |out| write_lines(out, &path, &self.answers))
     }
 }
 
@@ -99,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_that_was_left_out_comes_back_from_a_checkpoint() {
+    fn a_skipped_step_survives_a_checkpoint() {
         for grad_norm in [0.5, f64::INFINITY] {
             let step = PolicyStep { grad_norm, ..PolicyStep::default() };
             let text = serde_json::to_string(&step).unwrap();

@@ -3,16 +3,17 @@
 use ser_core::{Message, Policy, Reward, Rollout};
 use ser_ppo::{KlPenalty, MaskedRow, MiniBatchLoss, Prepared, Sample, StepStatistics, masked_mean, masked_var};
 
+use super::state::{KeptAnswer, PolicyStep};
+use super::training::PpoTraining;
 use crate::Error;
-use crate::policy::{KeptAnswer, PolicyStep, PpoTraining};
 use crate::seeds::seed_for;
 
-/// Metrics of a step under their names.
+/// Metrics of a step, by name.
 type Metrics = Vec<(&'static str, f64)>;
 
 impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
-    /// Takes a step and records its metrics, which are returned under their names, with the number of optimizer steps that
-    /// were left out because gradients overflowed.
+    /// Takes a step and records its metrics. Returns these, and the number of optimizer steps that were skipped because
+    /// gradients overflowed.
     pub(super) fn take_step(&mut self) -> Result<(Metrics, usize), Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
@@ -41,9 +42,9 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         let all = [MaskedRow::whole(&rewards)];
         let reward_mean = masked_mean(&all).unwrap_or_default();
         let reward_std = masked_var(&all).unwrap_or_default().sqrt();
-        let figures = PolicyStep { reward_mean, reward_std, grad_norm, statistics };
-        self.state.steps.push(figures);
-        Ok((figures.metrics(), norms.iter().filter(|norm| norm.is_infinite()).count()))
+        let step_metrics = PolicyStep { reward_mean, reward_std, grad_norm, statistics };
+        self.state.steps.push(step_metrics);
+        Ok((step_metrics.metrics(), norms.iter().filter(|norm| norm.is_infinite()).count()))
     }
 
     fn rewards(&mut self, prompts: &[Vec<Message>], rollouts: &[Rollout]) -> Result<Vec<f64>, Error> {
@@ -56,7 +57,7 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         Ok(rewards)
     }
 
-    /// The epochs of optimizer steps; every mini-batch's loss, and the norm of every optimizer step's gradient.
+    /// Runs the epochs of optimizer steps. Returns the loss of each mini-batch and the gradient norm of each optimizer step.
     fn optimize(
         &mut self,
         step: u64,
@@ -71,8 +72,8 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         for epoch in 0..settings.ppo_epochs as u64 {
             let start = losses.len();
             for update in self.ppo.updates(samples.len(), step, epoch) {
-                for places in &update {
-                    let batch: Vec<Sample<'_>> = places.iter().filter_map(|p| samples.get(*p).copied()).collect();
+                for indices in &update {
+                    let batch: Vec<Sample<'_>> = indices.iter().filter_map(|p| samples.get(*p).copied()).collect();
                     let mini_batch: Vec<&Rollout> = batch.iter().map(|s| s.rollout).collect();
                     self.policy
                         .accumulate(&mini_batch, 1.0 / update.len() as f64, &mut |now| {

@@ -1,4 +1,11 @@
-use super::*;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use super::RunFolder;
+use super::atomic_write::entries;
+use super::folder::{MANIFEST, VERSION};
+use crate::Error;
 
 fn write(text: &'static str) -> impl FnOnce(&mut dyn Write) -> Result<u32, Error> {
     move |out| out.write_all(text.as_bytes()).map(|()| 7).map_err(Error::io("write", Path::new("-")))
@@ -79,8 +86,8 @@ fn a_start_that_was_refused_does_not_stand_in_the_way_of_the_next() {
     for resume in [false, true] {
         let mut run = RunFolder::open(root.path(), resume).unwrap();
         assert!(!run.resumed());
-        run.agree_on_settings("loop", &serde_json::json!({"resume": resume})).unwrap();
-        run.agree_on_data("pool", &resume).unwrap();
+        run.record_or_verify_settings("loop", &serde_json::json!({"resume": resume})).unwrap();
+        run.record_or_verify_data("pool", &resume).unwrap();
         fs::write(root.path().join("metrics.jsonl"), "{}\n").unwrap();
         fs::create_dir_all(root.path().join("rounds/00")).unwrap();
     }
@@ -124,17 +131,19 @@ fn a_stage_that_died_is_done_again() {
 fn settings_and_data_must_agree() {
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path(), false).unwrap();
-    run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
-    run.agree_on_data("pool", &5).unwrap();
+    run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+    run.record_or_verify_data("pool", &5).unwrap();
     run.file_stage("a.txt", write("x")).unwrap();
     drop(run);
     let mut run = RunFolder::open(root.path(), true).unwrap();
-    run.agree_on_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
-    run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 1}})).unwrap();
-    run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 9, "epochs": 1}})).unwrap();
-    assert!(run.agree_on_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 2}})).is_err());
-    let error = run.agree_on_settings("loop", &serde_json::json!({"tau": 0.2, "seed": 3})).unwrap_err();
+    run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.1, "seed": 3})).unwrap();
+    run.record_or_verify_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 1}})).unwrap();
+    run.record_or_verify_settings("training", &serde_json::json!({"a": {"save_steps": 9, "epochs": 1}})).unwrap();
+    assert!(
+        run.record_or_verify_settings("training", &serde_json::json!({"a": {"save_steps": 5, "epochs": 2}})).is_err()
+    );
+    let error = run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.2, "seed": 3})).unwrap_err();
     assert_eq!(error.to_string(), "cannot resume with other settings: `loop.tau` was 0.1 and is now 0.2");
-    let error = run.agree_on_data("pool", &6).unwrap_err();
+    let error = run.record_or_verify_data("pool", &6).unwrap_err();
     assert_eq!(error.to_string(), "cannot resume on other data: `pool` was 5 and is now 6");
 }

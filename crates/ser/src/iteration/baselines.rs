@@ -1,0 +1,178 @@
+//! The baselines that SER is compared with: Full, random and oracle.
+
+use rand::SeedableRng;
+use rand::seq::IteratorRandom;
+use rand_chacha::ChaCha8Rng;
+use ser_core::{Learner, LearningStatus, Preference};
+use ser_eval::BaselineKind;
+use ser_status::{Anchor, ScheduleSettings, Selected};
+
+use super::held_out::Scored;
+use super::learner_stages::{BASE, LearnerStages};
+use super::types::{Iteration, LoopInputs, stage_of};
+use crate::Error;
+use crate::pool::PoolState;
+use crate::seeds::seed_for;
+use crate::settings::{LoopSettings, ModelSelection, WarmStart};
+
+/// A baseline's model, measured on the test pairs.
+pub(crate) struct Comparison {
+    pub(crate) kind: BaselineKind,
+    pub(crate) test: Scored,
+    /// Pairs that it was trained on.
+    pub(crate) trained_on: usize,
+    /// Human labels that it depends on.
+    pub(crate) human_labels: usize,
+    /// Optimizer steps of all its trainings; `None` if it starts from weights that other trainings made.
+    pub(crate) steps: Option<u64>,
+}
+
+impl LoopInputs<'_> {
+    /// Trains and measures the baselines of the settings. They are compared with the last of `iterations`.
+    pub(crate) fn baselines<L: Learner>(
+        &self,
+        stages: &mut LearnerStages<'_, '_, L>,
+        iterations: &[&Iteration],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Comparison>, Error> {
+        let wanted = self.settings.baselines;
+        let gold = self.data.gold.as_ref().filter(|gold| !gold.is_empty());
+        if gold.is_none() && (wanted.full || wanted.oracle) {
+            warnings.push("The pool has no gold labels, so Full and oracle are left out.".to_owned());
+        }
+        let step = iterations.last().and_then(|iteration| iteration.step.as_ref());
+        if step.is_none() && (wanted.random || wanted.oracle) {
+            warnings.push("No loop selected any pair, so random and oracle are left out.".to_owned());
+        }
+        let mut done = Vec::new();
+        if let Some(gold) = gold.filter(|_| wanted.full) {
+            let pool = self.data.pool.iter().filter_map(|pair| gold.preference_for_audit(pair));
+            let preferences: Vec<_> = self.data.seed.iter().cloned().chain(pool).collect();
+            let n = preferences.len();
+            // It depends on no validation label.
+            done.push(self.compare(stages, BaselineKind::Full, "full", BASE, &preferences, [n, n])?);
+        }
+        let Some(step) = step else {
+            return Ok(done);
+        };
+        if wanted.random {
+            done.push(self.at_random(stages, iterations)?);
+        }
+        if let Some(gold) = gold.filter(|_| wanted.oracle) {
+            let with_gold = |labels: &[Preference]| -> Vec<Preference> {
+                labels.iter().filter_map(|label| gold.preference_for_audit(&label.pair)).collect()
+            };
+            let (labels, kept) = (with_gold(&step.labels), with_gold(&step.kept));
+            let preferences = self.training_set(&labels, &kept);
+            let seen = self.seed_seen() + labels.len() + kept.len();
+            let human = seen + self.validation_read();
+            done.push(self.compare(
+                stages,
+                BaselineKind::Oracle,
+                "oracle",
+                &step.start,
+                &preferences,
+                [seen, human],
+            )?);
+        }
+        Ok(done)
+    }
+
+    /// The number of labelled seed pairs that an iteration's weights were trained on, in Loop 0 or in its own training.
+    pub(crate) fn seed_seen(&self) -> usize {
+        let seen = self.settings.replay_seed || self.settings.warm_start != WarmStart::Base;
+        if seen { self.data.seed.len() } else { 0 }
+    }
+
+    /// The number of validation labels that the iterations or the selection of the model depend on. They are human labels
+    /// too, though no model is trained on them. Drift warnings do not count.
+    pub(crate) fn validation_read(&self) -> usize {
+        let LoopSettings { model_selection, anchor, precision_target, schedule, .. } = self.settings;
+        let read = *model_selection != ModelSelection::Last
+            || *anchor == Anchor::Fitted
+            || precision_target.is_some()
+            || matches!(schedule, ScheduleSettings::Automatic(_));
+        if read { self.data.validation.len() } else { 0 }
+    }
+
+    /// Repeats the iterations without the filter: each model labels as many pairs for the next one as in SER, drawn at
+    /// random from the candidates.
+    fn at_random<L: Learner>(
+        &self,
+        stages: &mut LearnerStages<'_, '_, L>,
+        iterations: &[&Iteration],
+    ) -> Result<Comparison, Error> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed_for(self.settings.seed, "random baseline"));
+        let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed);
+        let mut teacher = stage_of(0, "model");
+        let mut seen = 0;
+        let mut steps = iterations.first().map_or(0, |loop_0| loop_0.fit.steps);
+        let selection_steps =
+            iterations.iter().filter_map(|iteration| Some((iteration.number, iteration.step.as_ref()?)));
+        for (number, step) in selection_steps {
+            let name = format!("baseline random, loop {number}");
+            let stage = |what| format!("baselines/random/{number:02}/{what}");
+            let candidates = pool.candidates();
+            let scores = match number {
+                // Both label the first selection by the model of Loop 0.
+                1 => step.scores.clone(),
+                _ => stages.score(&format!("the pool, {name}"), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
+            };
+            // SER's anchor serves here too: no anchor changes which answer scores higher. A tie or a NaN has no label.
+            let probabilities = step.summary.anchor.apply(&scores);
+            let labelled = probabilities.iter().enumerate().filter_map(|(index, probability)| {
+                let delta = probability.delta();
+                Some(Selected { index, preferred: probability.higher()?, status: LearningStatus::Stop, delta })
+            });
+            let mut selected = labelled.choose_multiple(&mut rng, step.labels.len());
+            selected.sort_unstable_by_key(|chosen| chosen.index);
+            let (labels, _) = candidates.label(number, &scores, &probabilities, &selected);
+            let preferences = self.training_set(&labels, pool.kept());
+            seen = self.seed_seen() + labels.len() + pool.kept().len();
+            pool.record(&candidates, &selected, &labels);
+            let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &step.start };
+            let model = stage("model");
+            steps += stages.train(&name, &model, start, &preferences)?.steps;
+            teacher = model;
+        }
+        let human = self.seed_seen() + self.validation_read();
+        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, human], Some(steps))
+    }
+
+    fn compare<L: Learner>(
+        &self,
+        stages: &mut LearnerStages<'_, '_, L>,
+        kind: BaselineKind,
+        name: &str,
+        start: &str,
+        preferences: &[Preference],
+        seen: [usize; 2],
+    ) -> Result<Comparison, Error> {
+        let model = format!("baselines/{name}/model");
+        let fit = stages.train(&format!("baseline {name}"), &model, start, preferences)?;
+        // Steps that led to other weights than the base's are not counted.
+        let steps = (start == BASE).then_some(fit.steps);
+        self.measure(stages, kind, name, &model, seen, steps)
+    }
+
+    fn measure<L: Learner>(
+        &self,
+        stages: &mut LearnerStages<'_, '_, L>,
+        kind: BaselineKind,
+        name: &str,
+        model: &str,
+        [trained_on, human_labels]: [usize; 2],
+        steps: Option<u64>,
+    ) -> Result<Comparison, Error> {
+        let test = self.test.score(
+            stages,
+            &format!("test, baseline {name}"),
+            &format!("baselines/{name}/test.jsonl"),
+            model,
+        )?;
+        stages
+            .observers
+            .note(&format!("baseline {name}: test accuracy {:.1} %", 100.0 * test.accuracy().unwrap_or_default()));
+        Ok(Comparison { kind, test, trained_on, human_labels, steps })
+    }
+}

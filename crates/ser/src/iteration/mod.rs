@@ -1,0 +1,22 @@
+//! The iterations of self-evolution: the model labels the pool, a selection of the labels is trained on, and again
+//! (steps 2 to 7 of the method).
+
+mod baselines;
+mod drift;
+mod filter;
+mod held_out;
+mod learner_stages;
+mod model_selection;
+mod run;
+mod selection_step;
+mod stop;
+mod types;
+
+pub(crate) use baselines::Comparison;
+pub(crate) use drift::DriftMonitor;
+pub(crate) use filter::{CustomRule, status_of};
+pub(crate) use held_out::{HeldOut, Scored};
+pub(crate) use learner_stages::LearnerStages;
+pub(crate) use model_selection::{Chosen, choose};
+pub(crate) use stop::Stop;
+pub(crate) use types::{Iteration, Iterations, LoopInputs, SelectionStep};

@@ -1,0 +1,83 @@
+//! The types of an iteration, which its steps share.
+
+use ser_core::{FitSummary, PairScores, Preference, Side};
+use ser_status::{Audit, Certification, Composition, Decision, FittedAnchor, PoolCounts, PoolQuantiles, Selected};
+use serde::Serialize;
+
+use super::filter::CustomRule;
+use super::held_out::{HeldOut, Scored};
+use super::stop::Stop;
+use crate::pool::Candidates;
+use crate::prepare::SerData;
+use crate::settings::{Checked, LoopSettings};
+
+/// What all iterations read and none changes.
+pub(crate) struct LoopInputs<'a> {
+    pub(crate) data: &'a SerData,
+    /// The pool's gold labels, for the audit alone.
+    pub(crate) gold: &'a [Option<Side>],
+    /// One number per pool pair, equal for pairs with the same prompt.
+    pub(crate) pool_prompts: &'a [u64],
+    pub(crate) settings: &'a LoopSettings,
+    pub(crate) checked: &'a Checked,
+    pub(crate) rule: Option<&'a CustomRule<'a>>,
+    pub(crate) validation: &'a HeldOut,
+    pub(crate) test: &'a HeldOut,
+}
+
+/// A finished iteration: Loop 0 or a later one.
+pub(crate) struct Iteration {
+    pub(crate) number: u32,
+    /// The stage that holds its weights.
+    pub(crate) model: String,
+    pub(crate) fit: FitSummary,
+    pub(crate) validation: Scored,
+    pub(crate) test: Scored,
+    /// The selection that it was trained on; `None` for Loop 0.
+    pub(crate) step: Option<SelectionStep>,
+}
+
+/// All iterations of a run.
+pub(crate) struct Iterations {
+    pub(crate) iterations: Vec<Iteration>,
+    /// Why the last one was the last.
+    pub(crate) stopped: Stop,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A selection step: the pairs that the previous iteration's model labelled for this one.
+pub(crate) struct SelectionStep {
+    /// The stage that holds the weights from which training starts.
+    pub(crate) start: String,
+    /// The pairs that could be labelled, and their scores by the labelling model.
+    pub(crate) candidates: Candidates,
+    pub(crate) scores: Vec<PairScores>,
+    /// The selection, as indices into the candidates, and as labels.
+    pub(crate) selected: Vec<Selected>,
+    pub(crate) labels: Vec<Preference>,
+    /// Labels of earlier iterations that are trained on again.
+    pub(crate) kept: Vec<Preference>,
+    pub(crate) summary: SelectionSummary,
+}
+
+/// The numbers of a selection step, for `metrics.json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SelectionSummary {
+    pub(crate) decision: Decision,
+    /// The rule in words.
+    pub(crate) rule: String,
+    pub(crate) anchor: FittedAnchor,
+    pub(crate) counts: PoolCounts,
+    /// Quantiles of the pool's probabilities; `None` if none is finite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<PoolQuantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certification: Option<Certification>,
+    pub(crate) composition: Composition,
+    pub(crate) audit: Audit,
+}
+
+/// The stage `what` of an iteration.
+pub(crate) fn stage_of(iteration: usize, what: &str) -> String {
+    format!("rounds/{iteration:02}/{what}")
+}

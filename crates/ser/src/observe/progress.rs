@@ -1,0 +1,255 @@
+//! Progress on standard error: bars on a terminal, plain lines elsewhere; and Ctrl-C.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ser_core::{Control, Event, Observer};
+
+/// The time between two lines of progress.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// An observer that shows progress on standard error. On a terminal it draws a bar with rate and time left, otherwise it
+/// prints one line per stage and one every ten seconds.
+pub struct Progress {
+    bars: bool,
+    stage: Option<StageBar>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The running stage.
+struct StageBar {
+    name: String,
+    unit: String,
+    total: Option<u64>,
+    done: u64,
+    metrics: String,
+    started: Instant,
+    last_line_at: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Draws bars if standard error is a terminal.
+    pub fn new() -> Self {
+        Progress { bars: stderr().is_terminal(), stage: None, stop: Arc::default() }
+    }
+
+    /// Like [`new`](Progress::new). The first Ctrl-C (or SIGTERM, SIGHUP) requests a stop after which the run can be
+    /// resumed; the second one ends the process with exit code 130. Only one per process.
+    ///
+    /// # Errors
+    /// If the process already has a handler.
+    pub fn with_ctrl_c() -> std::io::Result<Self> {
+        let progress = Progress::new();
+        let stop = Arc::clone(&progress.stop);
+        ctrlc::set_handler(move || {
+            if stop.swap(true, Ordering::SeqCst) {
+                // 128 + SIGINT, the exit code of shells.
+                std::process::exit(130);
+            }
+            let _ = writeln!(stderr(), "\nstopping where nothing is lost; once more to stop at once");
+        })
+        .map_err(std::io::Error::other)?;
+        Ok(progress)
+    }
+
+    /// A flag that requests a stop once it is set to true, from any thread.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    fn say(&self, line: &str) {
+        match self.stage.as_ref().and_then(|stage| stage.bar.as_ref()) {
+            Some(bar) => bar.suspend(|| drop(writeln!(stderr(), "{line}"))),
+            None => drop(writeln!(stderr(), "{line}")),
+        }
+    }
+
+    fn start(&mut self, name: &str, total: Option<u64>, unit: &str) {
+        match &mut self.stage {
+            // The implementation knows the number of steps better than the caller that started the stage.
+            Some(stage) if stage.name == name && stage.done == 0 => {
+                stage.total = total;
+                unit.clone_into(&mut stage.unit);
+                if let Some(bar) = &stage.bar {
+                    set_shape(bar, total, unit);
+                }
+            }
+            _ => {
+                self.end();
+                let bar = self.bars.then(|| {
+                    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+                    set_shape(&bar, total, unit);
+                    bar.set_prefix(name.to_owned());
+                    bar.enable_steady_tick(Duration::from_millis(250));
+                    bar
+                });
+                let now = Instant::now();
+                self.stage = Some(StageBar {
+                    name: name.to_owned(),
+                    unit: unit.to_owned(),
+                    total,
+                    done: 0,
+                    metrics: String::new(),
+                    started: now,
+                    last_line_at: now,
+                    bar,
+                });
+            }
+        }
+    }
+
+    fn advance(&mut self, name: &str, done: u64) {
+        if let Some(stage) = self.stage.as_mut().filter(|stage| stage.name == name) {
+            stage.done = done;
+            match &stage.bar {
+                Some(bar) => bar.set_position(done),
+                None if stage.last_line_at.elapsed() >= LINE_EVERY => {
+                    stage.last_line_at = Instant::now();
+                    let line = stage.line();
+                    self.say(&line);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Ends the running stage with its line.
+    fn end(&mut self) {
+        if let Some(mut stage) = self.stage.take() {
+            if let Some(bar) = stage.bar.take() {
+                bar.finish_and_clear();
+            }
+            self.say(&stage.last_line());
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress::new()
+    }
+}
+
+impl Observer for Progress {
+    fn observe(&mut self, event: &Event<'_>) -> Control {
+        match event {
+            Event::Started { stage, total, unit } => self.start(stage, *total, unit),
+            Event::Advanced { stage, done } => self.advance(stage, *done),
+            Event::Metrics { stage: name, values, .. } => {
+                if let Some(stage) = self.stage.as_mut().filter(|stage| stage.name == *name) {
+                    stage.metrics = metrics(values);
+                    if let Some(bar) = &stage.bar {
+                        bar.set_message(stage.metrics.clone());
+                    }
+                }
+            }
+            Event::Finished { stage: name } if self.stage.as_ref().is_some_and(|stage| stage.name == *name) => {
+                self.end();
+            }
+            Event::Note { text } => self.say(text),
+            _ => {}
+        }
+        if self.stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.stage.take().and_then(|stage| stage.bar) {
+            bar.abandon();
+        }
+    }
+}
+
+impl StageBar {
+    /// The line of a running stage: `train loop 1: 120/400 steps, 12.0/s, 23 s left, loss 0.41`.
+    fn line(&self) -> String {
+        let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        let mut line = match self.total {
+            Some(total) => format!("{}: {}/{total} {}, {rate:.1}/s", self.name, self.done, self.unit),
+            None => format!("{}: {} {}, {rate:.1}/s", self.name, self.done, self.unit),
+        };
+        if let Some(total) = self.total.filter(|_| self.done > 0) {
+            let left = total.saturating_sub(self.done) as f64 / rate;
+            line += &format!(", {} left", span(Duration::try_from_secs_f64(left).unwrap_or_default()));
+        }
+        self.with_figures(line)
+    }
+
+    /// The line of a finished stage: `train loop 1: 400 steps in 33 s, loss 0.41`.
+    fn last_line(&self) -> String {
+        let took = span(self.started.elapsed());
+        let done = self.total.unwrap_or(self.done).max(self.done);
+        self.with_figures(match done {
+            0 => format!("{}: {took}", self.name),
+            _ => format!("{}: {done} {} in {took}", self.name, self.unit),
+        })
+    }
+
+    fn with_figures(&self, line: String) -> String {
+        if self.metrics.is_empty() { line } else { format!("{line}, {}", self.metrics) }
+    }
+}
+
+fn set_shape(bar: &ProgressBar, total: Option<u64>, unit: &str) {
+    let template = match total {
+        Some(_) => format!("{{prefix}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}} left {{msg}}"),
+        None => format!("{{prefix}} {{spinner}} {{pos}} {unit} {{per_sec}} {{elapsed}} {{msg}}"),
+    };
+    bar.set_length(total.unwrap_or(0));
+    // A unit with braces makes an invalid template; the bar then keeps its default style.
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+}
+
+/// Loss and accuracy.
+fn metrics(values: &[(&str, f64)]) -> String {
+    let shown = values.iter().filter(|(name, _)| matches!(*name, "loss" | "accuracy"));
+    shown.map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join(", ")
+}
+
+/// `0.4 s`, `33 s`, `4 min 05 s`, `2 h 10 min`.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_have_two_units_at_most() {
+        let texts = [400, 33_000, 245_000, 7_800_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(texts, ["0.4 s", "33 s", "4 min 05 s", "2 h 10 min"]);
+    }
+
+    #[test]
+    fn a_stage_can_be_started_again_by_the_model() {
+        let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
+        progress.start("train", None, "pairs");
+        progress.start("train", Some(8), "steps");
+        progress.advance("train", 4);
+        let stage = progress.stage.as_ref().unwrap();
+        assert!(stage.line().starts_with("train: 4/8 steps, "), "{}", stage.line());
+        assert!(stage.last_line().starts_with("train: 8 steps in "), "{}", stage.last_line());
+    }
+
+    #[test]
+    fn the_flag_stops_the_work() {
+        let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
+        assert_eq!(progress.observe(&Event::Finished { stage: "x" }), Control::Continue);
+        progress.stop_flag().store(true, Ordering::SeqCst);
+        assert_eq!(progress.observe(&Event::Finished { stage: "x" }), Control::Stop);
+    }
+}

@@ -1,0 +1,286 @@
+//! A pool from prompts alone: a generator answers each prompt twice, as the paper proposes for questions without answers
+//! ("by allowing the LLM to generate two answers for each question").
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use ser_core::{BoxError, Control, Event, Generator, Message, Observer, Pair, PairId, RawText, Sampling};
+use ser_data::PromptKey;
+use ser_eval::Count;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::observe::Observers;
+use crate::prepare::SerData;
+use crate::run_folder::{Fingerprint, RunFolder};
+use crate::seeds::seed_for;
+
+/// Prompts per stage: a killed process loses at most these.
+const CHUNK: usize = 256;
+/// The name under which progress is reported.
+const STAGE: &str = "sample answers";
+
+/// How the answers of a pool are sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolSampling {
+    /// The generator's sampling settings. `samples_per_prompt` is always 2, and each attempt draws its own seed.
+    pub sampling: Sampling,
+    /// Attempts to get two different answers before a prompt is left out.
+    pub attempts: u32,
+}
+
+impl Default for PoolSampling {
+    fn default() -> Self {
+        PoolSampling { sampling: Sampling::default(), attempts: 3 }
+    }
+}
+
+impl PoolSampling {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for settings that give no pairs.
+    pub fn check(&self) -> Result<(), Error> {
+        let bad = |field, value: String, expected| Err(Error::Setting { field, value, expected });
+        if self.sampling.temperature == 0.0 {
+            return bad("sampling.temperature", "0".into(), "over 0: two greedy answers are the same");
+        }
+        if self.attempts == 0 {
+            return bad("attempts", "0".into(), "at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// Pairs of sampled answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SampledPool {
+    /// The pairs, in the order of the prompts.
+    pub pairs: Vec<Arc<Pair>>,
+    /// Prompts left out, by reason.
+    pub left_out: Vec<Count>,
+}
+
+/// The prompts of a stage that were left out, by reason.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct LeftOut {
+    identical: u64,
+    empty: u64,
+}
+
+/// A line of a stage's file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// The prompt's index among all prompts.
+    #[serde(rename = "place")]
+    index: u64,
+    prompt: Vec<Message>,
+    responses: [String; 2],
+}
+
+/// Answers every prompt twice and makes a pool of the pairs, with ids from `first_id` on.
+///
+/// Equal and empty answers are sampled again; prompts that still have no two different answers are left out and counted.
+/// The work is done in stages of `run`, under `pool`. `make` creates the generator; it is called only if a stage is not
+/// done yet.
+///
+/// # Errors
+/// Settings that give no pairs; other prompts or settings than the run started with; the generator's errors;
+/// [`Error::Interrupted`] if an observer requested a stop.
+pub fn sample_pool<G, E>(
+    make: impl FnOnce() -> Result<G, E>,
+    prompts: &[Vec<Message>],
+    settings: &PoolSampling,
+    first_id: u64,
+    run: &mut RunFolder,
+    observers: &mut Observers<'_>,
+) -> Result<SampledPool, Error>
+where
+    G: Generator,
+    E: Into<BoxError>,
+{
+    settings.check()?;
+    run.record_or_verify_settings("pool", settings)?;
+    run.record_or_verify_data("prompts", &Fingerprint::of_prompts(prompts))?;
+    let stages: Vec<String> = (0..prompts.len().div_ceil(CHUNK)).map(|i| format!("pool/{i:04}.jsonl")).collect();
+    let mut generator = None;
+    if !stages.iter().all(|stage| run.is_done(stage)) {
+        generator = Some(make().map_err(Error::stage(STAGE))?);
+    }
+    let path = run.path().to_owned();
+    let (mut pool, mut left_out) = (SampledPool::default(), LeftOut::default());
+    let total = Some(prompts.len() as u64);
+    observers.run_stage(&path, STAGE, total, "prompts", |observer| {
+        let mut work = |observer: &mut dyn Observer| -> Result<(), Error> {
+            for (i, (stage, chunk)) in stages.iter().zip(prompts.chunks(CHUNK)).enumerate() {
+                let target = run.stage_path(stage);
+                let made = run.file_stage(stage, |out| {
+                    let Some(generator) = generator.as_mut() else {
+                        return Err(Error::Damaged { path: target.clone() });
+                    };
+                    let mut progress = |event: &Event<'_>| match event {
+                        // Progress is in prompts: two answers each. Later attempts are not counted again.
+                        Event::Advanced { done, .. } => {
+                            let done = ((i * CHUNK) as u64 + done / 2).min((i * CHUNK + chunk.len()) as u64);
+                            observer.observe(&Event::Advanced { stage: STAGE, done })
+                        }
+                        _ => Control::Continue,
+                    };
+                    let pairs = answer(generator, chunk, settings, i, &mut progress)?;
+                    write_lines(out, &target, chunk, &pairs, i * CHUNK)
+                })?;
+                left_out.identical += made.identical;
+                left_out.empty += made.empty;
+                // Always read from the file, so that a resumed run gets the same pairs.
+                pool.pairs.extend(read_lines(&target, first_id)?);
+                let done = (i * CHUNK + chunk.len()) as u64;
+                if observer.observe(&Event::Advanced { stage: STAGE, done }) == Control::Stop {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        Ok::<_, Error>(work(observer))
+    })??;
+    let reasons = [("two answers the same", left_out.identical), ("an empty answer", left_out.empty)];
+    let counted = reasons.into_iter().filter(|(_, n)| *n > 0);
+    pool.left_out = counted.map(|(why, n)| Count::new(format!("prompts: {why}"), n)).collect();
+    Ok(pool)
+}
+
+impl SerData {
+    /// The first id that is greater than all others.
+    pub fn free_id(&self) -> u64 {
+        let labelled = [&self.seed, &self.validation, &self.test].into_iter().flatten().map(|p| p.pair.id.0);
+        labelled.chain(self.pool.iter().map(|pair| pair.id.0)).max().map_or(0, |id| id.saturating_add(1))
+    }
+
+    /// Removes the prompts of test and validation pairs, because models that are trained on the pool are measured on those.
+    /// The removed ones are counted in `counts`.
+    pub fn without_held_out(&mut self, prompts: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
+        let held_out = self.held_out_prompts();
+        let all = prompts.len();
+        let key = |prompt: &Vec<Message>| {
+            PromptKey::of(&Pair { prompt: prompt.clone(), ..Pair::from_text(PairId(0), "", "", "") })
+        };
+        let kept: Vec<_> = prompts.into_iter().filter(|prompt| !held_out.contains(&key(prompt))).collect();
+        self.count_held_out(all - kept.len());
+        kept
+    }
+
+    /// Adds sampled pairs, which have no gold labels, to the pool. Pairs with a prompt of a test or validation pair are left
+    /// out and counted.
+    pub fn add_to_pool(&mut self, sampled: SampledPool) {
+        self.counts.rows += sampled.pairs.len() as u64 + sampled.left_out.iter().map(|c| c.count).sum::<u64>();
+        self.counts.left_out.extend(sampled.left_out);
+        let held_out = self.held_out_prompts();
+        let (before, all) = (self.pool.len(), sampled.pairs.len());
+        self.pool.extend(sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair))));
+        let left_out = all - (self.pool.len() - before);
+        // These rows are counted already.
+        self.counts.rows -= left_out as u64;
+        self.count_held_out(left_out);
+    }
+
+    fn held_out_prompts(&self) -> HashSet<PromptKey> {
+        self.test.iter().chain(&self.validation).map(|preference| PromptKey::of(&preference.pair)).collect()
+    }
+
+    /// Counts prompts of the test or validation set as rows read and left out.
+    fn count_held_out(&mut self, prompts: usize) {
+        if prompts > 0 {
+            self.counts.rows += prompts as u64;
+            self.counts.left_out.push(Count::new("prompts: in the test or validation set", prompts as u64));
+        }
+    }
+}
+
+/// The answers to a prompt.
+enum Answers {
+    Two([String; 2]),
+    /// All answers that are not empty are the same.
+    Identical,
+    /// All answers are empty.
+    Empty,
+}
+
+/// Samples two different answers to each prompt of a stage.
+fn answer<G: Generator>(
+    generator: &mut G,
+    prompts: &[Vec<Message>],
+    settings: &PoolSampling,
+    stage: usize,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Answers>, Error> {
+    let mut found: Vec<Vec<String>> = vec![Vec::new(); prompts.len()];
+    for attempt in 0..settings.attempts {
+        let open: Vec<usize> = found.iter().enumerate().filter(|(_, f)| f.len() < 2).map(|(i, _)| i).collect();
+        if open.is_empty() {
+            break;
+        }
+        let asked: Vec<Vec<Message>> = open.iter().filter_map(|&i| prompts.get(i).cloned()).collect();
+        let seed = seed_for(settings.sampling.seed, &format!("answers {stage}, attempt {attempt}"));
+        let sampling = Sampling { samples_per_prompt: 2, seed, ..settings.sampling.clone() };
+        let answers = generator.generate_observed(&asked, &sampling, STAGE, observer).map_err(Error::stage(STAGE))?;
+        if answers.len() != asked.len() {
+            let (expected, got) = (asked.len(), answers.len());
+            return Err(Error::Count { stage: STAGE.into(), expected, got });
+        }
+        for (&index, answers) in open.iter().zip(answers) {
+            let Some(found) = found.get_mut(index) else { continue };
+            for text in answers.into_iter().map(|response| response.text) {
+                let new = !text.trim().is_empty() && found.iter().all(|other| other.trim() != text.trim());
+                if new && found.len() < 2 {
+                    found.push(text);
+                }
+            }
+        }
+    }
+    let two = |answers: Vec<String>| match <[String; 2]>::try_from(answers) {
+        Ok(two) => Answers::Two(two),
+        Err(fewer) if fewer.is_empty() => Answers::Empty,
+        Err(_) => Answers::Identical,
+    };
+    Ok(found.into_iter().map(two).collect())
+}
+
+fn write_lines(
+    out: &mut dyn Write,
+    target: &Path,
+    prompts: &[Vec<Message>],
+    answers: &[Answers],
+    first: usize,
+) -> Result<LeftOut, Error> {
+    let mut left_out = LeftOut::default();
+    for (index, (prompt, answers)) in (first as u64..).zip(prompts.iter().zip(answers)) {
+        match answers {
+            Answers::Two(responses) => {
+                let line = Line { index, prompt: prompt.clone(), responses: responses.clone() };
+                let text = serde_json::to_string(&line).map_err(|e| Error::io("write", target)(e.into()))?;
+                writeln!(out, "{text}").map_err(Error::io("write", target))?;
+            }
+            Answers::Identical => left_out.identical += 1,
+            Answers::Empty => left_out.empty += 1,
+        }
+    }
+    Ok(left_out)
+}
+
+fn read_lines(path: &Path, first_id: u64) -> Result<Vec<Arc<Pair>>, Error> {
+    let file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
+    let mut pairs = Vec::new();
+    for line in file.lines() {
+        let line = line.map_err(Error::io("read", path))?;
+        let line: Line = serde_json::from_str(&line).map_err(|_| Error::Damaged { path: path.to_owned() })?;
+        // Under the raw template a prompt of one turn is continued as it stands.
+        let raw = if line.prompt.len() == 1 { RawText::Joined } else { RawText::None };
+        let id = PairId(first_id.saturating_add(line.index));
+        pairs.push(Arc::new(Pair { id, prompt: line.prompt, responses: line.responses, response_turns: None, raw }));
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,149 @@
+//! The [`Report`] of a self-evolution run.
+
+use std::collections::{BTreeMap, HashSet};
+
+use ndarray::aview2;
+use ser_core::PairId;
+use ser_eval::{
+    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
+    similar_pair_differences,
+};
+
+use super::label_noise::label_noise;
+use super::write::timing;
+use crate::iteration::{Comparison, Iteration, LoopInputs, Scored, SelectionStep, Stop, status_of};
+use crate::run_folder::RunFolder;
+use crate::settings::WarmStart;
+
+/// Bins of the reliability table, as many as for the ECE of the accuracies.
+const BINS: usize = 10;
+
+/// The results of a run.
+pub(crate) struct Findings<'r> {
+    pub(crate) title: String,
+    pub(crate) iterations: &'r [Iteration],
+    pub(crate) chosen: &'r Iteration,
+    pub(crate) stopped: Stop,
+    pub(crate) comparisons: Vec<Comparison>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes the report of a finished run.
+pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
+    let Findings { title, iterations, chosen, stopped, comparisons, mut warnings } = findings;
+    let bootstrap = &work.settings.bootstrap;
+    let measure = |test: &Scored| Evaluation::measure(aview2(&test.chosen_first), test.clusters(), bootstrap);
+    let clusters = work.test.clusters();
+    let seed = work.data.seed.len() as u64;
+    let loop_0 = iterations.first().unwrap_or(chosen);
+    let ser_steps = iterations
+        .iter()
+        .filter(|iteration| iteration.number <= chosen.number)
+        .map(|iteration| iteration.fit.steps)
+        .sum();
+    let mut baselines = vec![
+        row(BaselineKind::Loop0, measure(&loop_0.test)?, [seed, seed], None, Some(loop_0.fit.steps)),
+        row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(work, iterations, chosen), None, Some(ser_steps)),
+    ];
+    if let Some(ser) = baselines.last_mut() {
+        ser.gain = Some(bootstrap.difference(&chosen.test.correct, &loop_0.test.correct, clusters)?);
+    }
+    for Comparison { kind, test, trained_on, human_labels, steps } in comparisons {
+        let gain = bootstrap.difference(&test.correct, &loop_0.test.correct, clusters)?;
+        baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain), steps));
+    }
+    let test_scores: Vec<_> = iterations.iter().map(|iteration| aview2(&iteration.test.chosen_first)).collect();
+    iterations.iter().map(|iteration| iteration.test.chosen_first.as_slice()).collect();
+    let mut similar = similar_pair_differences(work.test.pairs(), &test_scores)?.into_iter();
+    let iteration = |iteration: &Iteration| -> Result<ser_eval::IterationReport, EvalError> {
+        let validation = iteration.validation.correct.len() as u64;
+        Ok(ser_eval::IterationReport {
+            number: iteration.number,
+            name: format!("Loop {}", iteration.number),
+            status: iteration.step.as_ref().and_then(|step| status_of(step.summary.decision.state)),
+            rule: iteration.step.as_ref().map(|step| step.summary.rule.clone()),
+            selection: iteration.step.as_ref().map(selection),
+            trained_on: trained_on(work, iterations, iteration)[0],
+            fit: Some(iteration.fit),
+            validation_accuracy: iteration.validation.accuracy(),
+            validation_pairs: (validation > 0).then_some(validation),
+            similar_pairs: None,
+            evaluation: measure(&iteration.test)?,
+            chosen: iteration.number == chosen.number,
+        })
+    };
+    let mut described: Vec<_> = iterations.iter().map(iteration).collect::<Result<_, _>>()?;
+    for iteration in &mut described {
+        iteration.similar_pairs = similar.next();
+    }
+    warnings.extend(label_noise(work, iterations, &described));
+    let mut report = Report {
+        title,
+        library_version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: serde_json::Value::Null,
+        seeds: BTreeMap::from([("run".to_owned(), work.settings.seed)]),
+        data: work.data.counts.clone(),
+        iterations: described,
+        stopped: Some(stopped.to_string()),
+        baselines,
+        changes: Some(Changes::between(&loop_0.test.correct, &chosen.test.correct)?),
+        calibration: Some(Calibration::measure(aview2(&chosen.test.chosen_first), BINS, Binning::EqualWidth)?),
+        subsets: Vec::new(),
+        policy: None,
+        warnings,
+        timing: timing(run),
+    };
+    report.close_gaps();
+    Ok(report)
+}
+
+fn row(
+    kind: BaselineKind,
+    evaluation: Evaluation,
+    [trained_on, human_labels]: [u64; 2],
+    gain: Option<Estimate>,
+    steps: Option<u64>,
+) -> Baseline {
+    Baseline { kind, evaluation, trained_on, human_labels, steps, gain, gap_closed: None }
+}
+
+/// The number of different pairs that an iteration's weights were trained on, including earlier trainings that they started
+/// from, and the number of human labels that they depend on.
+fn trained_on(work: &LoopInputs<'_>, iterations: &[Iteration], iteration: &Iteration) -> [u64; 2] {
+    let seed = if iteration.number == 0 { work.data.seed.len() } else { work.seed_seen() };
+    let lineage = iterations.iter().filter(|other| match work.settings.warm_start {
+        WarmStart::Previous => other.number <= iteration.number,
+        WarmStart::Seed | WarmStart::Base => other.number == iteration.number,
+    });
+    let steps = lineage.filter_map(|other| other.step.as_ref());
+    let pool: HashSet<PairId> = steps.flat_map(|l| l.labels.iter().chain(&l.kept)).map(|p| p.pair.id).collect();
+    let human = if iteration.number == 0 { seed } else { seed + work.validation_read() };
+    [(seed + pool.len()) as u64, human as u64]
+}
+
+fn selection(step: &SelectionStep) -> Selection {
+    let audit = &step.summary.audit;
+    let precision = audit.precision.share().zip(audit.precision_interval).map(|(value, interval)| Estimate {
+        value,
+        low: interval.low,
+        high: interval.high,
+        pairs: audit.precision.of as u64,
+        clusters: (audit.precision_prompts < audit.precision.of).then_some(audit.precision_prompts as u64),
+    });
+    let bins = audit.histogram.iter().map(|bin| ser_eval::SelectionBin {
+        low: bin.low,
+        high: bin.high,
+        pairs: bin.pairs as u64,
+        kept: bin.selected as u64,
+        with_gold: bin.correct.of as u64,
+        correct: (bin.correct.of > 0).then_some(bin.correct.count as u64),
+    });
+    Selection {
+        pool: audit.coverage.of as u64,
+        kept: audit.coverage.count as u64,
+        coverage: audit.coverage.share().unwrap_or_default(),
+        precision,
+        flip_rate: audit.flips.rate(),
+        delta_histogram: bins.collect(),
+    }
+}

@@ -1,0 +1,15 @@
+//! A run folder: stages that are done once, checkpoints, settings, fingerprints of the data, and the files' formats.
+
+mod atomic_write;
+mod checkpoint;
+mod fingerprint;
+mod folder;
+mod manifest;
+mod scores_file;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use atomic_write::{read_json, write_file, write_json};
+pub(crate) use fingerprint::{Fingerprint, hash_text};
+pub use folder::RunFolder;
+pub(crate) use scores_file::{SelectionLine, both, read_scores, write_lines, write_scores};
