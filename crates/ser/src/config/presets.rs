@@ -21,7 +21,7 @@ impl Config {
     /// The settings of the authors' published code; examples/paper/script.toml has the differences to the paper, with
     /// their sources.
     pub fn authors() -> Self {
-        let mut config = Config { evolution: LoopSettings::script(), ..Config::paper() };
+        let mut config = Config { evolution: LoopSettings::authors_code(), ..Config::paper() };
         config.text.append_eos = false;
         config.ppo.scheduler = LearningRateScheduler::Linear;
         config.ppo.gradient_accumulation_steps = 8;

@@ -13,19 +13,19 @@ const NOTABLE: f64 = 0.03;
 /// It compares the last model that labelled the whole pool on the pool and on the test pairs. Without gold labels of the
 /// pool, it compares Loop 0's model on the validation pairs, which come from the training data, and on the test pairs.
 pub(super) fn label_noise(
-    work: &LoopInputs<'_>,
+    inputs: &LoopInputs<'_>,
     iterations: &[Iteration],
     described: &[ser_eval::IterationReport],
 ) -> Option<String> {
     let whole_pool = |iteration: &Iteration| {
         let audit = &iteration.step.as_ref()?.summary.audit;
-        let all = audit.unfiltered.of > 0 && audit.coverage.of == work.data.pool.len();
+        let all = audit.unfiltered.of > 0 && audit.coverage.of == inputs.data.pool.len();
         let labels = (audit.unfiltered.share()?, audit.unfiltered_interval?);
         all.then_some((iteration.number.checked_sub(1)?, labels, "the pool's"))
     };
     let validation = |loop_0: &Iteration| {
         let validation = &loop_0.validation;
-        let confidence = work.settings.audit.confidence;
+        let confidence = inputs.settings.audit.confidence;
         let interval = wilson_by_cluster(&validation.correct, validation.clusters(), confidence).ok().flatten()?;
         Some((0, (validation.accuracy()?, interval), "the validation set's"))
     };

@@ -29,12 +29,12 @@ pub(crate) struct Findings<'r> {
 }
 
 /// Makes the report of a finished run.
-pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
+pub(crate) fn report(inputs: &LoopInputs<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
     let Findings { title, iterations, chosen, stopped, comparisons, mut warnings } = findings;
-    let bootstrap = &work.settings.bootstrap;
+    let bootstrap = &inputs.settings.bootstrap;
     let measure = |test: &Scored| Evaluation::measure(aview2(&test.chosen_first), test.clusters(), bootstrap);
-    let clusters = work.test.clusters();
-    let seed = work.data.seed.len() as u64;
+    let clusters = inputs.test.clusters();
+    let seed = inputs.data.seed.len() as u64;
     let loop_0 = iterations.first().unwrap_or(chosen);
     let ser_steps = iterations
         .iter()
@@ -43,7 +43,7 @@ pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<
         .sum();
     let mut baselines = vec![
         row(BaselineKind::Loop0, measure(&loop_0.test)?, [seed, seed], None, Some(loop_0.fit.steps)),
-        row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(work, iterations, chosen), None, Some(ser_steps)),
+        row(BaselineKind::Ser, measure(&chosen.test)?, trained_on(inputs, iterations, chosen), None, Some(ser_steps)),
     ];
     if let Some(ser) = baselines.last_mut() {
         ser.gain = Some(bootstrap.difference(&chosen.test.correct, &loop_0.test.correct, clusters)?);
@@ -53,8 +53,7 @@ pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<
         baselines.push(row(kind, measure(&test)?, [trained_on as u64, human_labels as u64], Some(gain), steps));
     }
     let test_scores: Vec<_> = iterations.iter().map(|iteration| aview2(&iteration.test.chosen_first)).collect();
-    iterations.iter().map(|iteration| iteration.test.chosen_first.as_slice()).collect();
-    let mut similar = similar_pair_differences(work.test.pairs(), &test_scores)?.into_iter();
+    let mut similar = similar_pair_differences(inputs.test.pairs(), &test_scores)?.into_iter();
     let iteration = |iteration: &Iteration| -> Result<ser_eval::IterationReport, EvalError> {
         let validation = iteration.validation.correct.len() as u64;
         Ok(ser_eval::IterationReport {
@@ -63,7 +62,7 @@ pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<
             status: iteration.step.as_ref().and_then(|step| status_of(step.summary.decision.state)),
             rule: iteration.step.as_ref().map(|step| step.summary.rule.clone()),
             selection: iteration.step.as_ref().map(selection),
-            trained_on: trained_on(work, iterations, iteration)[0],
+            trained_on: trained_on(inputs, iterations, iteration)[0],
             fit: Some(iteration.fit),
             validation_accuracy: iteration.validation.accuracy(),
             validation_pairs: (validation > 0).then_some(validation),
@@ -76,13 +75,13 @@ pub(crate) fn report(work: &LoopInputs<'_>, run: &RunFolder, findings: Findings<
     for iteration in &mut described {
         iteration.similar_pairs = similar.next();
     }
-    warnings.extend(label_noise(work, iterations, &described));
+    warnings.extend(label_noise(inputs, iterations, &described));
     let mut report = Report {
         title,
         library_version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: serde_json::Value::Null,
-        seeds: BTreeMap::from([("run".to_owned(), work.settings.seed)]),
-        data: work.data.counts.clone(),
+        seeds: BTreeMap::from([("run".to_owned(), inputs.settings.seed)]),
+        data: inputs.data.counts.clone(),
         iterations: described,
         stopped: Some(stopped.to_string()),
         baselines,
@@ -109,15 +108,15 @@ fn row(
 
 /// The number of different pairs that an iteration's weights were trained on, including earlier trainings that they started
 /// from, and the number of human labels that they depend on.
-fn trained_on(work: &LoopInputs<'_>, iterations: &[Iteration], iteration: &Iteration) -> [u64; 2] {
-    let seed = if iteration.number == 0 { work.data.seed.len() } else { work.seed_seen() };
-    let lineage = iterations.iter().filter(|other| match work.settings.warm_start {
+fn trained_on(inputs: &LoopInputs<'_>, iterations: &[Iteration], iteration: &Iteration) -> [u64; 2] {
+    let seed = if iteration.number == 0 { inputs.data.seed.len() } else { inputs.seed_seen() };
+    let lineage = iterations.iter().filter(|other| match inputs.settings.warm_start {
         WarmStart::Previous => other.number <= iteration.number,
         WarmStart::Seed | WarmStart::Base => other.number == iteration.number,
     });
     let steps = lineage.filter_map(|other| other.step.as_ref());
     let pool: HashSet<PairId> = steps.flat_map(|l| l.labels.iter().chain(&l.kept)).map(|p| p.pair.id).collect();
-    let human = if iteration.number == 0 { seed } else { seed + work.validation_read() };
+    let human = if iteration.number == 0 { seed } else { seed + inputs.validation_read() };
     [(seed + pool.len()) as u64, human as u64]
 }
 
