@@ -3,7 +3,9 @@
 
 mod ci;
 mod demo;
+mod features;
 mod libtorch;
+mod packages;
 mod peers;
 mod pip;
 mod publish;
@@ -31,15 +33,17 @@ enum Task {
     Setup(setup::Options),
     /// Runs every test: the crates without libtorch first, then those with it
     Test,
-    /// Runs every check, cheapest first: format, lints, docs, tests, packaging
+    /// Runs every check, cheapest first: format, lints, docs, features, fuzz targets, tests, packaging
     Ci,
+    /// Lints the crates that need no libtorch with every set of their features
+    Features(features::Options),
     /// Runs the whole method on the built-in corpus and ends with its table and report
     Demo(demo::Options),
     /// Runs the demo over many seeds, its settings chosen on other seeds, and prints tables for docs/results.md
     Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),
-    /// Packages the crates that need no libtorch as for publishing, without publishing
+    /// Packages every crate as for publishing, builds those without libtorch from their packages, and uploads nothing
     PublishCheck,
 }
 
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&workspace, &options),
         Task::Test => ci::test(&workspace),
         Task::Ci => ci::ci(&workspace),
+        Task::Features(options) => features::check(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Study(options) => study::run(&workspace, &options),
         Task::Peers(options) => peers::run(&workspace, &options),

@@ -1,19 +1,35 @@
 //! `cargo xtask publish-check`.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
+use crate::packages::Package;
 use crate::workspace::{Workspace, run};
 
-/// The crates that need no libtorch, and so build wherever they are verified.
-const TORCH_FREE: [&str; 6] = ["ser-core", "ser-data", "ser-status", "ser-loss", "ser-ppo", "ser-eval"];
-
-/// Packages every crate, builds those that need no libtorch from their packages, and uploads nothing.
+/// Packages every crate, builds from their packages those that cannot depend on libtorch, and uploads nothing.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    // All in one set, since the facade may depend on ser-model; what it would take to build them is tested elsewhere.
+    let packages = Package::published(workspace)?;
+    for package in &packages {
+        check_files(workspace, &package.name)?;
+    }
+    // All in one set: the facade and the program may depend on ser-model, which cannot be verified without libtorch.
     run(workspace.cargo(&["publish", "--dry-run", "--allow-dirty", "--no-verify", "--workspace"]))?;
     let mut verify = workspace.cargo(&["publish", "--dry-run", "--allow-dirty"]);
-    for name in TORCH_FREE {
-        verify.args(["--package", name]);
+    for package in packages.iter().filter(|package| !package.may_link_torch()) {
+        verify.args(["--package", &package.name]);
     }
     run(verify)
+}
+
+/// Golden files are megabytes that only the tests of this repository read.
+fn check_files(workspace: &Workspace, name: &str) -> Result<()> {
+    let mut list = workspace.cargo(&["package", "--list", "--allow-dirty", "--package", name]);
+    let output = list.output().context("`cargo package` could not be started")?;
+    if !output.status.success() {
+        bail!("the files of {name} could not be listed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let files = String::from_utf8_lossy(&output.stdout);
+    match files.lines().find(|file| file.split(['/', '\\']).any(|part| part == "golden" || part == "snapshots")) {
+        Some(file) => bail!("the package of {name} holds {file}: add its folder to `exclude` in Cargo.toml"),
+        None => Ok(()),
+    }
 }

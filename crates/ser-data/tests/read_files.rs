@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use approx::assert_abs_diff_eq;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,16 +12,7 @@ use ser_core::{PairSource, RawText, Side};
 use ser_data::{
     DataError, Layout, OnBadRow, Place, PreferenceFile, ReadSettings, SplitPart, SplitSettings, blind, split,
 };
-
-/// A file of real data beside the workspace, or a word on stderr that it is not there.
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
+use support::shared;
 
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

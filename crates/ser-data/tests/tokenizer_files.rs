@@ -3,6 +3,8 @@
 #![cfg(feature = "tokenizers")]
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -117,14 +119,10 @@ struct RealCase {
 /// Real tokenizers, where they are at hand: Llama 2's with wrong flags in tokenizer.json, Mistral's and GPT-2's.
 #[test]
 fn real_tokenizers_give_the_tokens_of_auto_tokenizer() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tokenizers");
     let golden: Real = serde_json::from_slice(&std::fs::read(golden().join("real_tokens.json")).unwrap()).unwrap();
     for case in &golden.cases {
-        let packed = shared.join(format!("{}.tokenizer.json.gz", case.tokenizer));
-        if !packed.exists() {
-            eprintln!("skipped: {} is not there", packed.display());
-            return;
-        }
+        let packed = support::shared(&format!("tokenizers/{}.tokenizer.json.gz", case.tokenizer));
+        let Some(packed) = packed else { return };
         let mut text = String::new();
         GzDecoder::new(std::fs::File::open(packed).unwrap()).read_to_string(&mut text).unwrap();
         if case.normalized {

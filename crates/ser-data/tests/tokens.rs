@@ -3,6 +3,8 @@
 #![cfg(feature = "tokenizers")]
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -198,12 +200,8 @@ fn what_cannot_be_served_is_told() {
 /// A real tokenizer and a real file, where they are at hand; threads do not matter.
 #[test]
 fn real_pairs_through_a_real_tokenizer() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let (model, data) = (shared.join("models/stories260k"), shared.join("data/hh-rlhf-harmless-base-test.jsonl.gz"));
-    if !model.exists() || !data.exists() {
-        eprintln!("skipped: {} or {} is not there", model.display(), data.display());
-        return;
-    }
+    let Some(model) = support::shared("models/stories260k") else { return };
+    let Some(data) = support::shared("data/hh-rlhf-harmless-base-test.jsonl.gz") else { return };
     let (all, _) = PreferenceFile::open(&data, &ReadSettings::default()).unwrap().read_all().unwrap();
     let pairs: Vec<Arc<Pair>> = all.iter().take(300).map(|preference| Arc::clone(&preference.pair)).collect();
     for template in [TemplateKind::Raw, TemplateKind::Script] {

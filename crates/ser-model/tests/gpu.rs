@@ -1,4 +1,4 @@
-//! The checks of docs/gpu.md. Without a GPU they say so and do nothing.
+//! The checks of docs/gpu.md. They are skipped without a GPU.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ser_core::testing::Requirement;
 use ser_core::{BoxError, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, Silent};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSettings, TrainingSettings};
@@ -17,7 +18,7 @@ fn gpu() -> Option<Device> {
             Some(device)
         }
         Err(error) => {
-            eprintln!("skipped: {error}");
+            Requirement::Cuda.missing(error);
             None
         }
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use safetensors::{Dtype, tensor::TensorView};
+use ser_core::testing::Requirement;
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{Device, Precision, RewardModel, RewardModelSettings};
 use serde_json::json;
@@ -64,8 +65,7 @@ fn write_model(folder: &Path) -> (u64, u64) {
 #[test]
 fn peak_is_the_network_and_at_most_a_shard_more() {
     if memory("VmHWM:").is_none() {
-        println!("skipped: this system does not say how much memory a process has had");
-        return;
+        return Requirement::Proc.missing("/proc/self/status does not tell the peak memory of a process");
     }
     let folder = tempfile::tempdir().unwrap();
     let (total, largest) = write_model(folder.path());

@@ -50,7 +50,7 @@ fn load(folder: &Path, adapter: Option<&Path>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The most memory this process has had, in bytes, where the system says.
+/// The peak memory of this process in bytes, if the system tells it.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,5 +1,5 @@
-//! What is written here, Python reads: adapters by peft, merged models by transformers. Needs a Python with both, named by
-//! SER_PYTHON; without it the test says so and does nothing.
+//! Adapters written here are read by peft, merged models by transformers. Needs a Python with both, named by SER_PYTHON;
+//! skipped without it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use ser_core::testing::Requirement;
 use ser_core::{BoxError, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, Silent};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{
@@ -95,7 +96,7 @@ fn causal_adapters_of_peft_merge_into_models_that_transformers_loads() {
 fn python() -> Option<OsString> {
     let python = std::env::var_os("SER_PYTHON");
     if python.is_none() {
-        eprintln!("skipped: SER_PYTHON names no Python with transformers and peft");
+        Requirement::Python.missing("SER_PYTHON does not name a Python with transformers and peft");
     }
     python
 }

@@ -1,5 +1,6 @@
-//! Mocks for the tests of whoever implements or uses the seams.
+//! For tests: mock implementations of the traits, and requirements that a machine may lack.
 
+mod requirement;
 mod table_policy;
 
 use std::convert::Infallible;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use crate::{Control, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, Preference, Scorer, Side};
 
+pub use requirement::{REQUIRE, Requirement};
 pub use table_policy::TablePolicy;
 
 type ScoreAnswer = dyn FnMut(&Pair, Side) -> f64 + Send;
