@@ -197,7 +197,7 @@ fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Res
     writeln!(out, "rows left out      {}", share(summary.skipped, summary.rows))?;
     const SHOWN: usize = 20;
     for row in summary.skipped_rows.iter().take(SHOWN) {
-        writeln!(out, "  {}, {}: {}", row.file.display(), row.place, row.problem)?;
+        writeln!(out, "  {}, {}: {}", row.file.display(), row.position, row.problem)?;
     }
     if summary.skipped > SHOWN as u64 {
         writeln!(out, "  and {} more", summary.skipped - SHOWN as u64)?;

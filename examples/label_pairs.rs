@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each row has the sigmoid scores of its two answers: `score_j` and `score_k`, numbers or text that is one, as the
-//! authors' scripts write them; or `probability`, a list of both, as `score_pairs` writes it. All fields go through as
+//! authors' code write them; or `probability`, a list of both, as `score_pairs` writes it. All fields go through as
 //! they stand, such as ids, and three come after them: `status` (`status1`, `status2` or `stop`), `preferred` (`j` for
 //! the first answer, `k` for the second, or null for stop) and `delta`, the scores' distance; where a row has fields of
 //! these names already, they are replaced.
@@ -29,7 +29,7 @@ use clap::{Parser, ValueEnum};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use ser::status::{PaperRule, ScriptRule, Thresholds};
+use ser::status::{AuthorsCodeRule, PaperRule, Thresholds};
 use ser::{LearningStatus, PairProbabilities, Side};
 
 /// Gives each scored pair on stdin its learning status and its pseudo-label.
@@ -44,16 +44,17 @@ struct Arguments {
     /// Two answers surely differ if their scores do by more than this.
     #[arg(long, default_value_t = Thresholds::default().tau_delta, allow_negative_numbers = true)]
     tau_delta: f64,
-    /// The paper's Eq. 3 or the authors' script. On scores from 0 to 1 they agree; other finite scores stop under
-    /// the paper's rule, while the script compares them all the same.
-    #[arg(long, value_enum, default_value_t = RuleName::Script)]
+    /// The paper's Eq. 3 or the authors' code. On scores from 0 to 1 they agree; other finite scores stop under
+    /// the paper's rule, while the authors' rule compares them all the same.
+    #[arg(long, value_enum, default_value_t = RuleName::AuthorsCode)]
     rule: RuleName,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RuleName {
     Paper,
-    Script,
+    #[value(name = "authors_code", alias = "script")]
+    AuthorsCode,
 }
 
 /// A longer line is an error rather than a machine out of memory.
@@ -68,7 +69,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let thresholds = Thresholds { tau_high, tau_low, tau_delta, ..Thresholds::default() }.check()?;
     let status = |pair| match rule {
         RuleName::Paper => PaperRule(thresholds).status(pair),
-        RuleName::Script => ScriptRule(thresholds).status(pair),
+        RuleName::AuthorsCode => AuthorsCodeRule(thresholds).status(pair),
     };
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = label_lines(BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut output, status);
@@ -135,7 +136,7 @@ impl<'a> Row<'a> {
         serde_json::from_str(text)
     }
 
-    /// Both scores, by the names of the authors' scripts or of `score_pairs`.
+    /// Both scores, by the names of the authors' code or of `score_pairs`.
     fn scores(&self) -> anyhow::Result<[f64; 2]> {
         let fields = ["score_j", "score_k"].map(|name| (name, self.field(name)));
         match fields {

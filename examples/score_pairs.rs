@@ -36,7 +36,7 @@ struct Arguments {
     /// Adapter folder in PEFT's layout, or the run folder of train_reward; without it, --model is the reward model
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// Ends every text of the script template with the end token
+    /// Ends every text of the authors_code template with the end token
     #[arg(long)]
     append_eos: bool,
     /// Makes texts as flags and settings say even where the model was trained otherwise

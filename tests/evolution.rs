@@ -181,7 +181,7 @@ fn labels_of_the_loop_ask_for_the_mean_margin_of_the_labelled_pairs() {
 
 #[test]
 fn the_scripts_preset_stops_when_nothing_is_left_to_keep() {
-    let schedule = ScheduleSettings::Script(ser::status::Script { max_loops: 50 });
+    let schedule = ScheduleSettings::AuthorsCode(ser::status::AuthorsCode { max_loops: 50 });
     let settings = LoopSettings { schedule, baselines: Baselines::none(), ..LoopSettings::authors_code() };
     let report = run(settings, data(3));
     let stopped = report.stopped.unwrap();

@@ -96,7 +96,7 @@ fn what_is_in_the_hubs_cache_needs_no_hub() {
     let output = inspect("hf://owner/pairs", &["--split", "train"], home.path());
     assert_eq!(figure(said(&output.stdout), "pairs"), "4", "{}", said(&output.stderr));
     let output = inspect("hf://owner/pairs", &[], home.path());
-    assert!(said(&output.stderr).contains("holds several splits (test, train)"), "{}", said(&output.stderr));
+    assert!(said(&output.stderr).contains("has several splits (test, train)"), "{}", said(&output.stderr));
     let output = inspect("hf://owner/none", &[], home.path());
     assert!(said(&output.stderr).contains("owner/none is not in the cache"), "{}", said(&output.stderr));
 }

@@ -145,11 +145,11 @@ fn trains_an_adapter_and_scores_with_it() {
     let held_out = report["rounds"][0]["evaluation"]["accuracy"]["pairs"].as_u64().unwrap();
     assert!((1..30).contains(&held_out) && adapter.join("report.html").exists());
     let record = fs::read_to_string(adapter.join("reward/model/ser.json")).unwrap();
-    assert!(record.contains("script"), "{record}");
+    assert!(record.contains("authors_code"), "{record}");
 
     let scored = run("score_pairs", &[&common[..], &["--adapter", out]].concat());
     assert!(
-        stderr(&scored).contains("texts: template script, with end token, at most 512 tokens"),
+        stderr(&scored).contains("texts: template authors_code, with end token, at most 512 tokens"),
         "{}",
         stderr(&scored)
     );
@@ -165,7 +165,11 @@ fn trains_an_adapter_and_scores_with_it() {
     }
     let other = ["--adapter", out, "--template", "raw"];
     let refused = run("score_pairs", &[&common[..], &other].concat());
-    assert!(stderr(&refused).contains("trained with template script, but raw is asked for"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("trained with template authors_code, but raw is asked for"),
+        "{}",
+        stderr(&refused)
+    );
     let forced = lines(&run("score_pairs", &[&common[..], &other, &["--force-text"]].concat()));
     assert_ne!(forced[0]["raw"], all[0]["raw"]);
 

@@ -24,8 +24,8 @@ fn part<T: DeserializeOwned>(table: &Table, name: &str) -> T {
 }
 
 #[test]
-fn script_is_the_script_preset() {
-    let script = file("script.toml");
+fn authors_code_is_the_preset() {
+    let script = file("authors_code.toml");
     assert_eq!(part::<LoopSettings>(&script, "loop"), LoopSettings::authors_code());
     assert!(!part::<TextSettings>(&script, "text").append_eos);
 }
@@ -74,8 +74,8 @@ mod whole_files {
     }
 
     #[test]
-    fn the_scripts_differ_in_ppo_too() {
-        for names in [&["script.toml"][..], &["paper.toml", "llama-3-8b.toml", "script.toml"]] {
+    fn the_authors_code_differs_in_ppo_too() {
+        for names in [&["authors_code.toml"][..], &["paper.toml", "llama-3-8b.toml", "authors_code.toml"]] {
             let script = files(names);
             assert_eq!(script.policy.optim, Optim::Adafactor);
             assert_eq!(script.ppo.scheduler, LearningRateScheduler::Linear);
@@ -83,7 +83,7 @@ mod whole_files {
             assert_eq!((script.ppo.reward_scaling, script.reward.probability), (None, true));
             assert!(!script.ppo.early_stopping);
         }
-        assert_eq!(files(&["script.toml"]), Config::authors());
+        assert_eq!(files(&["authors_code.toml"]), Config::authors());
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod whole_files {
         let datasets = ["hh.toml", "ultrafeedback.toml", "tldr.toml", "stackexchange.toml"];
         let models = ["llama-3-8b.toml", "llama-3-70b.toml", "llama-2-13b.toml", "mistral-7b.toml"];
         for (data, model) in datasets.iter().flat_map(|data| models.map(|model| (*data, model))) {
-            for names in [&["paper.toml", data, model][..], &[data, model, "script.toml"]] {
+            for names in [&["paper.toml", data, model][..], &[data, model, "authors_code.toml"]] {
                 let mut config = files(names);
                 config.policies.train = true;
                 config.check().unwrap();

@@ -23,7 +23,7 @@ pub(crate) struct Flags {
     /// Folder of the base model: config.json, tokenizer.json, *.safetensors; or hf://owner/name
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
-    /// How pairs become texts: raw, script or chat [default: script]
+    /// How pairs become texts: raw, authors_code or chat [default: authors_code]
     #[arg(long)]
     pub(crate) template: Option<String>,
     /// Longest text in tokens; pairs with a longer one are left out and counted [default: 512]

@@ -111,7 +111,7 @@ enum Way {
     Pairwise,
     /// A score from 0 to 5 for each answer
     Additive,
-    /// The same with the criteria and the sampling of the authors' script
+    /// The same with the criteria and the sampling of the authors' code
     Authors,
 }
 

@@ -92,8 +92,8 @@ fn run(rows: u64, folder: &Path) -> Result<(), Failure> {
     let start = Instant::now();
     let split = index.split(&SplitSettings::default(), None)?;
     let mut drawn = 0u64;
-    for place in split.shuffled(SplitPart::Pool, 0).take(100_000) {
-        drawn += index.get(place)?.map_or(0, |pair| pair.tokens.packed_len() as u64);
+    for position in split.shuffled(SplitPart::Pool, 0).take(100_000) {
+        drawn += index.get(position)?.map_or(0, |pair| pair.tokens.packed_len() as u64);
     }
     let split_time = start.elapsed().as_secs_f64();
 

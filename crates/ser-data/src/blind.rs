@@ -1,4 +1,4 @@
-//! A pool whose order says nothing: answers in random order, labels kept apart.
+//! Blinding of a pool: answers in random order, labels kept separately.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use crate::prompt_key::seeded;
 
 /// The labels of a blinded pool, for audits and baselines only.
 ///
-/// Nothing of the method may read it: its methods say in their names what they are for, it cannot be written to a
-/// file, and its `Debug` form shows no label.
+/// Only audits and baselines may read it: its method names contain their purpose, it cannot be serialized, and its
+/// `Debug` form shows no label.
 pub struct GoldLabels {
     labels: HashMap<PairId, (Side, Option<f64>)>,
 }
 
 impl GoldLabels {
-    /// How many labels there are.
+    /// The number of labels.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no labels.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The better answer of a blinded pair; `None` for a pair that is not of this pool.
+    /// The better answer of a blinded pair; `None` for a pair of another pool.
     pub fn reveal_for_audit(&self, id: PairId) -> Option<Side> {
         self.labels.get(&id).map(|(side, _)| *side)
     }
 
-    /// A blinded pair with its true label and margin, for the baselines that train on them (oracle labels).
+    /// A blinded pair with its true label and margin, for the baselines that train on gold labels.
     pub fn preference_for_audit(&self, pair: &Arc<Pair>) -> Option<Preference> {
         let (side, margin) = *self.labels.get(&pair.id)?;
         Some(Preference { margin, ..Preference::human(Arc::clone(pair), side) })
@@ -45,12 +45,12 @@ impl std::fmt::Debug for GoldLabels {
     }
 }
 
-/// Puts the answers of each pair in an order drawn from its id and the seed, and takes the labels off.
+/// Puts the answers of each pair in an order drawn from its id and the seed, and removes the labels.
 ///
 /// The pairs keep their order and their ids. The draw does not depend on the other pairs.
 ///
 /// # Errors
-/// [`DataError::DuplicateId`] for two pairs of one id, whose labels could not be told apart.
+/// [`DataError::DuplicateId`] for two pairs with the same id, whose labels could not be distinguished.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_come_back_and_the_order_tells_nothing() {
+    fn labels_come_back_and_the_order_is_uninformative() {
         let labelled = preferences(4000);
         let (pool, gold) = blind(&labelled, 3).unwrap();
         assert_eq!((pool.len(), gold.len()), (4000, 4000));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pairs_draw_depends_on_its_id_and_the_seed_alone() {
+    fn a_pairs_draw_depends_only_on_its_id_and_the_seed() {
         let labelled = preferences(100);
         let (all, _) = blind(&labelled, 1).unwrap();
         let (some, _) = blind(&labelled[50..], 1).unwrap();

@@ -1,10 +1,10 @@
-//! How long things are, counted as they pass by.
+//! Counts of lengths, updated one at a time.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of lengths, exact, in memory that grows with the number of *different* lengths.
+/// Exact counts of lengths, in memory proportional to the number of *different* lengths.
 ///
 /// ```
 /// let lengths: ser_data::LengthCounts = [3, 9, 4, 4].into_iter().collect();
@@ -22,19 +22,19 @@ impl LengthCounts {
         *self.counts.entry(length as u64).or_default() += 1;
     }
 
-    /// How many were counted.
+    /// The number of lengths counted.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
-    /// Their mean; `None` of none.
+    /// The mean length; `None` if there are none.
     pub fn mean(&self) -> Option<f64> {
         let sum: f64 = self.counts.iter().map(|(length, count)| *length as f64 * *count as f64).sum();
         let total = self.total();
         (total > 0).then(|| sum / total as f64)
     }
 
-    /// The least length that `percent` of all do not exceed (nearest rank, 0 to 100); `None` of none.
+    /// The smallest length that `percent` of all do not exceed (nearest rank, 0 to 100); `None` if there are none.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
         let rank = (percent / 100.0 * self.total() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;

@@ -3,6 +3,7 @@
 
 mod blind;
 pub mod corpus;
+mod data_names;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
@@ -23,19 +24,19 @@ mod tokenizer;
 mod write;
 
 pub use blind::{GoldLabels, blind};
-pub use error::DataError;
+pub use error::{DataError, RowPosition, RowProblem};
 #[cfg(feature = "index")]
 pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
 pub use lengths::LengthCounts;
 pub use plan::{plan_batches, plan_batches_by_length};
 pub use prompt_key::{PromptKey, prompt_clusters};
 pub use read::{
-    Layout, OnBadRow, PairOrigin, Place, PreferenceFile, ReadSettings, ReadSummary, RowProblem, SkippedRow, data_files,
-    html_to_text, read_prompts,
+    Layout, OnBadRow, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, SkippedRow, data_files, html_to_text,
+    read_prompts,
 };
 pub use shuffle::ShuffledOrder;
 pub use split::{Split, SplitPart, SplitSettings, split};
-pub use text::{TemplateDate, TemplateKind, TextSettings, script_prompt, script_text};
+pub use text::{TemplateDate, TemplateKind, TextSettings, authors_code_prompt, authors_code_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::{

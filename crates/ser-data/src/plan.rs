@@ -1,9 +1,9 @@
-//! Which pairs go together in a batch.
+//! Batch planning.
 
-/// Packs items into batches of at most `token_budget` tokens, in the order given.
+/// Packs items into batches of at most `token_budget` tokens, in the given order.
 ///
-/// `lengths` holds an item's tokens ([`TokenizedPair::packed_len`](crate::TokenizedPair::packed_len)). Every index
-/// stands in exactly one batch; an item over the budget is alone in its own. No batch is empty.
+/// `lengths` has the number of tokens of each item ([`TokenizedPair::packed_len`](crate::TokenizedPair::packed_len)).
+/// Every index is in exactly one batch; an item over the budget is alone in its batch. No batch is empty.
 ///
 /// ```
 /// assert_eq!(ser_data::plan_batches(&[3, 4, 9, 2, 2], 8), [vec![0, 1], vec![2], vec![3, 4]]);
@@ -12,10 +12,9 @@ pub fn plan_batches(lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
     pack(lengths.iter().copied().enumerate(), token_budget)
 }
 
-/// [`plan_batches`] for scoring, where order does not matter: longest first, equal lengths in the order given.
+/// [`plan_batches`] for scoring, where order does not matter: longest first, equal lengths in the given order.
 ///
-/// The first batch is then about the dearest, so memory that does not suffice is noticed at once, and items of a
-/// batch are of like length.
+/// Largest batches first, so that running out of memory fails early, and items of a batch have similar lengths.
 ///
 /// ```
 /// assert_eq!(ser_data::plan_batches_by_length(&[3, 4, 9, 2, 2], 8), [vec![2], vec![1, 0], vec![3, 4]]);
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_gives_no_batch() {
+    fn no_items_give_no_batch() {
         assert!(plan_batches(&[], 8).is_empty());
         assert_eq!(plan_batches(&[5, 6], 0), [[0], [1]]);
         assert_eq!(plan_batches(&[usize::MAX, usize::MAX, 1], usize::MAX).len(), 1, "no overflow");
@@ -75,8 +74,8 @@ mod tests {
         ) {
             let batches = plan_batches(&lengths, budget);
             check(&batches, &lengths, budget)?;
-            prop_assert!(batches.concat().windows(2).all(|w| w[0] < w[1]), "the order given");
-            // Greedy: the first item of the next batch did not fit any more.
+            prop_assert!(batches.concat().windows(2).all(|w| w[0] < w[1]), "the given order");
+            // Greedy: the first item of the next batch did not fit.
             for pair in batches.windows(2) {
                 let tokens: usize = pair[0].iter().map(|&i| lengths[i]).sum();
                 prop_assert!(tokens + lengths[pair[1][0]] > budget);

@@ -1,13 +1,13 @@
-//! What tells one prompt from another.
+//! Keys of prompts.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ser_core::Pair;
 use sha2::{Digest, Sha256};
 
-/// A prompt's hash: equal for pairs that answer the same conversation, whatever file they come from.
+/// A prompt's hash: equal for pairs that answer the same conversation, independent of the file.
 ///
-/// A pair without a prompt is known by its two answers, in either order.
+/// A pair without a prompt is identified by its two answers, in either order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PromptKey(u128);
 
@@ -15,7 +15,7 @@ impl PromptKey {
     /// The key of a pair's prompt.
     pub fn of(pair: &Pair) -> Self {
         let mut hash = Sha256::new();
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        // Lengths distinguish ("ab", "c") from ("a", "bc").
         let mut add = |kind: &str, text: &str| {
             hash.update(kind);
             hash.update((text.len() as u64).to_le_bytes());
@@ -46,25 +46,25 @@ impl PromptKey {
         PromptKey(bits)
     }
 
-    /// Where the prompt stands in the order that a seed gives.
+    /// The prompt's position in the order that a seed gives.
     pub(crate) fn shuffled(self, seed: u64) -> u128 {
         seeded("split", seed, &self.0.to_le_bytes())
     }
 }
 
-/// A hash of something under a seed, for a purpose: draws for different purposes are independent.
+/// A hash of bytes under a seed and a purpose: draws for different purposes are independent.
 pub(crate) fn seeded(purpose: &str, seed: u64, of: &[u8]) -> u128 {
     first_bytes(Sha256::new().chain_update(purpose).chain_update(seed.to_le_bytes()).chain_update(of))
 }
 
-/// A generator of random numbers for a purpose, drawn from a text alone.
+/// A random generator for a purpose, seeded by a text only.
 pub(crate) fn seeded_draw(purpose: &str, text: &[u8]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(Sha256::new().chain_update(purpose).chain_update(text).finalize().into())
 }
 
-/// One id per pair, equal for pairs with the same prompt: what [`ser_core::Clusters::Ids`] takes.
+/// One id per pair, equal for pairs with the same prompt: the input of [`ser_core::Clusters::Ids`].
 ///
-/// The ids are 64 bits of the prompt's hash, so they depend on neither the pairs' order nor the file.
+/// The ids are 64 bits of the prompt's hash, so they depend on neither the order of the pairs nor the file.
 pub fn prompt_clusters<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Vec<u64> {
     pairs.into_iter().map(|pair| PromptKey::of(pair).0 as u64).collect()
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prompts_are_told_apart_and_answers_do_not_count() {
+    fn prompts_are_distinguished_and_answers_are_ignored() {
         let key = |prompt: &str, a: &str, b: &str| PromptKey::of(&Pair::from_text(PairId(0), prompt, a, b));
         assert_eq!(key("q", "a", "b"), key("q", "c", "d"));
         assert_ne!(key("q", "a", "b"), key("q ", "a", "b"));

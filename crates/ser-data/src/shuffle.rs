@@ -1,11 +1,11 @@
-//! A random order of n things that takes no memory.
+//! A random order of n items without memory.
 
 use crate::prompt_key::seeded;
 
 const ROUNDS: usize = 6;
 
-/// A seeded permutation of `0..len`, computed place by place: a Feistel network over the next power of four, walked until
-/// it falls below `len`.
+/// A seeded permutation of `0..len`, computed per position: a Feistel network over the next power of four, iterated
+/// until the result is below `len`.
 ///
 /// ```
 /// let order = ser_data::ShuffledOrder::new(1_000_000_000, 7);
@@ -20,7 +20,7 @@ pub struct ShuffledOrder {
 }
 
 impl ShuffledOrder {
-    /// The order of `len` things under a seed.
+    /// The order of `len` items under a seed.
     pub fn new(len: u64, seed: u64) -> Self {
         let bits = u64::BITS - len.saturating_sub(1).leading_zeros();
         let mut round = 0u64;
@@ -31,32 +31,32 @@ impl ShuffledOrder {
         ShuffledOrder { len, half_bits: bits.div_ceil(2).max(1), keys }
     }
 
-    /// How many things there are.
+    /// The number of items.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no items.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What stands at a place; `None` beyond the end.
-    pub fn at(&self, place: u64) -> Option<u64> {
-        if place >= self.len {
+    /// The item at a position; `None` beyond the end.
+    pub fn at(&self, position: u64) -> Option<u64> {
+        if position >= self.len {
             return None;
         }
         // A permutation of a set at most four times as large: on average fewer than four steps.
-        let mut value = self.permute(place);
+        let mut value = self.permute(position);
         while value >= self.len {
             value = self.permute(value);
         }
         Some(value)
     }
 
-    /// All things in this order.
+    /// All items in this order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..self.len).filter_map(|place| self.at(place))
+        (0..self.len).filter_map(|position| self.at(position))
     }
 
     fn permute(&self, value: u64) -> u64 {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn places_are_even() {
-        // Where thing 0 lands over many seeds: the mean of a fair draw is in the middle.
+        // The position of item 0 over many seeds: the mean of a fair draw is in the middle.
         let at = |seed| ShuffledOrder::new(1000, seed).iter().position(|thing| thing == 0).unwrap() as f64;
         let mean = (0..400).map(at).sum::<f64>() / 400.0;
         assert_abs_diff_eq!(mean, 499.5, epsilon = 60.0);

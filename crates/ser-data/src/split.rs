@@ -1,15 +1,15 @@
-//! Who gets which pairs (step 0 of the method).
+//! The split into parts (step 0 of the method).
 
 use ser_core::Pair;
 use serde::{Deserialize, Serialize};
 
 use crate::{DataError, PromptKey};
 
-/// Shares of a split. The paper's: SFT : RM : PPO = 0.30 : 0.65 : 0.05, of the RM part 15 % labelled.
+/// Shares of a split. The paper's: SFT : RM : PPO = 0.30 : 0.65 : 0.05, 15 % of the RM part labelled.
 ///
-/// Two shares stand beyond the paper: a held-out test part is taken off before everything else, for sets without a
-/// test file of their own; and a part of the *labelled* pairs is kept for validation (choosing the best round,
-/// fitting anchors and thresholds), so that no label is read that the method does not own.
+/// Two shares go beyond the paper: a test part is held out before everything else, for sets without a test file; and
+/// part of the *labelled* pairs is kept for validation (choosing the best iteration, fitting anchors and thresholds),
+/// so that the method reads no label beyond its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitSettings {
@@ -23,7 +23,7 @@ pub struct SplitSettings {
     pub ppo: f64,
     /// Share of the reward model's pairs whose labels are read.
     pub labelled: f64,
-    /// Share of those that is kept for validation.
+    /// Share of the labelled pairs kept for validation.
     pub validation: f64,
     /// Seed of the draw.
     pub seed: u64,
@@ -36,11 +36,11 @@ impl Default for SplitSettings {
 }
 
 impl SplitSettings {
-    /// Refuses shares that make no split.
+    /// Checks the shares.
     ///
     /// # Errors
-    /// [`DataError::Setting`] names the first share that is no number from 0 to 1, that leaves nothing to learn from
-    /// (`rm` or `labelled` at 0, `test` or `validation` at 1), or sft, rm and ppo if they do not add up to 1.
+    /// [`DataError::Setting`] names the first share that is not a number from 0 to 1, or that leaves nothing to learn
+    /// from (`rm` or `labelled` at 0, `test` or `validation` at 1), or sft, rm and ppo if they do not add up to 1.
     pub fn check(&self) -> Result<(), DataError> {
         let refuse = |name, value: f64, problem| Err(DataError::Setting { name, value: value.to_string(), problem });
         for (name, value) in [("test", self.test), ("sft", self.sft), ("rm", self.rm), ("ppo", self.ppo)]
@@ -48,7 +48,7 @@ impl SplitSettings {
             .chain([("labelled", self.labelled), ("validation", self.validation)])
         {
             if !(0.0..=1.0).contains(&value) {
-                return refuse(name, value, "is no share; give a number from 0 to 1");
+                return refuse(name, value, "is not a share; give a number from 0 to 1");
             }
         }
         for (name, value) in [("rm", self.rm), ("labelled", self.labelled)] {
@@ -68,7 +68,7 @@ impl SplitSettings {
         Ok(())
     }
 
-    /// The parts in the order they are dealt, each with the share of all pairs at which it ends. The pool comes last:
+    /// The parts in the order of their hashes, each with the share of all pairs at which it ends. The pool comes last:
     /// with a larger `labelled` the pairs that were labelled before stay labelled.
     fn ends(&self) -> [(SplitPart, f64); 6] {
         let rest = 1.0 - self.test;
@@ -89,17 +89,17 @@ impl SplitSettings {
     }
 }
 
-/// What a pair is for.
+/// The part of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitPart {
     /// Supervised fine-tuning on the chosen answers.
     Sft,
-    /// The labelled seed that trains the first reward model.
+    /// The labelled seed, which trains the first reward model.
     Labelled,
-    /// Labelled pairs kept back for choices during the run.
+    /// Labelled pairs kept for choices during the run.
     Validation,
-    /// Unlabelled pairs: blind them.
+    /// Unlabelled pairs, to be blinded.
     Pool,
     /// Prompts for PPO.
     Ppo,
@@ -113,7 +113,7 @@ impl SplitPart {
         [SplitPart::Sft, SplitPart::Labelled, SplitPart::Validation, SplitPart::Pool, SplitPart::Ppo, SplitPart::Test];
 }
 
-/// A split: what each pair of a set is for.
+/// A split: the part of each pair of a set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     parts: Vec<SplitPart>,
@@ -126,35 +126,36 @@ impl Split {
         &self.parts
     }
 
-    /// How many different prompts there are.
+    /// The number of different prompts.
     pub fn prompts(&self) -> usize {
         self.prompts
     }
 
-    /// How many pairs a part has.
+    /// The number of pairs in a part.
     pub fn size(&self, part: SplitPart) -> usize {
         self.parts.iter().filter(|other| **other == part).count()
     }
 
-    /// The members of a part, in order: `rows` are what was split, or stand in the same order.
+    /// The members of a part, in order: `rows` are the split pairs, or parallel to them.
     pub fn select<'a, T>(&'a self, rows: &'a [T], part: SplitPart) -> impl Iterator<Item = &'a T> + 'a {
         rows.iter().zip(&self.parts).filter(move |(_, other)| **other == part).map(|(row, _)| row)
     }
 }
 
-/// Where the parts end in the order of the prompts' hashes: the same split as [`split`]'s, found without sorting.
+/// The ends of the parts in the order of the prompts' hashes: the same split as [`split`]'s, computed without sorting.
 #[cfg(feature = "index")]
 pub(crate) struct SplitEnds {
-    /// A part has the hashes from the end of the one before up to its own, exclusive.
+    /// A part has the hashes from the previous part's end up to its own, exclusive.
     ends: Vec<(SplitPart, u128)>,
 }
 
 #[cfg(feature = "index")]
 impl SplitEnds {
-    /// Hashes that are told apart by their first bits are counted together.
+    /// Number of leading bits by which hashes are counted together.
     const BUCKET_BITS: u32 = 16;
 
-    /// Two passes over the hashes of all pairs: the first counts buckets, the second sorts the few in which a part ends.
+    /// Two passes over the hashes of all pairs: the first counts buckets, the second sorts the few in which a part
+    /// ends.
     pub(crate) fn find<I: Iterator<Item = u128>>(keys: &dyn Fn() -> I, settings: &SplitSettings) -> Self {
         let bucket = |key: u128| (key >> (128 - Self::BUCKET_BITS)) as usize;
         let mut counts = vec![0usize; 1 << Self::BUCKET_BITS];
@@ -165,25 +166,26 @@ impl SplitEnds {
         }
         let total: usize = counts.iter().sum();
         let ends = settings.ends();
-        // The bucket in which a part's share is passed, and how many pairs are dealt before it.
+        // The bucket in which a part's share is reached, and the number of pairs before it.
         let crossings = ends.map(|(part, end)| {
             let mut dealt = 0usize;
-            let place = counts.iter().position(|count| {
+            let position = counts.iter().position(|count| {
                 dealt += count;
                 *count > 0 && dealt as f64 / total as f64 > end
             });
-            (part, end, place.map(|place| (place, dealt - counts.get(place).copied().unwrap_or(0))))
+            (part, end, position.map(|position| (position, dealt - counts.get(position).copied().unwrap_or(0))))
         });
-        let wanted: Vec<usize> = crossings.iter().filter_map(|(_, _, place)| place.map(|(place, _)| place)).collect();
+        let wanted: Vec<usize> =
+            crossings.iter().filter_map(|(_, _, position)| position.map(|(position, _)| position)).collect();
         let mut members: Vec<u128> = keys().filter(|key| wanted.contains(&bucket(*key))).collect();
         members.sort_unstable();
-        let found = crossings.map(|(part, end, place)| {
-            let Some((place, mut dealt)) = place else { return (part, u128::MAX) };
-            let begin = members.partition_point(|key| bucket(*key) < place);
+        let found = crossings.map(|(part, end, position)| {
+            let Some((position, mut dealt)) = position else { return (part, u128::MAX) };
+            let begin = members.partition_point(|key| bucket(*key) < position);
             for group in members
                 .iter()
                 .skip(begin)
-                .take_while(|key| bucket(**key) == place)
+                .take_while(|key| bucket(**key) == position)
                 .collect::<Vec<_>>()
                 .chunk_by(|a, b| a == b)
             {
@@ -194,12 +196,12 @@ impl SplitEnds {
                 }
                 dealt += group.len();
             }
-            // Its middle is before the end, and the next prompt's is behind it.
+            // Its middle is before the end, and the next prompt's is after it.
             (
                 part,
-                ((place as u128) + 1)
+                ((position as u128) + 1)
                     .checked_shl(128 - Self::BUCKET_BITS)
-                    .filter(|_| place + 1 < counts.len())
+                    .filter(|_| position + 1 < counts.len())
                     .unwrap_or(u128::MAX),
             )
         });
@@ -212,19 +214,19 @@ impl SplitEnds {
     }
 }
 
-/// Where the middle of a prompt's pairs falls, as a share of all.
+/// The middle of a prompt's pairs, as a share of all.
 fn middle(dealt: usize, pairs: usize, total: usize) -> f64 {
     (dealt as f64 + pairs as f64 / 2.0) / total as f64
 }
 
 /// Splits pairs by their prompts.
 ///
-/// The same prompt never stands on both sides. A hash of prompt and seed decides, so neither the order of the pairs nor
-/// the number of threads matters; prompts are dealt in the order of their hashes until a part has its share, so even
-/// small sets keep to the shares, to within the pairs of one prompt.
+/// The same prompt is never in two parts. A hash of prompt and seed decides, so neither the order of the pairs nor the
+/// number of threads matters; prompts are dealt in the order of their hashes until a part has its share, so the shares
+/// are exact to within the pairs of one prompt, even for small sets.
 ///
 /// # Errors
-/// Settings that [`SplitSettings::check`] refuses; so few pairs that none would be labelled.
+/// Settings that [`SplitSettings::check`] refuses; too few pairs for a labelled part.
 ///
 /// ```
 /// use ser_core::{Pair, PairId};
@@ -249,12 +251,12 @@ pub fn split<'a>(pairs: impl IntoIterator<Item = &'a Pair>, settings: &SplitSett
     let mut parts = vec![SplitPart::Pool; total];
     let (mut dealt, mut prompts) = (0usize, 0usize);
     for group in order.chunk_by(|(a, _), (b, _)| a == b) {
-        // A prompt's pairs go where their middle falls.
+        // The middle of a prompt's pairs decides their part.
         let middle = middle(dealt, group.len(), total);
         let part = ends.iter().find(|(_, end)| middle < *end).map_or(SplitPart::Pool, |(part, _)| *part);
         for (_, index) in group {
-            if let Some(place) = parts.get_mut(*index) {
-                *place = part;
+            if let Some(position) = parts.get_mut(*index) {
+                *position = part;
             }
         }
         dealt += group.len();
@@ -287,7 +289,8 @@ mod tests {
     fn shares_are_the_papers() {
         let settings = SplitSettings::default();
         let split = split(&pairs(0..10_000), &settings).unwrap();
-        // 1,000 for the test; of 9,000: 0.30, 0.05 and 0.65, of which 15 % (877.5) are labelled, 20 % of them for validation.
+        // 1,000 for the test; of 9,000: 0.30, 0.05 and 0.65, of which 15 % (877.5) are labelled, 20 % of them for
+        // validation.
         let sizes = SplitPart::ALL.map(|part| split.size(part));
         for (size, expected) in sizes.into_iter().zip([2700.0, 702.0, 175.5, 4972.5, 450.0, 1000.0]) {
             assert_abs_diff_eq!(size as f64, expected, epsilon = 1.0);
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_labelled_share_keeps_what_was_labelled() {
+    fn a_larger_labelled_share_keeps_the_labelled_pairs() {
         let pairs = pairs(0..1000);
         let labelled = |labelled| {
             let split = split(&pairs, &SplitSettings { labelled, ..SplitSettings::default() }).unwrap();
@@ -344,7 +347,7 @@ mod tests {
                 prop_assert_eq!(part, first[&pair.id]);
             }
             prop_assert_eq!(one.prompts(), of_prompt.len());
-            // No part is further from its share than one prompt's pairs.
+            // No part differs from its share by more than one prompt's pairs.
             let mut groups: HashMap<_, usize> = HashMap::new();
             pairs.iter().for_each(|pair| *groups.entry(&pair.prompt).or_default() += 1);
             let largest = *groups.values().max().unwrap() as f64;

@@ -1,4 +1,4 @@
-//! How a conversation becomes text: settings, and the scripts' template.
+//! Conversion of conversations to text: settings, and the template of the authors' code.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,25 +9,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DataError;
 
-/// Which text the model reads.
+/// The text that the model reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum TemplateKind {
-    /// The file's texts as they stand, with no more than the tokenizer's own special tokens.
+    /// The file's texts unchanged, with only the tokenizer's own special tokens.
     Raw,
-    /// The authors' scripts: `Question: {question}\n\nAnswer: {answer}`.
+    /// The template of the authors' code: `Question: {question}\n\nAnswer: {answer}`.
     #[default]
-    Script,
-    /// The tokenizer's own chat template.
+    #[serde(alias = "script")]
+    AuthorsCode,
+    /// The tokenizer's chat template.
     Chat,
 }
 
 impl TemplateKind {
-    /// The name that settings and flags know.
+    /// The name in settings and flags.
     pub fn as_str(self) -> &'static str {
         match self {
             TemplateKind::Raw => "raw",
-            TemplateKind::Script => "script",
+            TemplateKind::AuthorsCode => "authors_code",
             TemplateKind::Chat => "chat",
         }
     }
@@ -45,29 +46,29 @@ impl std::str::FromStr for TemplateKind {
     fn from_str(name: &str) -> Result<Self, DataError> {
         match name {
             "raw" => Ok(TemplateKind::Raw),
-            "script" => Ok(TemplateKind::Script),
+            "authors_code" | "script" => Ok(TemplateKind::AuthorsCode),
             "chat" => Ok(TemplateKind::Chat),
             _ => Err(DataError::UnknownTemplate { name: name.to_string() }),
         }
     }
 }
 
-/// How pairs become tokens. The defaults are the paper's length limit and its scripts' template.
+/// How pairs become tokens. The defaults are the paper's length limit and the template of the authors' code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextSettings {
-    /// Which text the model reads.
+    /// The text that the model reads.
     pub template: TemplateKind,
-    /// Whether a text of the script template ends with the end token; the other templates say so themselves.
+    /// Whether a text of the authors' template ends with the end token; the other templates decide themselves.
     pub append_eos: bool,
-    /// Pairs with a text of more tokens are left out; nothing is ever cut. `None` means no limit.
+    /// Pairs with a text of more tokens are left out; texts are never cut. `None` means no limit.
     pub max_length: Option<usize>,
-    /// The day that `strftime_now` of a chat template writes. transformers writes today, so that tokens depend on the day
-    /// of the run; here they never do.
+    /// The date that `strftime_now` of a chat template writes. transformers writes today's date, so its tokens depend
+    /// on the day of the run; here they never do.
     pub date: TemplateDate,
 }
 
-/// A day, written `YYYY-MM-DD`. The default is 2024-07-26, the date that Llama 3.1's chat template writes where
+/// A date, written `YYYY-MM-DD`. The default is 2024-07-26, the date that Llama 3.1's chat template writes if
 /// `strftime_now` is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(into = "String")]
@@ -111,7 +112,7 @@ impl<'de> Deserialize<'de> for TemplateDate {
             type Value = TemplateDate;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a day, written YYYY-MM-DD")
+                f.write_str("a date, written YYYY-MM-DD")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TemplateDate, E> {
@@ -121,7 +122,7 @@ impl<'de> Deserialize<'de> for TemplateDate {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TemplateDate, A::Error> {
                 match map.next_entry::<String, String>()? {
                     Some((_, text)) => self.visit_str(&text),
-                    None => Err(serde::de::Error::custom("a day, written YYYY-MM-DD, is expected")),
+                    None => Err(serde::de::Error::custom("a date, written YYYY-MM-DD, is expected")),
                 }
             }
         }
@@ -153,7 +154,7 @@ impl std::str::FromStr for TemplateDate {
         Err(DataError::Setting {
             name: "text.date",
             value: text.to_string(),
-            problem: "is not a day; write YYYY-MM-DD",
+            problem: "is not a date; write YYYY-MM-DD",
         })
     }
 }
@@ -161,7 +162,7 @@ impl std::str::FromStr for TemplateDate {
 impl Default for TextSettings {
     fn default() -> Self {
         TextSettings {
-            template: TemplateKind::Script,
+            template: TemplateKind::AuthorsCode,
             append_eos: true,
             max_length: Some(512),
             date: TemplateDate::default(),
@@ -170,7 +171,7 @@ impl Default for TextSettings {
 }
 
 impl TextSettings {
-    /// Refuses settings under which no pair could be used.
+    /// Checks the settings.
     ///
     /// # Errors
     /// [`DataError::Setting`] for a `max_length` of 0.
@@ -186,25 +187,25 @@ impl TextSettings {
     }
 }
 
-/// What the scripts' template asks, up to and including `Answer:`.
+/// The prompt in the template of the authors' code, up to and including `Answer:`.
 ///
-/// A response follows after one space, which belongs to the response: most tokenizers join it to the first word.
-pub fn script_prompt(prompt: &[Message]) -> String {
+/// A response follows after one space, which belongs to the response: most tokenizers merge it with the first word.
+pub fn authors_code_prompt(prompt: &[Message]) -> String {
     format!("Question: {}\n\nAnswer:", question(prompt))
 }
 
-/// The scripts' template: `Question: {question}\n\nAnswer: {answer}`.
+/// The template of the authors' code: `Question: {question}\n\nAnswer: {answer}`.
 ///
-/// A single user turn is the question as it stands; a longer conversation is written out in turns
+/// A single user turn is the question as it is; a longer conversation is written out in turns
 /// (`Human: …\n\nAssistant: …`), a system turn as bare text.
 ///
 /// ```
 /// use ser_core::Message;
 ///
-/// assert_eq!(ser_data::script_text(&[Message::user("Why?")], "So."), "Question: Why?\n\nAnswer: So.");
+/// assert_eq!(ser_data::authors_code_text(&[Message::user("Why?")], "So."), "Question: Why?\n\nAnswer: So.");
 /// ```
-pub fn script_text(prompt: &[Message], response: &str) -> String {
-    format!("{} {response}", script_prompt(prompt))
+pub fn authors_code_text(prompt: &[Message], response: &str) -> String {
+    format!("{} {response}", authors_code_prompt(prompt))
 }
 
 fn question(prompt: &[Message]) -> Cow<'_, str> {
@@ -214,7 +215,7 @@ fn question(prompt: &[Message]) -> Cow<'_, str> {
     }
 }
 
-/// Turns as people read them, with an empty line between.
+/// Turns as readable text, separated by an empty line.
 pub(crate) fn readable_turns(turns: &[Message]) -> String {
     let mut text = String::new();
     for (i, turn) in turns.iter().enumerate() {
@@ -231,7 +232,7 @@ pub(crate) fn readable_turns(turns: &[Message]) -> String {
     text
 }
 
-/// The text of a turn, its calls of tools as JSON on a line of their own.
+/// The text of a turn, with its tool calls as JSON on a line of their own.
 pub(crate) fn spoken(turn: &Message) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(turn.content.as_str());
     for calls in ["tool_calls", "function_call"].iter().filter_map(|name| turn.extra.get(*name)) {
@@ -249,11 +250,11 @@ mod tests {
     fn conversations_are_written_out() {
         let turns = [Message::user("Hi"), Message::assistant("Hello."), Message::user("Why?")];
         assert_eq!(
-            script_text(&turns, "So."),
+            authors_code_text(&turns, "So."),
             "Question: Human: Hi\n\nAssistant: Hello.\n\nHuman: Why?\n\nAnswer: So."
         );
         let system = [Message::new(Role::System, "Be kind."), Message::user("Why?")];
-        assert_eq!(script_prompt(&system), "Question: Be kind.\n\nHuman: Why?\n\nAnswer:");
+        assert_eq!(authors_code_prompt(&system), "Question: Be kind.\n\nHuman: Why?\n\nAnswer:");
     }
 
     #[test]
@@ -261,7 +262,7 @@ mod tests {
         let settings: TextSettings = serde_json::from_str("{}").unwrap();
         assert_eq!(
             (settings.template, settings.append_eos, settings.max_length),
-            (TemplateKind::Script, true, Some(512))
+            (TemplateKind::AuthorsCode, true, Some(512))
         );
         assert_eq!(settings.date.to_string(), "2024-07-26");
         settings.check().unwrap();
@@ -270,12 +271,12 @@ mod tests {
         assert!(serde_json::from_str::<TextSettings>(r#"{"max_len": 3}"#).is_err());
         let dated: TextSettings = serde_json::from_str(r#"{"date": "2025-02-28"}"#).unwrap();
         assert_eq!(dated.date.year_month_day(), (2025, 2, 28));
-        // As toml hands over `date = 2025-02-28`.
+        // The form in which toml passes `date = 2025-02-28`.
         let toml: TextSettings = serde_json::from_str(r#"{"date": {"$date": "2025-02-28"}}"#).unwrap();
         assert_eq!(toml, dated);
         for bad in ["2025-02-29", "2025-13-01", "26 Jul 2024", "2024-7-26", "today", ""] {
             assert!(bad.parse::<TemplateDate>().unwrap_err().to_string().contains("text.date"), "{bad}");
         }
-        assert!("jinja".parse::<TemplateKind>().unwrap_err().to_string().contains("raw, script or chat"));
+        assert!("jinja".parse::<TemplateKind>().unwrap_err().to_string().contains("raw, authors_code or chat"));
     }
 }

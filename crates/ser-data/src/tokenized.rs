@@ -2,20 +2,20 @@
 
 use ser_core::Side;
 
-/// A pair's tokens, as `[prompt | A | B]` is packed.
+/// A pair's tokens, packed as `[prompt | A | B]`.
 ///
-/// The prompt is the longest common *token* prefix of the two whole texts, so it may reach into the answers or stop
-/// short of the prompt's text; prompt and answer together are always exactly the tokens of the text.
+/// The prompt is the longest common *token* prefix of the two whole texts, so it may extend into the answers or end
+/// before the prompt's text does; prompt and answer together are always exactly the tokens of the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenizedPair {
-    /// What the two texts share, P tokens.
+    /// The common prefix, P tokens.
     pub prompt: Vec<u32>,
-    /// What follows it in text A and in text B: A and B tokens, at least one each unless that text has none at all.
+    /// The rest of text A and of text B: A and B tokens, at least one each unless the text has no tokens.
     pub answers: [Vec<u32>; 2],
 }
 
 impl TokenizedPair {
-    /// Splits two texts' tokens at the end of their longest common prefix, leaving at least one token to each answer.
+    /// Splits two texts' tokens at the end of their longest common prefix, leaving at least one token for each answer.
     pub fn from_tokens(a: &[u32], b: &[u32]) -> Self {
         let limit = a.len().min(b.len()).saturating_sub(1);
         let shared = a.iter().zip(b).take(limit).take_while(|(x, y)| x == y).count();
@@ -30,13 +30,13 @@ impl TokenizedPair {
         (self.prompt.len(), a.len(), b.len())
     }
 
-    /// P + A + B: what the pair takes in a packed batch.
+    /// P + A + B: the pair's length in a packed batch.
     pub fn packed_len(&self) -> usize {
         let (p, a, b) = self.lengths();
         p + a + b
     }
 
-    /// One answer's tokens.
+    /// Tokens of one answer.
     pub fn answer(&self, side: Side) -> &[u32] {
         let [a, b] = &self.answers;
         match side {
@@ -50,7 +50,7 @@ impl TokenizedPair {
         self.prompt.len() + self.answer(side).len()
     }
 
-    /// One side's whole text in tokens.
+    /// Tokens of one side's whole text.
     pub fn text(&self, side: Side) -> Vec<u32> {
         [self.prompt.as_slice(), self.answer(side)].concat()
     }

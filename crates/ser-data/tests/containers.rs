@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use ser_data::{DataError, Layout, OnBadRow, Place, PreferenceFile, ReadSettings, ReadSummary};
+use ser_data::{DataError, Layout, OnBadRow, PreferenceFile, ReadSettings, ReadSummary, RowPosition};
 
 /// Prompt, chosen and rejected of every pair, and the summary.
 type Read = (Vec<[String; 3]>, ReadSummary);
@@ -87,17 +87,17 @@ fn cells_hold_lists_as_json() {
                   {\"\"response\"\": \"\"b\"\", \"\"overall_score\"\": \"\"2\"\"}]\"\n";
     assert_eq!(read("a.csv", scored.as_bytes()).unwrap().0, rows(&[["q", "b", "a"]]));
     let python = "prompt,chosen,rejected\nq,\"[{'role': 'assistant', 'content': 'a'}]\",b\n";
-    assert!(error("a.csv", python.as_bytes()).contains("a.csv, line 2: `chosen` holds messages as Python prints them"));
+    assert!(error("a.csv", python.as_bytes()).contains("a.csv, line 2: `chosen` has messages as Python prints them"));
 }
 
 #[test]
 fn faults_of_tables_are_named() {
     for (text, said) in [
-        ("", "holds no rows"),
-        ("\n\n", "holds no rows"),
-        ("prompt,chosen,rejected\n", "holds no rows"),
+        ("", "has no rows"),
+        ("\n\n", "has no rows"),
+        ("prompt,chosen,rejected\n", "has no rows"),
         ("prompt,chosen,chosen\nq,a,b\n", "line 1: the header names the column `chosen` twice; write the table again"),
-        ("prompt,chosen,rejected\nq,a\n", "line 2: the row has 2 fields, but the header names 3; mend the row"),
+        ("prompt,chosen,rejected\nq,a\n", "line 2: the row has 2 fields, but the header names 3; correct the row"),
         ("prompt,chosen,rejected\nq,\"a\nb\",c\nq,a,b,c\n", "line 4: the row has 4 fields, but the header names 3"),
         ("prompt,chosen\nq,a\n", "line 2: the row has no `rejected` (its columns: `prompt`, `chosen`)"),
         ("prompt,chosen,rejected\nq,\"a,b\nq,c,d\n", "line 2: its quotes do not pair up by the file's end"),
@@ -108,11 +108,11 @@ fn faults_of_tables_are_named() {
         assert!(found.contains(said), "{text:?}: {found}");
     }
     let latin1 = b"prompt,chosen,rejected\nq,caf\xe9,b\nq,a,b\n";
-    assert!(error("a.csv", latin1).contains("line 2: `chosen` is bytes that are no UTF-8"));
+    assert!(error("a.csv", latin1).contains("line 2: `chosen` is not UTF-8"));
     let (found, summary) = read_with("a.csv", latin1, &skip()).unwrap();
     assert_eq!((found, summary.rows, summary.skipped), (rows(&[["q", "a", "b"]]), 2, 1));
     let (found, summary) = read_with("a.csv", b"prompt,chosen,rejected\nq\nq,a,b\n", &skip()).unwrap();
-    assert_eq!((found.len(), summary.skipped_rows[0].place), (1, Place::Line(2)));
+    assert_eq!((found.len(), summary.skipped_rows[0].position), (1, RowPosition::Line(2)));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_table_row_without_end_costs_no_more_than_the_limit() {
     let open = format!("{header}q,a,b\nq,\"{}", "x\n".repeat(1 << 20));
     let error = read_with("a.csv", open.as_bytes(), &settings).unwrap_err().to_string();
     assert!(
-        error.contains("line 3: a row is longer than 1000 bytes (setting max_row_bytes), perhaps as a quote"),
+        error.contains("line 3: a row is longer than 1000 bytes (setting max_row_bytes), possibly because a quote"),
         "{error}"
     );
 }
@@ -146,7 +146,7 @@ fn objects_over_several_lines_and_wrapped_arrays_are_read() {
         assert_eq!((found, summary.rows), (expected.clone(), 2), "{text}");
     }
     let bad = format!("{first}{{\n \"prompt\": \"q\",\n \"chosen\": oops\n}}\n{second}");
-    assert!(error("a.json", bad.as_bytes()).contains("a.json, line 8: no valid JSON: expected value"));
+    assert!(error("a.json", bad.as_bytes()).contains("a.json, line 8: invalid JSON: expected value"));
     assert_eq!(read_with("a.json", bad.as_bytes(), &skip()).unwrap().0, expected);
     for (text, said) in [
         (

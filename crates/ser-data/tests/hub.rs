@@ -230,7 +230,7 @@ fn a_dataset_is_its_data_files_of_one_split() {
     let cache = tempfile::tempdir().unwrap();
     let settings = hub.settings(cache.path());
     let error = dataset_files("hf://o/set", None, &settings).unwrap_err().to_string();
-    assert!(error.contains("hf://o/set holds several splits (test, train)"), "{error}");
+    assert!(error.contains("hf://o/set has several splits (test, train)"), "{error}");
     let train = dataset_files("hf://o/set", Some("train"), &settings).unwrap();
     let snapshot = cache.path().join("datasets--o--set/snapshots").join(COMMIT);
     let expected = ["data/train-00000-of-00002.jsonl", "data/train-00001-of-00002.jsonl"];

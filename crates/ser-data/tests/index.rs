@@ -53,25 +53,25 @@ fn preferences(data: &Path) -> Vec<Preference> {
 fn an_index_holds_every_pair_that_fits() {
     let (folder, data, tokenizer) = world();
     let index = build(&data, &tokenizer, &folder.path().join("cache"));
-    let mut place = 0;
+    let mut position = 0;
     for preference in preferences(&data) {
         let pairs = [std::sync::Arc::clone(&preference.pair)];
         if tokenizer.screen_pairs(&pairs).unwrap() != [Screening::Fit] {
             continue;
         }
-        let found = index.get(place).unwrap().unwrap();
+        let found = index.get(position).unwrap().unwrap();
         assert_eq!(found.tokens, tokenizer.tokenize_pair(&preference.pair).unwrap());
         assert_eq!(
             (found.id, found.preferred, found.margin),
             (preference.pair.id, preference.preferred, preference.margin)
         );
-        assert_eq!(index.lengths(place), Some(found.tokens.lengths()));
-        place += 1;
+        assert_eq!(index.lengths(position), Some(found.tokens.lengths()));
+        position += 1;
     }
     let summary = index.summary();
-    assert_eq!((index.len(), summary.identical, summary.empty, summary.too_long), (place, 90, 90, 90));
+    assert_eq!((index.len(), summary.identical, summary.empty, summary.too_long), (position, 90, 90, 90));
     assert_eq!((summary.read.rows, summary.lengths.total()), (ROWS, 2 * (ROWS - 90)));
-    assert_eq!(index.get(place).unwrap(), None);
+    assert_eq!(index.get(position).unwrap(), None);
     assert!(build(&data, &tokenizer, &folder.path().join("cache")).folder() == index.folder(), "built once");
 
     // Other settings or other rows are another index.
@@ -92,12 +92,12 @@ fn its_split_is_that_of_the_pairs_in_memory() {
         let settings = SplitSettings { seed, ..SplitSettings::default() };
         let on_disk = index.split(&settings, None).unwrap();
         let in_memory = split(pairs.iter().map(|pair| pair.as_ref()), &settings).unwrap();
-        let parts: Vec<_> = (0..index.len()).map(|place| on_disk.part(place).unwrap()).collect();
+        let parts: Vec<_> = (0..index.len()).map(|position| on_disk.part(position).unwrap()).collect();
         assert_eq!(parts, in_memory.parts());
         let mut shuffled: Vec<u64> = on_disk.shuffled(SplitPart::Pool, seed).collect();
-        assert_ne!(shuffled, on_disk.places(SplitPart::Pool).collect::<Vec<_>>());
+        assert_ne!(shuffled, on_disk.indices(SplitPart::Pool).collect::<Vec<_>>());
         shuffled.sort_unstable();
-        assert_eq!(shuffled, on_disk.places(SplitPart::Pool).collect::<Vec<_>>());
+        assert_eq!(shuffled, on_disk.indices(SplitPart::Pool).collect::<Vec<_>>());
     }
     // Prompts of a held-out set are in no part.
     let held_out = folder.path().join("test.jsonl");

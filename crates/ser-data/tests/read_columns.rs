@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ser_core::{Message, Preference, Role, Side};
-use ser_data::{DataError, OnBadRow, Place, PreferenceFile, ReadSettings, ReadSummary};
+use ser_data::{DataError, OnBadRow, PreferenceFile, ReadSettings, ReadSummary, RowPosition};
 use serde_json::{Value, json};
 
 fn read_with(rows: &str, settings: &ReadSettings) -> Result<(Vec<Preference>, ReadSummary), DataError> {
@@ -105,11 +105,11 @@ fn unread_text_is_refused_unless_the_settings_say() {
     let row = answered(json!({"frage": "Name a fruit.", "id": "x-1", "source": "the web", "length": 3}));
     let error = read(&row).unwrap_err().to_string();
     assert!(
-        error.contains("rows.jsonl, line 1: no column with a known name holds the prompt, but `frage` could;"),
+        error.contains("rows.jsonl, line 1: no column with a known name contains the prompt, but `frage` could;"),
         "{error}"
     );
     assert!(error.ends_with(
-        "name the prompt's column as data.prompt_column, or list in data.ignore_columns what may stay unread"
+        "name the prompt's column as data.prompt_column, or list the columns to ignore in data.ignore_columns"
     ));
     assert_eq!(error.lines().count(), 1);
     let skip = ReadSettings { on_bad_row: OnBadRow::Skip, ..ReadSettings::default() };
@@ -319,16 +319,19 @@ fn every_pair_names_its_row() {
     let mut origins = Vec::new();
     while let Some((preference, origin)) = file.next_with_origin().unwrap() {
         assert_eq!((preference.pair.id.0, origin.file.as_ref()), (origin.row, path.as_path()));
-        origins.push((origin.row, origin.place, origin.id));
+        origins.push((origin.row, origin.position, origin.id));
     }
-    assert_eq!(origins, [(0, Place::Line(1), Some(json!("first"))), (3, Place::Line(5), Some(json!(17)))]);
+    assert_eq!(origins, [(0, RowPosition::Line(1), Some(json!("first"))), (3, RowPosition::Line(5), Some(json!(17)))]);
     let summary = file.summary();
-    assert_eq!((summary.skipped_rows[0].place, summary.tied_rows[0].place), (Place::Line(3), Place::Line(4)));
+    assert_eq!(
+        (summary.skipped_rows[0].position, summary.tied_rows[0].position),
+        (RowPosition::Line(3), RowPosition::Line(4))
+    );
     assert_eq!((summary.ties, summary.tied_rows.len()), (1, 1));
     let notes = summary.notes();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].starts_with("rows left out: 1 (line 3: `rejected` is null, but"), "{notes:?}");
-    assert_eq!(notes[1], "ties left out: 1 (line 4: neither answer is the better one)");
+    assert_eq!(notes[1], "ties left out: 1 (line 4: neither answer is better)");
 }
 
 #[cfg(feature = "parquet")]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ser_core::{PairSource, RawText, Side};
 use ser_data::{
-    DataError, Layout, OnBadRow, Place, PreferenceFile, ReadSettings, SplitPart, SplitSettings, blind, split,
+    DataError, Layout, OnBadRow, PreferenceFile, ReadSettings, RowPosition, SplitPart, SplitSettings, blind, split,
 };
 use support::shared;
 
@@ -118,7 +118,7 @@ fn an_error_is_told_once() {
 #[test]
 fn bad_rows_stop_with_file_and_line() {
     for (bad, words) in [
-        (r#"{"prompt": "q", "chosen": "good""#, "no valid JSON: EOF while parsing an object at column 32"),
+        (r#"{"prompt": "q", "chosen": "good""#, "invalid JSON: EOF while parsing an object at column 32"),
         (r#"{"prompt": "q", "chosen": "good"}"#, "the row has no `rejected` (its columns: `prompt`, `chosen`)"),
         // Names of columns are anything.
         (r#"{"prompt\n": "q", "chosen": "good"}"#, r"the row has no `rejected` (its columns: `prompt\n`, `chosen`)"),
@@ -128,19 +128,19 @@ fn bad_rows_stop_with_file_and_line() {
         (r#"{"prompt": "q", "chosen": "\ud800", "rejected": "bad"}"#, "holds half of a character (a \\u escape of"),
         (r#"{"prompt": "q", "chosen": "\ud83d end", "rejected": "bad"}"#, "the text at column 34 holds half of a"),
         (r#"{"prompt": "q", "chosen": "\ude00", "rejected": "bad"}"#, "holds half of a character"),
-        ("{\"prompt\": \"\u{0}\"}", "no valid JSON: control character"),
+        ("{\"prompt\": \"\u{0}\"}", "invalid JSON: control character"),
     ] {
         let (_folder, path) = file("pairs.jsonl", format!("{GOOD}\n\n{bad}\n{GOOD}\n").as_bytes());
         let error = read(&path, OnBadRow::Stop).unwrap_err();
-        assert!(matches!(error, DataError::Row { place: Place::Line(3), .. }), "{error:?}");
+        assert!(matches!(error, DataError::Row { position: RowPosition::Line(3), .. }), "{error:?}");
         let said = error.to_string();
         assert!(said.contains("pairs.jsonl, line 3: ") && said.contains(words), "{said}");
-        assert!(said.ends_with("; mend the row, or leave such rows out with --on-bad-row skip"), "{said}");
+        assert!(said.ends_with("; correct the row, or leave such rows out with --on-bad-row skip"), "{said}");
         assert_eq!(said.lines().count(), 1);
 
         let (pairs, summary) = read(&path, OnBadRow::Skip).unwrap();
         assert_eq!((pairs, summary.rows, summary.skipped), (2, 3, 1));
-        assert_eq!((summary.skipped_rows[0].place, &summary.skipped_rows[0].file), (Place::Line(3), &path));
+        assert_eq!((summary.skipped_rows[0].position, &summary.skipped_rows[0].file), (RowPosition::Line(3), &path));
         assert!(summary.skipped_rows[0].problem.contains(words));
     }
 }
@@ -148,11 +148,11 @@ fn bad_rows_stop_with_file_and_line() {
 #[test]
 fn bad_bytes_and_bad_arrays_are_told() {
     let (_folder, path) = file("pairs.jsonl", b"{\"prompt\": \"\xff\", \"chosen\": \"a\", \"rejected\": \"b\"}\n");
-    assert!(read(&path, OnBadRow::Stop).unwrap_err().to_string().contains("line 1: no valid JSON: invalid unicode"));
+    assert!(read(&path, OnBadRow::Stop).unwrap_err().to_string().contains("line 1: invalid JSON: invalid unicode"));
     // In an array, the line is that of the fault and not of the element.
     let (_folder, path) = file("pairs.json", format!("[{GOOD},\n{{\"prompt\":\n}}]").as_bytes());
     let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
-    assert!(error.contains("line 3: no valid JSON: expected value"), "{error}");
+    assert!(error.contains("line 3: invalid JSON: expected value"), "{error}");
     let (_folder, path) = file("pairs.json", format!("[{GOOD},\n{GOOD}").as_bytes());
     let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
     assert!(error.contains("line 2: the file ends before the closing bracket"), "{error}");
@@ -166,8 +166,7 @@ fn files_that_hold_nothing_or_are_not_there() {
     assert!(matches!(read(&path, OnBadRow::Stop), Err(DataError::NoRows { .. })));
     let error = read(folder.path(), OnBadRow::Stop).unwrap_err().to_string();
     assert!(
-        error.ends_with("pairs.jsonl holds no rows; give a file with one pair a line")
-            || error.contains("holds no rows"),
+        error.ends_with("pairs.jsonl has no rows; give a file with one pair per line") || error.contains("has no rows"),
         "{error}"
     );
     assert!(matches!(read(tempfile::tempdir().unwrap().path(), OnBadRow::Stop), Err(DataError::NoDataFiles { .. })));
@@ -314,7 +313,7 @@ fn a_parquet_file_that_is_cut_or_damaged_is_named() {
     for cut in [4, 5, 12, whole.len() / 2, whole.len() - 1] {
         let (_folder, path) = file("pairs.parquet", &whole[..cut]);
         let error = read(&path, OnBadRow::Skip).unwrap_err().to_string();
-        assert!(error.contains("pairs.parquet is no readable parquet file ("), "{error}");
+        assert!(error.contains("pairs.parquet is not a readable parquet file ("), "{error}");
         assert_eq!(error.lines().count(), 1);
     }
     // A byte that flips somewhere gives an error or other rows, and never more.
@@ -332,8 +331,8 @@ fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet");
     for (name, words) in [
         ("bad-brotli", "bad-brotli.parquet is a brotli-compressed parquet file, which cannot be read; write it again"),
-        ("bad-utf8", "bad-utf8.parquet is damaged at row 2 (a text is no UTF-8); fetch"),
-        ("bad-bomb", "bad-bomb.parquet unpacks to more than 500 times its size (row 1); if that is meant"),
+        ("bad-utf8", "bad-utf8.parquet is damaged at row 2 (a text is not UTF-8); fetch"),
+        ("bad-bomb", "bad-bomb.parquet unpacks to more than 500 times its size (row 1); raise max_expansion"),
     ] {
         let error = read(&golden.join(format!("{name}.parquet")), OnBadRow::Skip).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -342,26 +341,26 @@ fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
     // Bytes that are no text are a row's fault, and decimals are numbers.
     let path = golden.join("bad-bytes.parquet");
     let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
-    assert!(error.contains("bad-bytes.parquet, row 2: `chosen` is bytes that are no UTF-8, but text"), "{error}");
+    assert!(error.contains("bad-bytes.parquet, row 2: `chosen` is bytes that are not UTF-8, but text"), "{error}");
     let skip = ReadSettings { on_bad_row: OnBadRow::Skip, ..ReadSettings::default() };
     let (pairs, summary) = PreferenceFile::open(&path, &skip).unwrap().read_all().unwrap();
     assert_eq!(pairs.iter().map(|pair| pair.margin).collect::<Vec<_>>(), [None, Some(-1.25)]);
-    assert_eq!((summary.rows, summary.skipped_rows[0].place), (3, Place::Row(2)));
+    assert_eq!((summary.rows, summary.skipped_rows[0].position), (3, RowPosition::Row(2)));
 
-    // Forty bytes are overwritten, one place after another: what comes before is read, and the row is named.
+    // Forty bytes are overwritten, one position after another: what comes before is read, and the row is named.
     let whole = std::fs::read(golden.join("none.parquet")).unwrap();
-    let mut places = std::collections::BTreeSet::new();
+    let mut positions = std::collections::BTreeSet::new();
     for at in (4..whole.len() - 1500).step_by(40) {
         let mut damaged = whole.clone();
         damaged[at..at + 40].fill(0xff);
         let (_folder, path) = file("pairs.parquet", &damaged);
         if let Err(error) = read(&path, OnBadRow::Stop) {
             assert_eq!(error.to_string().lines().count(), 1, "{error}");
-            if let DataError::Damaged { place, .. } = error {
-                places.insert(place);
+            if let DataError::Damaged { position, .. } = error {
+                positions.insert(position);
             }
         }
     }
     // The row groups begin at rows 1, 3 and 5.
-    assert!([1, 3, 5].iter().all(|row| places.contains(&Place::Row(*row))), "{places:?}");
+    assert!([1, 3, 5].iter().all(|row| positions.contains(&RowPosition::Row(*row))), "{positions:?}");
 }

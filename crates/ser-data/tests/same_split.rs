@@ -41,7 +41,10 @@ fn on_disk(data: &Path, settings: &SplitSettings, tokenizer: &PairTokenizer, fol
     let by_id: BTreeMap<_, _> = preferences(data).into_iter().map(|found| (found.pair.id, found)).collect();
     let index = TokenIndex::open_or_build(data, tokenizer, &ReadSettings::default(), folder, &mut Silent).unwrap();
     let split = index.split(settings, None).unwrap();
-    parts((0..index.len()).map(|place| (&by_id[&index.get(place).unwrap().unwrap().id], split.part(place).unwrap())))
+    parts(
+        (0..index.len())
+            .map(|position| (&by_id[&index.get(position).unwrap().unwrap().id], split.part(position).unwrap())),
+    )
 }
 
 /// Rows of every container below `folder`, and as shards in three orders.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ser_core::{Message, Pair, PairId, RawText, Role, Screening, Side};
-use ser_data::{DataError, PairTokenizer, PreferenceFile, ReadSettings, TemplateKind, TextSettings, script_text};
+use ser_data::{DataError, PairTokenizer, PreferenceFile, ReadSettings, TemplateKind, TextSettings, authors_code_text};
 use serde::Deserialize;
 
 const FOLDERS: [&str; 2] = ["byte_level", "byte_fallback"];
@@ -117,12 +117,12 @@ fn chat_templates_give_the_tokens_of_transformers() {
 }
 
 #[test]
-fn script_texts_end_with_one_end_token() {
+fn authors_code_texts_end_with_one_end_token() {
     for name in FOLDERS {
         let (folder, _) = golden(name);
         let tokenizer = PairTokenizer::from_folder(&folder, &TextSettings::default()).unwrap();
         let prompt = [Message::user("Why does bread rise?")];
-        let text = tokenizer.encode(&script_text(&prompt, "Because of yeast."), true).unwrap();
+        let text = tokenizer.encode(&authors_code_text(&prompt, "Because of yeast."), true).unwrap();
         let both = tokenizer.tokenize_response(&prompt, "Because of yeast.").unwrap();
         assert_eq!(both.tokens, [text, vec![tokenizer.eos_id().unwrap()]].concat());
         let asked = tokenizer.encode_prompt(&prompt).unwrap();
@@ -179,7 +179,7 @@ fn what_cannot_be_served_is_told() {
     let raw = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Raw)).unwrap();
     let messages = Pair { raw: RawText::None, ..Pair::from_text(PairId(3), "q", "x", "y") };
     let error = raw.tokenize_pair(&messages).unwrap_err().to_string();
-    assert!(error.contains("pair 3 holds messages") && error.contains("--template chat"), "{error}");
+    assert!(error.contains("pair 3 has messages") && error.contains("--template chat"), "{error}");
     assert!(matches!(raw.encode_prompt(&[]), Err(DataError::NoRawText { .. })));
 
     let empty = tempfile::tempdir().unwrap();
@@ -187,7 +187,7 @@ fn what_cannot_be_served_is_told() {
     assert!(missing.starts_with("there is no ") && missing.contains("tokenizer.json"), "{missing}");
     std::fs::copy(folder.join("tokenizer.json"), empty.path().join("tokenizer.json")).unwrap();
     let bare = |template| PairTokenizer::from_folder(empty.path(), &settings(template));
-    assert!(matches!(bare(TemplateKind::Script), Err(DataError::NoEndToken { .. })));
+    assert!(matches!(bare(TemplateKind::AuthorsCode), Err(DataError::NoEndToken { .. })));
     assert!(matches!(bare(TemplateKind::Chat), Err(DataError::NoChatTemplate { .. })));
     bare(TemplateKind::Raw).unwrap();
     std::fs::write(empty.path().join("chat_template.jinja"), "{% if %}").unwrap();
@@ -204,7 +204,7 @@ fn real_pairs_through_a_real_tokenizer() {
     let Some(data) = support::shared("data/hh-rlhf-harmless-base-test.jsonl.gz") else { return };
     let (all, _) = PreferenceFile::open(&data, &ReadSettings::default()).unwrap().read_all().unwrap();
     let pairs: Vec<Arc<Pair>> = all.iter().take(300).map(|preference| Arc::clone(&preference.pair)).collect();
-    for template in [TemplateKind::Raw, TemplateKind::Script] {
+    for template in [TemplateKind::Raw, TemplateKind::AuthorsCode] {
         let tokenizer = PairTokenizer::from_folder(&model, &settings(template)).unwrap();
         assert_eq!((tokenizer.vocab_size(), tokenizer.bos_id(), tokenizer.eos_id()), (512, Some(1), Some(2)));
         let parallel = tokenizer.tokenize(&pairs).unwrap();
@@ -232,7 +232,7 @@ fn every_turn_of_the_assistant_is_found_with_the_token_that_ends_it() {
     ];
     for name in FOLDERS {
         let (folder, _) = golden(name);
-        let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Script)).unwrap();
+        let tokenizer = PairTokenizer::from_folder(&folder, &settings(TemplateKind::AuthorsCode)).unwrap();
         let whole = tokenizer.tokenize_conversation(&prompt, "Yes.").unwrap();
         let last = tokenizer.tokenize_response(&prompt, "Yes.").unwrap();
         assert_eq!(whole.tokens, last.tokens);
@@ -312,7 +312,7 @@ fn conversations_may_end_with_the_user_where_the_template_allows_it() {
     let last = tokenizer.tokenize_answer(&pair, Side::A).unwrap();
     assert_eq!(decode(&last.tokens[last.prompt_len..]), "d\n");
     let every = tokenizer.tokenize_answer_turns(&pair, Side::A).unwrap();
-    let answers: Vec<String> = every.answers.iter().map(|places| decode(&every.tokens[places.clone()])).collect();
+    let answers: Vec<String> = every.answers.iter().map(|positions| decode(&every.tokens[positions.clone()])).collect();
     assert_eq!((every.tokens == last.tokens, answers), (true, vec!["b".to_string(), "d\n".to_string()]));
     let all = tokenizer.tokenize_completion(&pair, Side::A).unwrap();
     assert_eq!(
@@ -360,8 +360,8 @@ fn reasoning_is_rendered_or_named() {
     let later = TextSettings { date: "2030-01-02".parse().unwrap(), ..settings(TemplateKind::Chat) };
     let later = PairTokenizer::from_folder(copy.path(), &later).unwrap();
     assert!(later.decode(&later.tokenize_pair(&pairs[0]).unwrap().text(Side::A)).unwrap().ends_with(";2030"));
-    // ChatML has no place for reasoning, the script template neither.
-    for template in [TemplateKind::Chat, TemplateKind::Script] {
+    // ChatML has no position for reasoning, the authors_code template neither.
+    for template in [TemplateKind::Chat, TemplateKind::AuthorsCode] {
         let tokenizer = PairTokenizer::from_folder(&folder, &settings(template)).unwrap();
         let notes = tokenizer.notes(&pairs).unwrap().join("\n");
         assert!(

@@ -11,7 +11,7 @@ pub enum LossKind {
     /// max(0, m - (r_preferred - r_other)) (Eq. 5), the paper's.
     #[default]
     Hinge,
-    /// -log sigmoid(r_preferred - r_other - m), the authors' script's (without margin) and Llama 2's (with).
+    /// -log sigmoid(r_preferred - r_other - m), the authors' code's (without margin) and Llama 2's (with).
     BradleyTerry,
     /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that pays no heed to the data's margins.
     LogExp,

@@ -139,7 +139,7 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
 fn texts_are_those_of_the_training_unless_forced() {
     let base = golden("llama");
     let script = TextSettings {
-        template: TemplateKind::Script,
+        template: TemplateKind::AuthorsCode,
         append_eos: true,
         max_length: Some(64),
         ..TextSettings::default()
@@ -157,7 +157,7 @@ fn texts_are_those_of_the_training_unless_forced() {
     };
     assert_eq!(open(&trained).unwrap(), expected);
     let text = open(&raw()).unwrap_err().to_string();
-    assert!(text.contains("trained with template script, but raw is asked for"), "{text}");
+    assert!(text.contains("trained with template authors_code, but raw is asked for"), "{text}");
     assert!(RewardModel::with_adapter(&base, adapter.path(), &raw(), Device::cpu()).is_err());
     let mut other = RewardModel::from_folder(&base, &raw(), Device::cpu()).unwrap();
     assert!(other.restore(adapter.path()).is_err() && other.load_adapter(adapter.path(), "second").is_err());

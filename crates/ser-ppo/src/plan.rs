@@ -15,7 +15,7 @@ use crate::{Ppo, PpoError};
 pub enum ResponseLength {
     /// Always as many.
     Fixed(usize),
-    /// Drawn anew for each step from min..=max, all lengths alike (the authors' script: from 32).
+    /// Drawn anew for each step from min..=max, all lengths alike (the authors' code: from 32).
     Uniform {
         /// The shortest limit.
         min: usize,

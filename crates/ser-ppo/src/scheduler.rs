@@ -11,7 +11,7 @@ pub enum LearningRateScheduler {
     /// The same in every step.
     #[default]
     Constant,
-    /// Falls linearly, to 0 after the last step (the authors' script).
+    /// Falls linearly, to 0 after the last step (the authors' code).
     Linear,
 }
 

@@ -21,7 +21,7 @@ use crate::{
 pub struct PpoSettings {
     /// The optimizer's learning rate; with a scheduler, that of the first step.
     pub learning_rate: f64,
-    /// How the learning rate changes from step to step. The paper is silent; the authors' script has `linear`.
+    /// How the learning rate changes from step to step. The paper is silent; the authors' code has `linear`.
     pub scheduler: LearningRateScheduler,
     /// Rollouts of one step.
     pub batch_size: usize,

@@ -26,8 +26,10 @@ pub use clustered::wilson_by_cluster;
 pub use error::StatusError;
 pub use pool::PoolCounts;
 pub use quantiles::{PoolQuantiles, Quantiles};
-pub use rule::{And, LoopRule, LoopState, Or, PaperRule, ScriptRule, Status1Rule, Status2Rule};
-pub use schedule::{Automatic, Decision, IterationStats, Plan, Reason, Schedule, ScheduleSettings, Script, Validation};
+pub use rule::{And, AuthorsCodeRule, LoopRule, LoopState, Or, PaperRule, Status1Rule, Status2Rule};
+pub use schedule::{
+    AuthorsCode, Automatic, Decision, IterationStats, Plan, Reason, Schedule, ScheduleSettings, Validation,
+};
 pub use selection::{Selected, select};
 pub use sweep::{SweepPoint, sweep};
 pub use thresholds::{CheckedThresholds, ConfidentAnswers, Thresholds};

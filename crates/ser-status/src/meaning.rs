@@ -16,7 +16,7 @@ impl Anchor {
     /// | the same, `status1 = "one_answer"` | p_high > min(tau_high, 1 - tau_low) | 2 min(tau_high, 1 - tau_low) - 1, at least 0 |
     ///
     /// Under `per_pair` both statuses are thresholds of the margin alone, since Delta = tanh(|r_A - r_B| / 4). So with
-    /// the script's thresholds (0.55, 0.45, 0.3) Status 1 asks for a margin over 0.401 and Status 2 for one over 1.238:
+    /// the authors' thresholds (0.55, 0.45, 0.3) Status 1 asks for a margin over 0.401 and Status 2 for one over 1.238:
     /// Status 2 selects the easier pairs, the opposite of the paper's step to ambiguous ones.
     pub fn status2_limit(self, thresholds: CheckedThresholds) -> f64 {
         let Thresholds { tau_high, tau_low, status1, .. } = thresholds.get();

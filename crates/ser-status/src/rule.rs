@@ -65,8 +65,8 @@ threshold_rule! {
 
 threshold_rule! {
     /// The authors' filter (`rm_loop_filter_by_self.py`), pair by pair. On probabilities it says what [`PaperRule`]
-    /// says; as in the script, any other finite numbers are compared all the same.
-    ScriptRule, pair, t => if pair.a.get().is_finite() && pair.b.get().is_finite() {
+    /// says; as in the authors' code, any other finite numbers are compared all the same.
+    AuthorsCodeRule, pair, t => if pair.a.get().is_finite() && pair.b.get().is_finite() {
         if t.status1(pair) {
             LearningStatus::Status1
         } else {
@@ -141,7 +141,7 @@ pub enum LoopState {
     Status1,
     /// Pairs with Delta over tau_delta.
     Status2,
-    /// Pairs of either status, as the authors' script does it.
+    /// Pairs of either status, as the authors' code does it.
     Either,
     /// None: training ends.
     Stop,
@@ -154,7 +154,7 @@ impl LoopState {
     }
 }
 
-/// The rule of a [`LoopState`]: [`Status1Rule`], [`Status2Rule`], [`ScriptRule`], or nothing.
+/// The rule of a [`LoopState`]: [`Status1Rule`], [`Status2Rule`], [`AuthorsCodeRule`], or nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoopRule {
     /// The state.
@@ -170,7 +170,7 @@ impl StatusRule for LoopRule {
         match self.state {
             LoopState::Status1 => Status1Rule(self.thresholds).classify(pairs),
             LoopState::Status2 => Status2Rule(self.thresholds).classify(pairs),
-            LoopState::Either => ScriptRule(self.thresholds).classify(pairs),
+            LoopState::Either => AuthorsCodeRule(self.thresholds).classify(pairs),
             LoopState::Stop => Ok(vec![LearningStatus::Stop; pairs.len()]),
         }
     }
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(Status1Rule(t).classify(&p).unwrap(), [Status1, Status1, Stop, Stop, Stop, Stop, Stop]);
         assert_eq!(Status2Rule(t).classify(&p).unwrap(), [Stop, Stop, Status2, Stop, Stop, Stop, Stop]);
         assert_eq!(PaperRule(t).classify(&p).unwrap(), [Status1, Status1, Status2, Stop, Stop, Stop, Stop]);
-        assert_eq!(ScriptRule(t).classify(&p).unwrap(), PaperRule(t).classify(&p).unwrap());
+        assert_eq!(AuthorsCodeRule(t).classify(&p).unwrap(), PaperRule(t).classify(&p).unwrap());
         // 0.9 - 0.6 is 0.30000000000000004 in f64, as in Python.
         assert_eq!(PaperRule(t).classify(&pairs(&[(0.9, 0.6), (0.8, 0.5)])).unwrap(), [Status2, Status2]);
     }
@@ -217,13 +217,13 @@ mod tests {
             Status1Rule(t).classify(&odd),
             Status2Rule(t).classify(&odd),
             PaperRule(t).classify(&odd),
-            ScriptRule(t).classify(&odd),
+            AuthorsCodeRule(t).classify(&odd),
         ] {
             assert_eq!(statuses.unwrap(), [Stop; 5]);
         }
         let outside = pairs(&[(1.5, 0.1), (0.9, -0.1)]);
         assert_eq!(PaperRule(t).classify(&outside).unwrap(), [Stop; 2]);
-        assert_eq!(ScriptRule(t).classify(&outside).unwrap(), [Status1; 2], "the authors' filter keeps them");
+        assert_eq!(AuthorsCodeRule(t).classify(&outside).unwrap(), [Status1; 2], "the authors' filter keeps them");
     }
 
     #[test]

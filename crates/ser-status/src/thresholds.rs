@@ -9,7 +9,7 @@ use crate::StatusError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfidentAnswers {
-    /// Both: one answer over tau_high and the other under tau_low, as in Eq. 3 and in the authors' script.
+    /// Both: one answer over tau_high and the other under tau_low, as in Eq. 3 and in the authors' code.
     #[default]
     #[serde(rename = "both_answers")]
     Both,
@@ -19,7 +19,7 @@ pub enum ConfidentAnswers {
     One,
 }
 
-/// Thresholds as set, not yet checked. The default is what the authors' script uses: 0.55, 0.45, 0.3.
+/// Thresholds as set, not yet checked. The default is what the authors' code uses: 0.55, 0.45, 0.3.
 ///
 /// What they select depends on the anchor: see [`Anchor::status2_limit`](crate::Anchor::status2_limit).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

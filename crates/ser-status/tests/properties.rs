@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser_core::{Clusters, LearningStatus, PairProbabilities, PairScores, Side, StatusRule};
 use ser_status::{
-    Anchor, AuditSettings, Balance, Composition, LoopState, PaperRule, PoolCounts, ScriptRule, Selected, Thresholds,
-    select, sweep,
+    Anchor, AuditSettings, AuthorsCodeRule, Balance, Composition, LoopState, PaperRule, PoolCounts, Selected,
+    Thresholds, select, sweep,
 };
 
 /// Scores with the cases that matter: thresholds met exactly, ties, ends, numbers that are none.
@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn counts_are_what_the_rules_keep(pool in pool(), t in thresholds()) {
-        // Finite numbers that are no probabilities are the script rule's own affair.
+        // Finite numbers that are not probabilities are left to the authors' rule.
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get().abs() > 1.0 || p.b.get().abs() > 1.0)).collect();
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get() < 0.0 || p.b.get() < 0.0)).collect();
         let t = t.check().unwrap();
@@ -87,7 +87,7 @@ proptest! {
         for state in states() {
             prop_assert_eq!(counts.kept_by(state), select(&pool, &state.rule(t)).unwrap().len());
         }
-        prop_assert_eq!(PaperRule(t).classify(&pool).unwrap(), ScriptRule(t).classify(&pool).unwrap());
+        prop_assert_eq!(PaperRule(t).classify(&pool).unwrap(), AuthorsCodeRule(t).classify(&pool).unwrap());
     }
 
     #[test]

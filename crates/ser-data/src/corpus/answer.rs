@@ -1,4 +1,4 @@
-//! Answers: a few cues, phrased well or poorly as the answer's quality has it, among plain statements.
+//! Answers: cues, phrased well or poorly according to the answer's quality, among plain statements.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use super::cues::Cue;
 use super::settings::CorpusSettings;
 use super::topics::{TOPICS, Topic};
 
-/// One cue as an answer shows it.
+/// A cue in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownCue {
-    /// Which.
+    /// The cue.
     pub cue: Cue,
-    /// Whether it speaks for the answer.
+    /// Whether it is phrased well.
     pub good: bool,
-    /// The phrase's place in the list of good or poor phrases (the topic's own for a cue of substance).
+    /// Index of the phrase in the list of good or poor phrases (the topic's own list for a cue of substance).
     pub phrase: usize,
 }
 
-/// What is true of one answer.
+/// The truth about one answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnswerTruth {
-    /// Latent quality in [0, 1]: the probability with which each cue was made a good one.
+    /// Latent quality in [0, 1]: the probability that a cue is phrased well.
     pub quality: f64,
     /// The cues, in the order of the text.
     pub cues: Vec<ShownCue>,
 }
 
-/// A list of phrases: whose topic (`None` for a cue of manner), and of which cue.
+/// Identifies a list of phrases: its topic (`None` for a cue of manner) and its cue.
 type ListKey = (Option<&'static str>, Cue);
 
-/// How frequent each phrase is in one corpus.
+/// Frequencies of phrases in one corpus.
 pub(super) struct Lexicon {
-    /// The places of a cue's phrases, most frequent first, with cumulated weights.
+    /// The indices of a cue's phrases, most frequent first, with cumulative weights.
     ranks: BTreeMap<ListKey, Vec<(usize, f64)>>,
 }
 
@@ -56,44 +56,45 @@ impl Lexicon {
         (cue.shared_phrases().is_none().then_some(topic.name), cue)
     }
 
-    /// A place in a cue's lists, and what stands there: said well, and said poorly, of the same thing and number.
+    /// An index into a cue's lists, and the phrases there: the good one and the poor one, about the same thing and
+    /// number.
     fn draw(&self, topic: &Topic, cue: Cue, rng: &mut impl Rng) -> (usize, [String; 2]) {
         let ranks = self.ranks.get(&Lexicon::key(topic, cue)).map_or(&[][..], Vec::as_slice);
         let point = rng.random::<f64>() * ranks.last().map_or(0.0, |last| last.1);
         let rank = ranks.partition_point(|&(_, sum)| sum <= point).min(ranks.len().saturating_sub(1));
-        let place = ranks.get(rank).map_or(0, |&(place, _)| place);
+        let position = ranks.get(rank).map_or(0, |&(position, _)| position);
         let thing = topic.things.choose(rng).copied().unwrap_or("it");
         let number = rng.random_range(2..40_u32).to_string();
         let said = |good| {
-            let phrase = topic.phrases(cue).of(good).get(place).copied().unwrap_or_default();
+            let phrase = topic.phrases(cue).of(good).get(position).copied().unwrap_or_default();
             upper_first(&phrase.replace("{thing}", thing).replace("{n}", &number))
         };
-        (place, [said(true), said(false)])
+        (position, [said(true), said(false)])
     }
 }
 
-/// The numbers below `size` in random order, with the cumulated weights of their ranks.
+/// The numbers below `size` in random order, with the cumulative weights of their ranks.
 fn shuffled_ranks(size: usize, skew: f64, rng: &mut impl Rng) -> Vec<(usize, f64)> {
-    let mut places: Vec<usize> = (0..size).collect();
-    places.shuffle(rng);
+    let mut positions: Vec<usize> = (0..size).collect();
+    positions.shuffle(rng);
     let mut sum = 0.0;
-    let cumulate = |(rank, place)| {
+    let cumulate = |(rank, position)| {
         sum += (rank as f64 + 1.0).powf(-skew);
-        (place, sum)
+        (position, sum)
     };
-    places.into_iter().enumerate().map(cumulate).collect()
+    positions.into_iter().enumerate().map(cumulate).collect()
 }
 
-/// What both answers to one question are about: which cues they show, in which order, and with which phrases.
+/// The outline that both answers to a question follow: which cues, in which order, with which phrases.
 pub(super) struct Outline {
     points: Vec<Point>,
 }
 
 /// One sentence of an outline.
 enum Point {
-    /// Said alike by both answers.
+    /// The same in both answers.
     Statement(&'static str),
-    /// Said well or poorly.
+    /// Phrased well or poorly.
     Cue { cue: Cue, phrase: usize, good: String, poor: String },
 }
 
@@ -103,7 +104,7 @@ impl Outline {
         let mut shown: Vec<Cue> = Cue::GENERAL.choose_multiple(rng, settings.general_cues).copied().collect();
         shown.extend(Cue::TOPICAL.choose_multiple(rng, settings.topical_cues));
         shown.shuffle(rng);
-        // Places in the text: `None` is a plain statement.
+        // Slots of the text: `None` is a plain statement.
         let mut plan: Vec<Option<Cue>> = shown.iter().copied().filter(|c| !is_end(*c)).map(Some).collect();
         plan.extend((0..rng.random_range(0..=settings.max_statements)).map(|_| None));
         plan.shuffle(rng);
@@ -115,7 +116,7 @@ impl Outline {
         }
         let mut statements: Vec<&'static str> = topic.statements.to_vec();
         statements.shuffle(rng);
-        let point = |place| match place {
+        let point = |position| match position {
             None => statements.pop().map(Point::Statement),
             Some(cue) => {
                 let (phrase, [mut good, mut poor]) = lexicon.draw(topic, cue, rng);
@@ -147,7 +148,7 @@ impl Outline {
     }
 }
 
-/// Whether a cue has its own place, at the beginning or the end of the answer.
+/// Whether a cue has a fixed slot at the start or the end of the answer.
 fn is_end(cue: Cue) -> bool {
     matches!(cue, Cue::Tone | Cue::Closing)
 }

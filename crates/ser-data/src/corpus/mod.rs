@@ -1,9 +1,10 @@
-//! The built-in corpus: a preference task made by a generator, with known truth.
+//! The built-in corpus: a generated preference task with known truth.
 //!
 //! A question on one of fourteen topics has two answers. Each answer has a latent quality q in [0, 1] and shows a few
 //! of ten cues (tone, detail, reasons, ...); each cue is phrased well with probability q, poorly otherwise, by one
-//! of dozens of phrases. The gold label prefers the answer of higher quality, save for a known share of noise. So no
-//! cue decides by itself, cues of one answer agree more often than not, and a model that knows some phrases can
+//! of dozens of phrases. The gold label prefers the answer of higher quality, except for a known share of noise. So no
+//! single cue decides, cues of one answer agree more often than not, and a model that knows some phrases can
+//! learn the others from their context. `docs/corpus.md` describes the corpus and its measurements.
 //! learn the others from the company they keep. `docs/corpus.md` has the whole story, with figures.
 
 mod answer;
@@ -29,23 +30,23 @@ pub use settings::{CorpusError, CorpusSettings};
 use answer::{Lexicon, Outline};
 use topics::Topic;
 
-/// What is true of one pair.
+/// The truth about one pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairTruth {
     /// The prompt's topic.
     pub topic: String,
-    /// Of answer A (the one that gold prefers) and answer B.
+    /// Truth about answer A (the one that the gold label prefers) and answer B.
     pub answers: [AnswerTruth; 2],
     /// Whether the gold label is noise: it prefers the answer of lower quality.
     pub noisy: bool,
 }
 
-/// Labelled pairs and, in the same order, what is true of them.
+/// Labelled pairs and, in the same order, the truth about them.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CorpusPart {
     /// Gold labels. As in a file of chosen and rejected answers, the preferred answer is always A.
     pub preferences: Vec<Preference>,
-    /// The truth behind each; for analysis, never for training.
+    /// The truth about each pair; for analysis, never for training.
     pub truths: Vec<PairTruth>,
 }
 
@@ -59,7 +60,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The texts of the training part, prompts and both answers, to train a tokenizer on.
+    /// The texts of the training part, prompts and both answers, for training a tokenizer.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.train.preferences.iter().flat_map(|preference| {
             let prompt = preference.pair.prompt.iter().map(|message| message.content.as_str());
@@ -68,7 +69,7 @@ impl Corpus {
     }
 }
 
-/// Makes a corpus. The same settings give the same corpus, on any machine.
+/// Generates a corpus. Equal settings give the same corpus on any machine.
 ///
 /// # Errors
 /// A setting out of its range; see [`CorpusSettings::check`].
@@ -102,10 +103,10 @@ pub fn generate(settings: &CorpusSettings) -> Result<Corpus, CorpusError> {
 /// An answer's text and truth.
 type Answer = (String, AnswerTruth);
 
-/// Redraws of a pair until it is balanced; a corpus of very few cues may have no balanced one.
+/// Maximum number of redraws of a pair until it is balanced; a corpus of very few cues may have no balanced pair.
 const REDRAWS: usize = 100;
 
-/// What could be seen of two answers without reading them: characters, words, commas, and order in the alphabet.
+/// Surface comparisons of two answers: characters, words, commas, and alphabetical order.
 const SURFACE: [fn(&str, &str) -> Ordering; 4] = [
     |a, b| a.len().cmp(&b.len()),
     |a, b| a.split(' ').count().cmp(&b.split(' ').count()),
@@ -113,8 +114,8 @@ const SURFACE: [fn(&str, &str) -> Ordering; 4] = [
     |a, b| a.cmp(b),
 ];
 
-/// Two different answers, the one of higher quality first. How they compare on the surface is drawn beforehand: poor
-/// phrases are somewhat wordier, and that shall say nothing about quality.
+/// Two different answers, the one of higher quality first. Their surface comparison is drawn beforehand: poor phrases
+/// are somewhat longer, and length must not reveal quality.
 fn truthful_pair(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rng: &mut impl Rng) -> [Answer; 2] {
     let (higher, lower) = qualities(settings.min_gap, rng);
     let unwanted = SURFACE.map(|_| if rng.random() { Ordering::Less } else { Ordering::Greater });
@@ -130,7 +131,7 @@ fn truthful_pair(topic: &Topic, lexicon: &Lexicon, settings: &CorpusSettings, rn
     }
 }
 
-/// The pair as a file has it: the preferred answer first, which is the worse one where the label is noise.
+/// The pair as in a file: the preferred answer first, which is the worse one if the label is noise.
 fn labelled(id: u64, topic: &Topic, question: String, pair: [Answer; 2], noisy: bool) -> (Preference, PairTruth) {
     let [better, worse] = pair;
     let ((a, truth_a), (b, truth_b)) = if noisy { (worse, better) } else { (better, worse) };
@@ -139,7 +140,7 @@ fn labelled(id: u64, topic: &Topic, question: String, pair: [Answer; 2], noisy: 
     (Preference::human(Arc::new(pair), Side::A), truth)
 }
 
-/// Two qualities, uniform over those that differ by at least `gap`, the higher one first.
+/// Two uniform qualities that differ by at least `gap`, the higher one first.
 fn qualities(gap: f64, rng: &mut impl Rng) -> (f64, f64) {
     loop {
         let (a, b): (f64, f64) = (rng.random(), rng.random());

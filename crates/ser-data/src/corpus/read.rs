@@ -1,11 +1,11 @@
-//! Reads the cues out of any text: what a judge that knows the corpus's truth goes by.
+//! Finds the cues in a text, for a judge that knows the corpus's truth.
 
 use std::sync::LazyLock;
 
 use super::cues::Cue;
 use super::topics::TOPICS;
 
-/// How many good and poor phrases a text has.
+/// Counts of good and poor phrases in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CueCounts {
     /// Occurrences of good phrases.
@@ -15,8 +15,8 @@ pub struct CueCounts {
 }
 
 impl CueCounts {
-    /// (good + 1) / (good + poor + 2): the mean of the quality's posterior, all qualities being equally probable before.
-    /// Quality is the expected share of good cues; so a text gains nothing from length, and 1/2 from having no cue.
+    /// (good + 1) / (good + poor + 2): the posterior mean of the quality under a uniform prior. Quality is the expected
+    /// share of good cues, so length does not increase it, and a text without cues has 1/2.
     pub fn quality(self) -> f64 {
         (self.good + 1) as f64 / (self.good + self.poor + 2) as f64
     }
@@ -46,7 +46,7 @@ impl Pattern {
         Pattern { parts: parts.split("{thing}").filter(|part| !part.is_empty()).map(str::to_owned).collect(), good }
     }
 
-    /// How often it stands in a text in lower case; what fills a gap is at most one sentence.
+    /// The number of occurrences in a lower-case text; a gap is filled by at most one sentence.
     fn occurrences(&self, mut text: &str) -> usize {
         let mut found = 0;
         let Some((first, rest)) = self.parts.split_first() else { return 0 };
@@ -68,8 +68,7 @@ impl Pattern {
     }
 }
 
-/// Counts the corpus's good and poor phrases in a text, whatever corpus its phrases come from and whatever they are
-/// filled with.
+/// Counts the corpus's good and poor phrases in a text, for every corpus and every filler.
 pub fn count_cues(text: &str) -> CueCounts {
     let text = text.to_lowercase();
     let mut counts = CueCounts::default();
@@ -102,7 +101,7 @@ mod tests {
                 answers += 1;
             }
         }
-        // A phrase may be part of another, or stand in a statement.
+        // A phrase may be part of another, or occur in a statement.
         assert!(exact * 100 > answers * 95, "{exact} of {answers}");
     }
 

@@ -1,4 +1,4 @@
-//! What one may ask of the generator.
+//! Settings of the generator.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -6,30 +6,30 @@ use thiserror::Error;
 use super::cues::Cue;
 use super::prompt::distinct_prompts;
 
-/// How the corpus is made. The defaults are those of the demo.
+/// Settings of the corpus. The defaults are those of the demo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorpusSettings {
     /// Pairs to split and train on.
     pub pairs: usize,
-    /// Further pairs, with prompts of their own, to measure accuracy on.
+    /// Further pairs, with distinct prompts, to measure accuracy on.
     pub test_pairs: usize,
     /// Seed of every draw.
     pub seed: u64,
-    /// Cues of manner that each answer shows, of [`Cue::GENERAL`].
+    /// Number of cues of manner in each answer, of [`Cue::GENERAL`].
     pub general_cues: usize,
-    /// Cues of substance that each answer shows, of [`Cue::TOPICAL`].
+    /// Number of cues of substance in each answer, of [`Cue::TOPICAL`].
     pub topical_cues: usize,
-    /// An answer has 0 to this many plain statements, whatever its quality.
+    /// An answer has 0 to this number of plain statements, independent of its quality.
     pub max_statements: usize,
-    /// The least difference of quality between the two answers of a pair, in [0, 0.9]. Quality lies in [0, 1].
+    /// The minimum difference in quality between the two answers of a pair, in [0, 0.9]. Quality lies in [0, 1].
     pub min_gap: f64,
-    /// Share of training pairs whose gold label prefers the answer of lower quality, in [0, 0.5): people disagree.
+    /// Share of training pairs whose gold label prefers the answer of lower quality, in [0, 0.5): annotator noise.
     pub label_noise: f64,
-    /// The same for the test pairs: 0 makes them adjudicated ones, so that accuracy is that on the truth.
+    /// The same for the test pairs: 0 means adjudicated labels, so that accuracy is measured against the truth.
     pub test_label_noise: f64,
-    /// Zipf exponent of the phrases' frequencies, in [0, 3]: the phrase of rank k is drawn in proportion to
-    /// k^-skew; 0 makes all equally frequent.
+    /// Zipf exponent of the phrases' frequencies, in [0, 3]: the phrase of rank k is drawn in proportion to k^-skew; 0
+    /// makes all phrases equally frequent.
     pub phrase_skew: f64,
 }
 
@@ -50,19 +50,19 @@ impl Default for CorpusSettings {
     }
 }
 
-/// Settings that no corpus can be made from.
+/// Invalid settings of the corpus.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum CorpusError {
-    /// More pairs than there are prompts.
+    /// There are more pairs than prompts.
     #[error("the built-in corpus has {available} distinct prompts, but pairs + test_pairs asks for {wanted}")]
     TooManyPairs {
         /// Pairs asked for.
         wanted: usize,
-        /// Prompts there are.
+        /// Available prompts.
         available: usize,
     },
-    /// No cue, or more than there are.
+    /// No cues, or more than there are.
     #[error(
         "general_cues is {general} and topical_cues {topical}: they must be at most {} and {}, and not both 0",
         Cue::GENERAL.len(),
@@ -74,20 +74,20 @@ pub enum CorpusError {
         /// `topical_cues`.
         topical: usize,
     },
-    /// A number outside its range.
+    /// A number is out of range.
     #[error("{name} is {value}, but must lie in {range}")]
     OutOfRange {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
-        /// What was asked for.
+        /// Its value.
         value: f64,
-        /// What is allowed.
+        /// The allowed range.
         range: &'static str,
     },
 }
 
 impl CorpusSettings {
-    /// Whether a corpus can be made from these.
+    /// Checks the settings.
     ///
     /// # Errors
     /// Names the first setting that is out of range.

@@ -9,18 +9,18 @@ pub(crate) struct Address {
     pub(crate) name: String,
     /// A branch, tag or commit.
     pub(crate) revision: String,
-    /// A file, a folder or a glob in it; empty for all of it.
+    /// A file, a folder or a glob in the repository; empty for all files.
     pub(crate) path: String,
 }
 
 impl Address {
-    /// Reads an address; `hf://` may be left out, and `kind` (`datasets`, `models`) may stand before the owner.
+    /// Parses an address; `hf://` is optional, and `kind` (`datasets`, `models`) may precede the owner.
     pub(crate) fn parse(address: &str, kind: &str) -> Result<Self, DataError> {
         let bad = || DataError::HubAddress { address: address.to_string() };
         let bare = address.strip_prefix("hf://").unwrap_or(address).trim_matches('/');
         let bare = bare.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/')).unwrap_or(bare);
         let (owner, rest) = bare.split_once('/').ok_or_else(bad)?;
-        // A revision may hold slashes itself (refs/pr/3), which then are written %2F.
+        // A revision may contain slashes (refs/pr/3), written as %2F.
         let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
         let is_name = |text: &str| {
@@ -35,7 +35,7 @@ impl Address {
     }
 }
 
-/// Whether a path stays below where it begins.
+/// Whether a path stays below its folder.
 pub(crate) fn is_safe_path(path: &str) -> bool {
     path.is_empty()
         || path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && !part.contains('\\'))
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_apart() {
+    fn addresses_are_parsed() {
         for (address, name, revision, path) in [
             ("hf://a/b", "a/b", "main", ""),
             ("a/b/", "a/b", "main", ""),

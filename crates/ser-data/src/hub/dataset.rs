@@ -8,16 +8,16 @@ use super::address::Address;
 use super::repository::Repository;
 use super::settings::HubSettings;
 use crate::DataError;
-use crate::read::{all_shards, drop_side_tables, is_data_file, one_split};
+use crate::data_names::{all_shards, drop_side_tables, is_data_file, one_split};
 
-/// Fetches the data files of a dataset and names them where they lie in the cache, sorted by their names.
+/// Fetches the data files of a dataset and returns their paths in the cache, sorted by name.
 ///
-/// `address` is `hf://owner/name`, with `@revision`, and with a file, folder or glob behind it
-/// (`hf://owner/name/data/train-*.parquet`). Without one, all data files are taken, of the `split` given where there are
-/// several.
+/// `address` is `hf://owner/name`, optionally with `@revision` and with a file, folder or glob after it
+/// (`hf://owner/name/data/train-*.parquet`). Without one, all data files are taken; `split` selects a split if there
+/// are several.
 ///
 /// # Errors
-/// An address that is none; a repository that is not there or needs a token; several splits, none of them named.
+/// An invalid address; a repository that does not exist or needs a token; several splits without a selection.
 pub fn dataset_files(address: &str, split: Option<&str>, settings: &HubSettings) -> Result<Vec<PathBuf>, DataError> {
     let parsed = Address::parse(address, "datasets")?;
     let repository = Repository::open(&parsed, RepoType::Dataset, settings)?;
@@ -38,7 +38,7 @@ pub fn dataset_files(address: &str, split: Option<&str>, settings: &HubSettings)
 
 const GLOB: [char; 3] = ['*', '?', '['];
 
-/// Whether a file is what a path names, lies in the folder it names, or matches it as a glob.
+/// Whether a file is named by a path, lies in the folder it names, or matches it as a glob.
 fn is_in(name: &str, path: &str) -> bool {
     let below = || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };

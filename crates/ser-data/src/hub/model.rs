@@ -1,4 +1,4 @@
-//! The folder of a model or an adapter.
+//! Folders of models and adapters.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::repository::Repository;
 use super::settings::HubSettings;
 use crate::DataError;
 
-/// What a model folder needs besides its weights; each is fetched where it is there.
+/// Files of a model folder besides its weights; each is optional.
 const FILES: [&str; 11] = [
     "config.json",
     "generation_config.json",
@@ -28,21 +28,21 @@ const FILES: [&str; 11] = [
 const INDEX: &str = "model.safetensors.index.json";
 const WHOLE: &str = "model.safetensors";
 
-/// Fetches a model or an adapter, `owner/name` or `hf://owner/name@revision`, with what the environment says of the hub.
-/// Returns its folder in the cache, in the layout that `save_pretrained` writes.
+/// Fetches a model or an adapter, `owner/name` or `hf://owner/name@revision`, with the hub settings of the environment.
+/// Returns its folder in the cache, in the layout of `save_pretrained`.
 ///
 /// # Errors
-/// As [`model_folder_with`].
+/// Those of [`model_folder_with`].
 pub fn model_folder(name: &str) -> Result<PathBuf, DataError> {
     model_folder_with(name, &HubSettings::from_env())
 }
 
 /// Fetches config, tokenizer and safetensors of a model or an adapter unless they are in the cache, and returns their
-/// folder there. Of weights that are there twice (`consolidated.safetensors`), those of `save_pretrained` are taken.
+/// folder. If the repository has the weights twice (`consolidated.safetensors`), those of `save_pretrained` are taken.
 ///
 /// # Errors
-/// An address that is none; a repository that is not there or needs a token; one whose weights are pickles only
-/// ([`DataError::OnlyPickles`]), or that holds no weights.
+/// An invalid address; a repository that does not exist or needs a token; one with only pickled weights
+/// ([`DataError::OnlyPickles`]) or without weights.
 pub fn model_folder_with(name: &str, settings: &HubSettings) -> Result<PathBuf, DataError> {
     let address = Address::parse(name, "models")?;
     if !address.path.is_empty() {
@@ -61,9 +61,9 @@ pub fn model_folder_with(name: &str, settings: &HubSettings) -> Result<PathBuf, 
     Ok(repository.snapshot().to_path_buf())
 }
 
-/// The files of weights to fetch; the index, where there is one, says which.
+/// The weight files to fetch; the index decides if there is one.
 fn weights(repository: &Repository, name: &str) -> Result<Vec<String>, DataError> {
-    // Folders hold the same weights for other programs (onnx/, original/).
+    // Subfolders hold the same weights for other programs (onnx/, original/).
     let top: Vec<&String> = repository.files().iter().filter(|file| !file.contains('/')).collect();
     let has = |name: &str| top.iter().any(|file| *file == name);
     let mut weights = if has(INDEX) {
@@ -76,7 +76,7 @@ fn weights(repository: &Repository, name: &str) -> Result<Vec<String>, DataError
         shards.sort();
         shards.dedup();
         if let Some(shard) = shards.iter().find(|shard| shard.contains(['/', '\\'])) {
-            return Err(bad(&format!("it names the shard {shard}, which is no file beside it")));
+            return Err(bad(&format!("it names the shard {shard}, which is not a file beside it")));
         }
         shards
     } else if has(WHOLE) {

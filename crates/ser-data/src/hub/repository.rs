@@ -1,4 +1,4 @@
-//! One repository at one commit: its list of files, and the files.
+//! A repository at one commit: its list of files, and the files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use super::address::{Address, is_safe_path};
 use super::settings::HubSettings;
 use crate::DataError;
 
-/// How often a broken download is taken up again.
+/// Number of times an interrupted download is resumed.
 const RETRIES: usize = 3;
 
-/// A repository, its revision settled.
+/// A repository at a fixed revision.
 pub(crate) struct Repository {
     name: String,
     settings: HubSettings,
     /// The folder of the commit in the cache.
     snapshot: PathBuf,
-    /// Its files, as paths in it, sorted.
+    /// Paths of its files, sorted.
     files: Vec<String>,
-    /// `None` when only the cache is used.
+    /// `None` if only the cache is used.
     remote: Option<ApiRepo>,
 }
 
 impl Repository {
-    /// Asks the hub for the commit of a revision and its files; offline, the cache.
+    /// Asks the hub for the commit of a revision and its files; offline, uses the cache.
     pub(crate) fn open(address: &Address, kind: RepoType, settings: &HubSettings) -> Result<Self, DataError> {
         let cache = Cache::new(settings.cache.clone());
         let repo = Repo::with_revision(address.name.clone(), kind, address.revision.clone());
@@ -58,7 +58,7 @@ impl Repository {
         let mut files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
         files.retain(|file| !file.is_empty() && is_safe_path(file));
         files.sort();
-        // The branch stands for this commit from now on, as for Python's tools.
+        // From now on the branch refers to this commit, as for the Python tools.
         in_cache.create_ref(&info.sha).map_err(|error| DataError::io("write", &settings.cache, error))?;
         let snapshot = in_cache.pointer_path(&info.sha);
         let at_commit = Repo::with_revision(name.clone(), kind, info.sha);
@@ -66,12 +66,12 @@ impl Repository {
         Ok(Repository { name, settings, snapshot, files, remote })
     }
 
-    /// The files there are.
+    /// The paths of the files.
     pub(crate) fn files(&self) -> &[String] {
         &self.files
     }
 
-    /// The folder in which fetched files lie under their names.
+    /// The folder of the fetched files.
     pub(crate) fn snapshot(&self) -> &Path {
         &self.snapshot
     }
@@ -101,7 +101,7 @@ fn failed(name: &str, settings: &HubSettings, error: &ApiError) -> DataError {
     }
 }
 
-/// The files of a snapshot, as paths in it.
+/// The paths of a snapshot's files.
 fn files_below(snapshot: &Path) -> std::io::Result<Vec<String>> {
     let mut files = Vec::new();
     let mut folders = vec![(snapshot.to_path_buf(), String::new())];

@@ -1,15 +1,15 @@
-//! Which hub, which cache, whose token.
+//! Settings of the hub: address, cache, token.
 
 use std::path::PathBuf;
 
-/// Where repositories come from and where they are kept.
+/// Where repositories are fetched from and cached.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubSettings {
-    /// The hub's address, without a slash at its end.
+    /// The hub's URL, without a trailing slash.
     pub endpoint: String,
-    /// The cache's folder, which holds `models--owner--name` and the like.
+    /// The cache's folder, which contains `models--owner--name` and the like.
     pub cache: PathBuf,
-    /// What lets private and gated repositories be read.
+    /// Token for private and gated repositories.
     pub token: Option<String>,
     /// Whether only the cache is used.
     pub offline: bool,
@@ -18,7 +18,7 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// What the environment says, as for Hugging Face's Python tools.
+    /// The settings of the environment variables, as for Hugging Face's Python tools.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_mean_what_they_mean_in_python() {
+    fn variables_have_pythons_meaning() {
         let home = tempfile::tempdir().unwrap();
         let from = |pairs: &[(&str, &str)]| {
             HubSettings::from_variables(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string()))

@@ -1,4 +1,4 @@
-//! Building an index, so that it can be interrupted at any instant.
+//! Building an index; a build can be interrupted at any time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -12,15 +12,15 @@ use super::record::{RECORD, Record};
 use super::{ABOUT, IndexSummary, PAIRS, TOKENS, TokenIndex, source};
 use crate::{DataError, PairTokenizer, PreferenceFile, PromptKey, ReadSettings, TokenizedPair};
 
-/// Pairs that are tokenized together.
+/// Number of pairs tokenized together.
 const CHUNK: usize = 4096;
 
-/// After so many chunks what is there is put on the disk for good.
+/// Number of chunks between checkpoints.
 const CHUNKS_PER_CHECKPOINT: u64 = 32;
 
 const CHECKPOINT: &str = "checkpoint.json";
 
-/// How far a build is, all of it on the disk.
+/// Progress of a build at a checkpoint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Checkpoint {
     /// Pairs taken from the files.
@@ -29,15 +29,15 @@ struct Checkpoint {
 }
 
 impl TokenIndex {
-    /// Opens the index of `data` below `folder`, or builds it first. It stands in a folder of its own, named by a hash of
-    /// the files (name, size, time of change), the tokenizer's files and all settings; when one of them changes, another
-    /// index is built beside it.
+    /// Opens the index of `data` below `folder`, or builds it first. Its folder is named by a hash of the files (name,
+    /// size, modification time), the tokenizer's files and all settings; if one of them changes, another index is built
+    /// beside it.
     ///
-    /// A build that is interrupted, by `observer` or by a crash, goes on where it last put things on the disk; until it is
-    /// whole nothing stands under the index's name. Memory holds a few thousand pairs.
+    /// A build that is interrupted, by `observer` or by a crash, continues from its last checkpoint; an incomplete
+    /// index never has its final name. Memory holds a few thousand pairs.
     ///
     /// # Errors
-    /// What is wrong with a file; a disk that is full; another process at the same index; [`DataError::Stopped`].
+    /// Errors of the files; a full disk; another process at the same index; [`DataError::Stopped`].
     pub fn open_or_build(
         data: &Path,
         tokenizer: &PairTokenizer,
@@ -67,7 +67,7 @@ impl TokenIndex {
 
 const LOCK: &str = "lock";
 
-/// The lock goes with the process, however it ends.
+/// The lock is released with the process, however it ends.
 fn lock(folder: &Path) -> Result<File, DataError> {
     let path = folder.join(LOCK);
     let file = File::create(&path).map_err(|error| DataError::io("create", &path, error))?;
@@ -86,7 +86,7 @@ struct Build {
 }
 
 impl Build {
-    /// Goes back to the last checkpoint: what was written after it is cut off.
+    /// Returns to the last checkpoint: later data is cut off.
     fn resume(folder: PathBuf) -> Result<Self, DataError> {
         let path = folder.join(CHECKPOINT);
         let checkpoint: Checkpoint = match std::fs::read(&path) {
@@ -180,7 +180,7 @@ impl Build {
     fn write(&mut self, preference: &Preference, tokens: &TokenizedPair, bytes: &mut Vec<u8>) -> Result<(), DataError> {
         let summary = &mut self.checkpoint.summary;
         let (p, a, b) = tokens.lengths();
-        // A text of four thousand million tokens does not fit a row.
+        // A text of four billion tokens does not fit a record.
         let lengths = [p, a, b].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
         let Preference { pair, preferred, margin, .. } = preference;
         let (start, prompt) = (summary.tokens, PromptKey::of(pair));
@@ -196,7 +196,7 @@ impl Build {
         Ok(())
     }
 
-    /// Puts all on the disk, and only then says so.
+    /// Syncs all data, then writes the checkpoint.
     fn save(&mut self) -> Result<(), DataError> {
         for (name, file) in [(TOKENS, &mut self.tokens), (PAIRS, &mut self.pairs)] {
             let saved = file.flush().and_then(|()| file.get_ref().sync_data());
@@ -216,7 +216,7 @@ fn take(source: &mut PreferenceFile, most: usize) -> Result<Vec<Preference>, Dat
     Ok(chunk)
 }
 
-/// A JSON file that is there whole or not at all.
+/// Writes a JSON file atomically.
 fn write_whole(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), DataError> {
     let path = folder.join(name);
     let partial = folder.join(format!("{name}.new"));

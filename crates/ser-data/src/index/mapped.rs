@@ -1,4 +1,4 @@
-//! A file as memory.
+//! A memory-mapped file.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::DataError;
 
-/// The most that Linux maps around a byte that is asked for: a huge page, where it holds the file in such.
+/// The largest range that Linux maps around a requested byte: a huge page, if the file uses them.
 const WINDOW: u64 = 2 << 20;
 
-/// After so many windows the process gives its pages back, which the system counts as its memory; they stay in the
-/// system's cache, from which they cost next to nothing.
+/// Number of windows after which pages are released, since the system counts them as the process's memory; they stay in
+/// the page cache, so reading them again is cheap.
 const MOST_WINDOWS: u64 = (128 << 20) / WINDOW;
 
-/// A file's bytes, read by the system as they are asked for.
+/// A file's bytes, read by the system on access.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<memmap2::Mmap>,
-    /// Windows asked for since pages were last given back, those that were mapped already among them.
+    /// Windows accessed since pages were last released, including windows already mapped.
     windows: AtomicU64,
-    /// The window asked for last.
+    /// The last window accessed.
     last: AtomicU64,
 }
 
@@ -32,8 +32,8 @@ impl Mapped {
         if file.metadata().map_err(fail)?.len() == 0 {
             return Ok(Mapped::of(None));
         }
-        // Safety: the bytes are only ever read, as plain numbers of which every value is valid. An index that is whole is
-        // not written to any more; a program that cuts the file short meanwhile ends this one with SIGBUS.
+        // Safety: the bytes are only read, as plain numbers for which every value is valid. A complete index is never
+        // written again; a program that truncates the file meanwhile ends this process with SIGBUS.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(fail)?;
         Ok(Mapped::of(Some(map)))
     }
@@ -46,7 +46,7 @@ impl Mapped {
         self.map.as_ref().map_or(0, |map| map.len() as u64)
     }
 
-    /// `len` bytes from `start`, where they are.
+    /// The `len` bytes from `start`.
     pub(crate) fn get(&self, start: u64, len: u64) -> Option<&[u8]> {
         let start = usize::try_from(start).ok()?;
         let end = start.checked_add(usize::try_from(len).ok()?)?;
@@ -60,8 +60,7 @@ impl Mapped {
         }
     }
 
-    /// Keeps what is mapped small, whatever is read and in whatever order. Counts are of several threads and need not
-    /// be exact.
+    /// Bounds the mapped memory for any access pattern. Counts come from several threads and need not be exact.
     fn note(&self, map: &memmap2::Mmap, first: u64, last: u64) {
         let again = u64::from(self.last.swap(last, Ordering::Relaxed) == first);
         let more = last - first + 1 - again;
@@ -75,13 +74,13 @@ impl Mapped {
 #[cfg(unix)]
 #[allow(unsafe_code)]
 fn give_back(map: &memmap2::Mmap) {
-    // Safety: the map is a shared one of a file that nobody writes to, and is only read. Giving its pages back writes
-    // nothing: whoever still holds bytes of it finds the same ones, mapped anew when they are next read.
-    // Where the system refuses, more memory is all that it costs.
+    // Safety: the map is a shared one of a file that is never written, and is only read. Releasing its pages writes
+    // nothing: existing references see the same bytes, which are mapped again on access. If the system refuses, the
+    // only cost is memory.
     let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
 }
 
-/// Elsewhere the system trims what a process has mapped by itself.
+/// On other systems the kernel bounds the mapped memory itself.
 #[cfg(not(unix))]
 fn give_back(_: &memmap2::Mmap) {}
 
@@ -90,7 +89,7 @@ fn give_back(_: &memmap2::Mmap) {}
 mod tests {
     use super::*;
 
-    /// The memory of this map that the system counts, in kB.
+    /// The resident memory of this map in kB.
     fn resident(map: &Mapped) -> u64 {
         let from = format!("{:x}-", map.map.as_ref().unwrap().as_ptr().addr());
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
@@ -100,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_does_not_stay_in_memory() {
+    fn pages_that_were_read_are_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("numbers");
-        // 256 MiB, of which every page holds its number.
+        // 256 MiB; every page holds its number.
         const PAGE: usize = 4096;
         let pages = (256u64 << 20) / PAGE as u64;
         let bytes: Vec<u8> = (0..pages).flat_map(|page| [page; PAGE / 8].map(u64::to_le_bytes)).flatten().collect();

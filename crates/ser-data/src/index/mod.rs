@@ -1,4 +1,4 @@
-//! A dataset's tokens on disk: built once, then read at any place without loading.
+//! A dataset's tokens on disk: built once, then accessed at random without loading.
 
 mod build;
 mod mapped;
@@ -21,13 +21,13 @@ const ABOUT: &str = "index.json";
 const TOKENS: &str = "tokens.bin";
 const PAIRS: &str = "pairs.bin";
 
-/// What an index holds, and what was left out of it.
+/// Contents of an index, and the pairs left out of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IndexSummary {
     /// Pairs in the index.
     pub pairs: u64,
-    /// Tokens in the index; what two texts share is there once.
+    /// Tokens in the index; the common prefix of two texts is stored once.
     pub tokens: u64,
     /// Pairs left out because a text is over the length limit.
     pub too_long: u64,
@@ -35,20 +35,20 @@ pub struct IndexSummary {
     pub identical: u64,
     /// Pairs left out because an answer is empty.
     pub empty: u64,
-    /// Tokens of each text, of the pairs over the limit too.
+    /// Lengths of the texts in tokens, including those over the limit.
     pub lengths: LengthCounts,
-    /// What was read.
+    /// Summary of the reading.
     pub read: ReadSummary,
 }
 
-/// A pair as the index holds it.
+/// A pair of the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexedPair {
-    /// Its id in what was read.
+    /// Its id in the source.
     pub id: PairId,
     /// The better answer.
     pub preferred: Side,
-    /// By how much, where the data says.
+    /// The margin, if the data has one.
     pub margin: Option<f64>,
     /// Its prompt's key.
     pub prompt: PromptKey,
@@ -56,9 +56,9 @@ pub struct IndexedPair {
     pub tokens: TokenizedPair,
 }
 
-/// The pairs of a dataset as tokens, memory-mapped: whatever its size, what is read of it is all that is in memory.
+/// The pairs of a dataset as tokens, memory-mapped: only what is accessed is in memory, whatever the size.
 ///
-/// [`open_or_build`](Self::open_or_build) makes it.
+/// [`open_or_build`](Self::open_or_build) creates it.
 #[derive(Debug)]
 pub struct TokenIndex {
     folder: PathBuf,
@@ -71,7 +71,7 @@ impl TokenIndex {
     /// Opens an index's folder.
     ///
     /// # Errors
-    /// A file that is missing or not as long as it should be.
+    /// A file that is missing or has the wrong length.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, DataError> {
         let folder = folder.as_ref().to_path_buf();
         let about = folder.join(ABOUT);
@@ -91,22 +91,22 @@ impl TokenIndex {
         Ok(TokenIndex { folder, summary, tokens, pairs })
     }
 
-    /// How many pairs there are.
+    /// The number of pairs.
     pub fn len(&self) -> u64 {
         self.summary.pairs
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.summary.pairs == 0
     }
 
-    /// What it holds, and what was left out.
+    /// Contents of the index, and the pairs left out.
     pub fn summary(&self) -> &IndexSummary {
         &self.summary
     }
 
-    /// Where it lies.
+    /// The index's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -115,32 +115,32 @@ impl TokenIndex {
     ///
     /// # Errors
     /// A record that points outside the tokens.
-    pub fn get(&self, place: u64) -> Result<Option<IndexedPair>, DataError> {
-        let Some(record) = self.record(place) else { return Ok(None) };
+    pub fn get(&self, position: u64) -> Result<Option<IndexedPair>, DataError> {
+        let Some(record) = self.record(position) else { return Ok(None) };
         let tokens = self.tokens_of(&record).ok_or_else(|| DataError::Index {
             path: self.folder.join(PAIRS),
-            problem: format!("pair {place} points outside the tokens"),
+            problem: format!("pair {position} points outside the tokens"),
         })?;
         let Record { id, preferred, margin, prompt, .. } = record;
         Ok(Some(IndexedPair { id, preferred, margin, prompt, tokens }))
     }
 
-    /// (P, A, B) of a pair: tokens of what its texts share and of each answer; `None` beyond the end.
-    pub fn lengths(&self, place: u64) -> Option<(usize, usize, usize)> {
-        let [p, a, b] = self.record(place)?.lengths.map(|length| length as usize);
+    /// (P, A, B) of a pair: number of tokens of the common prefix and of each answer; `None` beyond the end.
+    pub fn lengths(&self, position: u64) -> Option<(usize, usize, usize)> {
+        let [p, a, b] = self.record(position)?.lengths.map(|length| length as usize);
         Some((p, a, b))
     }
 
     /// The key of a pair's prompt; `None` beyond the end.
-    pub fn prompt_key(&self, place: u64) -> Option<PromptKey> {
-        self.record(place).map(|record| record.prompt)
+    pub fn prompt_key(&self, position: u64) -> Option<PromptKey> {
+        self.record(position).map(|record| record.prompt)
     }
 
-    fn record(&self, place: u64) -> Option<Record> {
-        if place >= self.summary.pairs {
+    fn record(&self, position: u64) -> Option<Record> {
+        if position >= self.summary.pairs {
             return None;
         }
-        Record::read(self.pairs.get(place.checked_mul(RECORD)?, RECORD)?)
+        Record::read(self.pairs.get(position.checked_mul(RECORD)?, RECORD)?)
     }
 
     fn tokens_of(&self, record: &Record) -> Option<TokenizedPair> {

@@ -1,4 +1,4 @@
-//! What the index notes of a pair, in 56 bytes.
+//! The record of a pair, 56 bytes.
 
 use ser_core::{PairId, Side};
 
@@ -10,7 +10,7 @@ pub(crate) const RECORD: u64 = 56;
 /// A pair without its tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
-    /// Where its tokens begin, in tokens.
+    /// Offset of its tokens, in tokens.
     pub(crate) start: u64,
     /// P, A, B.
     pub(crate) lengths: [u32; 3],
@@ -21,7 +21,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Appends it, little-endian: start, P, A, B, side, prompt key, id, margin (NaN for none).
+    /// Appends the record, little-endian: start, P, A, B, side, prompt key, id, margin (NaN for none).
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.start.to_le_bytes());
         for length in self.lengths {

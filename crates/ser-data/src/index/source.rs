@@ -1,4 +1,4 @@
-//! What an index is made of, as one key: files, tokenizer, settings.
+//! The key of an index: a hash of files, tokenizer and settings.
 
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{DataError, PairTokenizer, ReadSettings, data_files};
 
-/// Changes when the files of an index change their form, or what goes into them.
+/// Version of the index's file format and contents.
 const FORMAT: u32 = 1;
 
-/// The key of an index: the data files by name, size and time of change, the tokenizer's files by content, and all
+/// The key of an index: the data files by name, size and modification time, the tokenizer's files by content, and all
 /// settings by value.
 pub(crate) fn key(data: &Path, tokenizer: &PairTokenizer, read: &ReadSettings) -> Result<String, DataError> {
     let mut hash = Sha256::new();

@@ -1,13 +1,11 @@
-//! Arithmetic as in Python, `%` on strings included.
+//! Arithmetic as in Python, including `%` on strings.
 
 use super::ast::Operator;
 use super::display::check_text;
 use super::error::{Result, fail, unsupported};
 use super::format::percent;
+use super::number::as_float;
 use super::value::{MAX_ITEMS, Value};
-
-/// Integers up to this are exact as floats.
-const EXACT: u128 = 1 << 53;
 
 pub(crate) fn binary(operator: Operator, a: &Value, b: &Value) -> Result<Value> {
     if let (Value::Undefined(problem), _) | (_, Value::Undefined(problem)) = (a, b)
@@ -75,16 +73,6 @@ fn repeat(value: &Value, count: i128) -> Result<Value> {
             if matches!(value, Value::List(_)) { Value::list(values) } else { Value::tuple(values) }
         }
         _ => fail("only text and lists can be repeated"),
-    }
-}
-
-/// A number as a float; `None` for what is not a number.
-pub(crate) fn as_float(value: &Value) -> Result<Option<f64>> {
-    match (value, value.as_int()) {
-        (Value::Float(value), _) => Ok(Some(*value)),
-        (_, Some(int)) if int.unsigned_abs() <= EXACT => Ok(Some(int as f64)),
-        (_, Some(_)) => unsupported("an integer over 2**53 as a float"),
-        _ => Ok(None),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum Expr {
     /// `a[start:stop:step]`
     Slice(Box<Expr>, [Option<Box<Expr>>; 3]),
     Call(Box<Expr>, CallArgs),
-    /// A filter; without a value in `{% filter %}` and `{% set x | f %}`, where the body is the value.
+    /// A filter; without a value in `{% filter %}` and `{% set x | f %}`, where the value is the body.
     Filter(Option<Box<Expr>>, String, CallArgs),
     Test(Box<Expr>, String, CallArgs),
     Not(Box<Expr>),
@@ -68,7 +68,7 @@ pub(crate) struct CallArgs {
     pub(crate) dict: Option<Box<Expr>>,
 }
 
-/// What can be assigned to.
+/// Targets of assignments.
 #[derive(Debug)]
 pub(crate) enum Target {
     Name(String),
@@ -77,7 +77,7 @@ pub(crate) enum Target {
     Tuple(Vec<Target>),
 }
 
-/// A statement with the line it begins on.
+/// A statement with its first line.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) line: usize,
@@ -99,7 +99,7 @@ pub(crate) enum Stmt {
     Macro(Arc<MacroDef>),
     /// `{% call(args) f() %}…{% endcall %}`
     Call(Arc<MacroDef>, Expr),
-    /// `{% generation %}…{% endgeneration %}` of transformers: marks the assistant's text, renders as its body.
+    /// `{% generation %}…{% endgeneration %}` of transformers: marks the assistant's text and renders its body.
     Generation(Vec<Node>),
     Break,
     Continue,

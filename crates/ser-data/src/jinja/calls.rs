@@ -10,8 +10,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Assigns the arguments to parameters, of which the first `required` must be given. A parameter with an empty name
-    /// can only be given by position.
+    /// Assigns the arguments to parameters; the first `required` are mandatory. A parameter with an empty name is
+    /// positional-only.
     pub(crate) fn bind<const N: usize>(
         self,
         function: &str,

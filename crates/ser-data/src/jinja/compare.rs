@@ -34,7 +34,7 @@ impl Value {
         }
     }
 
-    /// `a == b`, refused where the answer would depend on what is not kept here.
+    /// `a == b`, refused if the result depends on state that this engine does not keep.
     pub(crate) fn checked_equals(&self, other: &Value) -> Result<bool> {
         match (self, other) {
             (Value::Function(_), Value::Function(_)) => unsupported("comparing functions"),
@@ -43,7 +43,7 @@ impl Value {
         }
     }
 
-    /// Python's order; `None` where a NaN makes every comparison false.
+    /// Python's order; `None` if a NaN makes every comparison false.
     pub(crate) fn order(&self, other: &Value, operator: &str) -> Result<Option<Ordering>> {
         if let Some(order) = compare_numbers(self, other) {
             return Ok(order);
@@ -77,7 +77,7 @@ impl Value {
             },
             Value::Dict(dict) | Value::View(View::Keys, dict) => Ok(dict.get(item)?.is_some()),
             Value::Iterator(values) => {
-                // What is looked at is gone.
+                // Membership consumes the items.
                 while let Some(value) = values.borrow_mut().pop_front() {
                     if value.checked_equals(item)? {
                         return Ok(true);
@@ -107,7 +107,7 @@ fn equal_ranges(a: Range, b: Range) -> bool {
         && (0..a.len().min(2)).all(|i| matches!((a.get(i), b.get(i)), (Some(a), Some(b)) if a.equals(&b)))
 }
 
-/// The order of two numbers, exactly; `None` if one of them is not a number.
+/// The exact order of two numbers; `None` if one of them is not a number.
 fn compare_numbers(a: &Value, b: &Value) -> Option<Option<Ordering>> {
     Some(match (a, b) {
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
@@ -121,7 +121,8 @@ fn compare_int(a: i128, b: f64) -> Option<Ordering> {
     if b.is_nan() {
         return None;
     }
-    // A float beyond the range saturates, which keeps the order; within it the cast is exact but for the fraction.
+    // A float beyond the range saturates, which keeps the order; within the range the cast is exact except for the
+    // fraction.
     let whole = b.trunc() as i128;
     Some(a.cmp(&whole).then(0.0_f64.partial_cmp(&b.fract())?))
 }

@@ -4,10 +4,10 @@ use super::error::{Result, fail, unsupported};
 use super::text::{float_repr, repr};
 use super::value::{Value, View};
 
-/// How many bytes a text may have, whether a value, a macro's result or the whole output.
+/// Maximum size of a text in bytes: a value, a macro's result or the whole output.
 pub(crate) const MAX_TEXT: usize = 32 << 20;
 
-/// Refuses texts that would take too much memory.
+/// Refuses texts that take too much memory.
 pub(crate) fn check_text(len: usize) -> Result<()> {
     if len > MAX_TEXT { fail(format!("a text has more than {MAX_TEXT} bytes")) } else { Ok(()) }
 }

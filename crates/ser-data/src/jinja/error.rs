@@ -1,6 +1,6 @@
-//! Why a template does not compile or render.
+//! Errors of compiling and rendering.
 
-/// A message for the person who wrote the template, with the line where it happened.
+/// A message for the template's author, with the line of the error.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TemplateError {
     message: String,
@@ -34,12 +34,12 @@ impl std::fmt::Display for TemplateError {
     }
 }
 
-/// Something that Jinja2 allows and this engine does not render.
+/// A feature of Jinja2 that this engine does not render.
 pub(crate) fn unsupported<T>(what: impl std::fmt::Display) -> Result<T> {
     Err(TemplateError::new(format!("{what} is not supported in chat templates here")))
 }
 
-/// An operation that Python refuses as well.
+/// An operation that Python refuses too.
 pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T> {
     Err(TemplateError::new(message))
 }

@@ -1,6 +1,6 @@
-//! Template source to tokens, with the whitespace rules of `trim_blocks` and `lstrip_blocks`.
+//! Converts template source to tokens, with the whitespace rules of `trim_blocks` and `lstrip_blocks`.
 //!
-//! Follows the lexer of Jinja2 3.1 as transformers configures it; its regular expressions are quoted where they matter.
+//! Follows the lexer of Jinja2 3.1 as configured by transformers; its regular expressions are quoted where they matter.
 
 use super::error::{Result, TemplateError};
 use super::text::is_space;
@@ -43,7 +43,7 @@ pub(crate) fn tokenize(source: &str) -> Result<Vec<(Token, usize)>> {
 struct Lexer<'s> {
     rest: &'s str,
     line: usize,
-    /// Whether the last thing read ended with a newline.
+    /// Whether the previous token ended with a newline.
     line_starting: bool,
     tokens: Vec<(Token, usize)>,
 }
@@ -53,7 +53,7 @@ impl<'s> Lexer<'s> {
         self.tokens.push((token, self.line));
     }
 
-    /// Reads `len` bytes.
+    /// Consumes `len` bytes.
     fn advance(&mut self, len: usize) -> &'s str {
         let (read, rest) = self.rest.split_at(len);
         self.line += read.matches('\n').count();
@@ -266,7 +266,7 @@ impl<'s> Lexer<'s> {
         }
         let mut end = digits(0, 10);
         let mut float = false;
-        // After a dot (`items.0.1`) only an integer can stand.
+        // After a dot (`items.0.1`) only an integer is allowed.
         if !matches!(self.tokens.last(), Some((Token::Op("."), _))) {
             let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
             if bytes.get(end) == Some(&b'.') && digit(end + 1) {

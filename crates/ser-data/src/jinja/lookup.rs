@@ -1,11 +1,11 @@
-//! `a.b`, `a[b]` and slices, as the sandbox of Jinja2 looks them up.
+//! `a.b`, `a[b]` and slices, with the lookup rules of Jinja2's sandbox.
 
 use std::rc::Rc;
 
 use super::error::{Result, fail, unsupported};
 use super::value::{Function, Value, View};
 
-/// Methods of Python's types, whether they can be called here or not: a name among them is never a missing attribute.
+/// Methods of Python's types, supported here or not: a name among them is never a missing attribute.
 const STR: [&str; 47] = [
     "capitalize",
     "casefold",

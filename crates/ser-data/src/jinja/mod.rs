@@ -1,8 +1,8 @@
-//! Jinja2 as transformers renders chat templates with it: `trim_blocks`, `lstrip_blocks`, `break` and `continue`,
-//! `generation` blocks, no escaping, and the sandbox that changes no list or dict.
+//! Jinja2 as configured by transformers for chat templates: `trim_blocks`, `lstrip_blocks`, `break` and `continue`,
+//! `generation` blocks, no escaping, and the sandbox with immutable lists and dicts.
 //!
-//! Values, operators, methods, filters and formats are those of Python and Jinja2 3.1. What is not known here is an
-//! error; nothing is rendered otherwise than Jinja2 renders it. Time, memory and depth are bounded.
+//! Values, operators, methods, filters and formats are those of Python and Jinja2 3.1. An unsupported feature is an
+//! error; supported ones render exactly as in Jinja2. Time, memory and depth are bounded.
 
 mod arithmetic;
 mod ast;
@@ -12,12 +12,14 @@ mod display;
 mod error;
 mod filters;
 mod format;
+mod from_json;
 mod globals;
 mod interpreter;
 mod json;
 mod lexer;
 mod lookup;
 mod methods;
+mod number;
 mod parser;
 mod predicates;
 #[cfg(test)]
@@ -29,10 +31,10 @@ pub(crate) use error::TemplateError;
 use interpreter::Interpreter;
 pub(crate) use value::{Dict, Value};
 
-/// How many bytes a template may have.
+/// Maximum size of a template in bytes.
 const MAX_SOURCE: usize = 1 << 20;
 
-/// A template that compiled.
+/// A compiled template.
 #[derive(Debug)]
 pub(crate) struct Template {
     nodes: Vec<ast::Node>,

@@ -125,8 +125,7 @@ fn number(value: &Value) -> Result<&Value> {
     }
 }
 
-/// `value is other`. Python decides by identity, which is known here for the singletons, small integers and values
-/// that are not equal.
+/// `value is other`. Python compares identity, which is known here for singletons, small integers and unequal values.
 fn same(a: &Value, b: &Value) -> Result<bool> {
     match (a, b) {
         (Value::None, Value::None) => Ok(true),

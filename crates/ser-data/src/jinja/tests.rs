@@ -1,4 +1,4 @@
-//! Renderings against Jinja2 (tests/golden/make_jinja.py), and the limits.
+//! Renderings compared with Jinja2 (tests/golden/make_jinja.py), and the limits.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +11,7 @@ struct Case {
     expected: Option<String>,
 }
 
-/// What Jinja2 renders and this engine refuses.
+/// Cases that Jinja2 renders and this engine refuses.
 const REFUSED: [&str; 8] = [
     "{{ 2 ** -1 }}",
     "{{ 10 ** 50 }}",
@@ -67,9 +67,9 @@ fn templates_render_as_jinja2_renders_them() {
     }
 }
 
-/// On the stack of a small thread, as rayon's: none of these may end the process.
+/// On the small stack of a worker thread, as rayon's: none of these may abort the process.
 #[test]
-fn templates_that_would_never_end_are_stopped() {
+fn templates_without_end_are_stopped() {
     let endless = [
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_string(), "deeper"),
         ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}".to_string(), "steps"),
@@ -105,7 +105,7 @@ fn templates_that_would_never_end_are_stopped() {
             let error = render(source).unwrap_err().to_string();
             assert!(error.contains(expected), "{}: {error}", source.get(..60).unwrap_or(source));
         }
-        // As deep as is allowed.
+        // At the limit.
         assert_eq!(render(&format!("{{{{ {}1{} }}}}", "(".repeat(45), ")".repeat(45))).unwrap(), "1");
         assert_eq!(render(&format!("{{{{ 1{} }}}}", " + 1".repeat(60))).unwrap(), "61");
     });

@@ -1,4 +1,4 @@
-//! Python's `str`: what counts as whitespace, characters as positions, `repr`.
+//! Python's `str`: whitespace, character positions, `repr`.
 
 /// `str.isspace` of one character.
 pub(crate) fn is_space(c: char) -> bool {
@@ -34,7 +34,7 @@ pub(crate) fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     lines
 }
 
-/// `text.capitalize()`; `None` where the first character's title case is not simply its upper case.
+/// `text.capitalize()`; `None` if the first character's title case differs from its upper case.
 pub(crate) fn capitalize(text: &str) -> Option<String> {
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return Some(String::new()) };
@@ -44,7 +44,7 @@ pub(crate) fn capitalize(text: &str) -> Option<String> {
     if digraph || ('\u{10d0}'..='\u{10ff}').contains(&first) {
         return None;
     }
-    // The whole text is lowered first: a final sigma depends on what stands before it.
+    // The whole text is lowered first: the form of a final sigma depends on the characters before it.
     let lower = text.to_lowercase();
     let lowered_first = first.to_lowercase().map(char::len_utf8).sum();
     Some(format!("{one}{}", lower.get(lowered_first..)?))
@@ -80,8 +80,8 @@ pub(crate) fn repr(text: &str) -> String {
     out
 }
 
-/// `str.isprintable` of one character. Rust's debug escapes follow the same categories of Unicode; the leading letter
-/// keeps combining marks from being escaped for standing first.
+/// `str.isprintable` of one character. Rust's debug escapes follow the same Unicode categories; the leading letter
+/// prevents escaping of combining marks at the start.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
@@ -91,7 +91,7 @@ fn is_printable(c: char) -> bool {
     text.escape_debug().count() == 2
 }
 
-/// Markupsafe's escape of HTML.
+/// Markupsafe's escaping of HTML.
 pub(crate) fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,31 +1,30 @@
-//! Values of templates: Python's, as far as chat templates use them.
+//! Values of templates: the Python types that chat templates use.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::ast::MacroDef;
+use super::ast::{For, MacroDef};
 use super::error::{Result, fail, unsupported};
-use super::interpreter::{LoopState, Scope};
 
-/// How deep lists and dicts may nest.
+/// Maximum nesting of lists and dicts.
 const MAX_DEPTH: usize = 60;
-/// How many values a list or dict may hold, those within its items included.
+/// Maximum number of values in a list or dict, including nested ones.
 pub(crate) const MAX_ITEMS: usize = 1 << 20;
-/// How many keys a dict may have: they are searched one by one.
+/// Maximum number of keys of a dict; lookup is linear.
 const MAX_KEYS: usize = 1 << 13;
 
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// What is missing, with the message of the error that most uses of it are.
+    /// A missing value, with the error message that most uses of it raise.
     Undefined(Rc<str>),
     None,
     Bool(bool),
     Int(i128),
     Float(f64),
     Str(Rc<str>),
-    /// Text from the `escape` and `safe` filters. It escapes whatever is joined to it, which is not rendered here:
+    /// Text from the `escape` and `safe` filters. It escapes text that is joined to it, which is not supported:
     /// operations on it are refused.
     Markup(Rc<str>),
     List(Rc<Items>),
@@ -34,7 +33,7 @@ pub(crate) enum Value {
     /// `dict.keys()`, `dict.values()`, `dict.items()`.
     View(View, Rc<Dict>),
     Range(Range),
-    /// A generator, filled in advance, that gives every item once.
+    /// A generator, filled in advance; each item is returned once.
     Iterator(Rc<RefCell<VecDeque<Value>>>),
     Namespace(Rc<RefCell<Vec<(String, Value)>>>),
     Loop(Rc<LoopState>),
@@ -55,8 +54,55 @@ pub(crate) enum Function {
 
 pub(crate) struct Macro {
     pub(crate) def: Arc<MacroDef>,
-    /// Where it was defined.
+    /// The scope of its definition.
     pub(crate) scope: Rc<Scope>,
+}
+
+/// Names with their values; a missing name is looked up in the outer scope.
+pub(crate) struct Scope {
+    pub(crate) values: RefCell<HashMap<String, Value>>,
+    outer: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    pub(crate) fn new(values: HashMap<String, Value>) -> Rc<Self> {
+        Rc::new(Scope { values: RefCell::new(values), outer: None })
+    }
+
+    pub(crate) fn within(outer: &Rc<Scope>) -> Rc<Self> {
+        Rc::new(Scope { values: RefCell::default(), outer: Some(Rc::clone(outer)) })
+    }
+
+    pub(crate) fn set(&self, name: &str, value: Value) {
+        self.values.borrow_mut().insert(name.to_string(), value);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = self;
+        loop {
+            if let Some(value) = scope.values.borrow().get(name) {
+                return Some(value.clone());
+            }
+            scope = scope.outer.as_deref()?;
+        }
+    }
+}
+
+/// A running loop. The condition of `for … if …` is evaluated when an item is requested, as in Jinja2: it may read
+/// values that the body has changed.
+pub(crate) struct LoopState {
+    pub(crate) node: Arc<For>,
+    /// The scope around the loop; the condition and recursive calls run in it.
+    pub(crate) scope: Rc<Scope>,
+    pub(crate) depth: usize,
+    pub(crate) source: RefCell<VecDeque<Value>>,
+    /// Items whose condition holds, evaluated in advance.
+    pub(crate) ready: RefCell<VecDeque<Value>>,
+    /// Number of items returned.
+    pub(crate) index: Cell<usize>,
+    pub(crate) previous: RefCell<Option<Value>>,
+    pub(crate) current: RefCell<Option<Value>>,
+    pub(crate) changed: RefCell<Option<Vec<Value>>>,
 }
 
 pub(crate) struct Cycler {
@@ -70,8 +116,8 @@ pub(crate) struct Items {
     extent: Extent,
 }
 
-/// How deep a value nests and how many values it consists of. Bounding both bounds the work and the stack of everything
-/// that goes through a value, though parts of it may be shared.
+/// Nesting depth and total number of values. Bounding both bounds the time and stack of every traversal, even if parts
+/// are shared.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Extent {
     depth: usize,
@@ -79,7 +125,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Of a container with one more item.
+    /// The extent of a container with one more item.
     fn with(self, item: Extent) -> Result<Self> {
         let extent = Extent { depth: self.depth.max(item.depth + 1), values: self.values.saturating_add(item.values) };
         if extent.depth > MAX_DEPTH {
@@ -138,7 +184,7 @@ impl Value {
         Ok(Value::Tuple(Rc::new(Items::new(values)?)))
     }
 
-    /// A generator over values that are known.
+    /// A generator over known values.
     pub(crate) fn iterator(values: Vec<Value>) -> Self {
         Value::Iterator(Rc::new(RefCell::new(values.into())))
     }
@@ -147,7 +193,7 @@ impl Value {
         Value::Undefined(Rc::from(message.as_ref()))
     }
 
-    /// Refuses what could make a container contain itself, or be emptied from outside.
+    /// Refuses values with which a container could contain itself or be changed from outside.
     pub(crate) fn extent(&self) -> Result<Extent> {
         match self {
             Value::List(items) | Value::Tuple(items) => Ok(items.extent),
@@ -159,7 +205,7 @@ impl Value {
         }
     }
 
-    /// The name of its type in Python.
+    /// The name of its Python type.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Value::Undefined(_) => "Undefined",
@@ -199,7 +245,7 @@ impl Value {
         }
     }
 
-    /// The items that a loop over the value sees. A generator is empty afterwards.
+    /// The items of a loop over the value. A generator is empty afterwards.
     pub(crate) fn iterate(&self) -> Result<Vec<Value>> {
         Ok(match self {
             Value::Undefined(_) => Vec::new(),
@@ -236,7 +282,7 @@ impl Value {
         }
     }
 
-    /// What an argument that Python takes as an index or count must be.
+    /// An argument that Python uses as an index or count.
     pub(crate) fn require_int(&self, what: &str) -> Result<i128> {
         match self.as_int() {
             Some(value) => Ok(value),
@@ -304,32 +350,5 @@ impl Dict {
                 View::Items => Value::tuple(vec![key.clone(), value.clone()]),
             })
             .collect()
-    }
-}
-
-/// Text, lists and numbers of JSON as template values.
-impl TryFrom<&serde_json::Value> for Value {
-    type Error = super::error::TemplateError;
-
-    fn try_from(json: &serde_json::Value) -> Result<Self> {
-        Ok(match json {
-            serde_json::Value::Null => Value::None,
-            serde_json::Value::Bool(value) => Value::Bool(*value),
-            serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(value), ..) => Value::Int(value.into()),
-                (_, Some(value), _) => Value::Int(value.into()),
-                (.., Some(value)) => Value::Float(value),
-                _ => return fail(format!("the number {number} cannot be used")),
-            },
-            serde_json::Value::String(text) => Value::str(text),
-            serde_json::Value::Array(items) => Value::list(items.iter().map(Value::try_from).collect::<Result<_>>()?)?,
-            serde_json::Value::Object(map) => {
-                let mut dict = Dict::default();
-                for (key, value) in map {
-                    dict.insert(Value::str(key), Value::try_from(value)?)?;
-                }
-                Value::Dict(Rc::new(dict))
-            }
-        })
     }
 }

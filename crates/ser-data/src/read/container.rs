@@ -1,32 +1,40 @@
-//! What holds the rows of a text file: lines, a JSON array, objects over several lines, a table, or no structure.
+//! The structure of a text file: lines, a JSON array, multi-line objects, a table, or plain text.
 
 use std::path::Path;
 
 use super::layouts::{ID_COLUMNS, known_column};
-use super::source::PlainText;
 
-/// How a text file holds its rows.
+/// Handling of text that is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlainText {
+    /// One row per line.
+    Lines,
+    /// An error.
+    Refused,
+}
+
+/// How a text file contains its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Container {
-    /// A JSON value a line.
+    /// One JSON value per line.
     Lines,
     /// The elements of one JSON array.
     Array,
-    /// JSON objects that follow each other, each over several lines.
+    /// Consecutive JSON objects, each over several lines.
     Objects,
-    /// The elements of the array that begins at this byte, a member of one JSON object.
+    /// The elements of the array that begins at this byte, a member of a JSON object.
     Wrapped(usize),
-    /// Comma-separated values, or by another delimiter; the first line names the columns.
+    /// Comma-separated values, or another delimiter; the first line has the column names.
     Table(u8),
-    /// Text that is no JSON.
+    /// Text that is not JSON.
     Plain,
-    /// Nothing but whitespace.
+    /// Only whitespace.
     Empty,
 }
 
 impl Container {
-    /// The container that a file's name and first bytes show. A text that begins with `[` may be no JSON where text is
-    /// read, too (`[INST] …`).
+    /// The container by a file's name and first bytes. Text that begins with `[` may also be plain text where plain
+    /// text is accepted (`[INST] …`).
     pub(crate) fn of(path: &Path, head: &[u8], plain_text: PlainText) -> Container {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let name = name.trim_end_matches(".gz").trim_end_matches(".zst");
@@ -51,21 +59,21 @@ impl Container {
             {
                 Container::Array
             }
-            // What the name promises is read, so that errors are about that.
+            // The name's format is assumed, so that errors refer to it.
             Some(_) if [".json", ".jsonl", ".ndjson"].iter().any(|end| name.ends_with(end)) => Container::Lines,
             Some(_) => Container::Plain,
         }
     }
 }
 
-/// The delimiter of a table by its first line: what Excel writes depends on the country.
+/// The delimiter of a table by its first line: Excel's depends on the locale.
 fn delimiter(start: &[u8]) -> u8 {
     let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
     [b',', b';', b'\t'].into_iter().find(|delimiter| header.contains(delimiter)).unwrap_or(b',')
 }
 
-/// Whether the first line only begins an object, as when it is written with indentation. A line that breaks off within a
-/// text or a number is a damaged row of a file with a row a line.
+/// Whether the first line only begins an object, as in indented JSON. A line that ends within a string or a number is a
+/// damaged row of a file with one row per line.
 fn over_several_lines(start: &[u8]) -> bool {
     let mut lines = start.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
@@ -75,18 +83,18 @@ fn over_several_lines(start: &[u8]) -> bool {
     open && matches!(first.trim_ascii_end().last(), Some(b'{' | b'[' | b','))
 }
 
-/// Members that hold a file's rows in one object around them.
+/// Names of members that contain a file's rows.
 const WRAPPERS: [&str; 6] = ["data", "rows", "examples", "instances", "records", "items"];
 
-/// Where the array of rows begins, if the file is one object with a member such as `data` that is a list of objects.
+/// The start of the array of rows, if the file is an object with a member such as `data` that is a list of objects.
 fn wrapped_rows(head: &[u8]) -> Option<usize> {
     let mut at = skip_whitespace(head, 0);
     loop {
-        // Past `{`, or the comma after a member.
+        // After `{`, or after the comma that follows a member.
         at = skip_whitespace(head, at + 1);
         let end = value_end(head, at)?;
         let key = std::str::from_utf8(head.get(at..end)?).ok()?.strip_prefix('"')?.strip_suffix('"')?;
-        // An id says nothing of what holds the rows: `{"id": …, "data": […]}` is a wrapper.
+        // An id does not make the object a row: `{"id": …, "data": […]}` is a wrapper.
         if known_column(key).is_some() && !ID_COLUMNS.contains(&key) {
             return None;
         }
@@ -111,7 +119,7 @@ fn skip_whitespace(text: &[u8], at: usize) -> usize {
     at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Where the JSON value that begins at `at` ends; `None` if that is not in sight.
+/// The end of the JSON value that begins at `at`; `None` if it is not within the bytes.
 fn value_end(text: &[u8], at: usize) -> Option<usize> {
     let mut scan = Scan::default();
     for (length, &byte) in text.get(at..)?.iter().enumerate() {
@@ -124,7 +132,7 @@ fn value_end(text: &[u8], at: usize) -> Option<usize> {
     None
 }
 
-/// Where in a JSON value the scan for its end is.
+/// State of the scan for the end of a JSON value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     pub(crate) depth: usize,
@@ -133,19 +141,19 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Inside an object that is not read from its beginning.
+    /// Starts inside an object that was not read from its beginning.
     pub(crate) fn inside() -> Self {
         Scan { depth: 1, ..Scan::default() }
     }
 
-    /// Takes the next byte.
+    /// Consumes the next byte.
     pub(crate) fn step(&mut self, byte: u8) {
         match byte {
             _ if self.escaped => self.escaped = false,
             b'\\' if self.in_string => self.escaped = true,
             b'"' => self.in_string = !self.in_string,
             b'{' | b'[' if !self.in_string => self.depth += 1,
-            // Whatever else is wrong inside, the JSON parser says; only the end is sought here.
+            // Only the end is searched here; the JSON parser reports other errors.
             b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
@@ -157,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_first_bytes_show_the_container() {
+    fn names_and_first_bytes_determine_the_container() {
         for (name, head, container) in [
             ("a.jsonl", "{\"a\": 1}\n{\"a\": 2}", Container::Lines),
             ("a.jsonl", "{\"a\": \"cut\n{\"a\": 2}", Container::Lines),

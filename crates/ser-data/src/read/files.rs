@@ -1,33 +1,20 @@
-//! What a path stands for: a file, a folder of shards, a glob, or a repository of a hub.
+//! The files of a path: a file, a folder of shards, a glob, or a repository on a hub.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
+use crate::data_names::{all_shards, drop_side_tables, is_data_file, one_split};
 
-/// What a data file's name ends in, before `.gz` or `.zst`.
-const EXTENSIONS: [&str; 6] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"];
-
-/// Files about a dataset, which hold none of its rows.
-const NOT_DATA: [&str; 7] = [
-    "dataset_info.json",
-    "dataset_infos.json",
-    "dataset_dict.json",
-    "state.json",
-    "config.json",
-    "package.json",
-    "metadata.json",
-];
-
-/// The data files that a path stands for, sorted by name: the order in which shards are read, whatever order the disk or
-/// a hub lists them in.
+/// The data files of a path, sorted by name. This is the order in which shards are read, independent of the order in
+/// which the disk or a hub lists them.
 ///
-/// A path is a file; a folder, whose files (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`, with or without `.gz`
-/// or `.zst`; tables only where there is nothing else) are taken at any depth; a glob (`data/train-*.parquet`, `**`); or, with the feature `hub`, `hf://owner/name`, as for
-/// `hub::dataset_files`. Where a folder or repository holds several splits, `split` names one.
+/// A path is a file; a folder, whose files (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet`, optionally with
+/// `.gz` or `.zst`; tables only if there is nothing else) are taken at any depth; a glob (`data/train-*.parquet`,
+/// `**`); or, with the feature `hub`, `hf://owner/name`, as for `hub::dataset_files`. If a folder or repository has
+/// several splits, `split` selects one.
 ///
 /// # Errors
-/// A path that stands for nothing; several splits, none of them named.
+/// A path without data files; several splits without a selection.
 pub fn data_files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, DataError> {
     let text = path.to_string_lossy();
     if text.starts_with("hf://") {
@@ -66,7 +53,8 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         for entry in std::fs::read_dir(&folder).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let path = entry.path();
-            // A link to a folder is not followed: it may lead back. One to a file is how a hub's cache holds files.
+            // Links to folders are not followed, as they may be cyclic. Links to files are: a hub's cache consists of
+            // them.
             if entry.file_type().map_err(fail)?.is_dir() {
                 if !entry.file_name().to_string_lossy().starts_with('.') {
                     folders.push(path);
@@ -81,31 +69,10 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// Drops tables that lie beside files of another kind: there they are about the data (`metadata.csv`) or hold it again.
-pub(crate) fn drop_side_tables<T>(files: &mut Vec<T>, name: impl Fn(&T) -> &str) {
-    let is_table = |file: &T| [".csv", ".tsv"].iter().any(|end| bare_name(name(file)).ends_with(end));
-    if !files.iter().all(is_table) {
-        files.retain(|file| !is_table(file));
-    }
-}
-
-/// A file's name without what it is packed by.
-fn bare_name(name: &str) -> &str {
-    name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name)
-}
-
 /// Whether Hugging Face datasets' `save_to_disk` wrote a folder: a dataset, or several splits of one.
 fn is_saved_to_disk(folder: &Path) -> bool {
     let described = folder.join("dataset_info.json").is_file() && folder.join("state.json").is_file();
     described || folder.join("dataset_dict.json").is_file()
-}
-
-/// Whether a file's name says that it holds rows.
-pub(crate) fn is_data_file(name: &str) -> bool {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let bare = bare_name(name);
-    let known = bare.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && EXTENSIONS.contains(&end));
-    known && !name.starts_with('.') && !NOT_DATA.contains(&bare)
 }
 
 fn glob_files(path: &Path, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
@@ -121,84 +88,9 @@ fn glob_files(path: &Path, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     if files.is_empty() { Err(DataError::NoDataFiles { path: path.to_path_buf() }) } else { Ok(files) }
 }
 
-/// Which of the files belong to the split asked for. Without one, all do, unless they are of several.
-pub(crate) fn one_split(path: &Path, names: &[String], split: Option<&str>) -> Result<Vec<bool>, DataError> {
-    let splits: Vec<Option<&str>> = names.iter().map(|name| split_of(name)).collect();
-    let found: BTreeSet<&str> = splits.iter().flatten().copied().collect();
-    let list = || found.iter().copied().collect::<Vec<_>>().join(", ");
-    match split {
-        Some(split) if found.contains(split) => Ok(splits.iter().map(|other| *other == Some(split)).collect()),
-        Some(split) => Err(DataError::NoSuchSplit {
-            path: path.to_path_buf(),
-            split: split.to_string(),
-            found: if found.is_empty() { "none".to_string() } else { list() },
-        }),
-        None if found.len() > 1 => Err(DataError::SeveralSplits { path: path.to_path_buf(), found: list() }),
-        None => Ok(vec![true; names.len()]),
-    }
-}
-
-/// Refuses a set of shards (`train-00000-of-00004.parquet`) of which some are not there.
-pub(crate) fn all_shards<'a>(path: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
-    let mut sets: BTreeMap<(&str, usize), usize> = BTreeMap::new();
-    for name in names {
-        let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        if let Some((before, after)) = name.split_once("-of-")
-            && let Ok(of) = after.split_at(digits(after)).0.parse()
-            && let Some((stem, number)) = before.rsplit_once('-')
-            && number.parse::<usize>().is_ok()
-        {
-            *sets.entry((stem, of)).or_default() += 1;
-        }
-    }
-    match sets.into_iter().find(|((_, of), found)| found < of) {
-        Some(((set, of), found)) => {
-            Err(DataError::MissingShards { path: path.to_path_buf(), set: set.to_string(), found, of })
-        }
-        None => Ok(()),
-    }
-}
-
-/// The split that a file's path names: `data/train_prefs-00000-of-00001.parquet` is `train_prefs`, `base/test.jsonl.gz`
-/// is `test`, and so is every file in a folder `test`. Shards of any other name (`raw-00000-of-00001.parquet`) are splits
-/// of that name, as on the hub.
-fn split_of(name: &str) -> Option<&str> {
-    const KNOWN: [&str; 7] = ["train", "test", "validation", "valid", "val", "dev", "eval"];
-    let parts = || name.rsplit(['/', '\\']).map(|part| part.split_once('.').map_or(part, |(stem, _)| stem));
-    let known = parts().map(|part| shard_of(part).unwrap_or(part)).find(|stem| {
-        let first = stem.split(['-', '_', '.']).next().unwrap_or(stem).to_ascii_lowercase();
-        KNOWN.contains(&first.as_str())
-    });
-    known.or_else(|| parts().next().and_then(shard_of))
-}
-
-/// What a shard's name (`train-00000-of-00004`, mostly with more behind) begins with.
-fn shard_of(part: &str) -> Option<&str> {
-    let (before, _) = part.split_once("-of-")?;
-    let stem = before.trim_end_matches(|c: char| c.is_ascii_digit());
-    stem.strip_suffix('-').filter(|name| !name.is_empty() && stem.len() < before.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn splits_are_named_by_files_and_folders() {
-        for (name, split) in [
-            ("data/train-00000-of-00004.parquet", Some("train")),
-            ("data/test_prefs-00000-of-00001-abc123.parquet", Some("test_prefs")),
-            ("helpful-base/test.jsonl.gz", Some("test")),
-            ("validation/a.jsonl", Some("validation")),
-            ("test/part-00000-of-00002.jsonl", Some("test")),
-            ("data/filtered-00000-of-00001.parquet", Some("filtered")),
-            ("best-of-16.jsonl", None),
-            ("trainer.jsonl", None),
-            ("hh.jsonl.zst", None),
-        ] {
-            assert_eq!(split_of(name), split, "{name}");
-        }
-    }
 
     #[test]
     fn folders_of_save_to_disk_are_named() {
@@ -231,11 +123,11 @@ mod tests {
             data_files(folder.path(), None).unwrap(),
             [at("c.json.gz"), at("data/a.parquet"), at("data/b.jsonl")]
         );
-        assert_eq!(data_files(&at("**/*.json*"), None).unwrap().len(), 4, "a glob takes what it says");
+        assert_eq!(data_files(&at("**/*.json*"), None).unwrap().len(), 4, "a glob takes every match");
         assert_eq!(data_files(&at("data/b.jsonl"), None).unwrap(), [at("data/b.jsonl")]);
         let error = data_files(&at("data/*.zst"), None).unwrap_err().to_string();
-        assert!(error.contains("data/*.zst holds no data files"), "{error}");
-        assert!(data_files(&at("a["), None).unwrap_err().to_string().contains("is no pattern"));
+        assert!(error.contains("data/*.zst has no data files"), "{error}");
+        assert!(data_files(&at("a["), None).unwrap_err().to_string().contains("is not a valid pattern"));
 
         std::fs::write(at("data/train-00001-of-00002.jsonl"), "").unwrap();
         let error = data_files(folder.path(), None).unwrap_err().to_string();
@@ -243,7 +135,7 @@ mod tests {
         std::fs::rename(at("data/train-00001-of-00002.jsonl"), at("data/train-00000-of-00001.jsonl")).unwrap();
         std::fs::write(at("data/test-00000-of-00001.jsonl"), "").unwrap();
         let error = data_files(folder.path(), None).unwrap_err().to_string();
-        assert!(error.contains("holds several splits (test, train)"), "{error}");
+        assert!(error.contains("has several splits (test, train)"), "{error}");
         assert_eq!(data_files(folder.path(), Some("test")).unwrap(), [at("data/test-00000-of-00001.jsonl")]);
         let error = data_files(folder.path(), Some("dev")).unwrap_err().to_string();
         assert!(error.contains("no split `dev` (it has test, train)"), "{error}");

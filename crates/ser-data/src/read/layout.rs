@@ -4,68 +4,70 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// How a file's rows are laid out.
+/// The layout of a file's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Layout {
-    /// `chosen` and `rejected` hold whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF: base, online
-    /// and rejection-sampled).
+    /// `chosen` and `rejected` are whole dialogues, written out as `\n\nHuman: …\n\nAssistant: …` (HH-RLHF: base,
+    /// online and rejection-sampled).
     HhRlhf,
-    /// `chosen`, `rejected` and mostly `prompt` hold text, a message or a list of messages (`role`, `content`): TRL's
-    /// columns, and UltraFeedback binarized. The prompt may also stand in `question`, `query`, `input`, `user`, `post`,
+    /// `chosen`, `rejected` and usually `prompt` are text, a message or a list of messages (`role`, `content`): TRL's
+    /// columns, and UltraFeedback binarized. The prompt may also be in `question`, `query`, `input`, `user`, `post`,
     /// `text`, `context`, `messages` and the like, in any case of letters, with earlier turns in `history` and a system
-    /// prompt in `system`. `margin` is read; where `score_chosen` and `score_rejected` are equal the row is a tie.
+    /// prompt in `system`. `margin` is read; if `score_chosen` and `score_rejected` are equal the row is a tie.
     Columns,
-    /// `instruction` and `completions[]` with `response` and `overall_score` (UltraFeedback, original): pairs of every
-    /// two completions of unequal score.
+    /// `instruction` and `completions[]` with `response` and `overall_score` (UltraFeedback, original): a pair of every
+    /// two completions with unequal scores.
     UltraFeedback,
     /// `info.post`, `info.title`, `info.subreddit`, `summaries[].text` and `choice` (TL;DR, summarize-from-feedback).
     Tldr,
-    /// `question` and `answers[]` with `text` and `pm_score` (StackExchange preferences), HTML: pairs of every two answers
-    /// of unequal score.
+    /// `question` and `answers[]` with `text` and `pm_score` (StackExchange preferences), HTML: a pair of every two
+    /// answers with unequal scores.
     StackExchange,
-    /// `question`, `response_j`, `response_k`, the first the better one (StackExchange paired).
+    /// `question`, `response_j` and `response_k`; the first is better (StackExchange paired).
     StackExchangePaired,
-    /// `conversations[]`, `chosen` and `rejected` with `from` and `value` or `role` and `content`; or `instruction`, `input`,
-    /// `history`, `chosen`, `rejected`, read as [`Layout::Columns`] is; or, as it was before, `instruction`, `input` and
-    /// `output`, a list of the better and the worse answer (LLaMA-Factory).
+    /// `conversations[]`, `chosen` and `rejected` with `from` and `value` or `role` and `content`; or `instruction`,
+    /// `input`, `history`, `chosen`, `rejected`, read as [`Layout::Columns`]; or the older form: `instruction`, `input`
+    /// and `output`, a list of the better and the worse answer (LLaMA-Factory).
     LlamaFactory,
-    /// `instruction`, `input`, `response1`, `response2` and `annotator1` to `annotator3`, of which the majority counts
+    /// `instruction`, `input`, `response1`, `response2` and `annotator1` to `annotator3`, decided by majority
     /// (PandaLM).
     #[serde(rename = "pandalm")]
     PandaLm,
     /// `prompt`, `response 1`, `response 2` and `label`: 0 the first, 1 the second, 2 a tie (Auto-J).
     #[serde(rename = "autoj")]
     AutoJ,
-    /// `prompt`, `chosen` and `rejected` as text (RewardBench), or as lists of texts (RewardBench 2): pairs of every
-    /// chosen and every rejected one.
+    /// `prompt`, `chosen` and `rejected` as text (RewardBench), or as lists of texts (RewardBench 2): a pair of every
+    /// chosen and every rejected text.
     RewardBench,
     /// `history` (a Reddit post), `human_ref_A`, `human_ref_B` and `labels`: 1 the first, 0 the second (SHP, SHP-2).
     Shp,
-    /// `prompt`, `response_1`, `response_2` and `preference_strength`, from -3 (the first much better) to 3 (the second), 0 a
-    /// tie (HelpSteer2-Preference); or `context`, `response1`, `response2` and `overall_preference` (HelpSteer3).
+    /// `prompt`, `response_1`, `response_2` and `preference_strength`, from -3 (the first much better) to 3 (the
+    /// second), 0 a tie (HelpSteer2-Preference); or `context`, `response1`, `response2` and `overall_preference`
+    /// (HelpSteer3).
     #[serde(rename = "help_steer")]
     HelpSteer,
-    /// `prompt`, a dialogue, and `answers[]` with `answer` and `rank`, 1 the best: pairs of every two answers of unequal rank
-    /// (Nectar).
+    /// `prompt`, a dialogue, and `answers[]` with `answer` and `rank`, 1 the best: a pair of every two answers of
+    /// unequal rank (Nectar).
     Nectar,
     /// `prompt`, `response_0`, `response_1` and `better_response_id`, the more helpful one (PKU-SafeRLHF).
     #[serde(rename = "pku_safe_rlhf")]
     PkuSafeRlhf,
-    /// The same rows by `safer_response_id`, the less harmful one. No row shows it; it is to be named.
+    /// The same rows by `safer_response_id`, the less harmful one. It is never detected, only named.
     #[serde(rename = "pku_safe_rlhf_safer")]
     PkuSafeRlhfSafer,
-    /// `question.full_text`, `answer_0`, `answer_1`, `score_0` and `score_1`; equal scores are a tie (WebGPT comparisons).
+    /// `question.full_text`, `answer_0`, `answer_1`, `score_0` and `score_1`; equal scores are a tie (WebGPT
+    /// comparisons).
     #[serde(rename = "webgpt")]
     WebGpt,
-    /// `prompt`, `response_a` and `response_b`, lists of turns written as JSON, with `winner_model_a`, `winner_model_b` and
-    /// `winner_tie`; or `conversation_a`, `conversation_b` and `winner` (LMSYS Chatbot Arena).
+    /// `prompt`, `response_a` and `response_b`, lists of turns written as JSON, with `winner_model_a`, `winner_model_b`
+    /// and `winner_tie`; or `conversation_a`, `conversation_b` and `winner` (LMSYS Chatbot Arena).
     LmsysArena,
     /// `input.messages`, `preferred_output` and `non_preferred_output` (OpenAI's preference fine-tuning).
     #[serde(rename = "openai_preference")]
     OpenAiPreference,
-    /// `messages`, which end with the better answer, and `rejected_response` or `rejected_messages` (ms-swift).
+    /// `messages`, which ends with the better answer, and `rejected_response` or `rejected_messages` (ms-swift).
     MsSwift,
     /// `question`, `response_chosen`, `response_rejected`, and `system` and `history` (MedicalGPT, DPO-En-Zh).
     #[serde(rename = "medical_gpt")]
@@ -97,7 +99,7 @@ impl Layout {
         Layout::MedicalGpt,
     ];
 
-    /// The name that settings and flags know.
+    /// The name in settings and flags.
     pub fn as_str(self) -> &'static str {
         match self {
             Layout::HhRlhf => "hh_rlhf",
@@ -135,7 +137,16 @@ impl std::str::FromStr for Layout {
 
     fn from_str(name: &str) -> Result<Self, DataError> {
         let found = Layout::ALL.into_iter().find(|layout| layout.as_str() == name);
-        found.ok_or_else(|| DataError::UnknownLayout { name: name.to_string() })
+        found.ok_or_else(|| DataError::UnknownLayout { name: name.to_string(), known: known() })
+    }
+}
+
+/// The names of all layouts, for messages.
+fn known() -> String {
+    let names: Vec<&str> = Layout::ALL.iter().map(|layout| layout.as_str()).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 

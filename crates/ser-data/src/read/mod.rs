@@ -1,6 +1,7 @@
-//! Files to labelled pairs, or to prompts alone.
+//! Reads files of labelled pairs, or of prompts alone.
 
 mod container;
+mod describe;
 mod files;
 mod layout;
 mod layouts;
@@ -10,7 +11,6 @@ mod open;
 mod parquet_rows;
 mod preference_file;
 mod prompts;
-mod row_problem;
 mod rows;
 mod settings;
 mod source;
@@ -19,11 +19,8 @@ mod table_rows;
 mod utf16;
 
 pub use files::data_files;
-#[cfg(feature = "hub")]
-pub(crate) use files::{all_shards, drop_side_tables, is_data_file, one_split};
 pub use layout::Layout;
 pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;
 pub use prompts::read_prompts;
-pub use row_problem::RowProblem;
-pub use settings::{OnBadRow, PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};
+pub use settings::{OnBadRow, PairOrigin, ReadSettings, ReadSummary, SkippedRow};

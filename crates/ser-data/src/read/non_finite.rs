@@ -1,37 +1,37 @@
-//! `NaN` and `Infinity`, which Python writes into JSON although the standard has no such numbers.
+//! `NaN` and `Infinity`, which Python writes into JSON although the standard forbids them.
 
 use serde_json::{Map, Value};
 
-/// The only key of the object that stands for such a number, so that no reader takes it for a number, text or null.
+/// The only key of the object that represents such a number, so that no reader takes it for a number, text or null.
 const KEY: &str = "\u{0}not finite";
 
-/// A row's JSON.
+/// Parses a row's JSON.
 ///
 /// # Errors
-/// The parser's error for JSON that has another fault than such numbers.
+/// The parser's error for other faults of the JSON.
 pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(bytes).or_else(|error| {
         let replace = |with: fn(&str) -> String| replaced(bytes, with);
         let Some(marked) = replace(|number| value(number).to_string()) else { return Err(error) };
         serde_json::from_slice(&marked).or_else(|_| {
-            // Zeros of the same length keep the column of an error that has another cause.
+            // Zeros of the same length preserve the column of errors with another cause.
             let zeros = replace(|number| format!("{:0<1$}", "0.", number.len())).unwrap_or_default();
             serde_json::from_slice(&zeros)
         })
     })
 }
 
-/// The value that stands for a number that is not finite.
+/// The value that represents a number that is not finite.
 pub(crate) fn value(number: &str) -> Value {
     Value::Object(Map::from_iter([(KEY.to_string(), Value::from(number))]))
 }
 
-/// The number that a value stands for.
+/// The number that a value represents.
 pub(crate) fn non_finite(value: &Value) -> Option<&str> {
     value.as_object()?.get(KEY)?.as_str()
 }
 
-/// Replaces every number that is not finite, outside of strings; `None` if the text has none.
+/// Replaces every number that is not finite, outside of strings; `None` if there is none.
 fn replaced(bytes: &[u8], with: fn(&str) -> String) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut rest, mut copied) = (bytes, bytes);
@@ -64,7 +64,7 @@ fn is_non_finite(token: &str) -> bool {
     named || (number && token.parse().is_ok_and(f64::is_infinite))
 }
 
-/// What follows a string that begins here.
+/// The rest after a string that begins here.
 fn after_string(text: &[u8]) -> &[u8] {
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate().skip(1) {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_are_not_finite_stand_apart() {
+    fn numbers_that_are_not_finite_are_marked() {
         let row =
             parse(br#"{"a": NaN, "b": [Infinity,-Infinity, 1e999], "NaN": "NaN \" Infinity", "c": -1.5e3}"#).unwrap();
         assert_eq!(non_finite(&row["a"]), Some("NaN"));

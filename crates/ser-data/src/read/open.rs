@@ -1,4 +1,4 @@
-//! Files to text: plain, gzipped or by zstd, in UTF-8 or UTF-16, known by their first bytes.
+//! Opens files as text: plain, gzip or zstd, in UTF-8 or UTF-16, detected by their first bytes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -11,13 +11,13 @@ use crate::DataError;
 
 const BUFFER: usize = 1 << 18;
 
-/// Bytes of text that are looked at to tell what a file holds.
+/// Bytes of text that are inspected to detect a file's structure.
 const HEAD: u64 = 1 << 16;
 
-/// Under so many bytes any file may unpack to, whatever its own size.
+/// Below this number of bytes the expansion limit does not apply.
 pub(crate) const FREE_EXPANSION: u64 = 256 << 20;
 
-/// Formats that are not read, by how their files begin.
+/// Unsupported formats, by their first bytes.
 const UNSUPPORTED: [(&[u8], &str, &str); 14] = [
     (b"PK\x03\x04", "a zip file", UNPACK),
     (b"ARROW1", "an Arrow file", ARROW),
@@ -44,12 +44,12 @@ const HTML: &str = "fetch the data file itself";
 
 /// A text file's contents in UTF-8, without a byte order mark.
 pub(crate) struct Text {
-    /// Its first bytes, which are still to be read from `input`.
+    /// Its first bytes, which `input` still returns.
     pub(crate) head: Vec<u8>,
     pub(crate) input: Box<dyn BufRead + Send>,
 }
 
-/// Opens a text file. `max_expansion` is how many times its size a compressed one may unpack to.
+/// Opens a text file. `max_expansion` limits the size of a compressed file's contents, as a multiple of its size.
 pub(crate) fn open_text(path: &Path, max_expansion: u64) -> Result<Text, DataError> {
     let fail = |error| DataError::io("read", path, error);
     let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(fail)?);
@@ -86,14 +86,14 @@ pub(crate) fn open_text(path: &Path, max_expansion: u64) -> Result<Text, DataErr
     Ok(Text { head: start, input })
 }
 
-/// Whether a file begins with a magic number; markup may be in either case.
+/// Whether a file begins with a magic number; markup may be in upper or lower case.
 fn starts_with(start: &[u8], magic: &[u8]) -> bool {
     let start = start.get(..magic.len()).unwrap_or_default();
     if magic.starts_with(b"<") { start.eq_ignore_ascii_case(magic) } else { start == magic }
 }
 
-/// The first `count` bytes of an input, and the same input with these bytes still to be read. An input that fails here
-/// fails again at the same place when it is read.
+/// The first `count` bytes of an input, and the same input with these bytes still unread. An input that fails here
+/// fails again at the same position when it is read.
 fn peek(mut input: Box<dyn BufRead + Send>, count: u64) -> (Vec<u8>, Box<dyn BufRead + Send>) {
     let mut head = Vec::new();
     let failed = input.by_ref().take(count).read_to_end(&mut head).err();
@@ -104,7 +104,7 @@ fn peek(mut input: Box<dyn BufRead + Send>, count: u64) -> (Vec<u8>, Box<dyn Buf
     }
 }
 
-/// An input that fails at once.
+/// An input that fails on the first read.
 struct Failed(Option<io::Error>);
 
 impl Read for Failed {
@@ -129,13 +129,13 @@ fn limited(unpacked: impl Read + Send + 'static, limit: u64) -> Box<dyn BufRead 
     Box::new(BufReader::with_capacity(BUFFER, Limited { unpacked, left: limit }))
 }
 
-/// Fails when more comes out than should.
+/// Fails when the output exceeds the limit.
 struct Limited<R> {
     unpacked: R,
     left: u64,
 }
 
-/// That a file unpacks to more than it may.
+/// A file expands beyond the limit.
 #[derive(Debug, thiserror::Error)]
 #[error("the limit is reached")]
 pub(crate) struct TooLarge;

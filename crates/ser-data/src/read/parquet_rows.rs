@@ -1,4 +1,4 @@
-//! Parquet files to rows, a row at a time, only the columns that some layout reads.
+//! Reads parquet files a row at a time, only the columns of known layouts.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -19,11 +19,12 @@ use serde_json::{Number, Value};
 use super::layouts::{PROMPT_COLUMNS, Row, known_column};
 use super::non_finite;
 use super::open::FREE_EXPANSION;
-use super::row_problem::RowProblem;
-use super::settings::{Place, ReadSettings};
+use super::settings::ReadSettings;
 use crate::DataError;
+use crate::RowPosition;
+use crate::RowProblem;
 
-/// Rows that are unpacked together of each column; few, as one may be large.
+/// Number of rows of a column that are unpacked together; small, since a row may be large.
 const BATCH: usize = 64;
 
 /// The rows of a parquet file, streamed.
@@ -32,7 +33,7 @@ pub(crate) struct ParquetRows {
     reader: SerializedFileReader<File>,
     /// The columns that are read.
     schema: SchemaDescPtr,
-    /// Columns that are not read: they stand in a row as null, so that messages can name them.
+    /// Columns that are not read: null in every row, so that messages can name them.
     others: Vec<String>,
     next_group: usize,
     rows: Option<ReaderIter>,
@@ -42,8 +43,8 @@ pub(crate) struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// Opens a file. Of its columns, those of known names are read, the prompt's that the settings name, and where the
-    /// file has none for the prompt, all that could hold one.
+    /// Opens a file. The columns read are those with known names, the prompt column of the settings, and if the file
+    /// has no prompt column, all that could be one.
     pub(crate) fn open(path: &Path, settings: &ReadSettings) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
         let broken = |problem: String| DataError::Parquet { path: path.to_path_buf(), problem };
@@ -58,7 +59,7 @@ impl ParquetRows {
             known_column(name).is_some() || named == Some(name) || (all && could_be_prompt(field))
         });
         let others = others.iter().map(|field| field.name().to_string()).collect();
-        // A file without any of them has still rows, each of which is then told to lack a column.
+        // A file without any of them still has rows, each of which is reported to lack a column.
         let schema =
             Type::group_type_builder(root.name()).with_fields(known).build().map_err(|error| broken(said(&error)))?;
         let schema = Arc::new(SchemaDescriptor::new(Arc::new(schema)));
@@ -100,7 +101,7 @@ impl ParquetRows {
                 && std::str::from_utf8(bytes.data()).is_err()
                 && let Some(column) = known_column(&name)
             {
-                let found = "bytes that are no UTF-8".to_string();
+                let found = "bytes that are not UTF-8".to_string();
                 return Err(RowProblem::WrongType { column, expected: "text", found });
             }
             columns.insert(name, value(field));
@@ -108,7 +109,7 @@ impl ParquetRows {
         Ok(columns)
     }
 
-    /// Refuses columns that nobody here can unpack, and those that unpack to far more than their size.
+    /// Refuses columns with unsupported compression, and those that expand beyond the limit.
     fn check_group(&self) -> Result<(), DataError> {
         let path = || self.path.clone();
         let group = self.reader.metadata().row_group(self.next_group);
@@ -122,8 +123,8 @@ impl ParquetRows {
                     if size(column.uncompressed_size()) <= limit {
                         continue;
                     }
-                    let place = Place::Row(self.read + 1);
-                    return Err(DataError::Expands { path: path(), limit: self.max_expansion, place });
+                    let position = RowPosition::Row(self.read + 1);
+                    return Err(DataError::Expands { path: path(), limit: self.max_expansion, position });
                 }
             };
             let remedy = "write it again packed by snappy, gzip, lz4 or zstd";
@@ -138,11 +139,11 @@ impl ParquetRows {
     }
 
     fn damaged(&self, problem: String) -> DataError {
-        DataError::Damaged { path: self.path.clone(), place: Place::Row(self.read + 1), problem }
+        DataError::Damaged { path: self.path.clone(), position: RowPosition::Row(self.read + 1), problem }
     }
 }
 
-/// Whether a column holds text or lists.
+/// Whether a column contains text or lists.
 fn could_be_prompt(field: &Type) -> bool {
     let info = field.get_basic_info();
     let text =
@@ -151,16 +152,16 @@ fn could_be_prompt(field: &Type) -> bool {
 }
 
 thread_local! {
-    /// Whether a panic of this thread is one that [`guarded`] waits for.
+    /// Whether a panic of this thread is expected by [`guarded`].
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs the reader, which panics on some damaged files; that, too, is an error here, and nothing else is said of it.
+/// Runs the reader, which panics on some damaged files; the panic becomes an error and is not printed.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
-        // Every other panic is told as it was before.
+        // Other panics are reported as before.
         std::panic::set_hook(Box::new(move |panic| {
             if !GUARDED.get() {
                 before(panic);
@@ -176,7 +177,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Strin
     }
 }
 
-/// What an error says, on one line and not without end: some hold the bytes that they are about.
+/// An error's message on one line, of limited length: some contain the bytes in question.
 fn said(error: &ParquetError) -> String {
     const LONGEST: usize = 200;
     let problem = match error {
@@ -184,7 +185,7 @@ fn said(error: &ParquetError) -> String {
         other => other.to_string(),
     };
     if problem.starts_with("Error reading BYTE_ARRAY as String") {
-        return "a text is no UTF-8".to_string();
+        return "a text is not UTF-8".to_string();
     }
     let line = problem.replace('\n', " ");
     match line.char_indices().nth(LONGEST) {
@@ -193,7 +194,8 @@ fn said(error: &ParquetError) -> String {
     }
 }
 
-/// A field as JSON has it. What no layout reads is there for messages: times as numbers, maps without what is in them.
+/// A field as JSON. Fields outside of layouts are only used in messages: times become numbers, maps lose their
+/// contents.
 fn value(field: Field) -> Value {
     let float = |number: f64| {
         let name = if number.is_nan() {
@@ -219,7 +221,7 @@ fn value(field: Field) -> Value {
         Field::Float(number) => float(f64::from(number)),
         Field::Double(number) => float(number),
         Field::Str(text) => Value::String(text),
-        // Some writers do not mark their texts as such; other bytes (images, say) are inside of columns nobody reads.
+        // Some writers do not mark their texts as such; other bytes (such as images) are in columns that are not read.
         Field::Bytes(bytes) => std::str::from_utf8(bytes.data()).map_or(Value::Null, Value::from),
         Field::Group(row) => row.into_columns().into_iter().map(|(name, field)| (name, value(field))).collect(),
         Field::ListInternal(list) => Value::Array(list.elements().iter().cloned().map(value).collect()),
@@ -244,9 +246,9 @@ fn decimal(number: &Decimal) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Panics are told on stderr, which only another process can look at.
+    /// The panic hook writes to stderr, which only another process can observe.
     #[test]
-    fn a_panic_of_the_reader_is_an_error_and_nothing_else_is_said() {
+    fn a_panic_of_the_reader_is_an_error_and_is_not_printed() {
         const INSIDE: &str = "SER_DATA_TEST_INSIDE";
         if std::env::var_os(INSIDE).is_some() {
             let found = guarded(|| -> Result<(), ParquetError> { panic!("of the reader") });
@@ -254,7 +256,7 @@ mod tests {
             drop(std::panic::catch_unwind(|| panic!("of another")));
             return;
         }
-        let test = "read::parquet_rows::tests::a_panic_of_the_reader_is_an_error_and_nothing_else_is_said";
+        let test = "read::parquet_rows::tests::a_panic_of_the_reader_is_an_error_and_is_not_printed";
         let mut process = std::process::Command::new(std::env::current_exe().unwrap());
         let output = process.args(["--exact", "--nocapture", test]).env(INSIDE, "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

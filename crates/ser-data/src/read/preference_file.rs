@@ -7,30 +7,32 @@ use std::sync::Arc;
 use ser_core::{PairId, PairSource, Preference};
 use serde_json::Value;
 
+use super::container::PlainText;
 use super::files::data_files;
 use super::layout::Layout;
 use super::layouts::{LabelledPair, Row, RowPairs, detect_layout, read_row, row_id, unpaired, with_known_names};
-use super::row_problem::RowProblem;
-use super::settings::{PairOrigin, Place, ReadSettings, ReadSummary, SkippedRow};
-use super::source::{Found, PlainText, Source};
+use super::settings::{PairOrigin, ReadSettings, ReadSummary, SkippedRow};
+use super::source::{Found, Source};
 use crate::DataError;
+use crate::RowPosition;
+use crate::RowProblem;
 
-/// Labelled pairs of one file, or of several as if they were one: JSON lines, a JSON array (alone or as `data` of an
-/// object), JSON objects over several lines, or a table (`.csv`, `.tsv`, the columns named in the first line), in UTF-8 or
-/// UTF-16, plain, `.gz` or (feature `zstd`) `.zst`; and (feature `parquet`) parquet.
+/// Labelled pairs of one or several files: JSON lines, a JSON array (alone or as `data` of an object), multi-line JSON
+/// objects, or a table (`.csv`, `.tsv`, with column names in the first line), in UTF-8 or UTF-16, plain, `.gz` or
+/// (feature `zstd`) `.zst`; and (feature `parquet`) parquet.
 ///
-/// Rows become preferences in the order of the files' names and then of the file. Answer A is the chosen one. A row
-/// takes one id, or as many as it has pairs, from 0, bad rows counted, blank lines not; so where a row is a pair its id
-/// is the row's number. Memory holds one row at a time.
+/// Rows are read in the order of the files' names and within a file in order. Answer A is the chosen one. A row takes
+/// as many ids as it has pairs, but at least one, from 0; bad rows are counted, blank lines are not. So if every row is
+/// one pair, the id is the row's number. Memory holds one row at a time.
 pub struct PreferenceFile {
     path: PathBuf,
-    /// The files that are still to be read.
+    /// The files not yet read.
     files: VecDeque<PathBuf>,
     current: Option<(Arc<Path>, Source)>,
     settings: ReadSettings,
     layout: Option<Layout>,
     summary: ReadSummary,
-    /// Pairs of the last row that were not asked for yet.
+    /// Pairs of the last row not yet returned.
     waiting: VecDeque<(Preference, PairOrigin)>,
     next_id: u64,
     ended: bool,
@@ -46,11 +48,11 @@ impl std::fmt::Debug for PreferenceFile {
 }
 
 impl PreferenceFile {
-    /// Opens what `path` stands for ([`data_files`]): a file, a folder, a glob, or `hf://owner/name`. Rows are read as they
-    /// are asked for.
+    /// Opens the files of `path` ([`data_files`]): a file, a folder, a glob, or `hf://owner/name`. Rows are read on
+    /// demand.
     ///
     /// # Errors
-    /// A file that is missing, cannot be read, or is of a format that is not supported; settings that make no sense.
+    /// A file that is missing, unreadable, or of an unsupported format; invalid settings.
     pub fn open(path: impl AsRef<Path>, settings: &ReadSettings) -> Result<Self, DataError> {
         settings.check()?;
         let path = path.as_ref();
@@ -65,25 +67,25 @@ impl PreferenceFile {
             next_id: 0,
             ended: false,
         };
-        // What is wrong with the first file is known at once.
+        // Errors of the first file are reported at once.
         file.next_file()?;
         Ok(file)
     }
 
-    /// The layout, once a row has shown it.
+    /// The layout, once a row has determined it.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
     }
 
-    /// What was read so far.
+    /// Summary of the rows read so far.
     pub fn summary(&self) -> &ReadSummary {
         &self.summary
     }
 
-    /// Reads all that is left.
+    /// Reads all remaining pairs.
     ///
     /// # Errors
-    /// As [`next_preference`](Self::next_preference).
+    /// Those of [`next_preference`](Self::next_preference).
     pub fn read_all(mut self) -> Result<(Vec<Preference>, ReadSummary), DataError> {
         let mut all = Vec::new();
         while let Some(preference) = self.next_preference()? {
@@ -95,7 +97,8 @@ impl PreferenceFile {
     /// The next labelled pair, `None` at the end.
     ///
     /// # Errors
-    /// A bad row under [`OnBadRow::Stop`](crate::OnBadRow::Stop); a file that is cut short or damaged; files that hold no pair at all.
+    /// A bad row under [`OnBadRow::Stop`](crate::OnBadRow::Stop); a file that is cut short or damaged; files without
+    /// any pair.
     pub fn next_preference(&mut self) -> Result<Option<Preference>, DataError> {
         Ok(self.next_with_origin()?.map(|(preference, _)| preference))
     }
@@ -103,7 +106,7 @@ impl PreferenceFile {
     /// The next labelled pair and the row it comes from, `None` at the end.
     ///
     /// # Errors
-    /// As [`next_preference`](Self::next_preference).
+    /// Those of [`next_preference`](Self::next_preference).
     pub fn next_with_origin(&mut self) -> Result<Option<(Preference, PairOrigin)>, DataError> {
         loop {
             if let Some(next) = self.waiting.pop_front() {
@@ -112,10 +115,10 @@ impl PreferenceFile {
             if self.ended {
                 return Ok(None);
             }
-            // Whatever goes wrong is told once.
+            // An error is returned once.
             self.ended = true;
             match self.next_row()? {
-                Some((place, row)) => {
+                Some((position, row)) => {
                     self.summary.rows += 1;
                     if self.layout.is_none()
                         && let Ok(row) = &row
@@ -125,8 +128,8 @@ impl PreferenceFile {
                         return Err(DataError::NotPairs { path, problem });
                     }
                     match row.and_then(|row| self.read_row(row)) {
-                        Ok((found, id)) => self.take(found, place, id),
-                        Err(problem) => self.bad_row(place, problem)?,
+                        Ok((found, id)) => self.take(found, position, id),
+                        Err(problem) => self.bad_row(position, problem)?,
                     }
                     self.ended = false;
                 }
@@ -136,7 +139,7 @@ impl PreferenceFile {
         }
     }
 
-    /// Goes on to the next file; whether there is one.
+    /// Opens the next file; false if there is none.
     fn next_file(&mut self) -> Result<bool, DataError> {
         self.current = None;
         let Some(path) = self.files.pop_front() else { return Ok(false) };
@@ -157,17 +160,17 @@ impl PreferenceFile {
         }
     }
 
-    /// The file that is being read.
+    /// The current file.
     fn file(&self) -> Arc<Path> {
         self.current.as_ref().map_or_else(|| self.path.as_path().into(), |(file, _)| Arc::clone(file))
     }
 
     /// Takes the pairs of a row.
-    fn take(&mut self, found: RowPairs, place: Place, id: Option<Value>) {
-        let origin = PairOrigin { file: self.file(), place, row: self.summary.rows.saturating_sub(1), id };
+    fn take(&mut self, found: RowPairs, position: RowPosition, id: Option<Value>) {
+        let origin = PairOrigin { file: self.file(), position, row: self.summary.rows.saturating_sub(1), id };
         if found.pairs.is_empty() && found.ties > 0 && self.summary.tied_rows.len() < ReadSummary::LISTED {
-            let problem = "neither answer is the better one".to_string();
-            self.summary.tied_rows.push(SkippedRow { file: origin.file.to_path_buf(), place, problem });
+            let problem = "neither answer is better".to_string();
+            self.summary.tied_rows.push(SkippedRow { file: origin.file.to_path_buf(), position, problem });
         }
         self.summary.ties += found.ties;
         self.summary.over_pair_limit += found.over_limit;
@@ -189,11 +192,11 @@ impl PreferenceFile {
         }
     }
 
-    /// The pairs of a row and its own identifier.
+    /// The pairs of a row and its identifier.
     fn read_row(&mut self, row: Row) -> Result<(RowPairs, Option<Value>), RowProblem> {
         let row = with_known_names(row);
         let layout = self.layout.unwrap_or_else(|| match detect_layout(&row) {
-            // Dialogues that hold their prompt are not read for another.
+            // Dialogues that contain their prompt are not searched for another.
             Layout::HhRlhf if self.settings.prompt_column.is_some() => Layout::Columns,
             layout => layout,
         });
@@ -214,10 +217,10 @@ impl PreferenceFile {
         }
     }
 
-    fn bad_row(&mut self, place: Place, problem: RowProblem) -> Result<(), DataError> {
+    fn bad_row(&mut self, position: RowPosition, problem: RowProblem) -> Result<(), DataError> {
         self.next_id += 1;
         let file = self.file();
-        self.summary.bad_row(&file, place, problem, self.settings.on_bad_row)
+        self.summary.bad_row(&file, position, problem, self.settings.on_bad_row)
     }
 
     /// Files without a single pair are an error.

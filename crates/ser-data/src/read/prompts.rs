@@ -1,29 +1,31 @@
-//! Files of prompts without answers.
+//! Reads files of prompts without answers.
 
 use std::path::Path;
 
 use ser_core::Message;
 use serde_json::Value;
 
+use super::container::PlainText;
+use super::describe::describe;
 use super::files::data_files;
 use super::layouts::{Prompt, Row, column_names, take_prompt, values_to_text, with_known_names};
-use super::row_problem::{RowProblem, describe};
 use super::settings::{ReadSettings, ReadSummary};
-use super::source::{PlainText, Source};
+use super::source::Source;
 use crate::DataError;
+use crate::RowProblem;
 
-/// Reads prompts, in order, and says what was left out.
+/// Reads prompts, in order, and a summary of the reading.
 ///
-/// A file holds JSON (lines, an array, or objects over several lines), a table or (feature `parquet`) parquet, whose rows
-/// have a column `prompt`, or another that [`PreferenceFile`](crate::PreferenceFile) reads as prompt: a text or a list of
-/// messages, with `system` and `history` beside it. In JSON a row may also be the text or the list alone. Any other text
-/// is a prompt a line: the file's name and first character show which, as JSON begins with `{` or `[`. Blank lines are no
-/// prompts. `path` is a file, a folder, a glob or `hf://owner/name` as for
+/// A file is JSON (lines, an array, or multi-line objects), a table or (feature `parquet`) parquet, whose rows have a
+/// column `prompt`, or another that [`PreferenceFile`](crate::PreferenceFile) reads as prompt: a text or a list of
+/// messages, optionally with `system` and `history`. In JSON a row may also be the text or the list alone. Other text
+/// has one prompt per line: the file's name and first character decide, as JSON begins with `{` or `[`. Blank lines are
+/// ignored. `path` is a file, a folder, a glob or `hf://owner/name` as for
 /// [`PreferenceFile::open`](crate::PreferenceFile::open).
 ///
 /// # Errors
-/// A file that is not there or holds no prompt; under [`OnBadRow::Stop`](crate::OnBadRow::Stop) a row that is no prompt,
-/// with its place.
+/// A file that does not exist or has no prompt; under [`OnBadRow::Stop`](crate::OnBadRow::Stop) a row that is not a
+/// prompt, with its position.
 pub fn read_prompts(
     path: impl AsRef<Path>,
     settings: &ReadSettings,
@@ -35,11 +37,11 @@ pub fn read_prompts(
     for file in data_files(path, settings.split.as_deref())? {
         let mut source = Source::open(&file, settings, PlainText::Lines)?;
         summary.files += 1;
-        while let Some((place, row)) = source.next_value()? {
+        while let Some((position, row)) = source.next_value()? {
             summary.rows += 1;
             match row.and_then(|row| prompt_of(row, settings)) {
                 Ok(prompt) => prompts.push(prompt),
-                Err(problem) => summary.bad_row(&file, place, problem, settings.on_bad_row)?,
+                Err(problem) => summary.bad_row(&file, position, problem, settings.on_bad_row)?,
             }
         }
     }
@@ -55,7 +57,7 @@ fn prompt_of(row: Value, settings: &ReadSettings) -> Result<Vec<Message>, RowPro
     };
     values_to_text(&mut row);
     let columns = column_names(&row);
-    // The column that pairs have their prompt in need not exist in a file of prompts.
+    // The column of the pairs' prompt need not exist in a file of prompts.
     let settings = match &settings.prompt_column {
         Some(column) if !row.contains_key(column) => &ReadSettings { prompt_column: None, ..settings.clone() },
         _ => settings,
@@ -77,7 +79,7 @@ mod tests {
     use ser_core::Role;
 
     use super::*;
-    use crate::{OnBadRow, Place};
+    use crate::{OnBadRow, RowPosition};
 
     fn read_as(name: &str, bytes: &[u8], on_bad_row: OnBadRow) -> Result<(Vec<Vec<Message>>, ReadSummary), String> {
         let folder = tempfile::tempdir().unwrap();
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn texts_and_json_lines() {
         assert_eq!(read("Why?\r\n\n {}\n").unwrap(), [vec![Message::user("Why?")], vec![Message::user(" {}")]]);
-        assert_eq!(read("[INST] Why?\nHow?").unwrap().len(), 2, "no JSON begins so");
+        assert_eq!(read("[INST] Why?\nHow?").unwrap().len(), 2, "JSON does not begin like this");
         let turns = [Message::user("Hi"), Message::assistant("Hello."), Message::user("Why?")];
         let line = serde_json::json!({"prompt": turns, "chosen": "not read"});
         let found = read(&format!("\u{feff}{{\"prompt\": \"\\n\\nHuman: Why?\"}}\n{line}")).unwrap();
@@ -126,12 +128,12 @@ mod tests {
     #[test]
     fn bad_lines_are_named() {
         for (text, said) in [
-            ("\n \n", "holds no rows"),
+            ("\n \n", "has no rows"),
             ("{\"prompt\": \"a\"}\n{\"title\": \"b\"}", "line 2: the row has no `prompt` (its columns: `title`)"),
             ("{\"prompt\": \"\"}", "line 1: `prompt` is an empty text"),
             ("{\"prompt\": [\"a\"]}", "line 1: `prompt` is a list with the text \"a\""),
             ("{\"prompt\": [{\"role\": \"a\\nb\"}]}", "line 1: `prompt` has a turn of role \"a\\nb\", but only"),
-            ("{\"prompt\": \"a\"}\nb", "line 2: no valid JSON"),
+            ("{\"prompt\": \"a\"}\nb", "line 2: invalid JSON"),
             ("[{\"prompt\": \"a\"},\n5]", "line 2: an object with columns is expected, but the row is the number 5"),
             ("[\"a\",\n\"\"]", "line 2: `prompt` is an empty text"),
             ("{\"prompt\": \"\\udc00\"}", "line 1: the text at column 18 holds half of a character"),
@@ -144,11 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_left_out_where_that_is_asked_for() {
+    fn bad_rows_are_left_out_on_request() {
         let text = "[{\"prompt\": \"a\"},\n{\"title\": \"b\"},\n{\"prompt\": \"c\"}]";
         let (prompts, summary) = read_as("p.json", text.as_bytes(), OnBadRow::Skip).unwrap();
         assert_eq!(prompts, [vec![Message::user("a")], vec![Message::user("c")]]);
-        assert_eq!((summary.rows, summary.skipped, summary.skipped_rows[0].place), (3, 1, Place::Line(2)));
+        assert_eq!((summary.rows, summary.skipped, summary.skipped_rows[0].position), (3, 1, RowPosition::Line(2)));
         assert!(summary.notes().iter().any(|note| note.starts_with("rows left out")));
         let error = read_as("p.jsonl", b"{\"title\": \"b\"}\n", OnBadRow::Skip).unwrap_err();
         assert!(

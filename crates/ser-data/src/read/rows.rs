@@ -1,12 +1,13 @@
-//! Text to rows of bytes: lines, a JSON array or objects over several lines, a row at a time.
+//! Splits text into rows of bytes, one at a time: lines, elements of a JSON array, or multi-line objects.
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use super::container::{Container, Scan};
 use super::open::{Text, TooLarge};
-use super::settings::{Place, ReadSettings};
+use super::settings::ReadSettings;
 use crate::DataError;
+use crate::RowPosition;
 
 /// The rows of a text file, streamed.
 pub(crate) struct TextRows {
@@ -17,7 +18,7 @@ pub(crate) struct TextRows {
     line: u64,
     max_row_bytes: usize,
     max_expansion: u64,
-    /// What is still to be passed by of a row that was too long; done when the next is asked for, since often none is.
+    /// What remains to be skipped of a row that is too long; done when the next row is requested, since often none is.
     rest: Rest,
 }
 
@@ -32,7 +33,7 @@ enum Rest {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Lines,
-    /// Before the array's `[`, which is so many bytes on.
+    /// Before the array's `[`, which follows after this number of bytes.
     BeforeArray {
         bytes: usize,
         wrapped: bool,
@@ -41,7 +42,7 @@ enum State {
     Array {
         /// Whether an element was read.
         begun: bool,
-        /// Whether an object is around it.
+        /// Whether the array is inside an object.
         wrapped: bool,
     },
     /// Between objects.
@@ -49,18 +50,18 @@ enum State {
     Ended,
 }
 
-/// How far an element was read.
+/// Progress of reading an element.
 enum Scanned {
     Whole { length: usize },
     Part { scan: Scan },
 }
 
-/// A row's place; its bytes are in the buffer handed in.
+/// A row's position; its bytes are in the buffer passed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowPlace {
-    /// The line it begins on, from 1.
+    /// Its first line, from 1.
     pub(crate) line: u64,
-    /// Whether it is over the limit; its bytes are then not all there.
+    /// Whether it exceeds the limit; its bytes are then incomplete.
     pub(crate) too_long: bool,
 }
 
@@ -83,7 +84,7 @@ impl TextRows {
         }
     }
 
-    /// Puts the next row's bytes into `row`; `None` at the end. Blank lines are no rows.
+    /// Puts the next row's bytes into `row`; `None` at the end. Blank lines are not rows.
     pub(crate) fn next(&mut self, row: &mut Vec<u8>) -> Result<Option<RowPlace>, DataError> {
         row.clear();
         match std::mem::replace(&mut self.rest, Rest::None) {
@@ -121,7 +122,7 @@ impl TextRows {
     }
 
     fn next_line(&mut self, row: &mut Vec<u8>) -> Result<Option<RowPlace>, DataError> {
-        // One byte over the limit tells a row that is too long, one more is its newline.
+        // One byte over the limit detects a row that is too long, one more is its newline.
         let limit = (self.max_row_bytes as u64).saturating_add(2);
         loop {
             row.clear();
@@ -153,7 +154,7 @@ impl TextRows {
         if next == Some(b']') {
             self.input.consume(1);
             if wrapped {
-                // Past the members after the array, to the end of the object around it.
+                // Skips the members after the array, to the end of the object around it.
                 self.scan_element(row, Scan::inside(), self.max_row_bytes, usize::MAX)?;
                 row.clear();
             }
@@ -185,7 +186,7 @@ impl TextRows {
         }
     }
 
-    /// Reads on to the end of an element of which `length` bytes are read, at most to `stop` bytes.
+    /// Reads to the end of an element of which `length` bytes are read, up to `stop` bytes.
     fn scan_element(
         &mut self,
         row: &mut Vec<u8>,
@@ -246,17 +247,17 @@ impl TextRows {
     }
 }
 
-/// The error of a text file that could not be read on: a compressed stream that ends early or is damaged is told apart
-/// from the disk's errors.
+/// The error of a text file that cannot be read further: an incomplete or damaged compressed stream is distinguished
+/// from I/O errors.
 pub(crate) fn stream_error(path: &Path, line: u64, max_expansion: u64, error: io::Error) -> DataError {
-    let (path, place) = (path.to_path_buf(), Place::Line(line));
+    let (path, position) = (path.to_path_buf(), RowPosition::Line(line));
     if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
-        return DataError::Expands { path, limit: max_expansion, place };
+        return DataError::Expands { path, limit: max_expansion, position };
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof => DataError::CutShort { path, line },
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => {
-            DataError::Damaged { path, place, problem: error.to_string() }
+            DataError::Damaged { path, position, problem: error.to_string() }
         }
         _ => DataError::io("read", &path, error),
     }
@@ -267,8 +268,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::read::container::PlainText;
     use crate::read::open::open_text;
-    use crate::read::source::PlainText;
 
     fn rows(bytes: &[u8], limit: usize) -> Result<Vec<(u64, String, bool)>, DataError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -278,8 +279,8 @@ mod tests {
         let container = Container::of(file.path(), &text.head, PlainText::Refused);
         let mut rows = TextRows::new(file.path(), text, container, &settings);
         let (mut row, mut all) = (Vec::new(), Vec::new());
-        while let Some(place) = rows.next(&mut row)? {
-            all.push((place.line, String::from_utf8_lossy(&row).trim().to_string(), place.too_long));
+        while let Some(position) = rows.next(&mut row)? {
+            all.push((position.line, String::from_utf8_lossy(&row).trim().to_string(), position.too_long));
         }
         assert_eq!(rows.next(&mut row)?, None, "the end stays the end");
         Ok(all)
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_over_the_limit_are_passed_by() {
+    fn rows_over_the_limit_are_skipped() {
         let found = rows(b"12345\n123456\n1234567890123\n1", 5).unwrap();
         assert_eq!(
             found.iter().map(|row| (row.0, row.2)).collect::<Vec<_>>(),
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_arrays_are_told() {
+    fn broken_arrays_are_reported() {
         for (bytes, word) in [
             (b"[{\"a\": 1},\n{\"b\"".as_slice(), "cut short"),
             (b"[1, 2", "cut short"),

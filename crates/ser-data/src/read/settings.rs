@@ -1,4 +1,4 @@
-//! How files are read, and what was read.
+//! Settings and summary of reading.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::layout::Layout;
 use crate::DataError;
+use crate::RowPosition;
 
-/// What to do about a row that cannot be used.
+/// Handling of a row that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRow {
@@ -21,42 +22,43 @@ pub enum OnBadRow {
     Skip,
 }
 
-/// How files are read.
+/// Settings of reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReadSettings {
-    /// What to do about a row that cannot be used.
+    /// Handling of a row that cannot be used.
     pub on_bad_row: OnBadRow,
-    /// Whether the prompt of a longer conversation is its last user turn alone, as the paper takes HH-RLHF (C.1); the
-    /// turns before it are dropped.
+    /// Whether the prompt of a longer conversation is reduced to its last user turn, as the paper does for HH-RLHF
+    /// (C.1); the turns before it are dropped.
     pub last_round_only: bool,
-    /// The layout; `None` means that the first row shows it.
+    /// The layout; `None`: the first row determines it.
     pub layout: Option<Layout>,
-    /// Of a folder or a repository that holds several splits (`train-00000-of-00002.parquet`, `test.jsonl.gz`), the one to
-    /// read.
+    /// The split to read from a folder or repository with several splits (`train-00000-of-00002.parquet`,
+    /// `test.jsonl.gz`).
     pub split: Option<String>,
-    /// A row of more bytes is a bad row: a limit on memory, whatever the file.
+    /// Maximum size of a row in bytes, a bound on memory; a larger row is a bad row.
     pub max_row_bytes: usize,
-    /// A compressed file that unpacks to more than this many times its size, and to more than 256 MiB, is refused.
+    /// A compressed file that unpacks to more than this multiple of its size, and to more than 256 MiB, is refused.
     pub max_expansion: u64,
-    /// Where answers have scores or ranks, two whose scores are equal or differ by less are a tie, which makes no pair.
+    /// If answers have scores or ranks, two whose scores are equal or differ by less are a tie, which makes no pair.
     pub min_score_gap: f64,
-    /// Where a question has several scored answers, at most so many pairs are made of them, drawn at random (which ones
-    /// depends on the question alone). 10 is what StackLLaMA took of StackExchange.
+    /// If a question has several scored answers, the maximum number of pairs made of them, drawn at random (the draw
+    /// depends only on the question). StackLLaMA used 10 for StackExchange.
     pub max_pairs_per_prompt: usize,
-    /// Where answers have scores (or ranks, or a preference has a strength), the margin that a pair gets for each unit by
-    /// which they differ: margin = `score_margin` x difference, in raw score units of the reward model. None: pairs have no
-    /// margin, and all ask for the loss's own, as in the paper.
+    /// If answers have scores or ranks, or a preference has a strength: the pair's margin per unit of difference,
+    /// margin = `score_margin` x difference, in raw score units of the reward model. None: pairs have no margin, and
+    /// the loss uses its own, as in the paper.
     ///
-    /// A margin takes the place of the loss's m. Scores of UltraFeedback differ by up to 9, those of StackExchange by more,
-    /// while the hinge's m is 1: a scale of 1 / (mean difference) keeps the mean margin at 1. A column `margin` of the
-    /// data is taken as it is. Pairs that the loop labels itself get the mean margin of the labelled seed.
+    /// A margin replaces the loss's m. Scores of UltraFeedback differ by up to 9, those of StackExchange by more, while
+    /// the hinge's m is 1: a scale of 1 / (mean difference) keeps the mean margin at 1. A column `margin` of the data
+    /// is used unchanged. Pairs that the loop labels itself get the mean margin of the labelled seed.
     pub score_margin: Option<f64>,
-    /// The column that holds the prompt of rows with `chosen` and `rejected`, as text or as messages, where it has none of
-    /// the known names; if it is set, no other column is taken for the prompt.
+    /// The prompt column of rows with `chosen` and `rejected`, as text or as messages, if it has an unknown name; if it
+    /// is set, no other column is used as the prompt.
     pub prompt_column: Option<String>,
-    /// Columns of rows with `chosen` and `rejected` that may stay unread. A row in which several columns, or a column of
-    /// an unknown name, could be the prompt is refused unless `prompt_column` names it or the others are listed here.
+    /// Columns of rows with `chosen` and `rejected` that may stay unread. A row in which several columns, or a column
+    /// with an unknown name, could be the prompt is refused unless `prompt_column` names it or the others are listed
+    /// here.
     pub ignore_columns: Vec<String>,
 }
 
@@ -79,7 +81,7 @@ impl Default for ReadSettings {
 }
 
 impl ReadSettings {
-    /// Refuses settings under which nothing could be read.
+    /// Checks the settings.
     ///
     /// # Errors
     /// [`DataError::Setting`] names the setting.
@@ -93,44 +95,29 @@ impl ReadSettings {
             }
         }
         if !(self.min_score_gap >= 0.0 && self.min_score_gap.is_finite()) {
-            return refuse("min_score_gap", self.min_score_gap.to_string(), "is no gap; give a number of at least 0");
+            return refuse(
+                "min_score_gap",
+                self.min_score_gap.to_string(),
+                "is not a gap; give a number of at least 0",
+            );
         }
         if let Some(scale) = self.score_margin.filter(|scale| !(*scale > 0.0 && scale.is_finite())) {
-            return refuse("score_margin", scale.to_string(), "is no scale; give a number over 0, or leave it out");
+            return refuse("score_margin", scale.to_string(), "is not a scale; give a number over 0, or leave it out");
         }
         Ok(())
     }
 }
 
-/// Where a row begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Place {
-    /// A line of a text file, from 1.
-    Line(u64),
-    /// A row of a parquet file, from 1.
-    Row(u64),
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Place::Line(line) => write!(f, "line {line}"),
-            Place::Row(row) => write!(f, "row {row}"),
-        }
-    }
-}
-
-/// Where a pair comes from.
+/// Origin of a pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairOrigin {
     /// The file.
     pub file: Arc<Path>,
-    /// Where in the file its row begins.
-    pub place: Place,
-    /// The row's number among all rows of all files, from 0; bad rows and ties are counted.
+    /// Position of its row in the file.
+    pub position: RowPosition,
+    /// The row's number among all rows of all files, from 0, including bad rows and ties.
     pub row: u64,
-    /// What the row's own `id`, `pair_id` or `uuid` says, if it has one.
+    /// The value of the row's own `id`, `pair_id` or `uuid`, if it has one.
     pub id: Option<Value>,
 }
 
@@ -139,41 +126,42 @@ pub struct PairOrigin {
 pub struct SkippedRow {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file.
-    pub place: Place,
-    /// Why.
+    /// Position in the file.
+    #[serde(alias = "place")]
+    pub position: RowPosition,
+    /// The reason.
     pub problem: String,
 }
 
-/// What was read so far.
+/// Summary of the rows read so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReadSummary {
-    /// Files begun.
+    /// Files opened.
     pub files: u64,
-    /// Rows seen, bad ones included.
+    /// Rows read, including bad ones.
     pub rows: u64,
-    /// Pairs that came of them.
+    /// Pairs made of them.
     pub pairs: u64,
-    /// Comparisons that say of neither answer that it is better.
+    /// Comparisons in which neither answer is better.
     pub ties: u64,
     /// Pairs over [`ReadSettings::max_pairs_per_prompt`].
     pub over_pair_limit: u64,
-    /// Pairs whose two conversations had different prompts; they keep what the prompts share.
+    /// Pairs whose two conversations had different prompts; their prompt is the common beginning.
     pub prompts_differ: u64,
-    /// Pairs with a written-out dialogue in which one speaker has two turns in a row; those of the prompt were joined into
-    /// one. Lists of messages keep their turns.
+    /// Pairs with a written-out dialogue in which one speaker has two turns in a row; those of the prompt were joined.
+    /// Lists of messages keep their turns.
     pub turns_joined: u64,
-    /// Pairs with an answer of nothing but whitespace. They are read, as HH-RLHF has some; screening leaves them out.
+    /// Pairs with an answer of only whitespace. They are read, as HH-RLHF has some; screening leaves them out.
     pub blank_answers: u64,
-    /// Answers of several to a question that have no score, or no text, and so are in no pair.
+    /// Answers, of several to a question, without a score or text; they are in no pair.
     pub unscored_answers: u64,
-    /// Pairs whose chosen answer has a lower score than the rejected one, or whose label contradicts their scores. They keep
-    /// their label, and get no margin from their scores.
+    /// Pairs whose chosen answer has a lower score than the rejected one, or whose label contradicts their scores. They
+    /// keep their label and get no margin from their scores.
     pub contradicting_scores: u64,
-    /// Pairs with a margin under 0 in the data, which asks for less than that the chosen answer is better.
+    /// Pairs with a negative margin in the data, which contradicts their label.
     pub negative_margins: u64,
-    /// Rows in which a prompt or an answer is a number or a truth value; it is read as text.
+    /// Rows whose prompt or answer is a number or a truth value; it is read as text.
     pub values_as_text: u64,
     /// Rows left out.
     pub skipped: u64,
@@ -181,6 +169,6 @@ pub struct ReadSummary {
     pub skipped_rows: Vec<SkippedRow>,
     /// The first [`ReadSummary::LISTED`] rows without a pair because all their comparisons are ties.
     pub tied_rows: Vec<SkippedRow>,
-    /// Names of columns with values that no pair comes from, at most [`ReadSummary::LISTED`].
+    /// Names of columns with values that no pair uses, at most [`ReadSummary::LISTED`].
     pub unread_columns: BTreeSet<String>,
 }

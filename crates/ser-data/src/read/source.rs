@@ -1,10 +1,11 @@
-//! Files to rows of JSON values, whatever holds them.
+//! Reads files as rows of JSON values, independent of the container.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::container::Container;
+use super::container::{Container, PlainText};
+use super::describe::describe;
 use super::layouts::Row;
 use super::non_finite;
 #[cfg(feature = "parquet")]
@@ -12,18 +13,19 @@ use super::open::is_parquet;
 use super::open::open_text;
 #[cfg(feature = "parquet")]
 use super::parquet_rows::ParquetRows;
-use super::row_problem::{RowProblem, describe};
 use super::rows::TextRows;
-use super::settings::{Place, ReadSettings};
+use super::settings::ReadSettings;
 use super::table_rows::TableRows;
 use crate::DataError;
+use crate::RowPosition;
+use crate::RowProblem;
 
-/// Where rows come from.
+/// A source of rows.
 pub(crate) enum Source {
     Text {
         rows: TextRows,
         buffer: Vec<u8>,
-        /// Whether a line is a text and not JSON.
+        /// Whether a line is text and not JSON.
         plain: bool,
         max_row_bytes: usize,
     },
@@ -36,17 +38,8 @@ pub(crate) enum Source {
     },
 }
 
-/// What text is that is no JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PlainText {
-    /// A row a line.
-    Lines,
-    /// Rows that are not JSON, which is an error.
-    Refused,
-}
-
-/// A row, or what is wrong with it, at its place.
-pub(crate) type Found<T> = (Place, Result<T, RowProblem>);
+/// A row or its problem, with its position.
+pub(crate) type Found<T> = (RowPosition, Result<T, RowProblem>);
 
 impl Source {
     pub(crate) fn open(path: &Path, settings: &ReadSettings, plain_text: PlainText) -> Result<Self, DataError> {
@@ -70,17 +63,19 @@ impl Source {
     pub(crate) fn next_value(&mut self) -> Result<Option<Found<Value>>, DataError> {
         match self {
             Source::Text { rows, buffer, plain, max_row_bytes } => {
-                let Some(place) = rows.next(buffer)? else { return Ok(None) };
-                let (line, value) = if place.too_long {
-                    (place.line, Err(RowProblem::TooLong { limit: *max_row_bytes }))
+                let Some(position) = rows.next(buffer)? else { return Ok(None) };
+                let (line, value) = if position.too_long {
+                    (position.line, Err(RowProblem::TooLong { limit: *max_row_bytes }))
                 } else if *plain {
-                    (place.line, plain_line(buffer))
+                    (position.line, plain_line(buffer))
                 } else {
-                    parse(buffer, place.line)
+                    parse(buffer, position.line)
                 };
-                Ok(Some((Place::Line(line), value)))
+                Ok(Some((RowPosition::Line(line), value)))
             }
-            Source::Table(rows) => Ok(rows.next()?.map(|(line, row)| (Place::Line(line), row.map(Value::Object)))),
+            Source::Table(rows) => {
+                Ok(rows.next()?.map(|(line, row)| (RowPosition::Line(line), row.map(Value::Object))))
+            }
             #[cfg(feature = "parquet")]
             Source::Parquet { rows, row, max_row_bytes } => {
                 let Some(columns) = rows.next()? else { return Ok(None) };
@@ -90,7 +85,7 @@ impl Source {
                     Ok(columns) if too_long(&columns) => Err(RowProblem::TooLong { limit: *max_row_bytes }),
                     other => other.map(Value::Object),
                 };
-                Ok(Some((Place::Row(*row), found)))
+                Ok(Some((RowPosition::Row(*row), found)))
             }
         }
     }
@@ -101,11 +96,11 @@ impl Source {
             Value::Object(row) => Ok(row),
             other => Err(RowProblem::NotAnObject { found: describe(&other) }),
         };
-        Ok(self.next_value()?.map(|(place, value)| (place, value.and_then(object))))
+        Ok(self.next_value()?.map(|(position, value)| (position, value.and_then(object))))
     }
 }
 
-/// Bytes of all text in a value.
+/// Total bytes of text in a value.
 #[cfg(feature = "parquet")]
 fn text_bytes(value: &Value) -> usize {
     match value {
@@ -122,7 +117,7 @@ fn plain_line(bytes: &[u8]) -> Result<Value, RowProblem> {
     Ok(Value::from(text))
 }
 
-/// The value of a JSON text, or what is wrong with it, and in which line.
+/// The value of a JSON text, or its problem, and the line.
 fn parse(bytes: &[u8], line: u64) -> (u64, Result<Value, RowProblem>) {
     match non_finite::parse(bytes) {
         Ok(value) => (line, Ok(value)),

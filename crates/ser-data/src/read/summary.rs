@@ -1,17 +1,18 @@
-//! What became of the rows that were read, for people.
+//! Messages about the rows that were read.
 
 use std::path::Path;
 
-use super::row_problem::RowProblem;
-use super::settings::{OnBadRow, Place, ReadSummary, SkippedRow};
+use super::settings::{OnBadRow, ReadSummary, SkippedRow};
 use crate::DataError;
+use crate::RowPosition;
+use crate::RowProblem;
 
 impl ReadSummary {
-    /// At most this many rows and column names are listed; all rows are counted.
+    /// Maximum number of rows and column names that are listed; all rows are counted.
     pub const LISTED: usize = 1000;
 
-    /// What a program should tell of the reading, a sentence each: columns that were not read, rows that were left out and
-    /// why, ties, and what does not fit together. Empty where every row and column was read.
+    /// What a program should report about the reading, one sentence each: unread columns, rows left out and why, ties,
+    /// and contradictions. Empty if every row and column was read.
     pub fn notes(&self) -> Vec<String> {
         const SHOWN: usize = 20;
         let mut notes = Vec::new();
@@ -27,7 +28,7 @@ impl ReadSummary {
         {
             if count > 0 {
                 let shown: Vec<_> =
-                    rows.iter().take(SHOWN).map(|row| format!("{}: {}", row.place, row.problem)).collect();
+                    rows.iter().take(SHOWN).map(|row| format!("{}: {}", row.position, row.problem)).collect();
                 let more = if rows.len() > SHOWN { "; …" } else { "" };
                 let shown = if shown.is_empty() { String::new() } else { format!(" ({}{more})", shown.join("; ")) };
                 notes.push(format!("{what}: {count}{shown}"));
@@ -49,41 +50,41 @@ impl ReadSummary {
         notes
     }
 
-    /// Stops at a row that cannot be used, or counts it.
+    /// Returns an error for a row that cannot be used, or counts it.
     pub(crate) fn bad_row(
         &mut self,
         file: &Path,
-        place: Place,
+        position: RowPosition,
         problem: RowProblem,
         on_bad_row: OnBadRow,
     ) -> Result<(), DataError> {
         let file = file.to_path_buf();
         match on_bad_row {
-            OnBadRow::Stop => Err(DataError::Row { path: file, place, problem }),
+            OnBadRow::Stop => Err(DataError::Row { path: file, position, problem }),
             OnBadRow::Skip => {
                 self.skipped += 1;
                 if self.skipped_rows.len() < Self::LISTED {
                     let problem = match problem {
-                        // A reader that skips rows does not see the error that would name the setting.
+                        // With skipping, no error names the setting.
                         RowProblem::SeveralPrompts { .. } | RowProblem::UnreadText { .. } => {
                             format!("{problem}; {}", problem.remedy())
                         }
                         _ => problem.to_string(),
                     };
-                    self.skipped_rows.push(SkippedRow { file, place, problem });
+                    self.skipped_rows.push(SkippedRow { file, position, problem });
                 }
                 Ok(())
             }
         }
     }
 
-    /// Why nothing came of the rows.
+    /// The error if no row gave a pair.
     pub(crate) fn nothing_usable(&self, path: &Path) -> DataError {
         let (path, rows) = (path.to_path_buf(), self.rows);
         let why = match self.skipped_rows.first() {
-            Some(first) => format!("the first of those left out ({}) because {}", first.place, first.problem),
+            Some(first) => format!("the first of those left out ({}) because {}", first.position, first.problem),
             None if rows == 0 => return DataError::NoRows { path },
-            None if self.ties == 0 => "as they hold no two answers of unequal score".to_string(),
+            None if self.ties == 0 => "as they have no two answers with unequal scores".to_string(),
             None => format!("as all {} comparisons in them are ties", self.ties),
         };
         DataError::NoUsableRow { path, rows, why }

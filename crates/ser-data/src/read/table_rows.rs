@@ -1,4 +1,4 @@
-//! Comma- or tab-separated values to rows, a row at a time. The first line names the columns.
+//! Reads comma- or tab-separated values a row at a time. The first line has the column names.
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use serde_json::Value;
 
+use super::describe::beginning;
 use super::layouts::Row;
 use super::open::Text;
-use super::row_problem::{RowProblem, beginning};
 use super::rows::stream_error;
 use super::settings::ReadSettings;
 use crate::DataError;
+use crate::RowProblem;
 
-/// How much the CSV reader asks for at a time.
+/// Buffer size of the CSV reader.
 const BUFFER: usize = 1 << 16;
 
-/// The line a row begins on, and the row or what is wrong with it.
+/// The first line of a row, and the row or its problem.
 pub(crate) type TableRow = (u64, Result<Row, RowProblem>);
 
 /// The rows of a table, streamed.
@@ -49,12 +50,12 @@ impl TableRows {
         Ok(rows)
     }
 
-    /// The next row, with the line it begins on; `None` at the end.
+    /// The next row, with its first line; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<TableRow>, DataError> {
         Ok(self.read_record()?.map(|line| (line, self.row())))
     }
 
-    /// Reads a record; the line it begins on.
+    /// Reads a record; returns its first line.
     fn read_record(&mut self) -> Result<Option<u64>, DataError> {
         self.reader.get_mut().left = (self.max_row_bytes as u64).saturating_add(2 * BUFFER as u64);
         let read = self.reader.read_byte_record(&mut self.record);
@@ -72,12 +73,12 @@ impl TableRows {
                 ErrorKind::Io(error) if error.get_ref().is_some_and(|cause| cause.is::<TooLong>()) => {
                     let limit = self.max_row_bytes;
                     let problem = format!(
-                        "a row is longer than {limit} bytes (setting max_row_bytes), perhaps as a quote is not closed"
+                        "a row is longer than {limit} bytes (setting max_row_bytes), possibly because a quote is not closed"
                     );
                     self.broken(line, problem)
                 }
                 ErrorKind::Io(error) => stream_error(&self.path, line, self.max_expansion, error),
-                // Fields of any number and bytes of any kind are read, so nothing else goes wrong.
+                // Any number of fields and any bytes are accepted, so no other error occurs.
                 other => self.broken(line, format!("{other:?}")),
             }),
         }
@@ -91,7 +92,7 @@ impl TableRows {
         let mut columns: Vec<String> = Vec::new();
         for field in &self.record {
             let Ok(name) = std::str::from_utf8(field) else {
-                return Err(self.broken(line, "a column's name is no UTF-8".to_string()));
+                return Err(self.broken(line, "a column's name is not UTF-8".to_string()));
             };
             let name = name.trim();
             if !name.is_empty() && columns.iter().any(|other| other == name) {
@@ -103,7 +104,7 @@ impl TableRows {
         Ok(columns)
     }
 
-    /// The record as a row of text, where a cell that holds messages as JSON becomes a list.
+    /// The record as a row of text; a cell with messages as JSON becomes a list.
     fn row(&self) -> Result<Row, RowProblem> {
         if self.record.len() != self.columns.len() {
             return Err(RowProblem::FieldCount { found: self.record.len(), expected: self.columns.len() });
@@ -114,7 +115,7 @@ impl TableRows {
         }
         let mut row = Row::new();
         for (column, field) in self.columns.iter().zip(&self.record) {
-            // A table's own row numbers have no name.
+            // The row numbers of a table have no column name.
             if column.is_empty() {
                 continue;
             }
@@ -130,7 +131,7 @@ impl TableRows {
 const UNPAIRED: &str = "its quotes do not pair up by the file's end: a quoted field is not closed, or a quote inside of \
                         a field is not doubled";
 
-/// A cell's value: its text, or the messages that it holds as JSON. `None` if it holds them as Python prints them.
+/// A cell's value: its text, or its messages as JSON. `None` if it has messages as Python prints them.
 fn cell(text: &str) -> Option<Value> {
     let start = text.trim_start();
     if start.starts_with("[{'") {
@@ -147,15 +148,15 @@ fn cell(text: &str) -> Option<Value> {
     Some(Value::from(text))
 }
 
-/// That a row does not end within the limit.
+/// A row exceeds the limit.
 #[derive(Debug, thiserror::Error)]
 #[error("the row is too long")]
 struct TooLong;
 
-/// The input of a table, with an eye on what its reader passes over: rows without an end, and quotes without a partner.
+/// The input of a table; detects rows without an end, and unpaired quotes.
 struct Watched {
     input: Box<dyn BufRead + Send>,
-    /// Bytes that may still be read for the present row.
+    /// Bytes that the current row may still take.
     left: u64,
     odd_quotes: bool,
     ended: bool,

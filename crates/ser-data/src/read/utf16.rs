@@ -1,8 +1,8 @@
-//! UTF-16 to UTF-8, as a stream: what Windows PowerShell's `>` and some exports write.
+//! Converts UTF-16 to UTF-8 as a stream; Windows PowerShell's `>` and some exports write UTF-16.
 
 use std::io::{self, Read};
 
-/// Which byte of a UTF-16 unit comes first.
+/// The byte order of UTF-16 units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endianness {
     Little,
@@ -10,7 +10,7 @@ pub(crate) enum Endianness {
 }
 
 impl Endianness {
-    /// The order of bytes if a file begins as UTF-16: with a byte order mark, or with two ASCII characters.
+    /// The byte order, if a file begins as UTF-16: with a byte order mark, or with two ASCII characters.
     pub(crate) fn of(start: &[u8]) -> Option<Self> {
         match start {
             [0xff, 0xfe, ..] => Some(Endianness::Little),
@@ -29,26 +29,26 @@ impl Endianness {
     }
 }
 
-/// Why text in UTF-16 cannot be read.
+/// Errors in UTF-16 text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Utf16Problem {
-    #[error("its UTF-16 holds half of a character, a surrogate without the other")]
+    #[error("its UTF-16 has half of a character, a surrogate without the other")]
     LoneSurrogate,
     #[error("its UTF-16 ends within a character")]
     CutShort,
 }
 
-/// Bytes in UTF-16, read as UTF-8.
+/// Reads UTF-16 bytes as UTF-8.
 pub(crate) struct Utf16Reader<R> {
     input: R,
     endianness: Endianness,
-    /// The first half of a character whose other half comes next.
+    /// The first half of a character whose second half follows.
     high: Option<u16>,
     /// Half of a unit.
     byte: Option<u8>,
-    /// Text that was decoded and not yet read.
+    /// Decoded text that is not yet read.
     decoded: Vec<u8>,
-    /// How much of `decoded` was read.
+    /// Number of bytes of `decoded` that were read.
     read: usize,
 }
 
@@ -57,7 +57,7 @@ impl<R: Read> Utf16Reader<R> {
         Utf16Reader { input, endianness, high: None, byte: None, decoded: Vec::new(), read: 0 }
     }
 
-    /// Decodes what the input has next; whether there was anything.
+    /// Decodes the next bytes of the input; false at the end.
     fn decode(&mut self) -> io::Result<bool> {
         let problem = |problem: Utf16Problem| io::Error::new(io::ErrorKind::InvalidData, problem);
         let mut bytes = [0; 8192];
@@ -88,7 +88,7 @@ impl<R: Read> Utf16Reader<R> {
                 self.high = Some(unit);
                 return Ok(());
             }
-            // A unit that is a whole character: the second is not looked at.
+            // A unit that is a whole character: the second is ignored.
             None => [unit, 0],
         };
         let character = char::decode_utf16(units).next().and_then(Result::ok).ok_or(Utf16Problem::LoneSurrogate)?;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_characters_are_told() {
+    fn halves_of_characters_are_reported() {
         for (units, said) in [
             ([0xfeff, 0xd83d, 0x61].as_slice(), "half of a character"),
             (&[0xfeff, 0xde00, 0x61], "half of a character"),

@@ -8,10 +8,10 @@ use ser_core::Message;
 use crate::TemplateDate;
 use crate::jinja::{Dict, Template, TemplateError, Value};
 
-/// Names that a message's reasoning has in data, the one that most templates read first.
+/// Names of a message's reasoning in data; most templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// A compiled chat template with what it renders besides the messages.
+/// A compiled chat template with its further variables.
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     template: Template,
@@ -43,7 +43,7 @@ impl ChatTemplate {
         self.reads_date
     }
 
-    /// The text of a conversation; `add_generation_prompt` adds what begins an answer.
+    /// The text of a conversation; `add_generation_prompt` appends the start of an answer.
     pub(crate) fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, String> {
         self.try_render(messages, add_generation_prompt).map_err(|error| error.to_string())
     }
@@ -61,8 +61,8 @@ impl ChatTemplate {
     }
 }
 
-/// A message as transformers hands it to templates: null fields are left out, and reasoning has the names
-/// `reasoning_content` and `thinking` whichever of them the file uses.
+/// A message as transformers passes it to templates: null fields are left out, and reasoning is available as
+/// `reasoning_content` and `thinking`, whichever of them the file uses.
 fn message(message: &Message) -> Result<Value, TemplateError> {
     let mut fields = Dict::default();
     let reasoning = REASONING.iter().find_map(|name| message.extra.get(*name).filter(|value| !value.is_null()));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn extras_of_transformers_are_there() {
+    fn extras_of_transformers_are_available() {
         let turns = [Message::user(" hi <b> "), Message::assistant("yes</think>no")];
         let source = "{{ bos_token }}{% for m in messages %}\n  {% if loop.first %}\n[{{ m.content.strip() | tojson }}]\n\
                       {% elif m['content'].startswith('yes') %}({{ m.content.split('</think>')[-1] }}){% endif %}\n\
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_template_raises_is_told() {
+    fn errors_of_the_template_are_reported() {
         let error = render("\n{{ raise_exception('roles must alternate') }}", &[], false).unwrap_err();
         assert_eq!(error, "roles must alternate (line 2 of the template)");
         assert!(render("{% if %}", &[], false).unwrap_err().contains("line 1"));

@@ -1,4 +1,4 @@
-//! What the files beside tokenizer.json say, read as transformers 5 reads them.
+//! The files beside tokenizer.json, read as transformers 5 reads them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::DataError;
 /// The named special tokens, in the order in which transformers adds them.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// A token with the flags that say how it is found in text.
+/// A token with the flags that control how it is found in text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExtraToken {
     pub(crate) content: String,
@@ -37,17 +37,17 @@ impl ExtraToken {
     }
 }
 
-/// The tokenizer settings of a model folder. `add_bos_token` and `add_eos_token` are not read: where there is a tokenizer.json,
-/// transformers 5 drops them, and that file alone says what is put around a text.
+/// The tokenizer settings of a model folder. `add_bos_token` and `add_eos_token` are not read: transformers 5 drops
+/// them if there is a tokenizer.json, which then decides alone about tokens around a text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenizerConfig {
-    /// tokenizer.json as it was read.
+    /// Contents of tokenizer.json.
     pub(crate) tokenizer_json: Vec<u8>,
     /// The class of transformers, which may replace parts of tokenizer.json.
     pub(crate) class: TokenizerClass,
     /// `bos_token` and the like, by name, in the order of addition.
     pub(crate) named: Vec<(String, ExtraToken)>,
-    /// Special tokens without a name of their own.
+    /// Special tokens without a name.
     pub(crate) unnamed: Vec<ExtraToken>,
     /// `added_tokens_decoder` of tokenizer_config.json by id, or else added_tokens.json and the added tokens of
     /// tokenizer.json.
@@ -71,7 +71,7 @@ struct TokenizerFile {
 }
 
 impl TokenizerConfig {
-    /// Reads what there is; every file but tokenizer.json may be absent.
+    /// Reads the files of a folder; every file except tokenizer.json is optional.
     pub(crate) fn from_folder(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
@@ -102,7 +102,7 @@ impl TokenizerConfig {
         if let Some(decoder) = tokenizer.get("added_tokens_decoder").and_then(Value::as_object) {
             added.extend(decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, extra_token(token)?))));
         } else {
-            // The older files count only where tokenizer_config.json does not list the added tokens.
+            // The older files are used only if tokenizer_config.json does not list the added tokens.
             merge_special_tokens(&mut tokenizer, read_object(&folder.join("special_tokens_map.json"))?);
             let listed = read_object(&folder.join("added_tokens.json"))?;
             let special = special_contents(&tokenizer);
@@ -114,7 +114,7 @@ impl TokenizerConfig {
             }
             let file: TokenizerFile = serde_json::from_slice(tokenizer_json).map_err(|error| DataError::ModelFile {
                 path: folder.join("tokenizer.json"),
-                problem: format!("no valid JSON ({error})"),
+                problem: format!("invalid JSON ({error})"),
             })?;
             for token in &file.added_tokens {
                 if let (Some(id), Some(extra)) = (token.get("id").and_then(token_id), extra_token(token)) {
@@ -150,7 +150,7 @@ impl TokenizerConfig {
             };
             self.named.extend(token.map(|token| (name.to_string(), token)));
         }
-        // A multimodal tokenizer names more of them: "image_token": "<image>", or in an object.
+        // A multimodal tokenizer has further names: "image_token": "<image>", or in an object.
         for (name, token) in tokenizer {
             if name.ends_with("_token") && !NAMES.contains(&name.as_str()) {
                 self.named.extend(special_token(token).map(|token| (name.clone(), token)));
@@ -179,7 +179,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// special_tokens_map.json goes before tokenizer_config.json; unnamed tokens are joined.
+/// special_tokens_map.json has precedence over tokenizer_config.json; unnamed tokens are merged.
 fn merge_special_tokens(tokenizer: &mut Map<String, Value>, map: Map<String, Value>) {
     for (name, token) in map {
         match (name.as_str(), tokenizer.get_mut(&name), token) {
@@ -197,7 +197,7 @@ fn special_contents(tokenizer: &Map<String, Value>) -> Vec<String> {
     named.chain(extra.into_iter().flatten().filter_map(token_text)).collect()
 }
 
-/// A token that is special for standing where it stands.
+/// A token that is special because of its field.
 fn special_token(token: &Value) -> Option<ExtraToken> {
     extra_token(token).map(|extra| ExtraToken { special: true, ..extra })
 }
@@ -207,7 +207,7 @@ fn token_text(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_string)
 }
 
-/// An id is a number, or a list of which the first counts.
+/// An id is a number, or a list whose first element is used.
 fn token_id(id: &Value) -> Option<u32> {
     id.as_u64().or_else(|| id.as_array()?.first()?.as_u64()).and_then(|id| u32::try_from(id).ok())
 }
@@ -224,7 +224,7 @@ fn extra_token(token: &Value) -> Option<ExtraToken> {
     })
 }
 
-/// chat_template.jinja goes before tokenizer_config.json, whose entry may be a list with a `default`.
+/// chat_template.jinja has precedence over tokenizer_config.json, whose entry may be a list with a `default`.
 fn chat_template(folder: &Path, tokenizer: &Map<String, Value>) -> Result<Option<String>, DataError> {
     let path = folder.join("chat_template.jinja");
     match std::fs::read_to_string(&path) {
@@ -243,7 +243,7 @@ fn chat_template(folder: &Path, tokenizer: &Map<String, Value>) -> Result<Option
     })
 }
 
-/// A JSON object from a file; an empty one if there is no such file.
+/// A JSON object from a file; empty if the file does not exist.
 fn read_object(path: &Path) -> Result<Map<String, Value>, DataError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -254,7 +254,7 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, DataError> {
     match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(problem("a JSON object is expected".to_string())),
-        Err(error) => Err(problem(format!("no valid JSON ({error})"))),
+        Err(error) => Err(problem(format!("invalid JSON ({error})"))),
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
             ("config.json", r#"{"eos_token_id": [4, 5], "bos_token_id": 1}"#),
         ]);
         let config = read(&folder).unwrap();
-        // The list of added tokens makes special_tokens_map.json void.
+        // The list of added tokens overrides special_tokens_map.json.
         assert_eq!((config.named("bos_token"), config.named("eos_token")), (Some("<s>"), None));
         assert!(config.named[0].1.lstrip && config.named[0].1.special);
         assert_eq!((config.named("image_token"), config.named("audio_token")), (Some("<i>"), Some("<a>")));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_of_added_tokens_the_older_files_count() {
+    fn without_a_list_of_added_tokens_the_older_files_are_used() {
         let folder = folder(&[
             (
                 "tokenizer_config.json",

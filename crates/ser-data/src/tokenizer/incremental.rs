@@ -1,34 +1,34 @@
-//! Tokens to text as they come, in pieces of whole characters.
+//! Incremental decoding of tokens, in pieces of whole characters.
 
 use super::PairTokenizer;
 use crate::DataError;
 
-/// Tokens of the prompt that the first tokens of an answer are decoded with: some tokenizers drop a text's first space.
+/// Number of the prompt's tokens that precede an answer in decoding: some tokenizers drop a text's first space.
 const CONTEXT: usize = 8;
 
-/// Decodes an answer token by token; the pieces joined are its text.
+/// Decodes an answer token by token; the joined pieces are its text.
 ///
-/// A character whose bytes are spread over tokens comes whole, and special tokens give nothing.
+/// A character whose bytes are spread over several tokens is returned whole; special tokens give no text.
 #[derive(Clone, Debug)]
 pub struct IncrementalDecoder {
-    /// The last tokens given out, then those that are not.
+    /// The last tokens returned, then those that are not.
     tokens: Vec<u32>,
-    /// How many of them were given out.
+    /// Number of returned tokens among them.
     given: usize,
 }
 
 impl IncrementalDecoder {
-    /// Begins after a prompt.
+    /// Starts after a prompt.
     pub fn after(prompt: &[u32]) -> Self {
         let tokens = prompt.get(prompt.len().saturating_sub(CONTEXT)..).unwrap_or_default().to_vec();
         IncrementalDecoder { given: tokens.len(), tokens }
     }
 
-    /// Takes the next token and returns the text that it makes whole, often none.
+    /// Adds the next token and returns the text that it completes, often none.
     pub fn push(&mut self, tokenizer: &PairTokenizer, token: u32) -> Result<String, DataError> {
         self.tokens.push(token);
         let text = self.waiting(tokenizer)?;
-        // The mark of bytes that are no character yet.
+        // The replacement character of incomplete bytes.
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
@@ -37,12 +37,12 @@ impl IncrementalDecoder {
         Ok(text)
     }
 
-    /// What is left at the end: bytes that never became a character, as U+FFFD.
+    /// The rest at the end: bytes of incomplete characters, as U+FFFD.
     pub fn finish(self, tokenizer: &PairTokenizer) -> Result<String, DataError> {
         self.waiting(tokenizer)
     }
 
-    /// The text of the tokens not given out, decoded with those before them.
+    /// The text of the pending tokens, decoded with those before them.
     fn waiting(&self, tokenizer: &PairTokenizer) -> Result<String, DataError> {
         if self.tokens.len() == self.given {
             return Ok(String::new());
@@ -74,7 +74,7 @@ mod tests {
             assert!(pieces.iter().filter(|piece| !piece.is_empty()).count() > 10);
             assert_eq!(pieces.concat() + &decoder.finish(&tokenizer).unwrap(), text);
         }
-        // Half a character at the end is not lost without a sign.
+        // Half a character at the end is not lost silently.
         let half = tokenizer.encode("猫", false).unwrap();
         let mut decoder = IncrementalDecoder::after(&[]);
         assert_eq!(decoder.push(&tokenizer, half[0]).unwrap(), "");

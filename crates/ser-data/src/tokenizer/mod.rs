@@ -1,5 +1,6 @@
-//! Texts to tokens with the tokenizer and chat template of a Hugging Face folder.
+//! Tokenization with the tokenizer and chat template of a Hugging Face folder.
 
+mod build;
 mod chat_template;
 mod class;
 mod folder;

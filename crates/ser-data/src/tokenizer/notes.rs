@@ -1,4 +1,4 @@
-//! What of the data does not reach the texts.
+//! Data of the pairs that their texts do not contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::pair_tokenizer::whole;
 use crate::{DataError, TemplateKind};
 
 impl PairTokenizer {
-    /// What of the pairs' data does not reach their texts, and what else about the texts a user should know, one sentence
-    /// each: fields of messages (reasoning, tool calls) that the template does not render, and the date that it writes.
+    /// Data of the pairs that their texts do not contain, and other facts about the texts, one sentence each: fields of
+    /// messages (reasoning, tool calls) that the template does not render, and the date that it writes.
     pub fn notes(&self, pairs: &[Arc<Pair>]) -> Result<Vec<String>, DataError> {
         let mut notes = Vec::new();
         if self.chat_template.as_ref().is_some_and(ChatTemplate::reads_date) {

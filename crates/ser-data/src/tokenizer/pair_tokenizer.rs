@@ -1,4 +1,4 @@
-//! Pairs to tokens.
+//! Tokenization of pairs.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use ser_core::{Message, Pair, Screening, Side};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use super::build::build;
 use super::chat_template::ChatTemplate;
-use super::class::build;
 use super::folder::TokenizerConfig;
-use crate::text::{script_prompt, script_text};
+use crate::text::{authors_code_prompt, authors_code_text};
 use crate::{DataError, TemplateKind, TextSettings, TokenizedPair};
 
 /// The files of a folder that are read.
@@ -27,19 +27,19 @@ const FILES: [&str; 7] = [
     "chat_template.jinja",
 ];
 
-/// The tokenizer of a Hugging Face folder, with the settings that make texts of pairs.
+/// The tokenizer of a Hugging Face folder, with the settings of the texts.
 ///
-/// Prompt and answer are tokenized together, so tokens are those that `transformers` gives for the whole text.
+/// Prompt and answer are tokenized together, so the tokens are those of `transformers` for the whole text.
 pub struct PairTokenizer {
     folder: PathBuf,
     pub(super) tokenizer: Tokenizer,
     pub(super) chat_template: Option<ChatTemplate>,
-    /// The template's text, where the settings ask for it.
+    /// The chat template, if the settings use it.
     chat_source: Option<String>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     vocab_size: usize,
-    /// Rows of the network's embedding, where it is known.
+    /// Rows of the network's embedding, if known.
     network_vocab: Option<usize>,
     pub(super) settings: TextSettings,
 }
@@ -47,7 +47,7 @@ pub struct PairTokenizer {
 /// Whether a model folder has a chat template.
 ///
 /// # Errors
-/// A file of the folder that cannot be read, or is not JSON.
+/// A file of the folder that cannot be read or is not JSON.
 pub fn has_chat_template(folder: impl AsRef<Path>) -> Result<bool, DataError> {
     Ok(TokenizerConfig::from_folder(folder.as_ref())?.chat_template.is_some())
 }
@@ -63,15 +63,15 @@ impl std::fmt::Debug for PairTokenizer {
 }
 
 impl PairTokenizer {
-    /// Loads tokenizer.json and what the files beside it say of special tokens and the chat template:
-    /// tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json, generation_config.json and
-    /// chat_template.jinja, each where it is there. Tokens are those of `AutoTokenizer` of transformers 5: flags of
-    /// added tokens are taken from `added_tokens_decoder`, and the classes of Llama 2, GPT-2 and Qwen 2 build their
-    /// normalizer and pre-tokenizer themselves. Truncation and padding that tokenizer.json asks for are not done.
+    /// Loads tokenizer.json and the special tokens and chat template of the files beside it: tokenizer_config.json,
+    /// special_tokens_map.json, added_tokens.json, config.json, generation_config.json and chat_template.jinja, each
+    /// optional. The tokens are those of transformers 5's `AutoTokenizer`: flags of added tokens come from
+    /// `added_tokens_decoder`, and the classes of Llama 2, GPT-2 and Qwen 2 build their own normalizer and
+    /// pre-tokenizer. Truncation and padding settings of tokenizer.json are ignored.
     ///
     /// # Errors
-    /// A missing or malformed file, and settings that the folder cannot serve: the chat template where it has none
-    /// ([`DataError::NoChatTemplate`]), an appended end token where it names none ([`DataError::NoEndToken`]).
+    /// A missing or malformed file, and settings that the folder does not support: the chat template if it has none
+    /// ([`DataError::NoChatTemplate`]), an appended end token if it names none ([`DataError::NoEndToken`]).
     pub fn from_folder(folder: impl AsRef<Path>, settings: &TextSettings) -> Result<Self, DataError> {
         settings.check()?;
         let folder = folder.as_ref();
@@ -82,7 +82,7 @@ impl PairTokenizer {
         let id = |name: &str| config.named(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
 
-        if settings.template == TemplateKind::Script && settings.append_eos && eos_id.is_none() {
+        if settings.template == TemplateKind::AuthorsCode && settings.append_eos && eos_id.is_none() {
             return Err(DataError::NoEndToken { folder: folder.to_path_buf() });
         }
         let chat_template = match (settings.template, &config.chat_template) {
@@ -114,8 +114,9 @@ impl PairTokenizer {
         })
     }
 
-    /// SHA-256, in hex, of what decides its tokens: vocabulary, rules, special tokens, and the chat template where the
-    /// settings ask for it. The layout of tokenizer.json and its truncation and padding settings do not count.
+    /// SHA-256, in hex, of everything that determines the tokens: vocabulary, rules, special tokens, and the chat
+    /// template if the settings use it. The formatting of tokenizer.json and its truncation and padding settings are
+    /// ignored.
     ///
     /// # Errors
     /// [`DataError::ModelFile`] if the tokenizer cannot be written as JSON.
@@ -143,29 +144,29 @@ impl PairTokenizer {
         &self.settings
     }
 
-    /// The highest id plus one, added tokens included: an embedding needs at least as many rows.
+    /// The highest id plus one, including added tokens: the minimum number of embedding rows.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Lets the tokenizer have more tokens than the network, which has `vocab` of them (a padding token that was added
-    /// later, say): a text that uses a token of a higher id is refused.
+    /// Allows the tokenizer more tokens than the network, which has `vocab` of them (such as a padding token that was
+    /// added later): a text with a token of a higher id is refused.
     #[must_use]
     pub fn with_network_vocab(self, vocab: usize) -> Self {
         PairTokenizer { network_vocab: Some(vocab), ..self }
     }
 
-    /// The id of the token that begins a text, where the folder names one.
+    /// The id of the token that begins a text, if the folder names one.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
     }
 
-    /// The id of the token that ends a text, where the folder names one.
+    /// The id of the token that ends a text, if the folder names one.
     pub fn eos_id(&self) -> Option<u32> {
         self.eos_id
     }
 
-    /// The files that say how it tokenizes, with what is in them.
+    /// The files that determine the tokens, with their contents.
     #[cfg(feature = "index")]
     pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
         let mut files = Vec::new();
@@ -180,7 +181,7 @@ impl PairTokenizer {
         Ok(files)
     }
 
-    /// A text's tokens; `add_special_tokens` adds what the tokenizer itself puts around a text.
+    /// A text's tokens; `add_special_tokens` adds the tokenizer's own tokens around a text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, DataError> {
         match self.tokenizer.encode_fast(text, add_special_tokens) {
             Ok(encoding) => {
@@ -191,7 +192,7 @@ impl PairTokenizer {
         }
     }
 
-    /// Refuses a token that the network has no embedding for.
+    /// Refuses a token without an embedding in the network.
     fn check_id(&self, id: u32, text: &str) -> Result<(), DataError> {
         match self.network_vocab {
             Some(vocab) if id as usize >= vocab => Err(DataError::TokenBeyondNetwork {
@@ -204,19 +205,19 @@ impl PairTokenizer {
         }
     }
 
-    /// Tokens as text, special tokens left out.
+    /// The text of tokens, without special tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
         self.tokenizer
             .decode(ids, true)
             .map_err(|error| DataError::Decode { count: ids.len(), problem: error.to_string() })
     }
 
-    /// Tokenizes pairs in parallel; the result is in the order of `pairs` whatever the thread count.
+    /// Tokenizes pairs in parallel; the result has the order of `pairs` for any number of threads.
     ///
     /// # Errors
-    /// The first pair, in order, that the template or the tokenizer cannot take.
+    /// The error of the first pair, in order, that the template or the tokenizer refuses.
     pub fn tokenize(&self, pairs: &[Arc<Pair>]) -> Result<Vec<TokenizedPair>, DataError> {
-        // Collected as results first: the error is then that of the first pair, not of the fastest thread.
+        // Collected as results first, so that the error is that of the first pair, not of the fastest thread.
         let results: Vec<_> = pairs.par_iter().map(|pair| self.tokenize_pair(pair)).collect();
         results.into_iter().collect()
     }
@@ -230,10 +231,10 @@ impl PairTokenizer {
                 };
                 [self.encode(&a, true)?, self.encode(&b, true)?]
             }
-            TemplateKind::Script | TemplateKind::Chat => {
+            TemplateKind::AuthorsCode | TemplateKind::Chat => {
                 let what = || format!("pair {}", pair.id.0);
                 let text = |side| match self.settings.template {
-                    // The whole conversation of each answer, which may part before the last turn.
+                    // The whole conversation of each answer, which may differ before the last turn.
                     TemplateKind::Chat => self.encode(&self.chat(&whole(pair, side), false, &what)?, false),
                     _ => self.templated(&pair.prompt, &Message::assistant(pair.response(side)), &what),
                 };
@@ -243,14 +244,14 @@ impl PairTokenizer {
         Ok(TokenizedPair::from_tokens(&a, &b))
     }
 
-    /// Which pairs can be used, as far as tokens tell: neither text over `max_length`, nor both the same, nor an
-    /// answer without tokens. [`screen_pairs`](Self::screen_pairs) also sees blank answers.
+    /// Screens pairs by their tokens: usable if neither text exceeds `max_length`, the texts differ, and no answer is
+    /// without tokens. [`screen_pairs`](Self::screen_pairs) also detects blank answers.
     pub fn screen(&self, pairs: &[TokenizedPair]) -> Vec<Screening> {
         pairs.iter().map(|pair| self.screen_tokens(pair)).collect()
     }
 
-    /// Tokenizes and screens pairs in parallel, keeping no tokens: as [`screen`](Self::screen), and an answer of
-    /// nothing but whitespace is [`Screening::Empty`] though the template puts tokens after it.
+    /// Tokenizes and screens pairs in parallel without keeping tokens: as [`screen`](Self::screen), and an answer of
+    /// only whitespace is [`Screening::Empty`] even if the template adds tokens after it.
     pub fn screen_pairs(&self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, DataError> {
         let results: Vec<_> = pairs
             .par_iter()
@@ -278,22 +279,22 @@ impl PairTokenizer {
         }
     }
 
-    /// A prompt's tokens, after which a model is to answer.
+    /// The tokens of a prompt, for a model to continue.
     ///
-    /// With the script template they end in `Answer:`; the space that follows belongs to the response. The raw
-    /// template takes a prompt of a single user turn as it stands.
+    /// With the authors' template they end in `Answer:`; the following space belongs to the response. The raw template
+    /// accepts only a prompt of a single user turn.
     ///
     /// # Errors
     /// A conversation under the raw template ([`DataError::NoRawText`]), or one that the chat template refuses.
     pub fn encode_prompt(&self, prompt: &[Message]) -> Result<Vec<u32>, DataError> {
         match self.settings.template {
             TemplateKind::Raw => self.encode_open(&raw_prompt(prompt)?),
-            TemplateKind::Script => self.encode_open(&script_prompt(prompt)),
+            TemplateKind::AuthorsCode => self.encode_open(&authors_code_prompt(prompt)),
             TemplateKind::Chat => self.encode(&self.chat(prompt, true, &|| "a prompt".to_string())?, false),
         }
     }
 
-    /// A text that something follows: a tokenizer that ends every text itself must not end this one.
+    /// A text that will be continued: a tokenizer that appends an end token must not do so here.
     fn encode_open(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let mut tokens = self.encode(text, true)?;
         if self.eos_id.is_some()
@@ -315,7 +316,7 @@ impl PairTokenizer {
             let turns: Vec<Message> = prompt.iter().chain([response]).cloned().collect();
             return self.encode(&self.chat(&turns, false, what)?, false);
         }
-        let mut tokens = self.encode(&script_text(prompt, &response.content), true)?;
+        let mut tokens = self.encode(&authors_code_text(prompt, &response.content), true)?;
         if let (true, Some(eos)) = (self.settings.append_eos, self.eos_id)
             && tokens.last() != Some(&eos)
         {
@@ -352,7 +353,7 @@ pub(super) fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> 
     }
 }
 
-/// The beginning of a text, for messages.
+/// The start of a text, for messages.
 fn excerpt(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),

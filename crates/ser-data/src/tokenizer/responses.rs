@@ -6,7 +6,7 @@ use ser_core::{Message, Pair, Role, Side};
 
 use super::PairTokenizer;
 use super::pair_tokenizer::{raw_prompt, whole};
-use crate::text::script_text;
+use crate::text::authors_code_text;
 use crate::{DataError, TemplateKind};
 
 /// A prompt with one response as tokens, for training on responses.
@@ -14,7 +14,7 @@ use crate::{DataError, TemplateKind};
 pub struct TokenizedResponse {
     /// The whole text.
     pub tokens: Vec<u32>,
-    /// How many of its tokens, from the start, are those of the prompt alone; at least one belongs to the response.
+    /// Number of leading tokens of the prompt alone; at least one token belongs to the response.
     pub prompt_len: usize,
 }
 
@@ -23,7 +23,7 @@ pub struct TokenizedResponse {
 pub struct TokenizedConversation {
     /// The whole text.
     pub tokens: Vec<u32>,
-    /// The places of each of the assistant's turns, in order; the last one is the response's.
+    /// The token ranges of the assistant's turns, in order; the last one is the response's.
     pub answers: Vec<Range<usize>>,
 }
 
@@ -35,9 +35,9 @@ impl PairTokenizer {
         self.tokenize_turn(prompt, &Message::assistant(response))
     }
 
-    /// One side of a pair, for training on its answer: as [`tokenize_response`](Self::tokenize_response), but where the
+    /// One side of a pair, for training on its answer: as [`tokenize_response`](Self::tokenize_response), but if the
     /// answer is several turns and the chat template renders them, the response is the last turn of the assistant, and
-    /// what stands before it belongs to the prompt.
+    /// everything before it belongs to the prompt.
     pub fn tokenize_answer(&self, pair: &Pair, side: Side) -> Result<TokenizedResponse, DataError> {
         match self.last_turn(pair, side) {
             Some((prompt, last)) => self.tokenize_turn(&prompt, &last),
@@ -53,7 +53,7 @@ impl PairTokenizer {
         }
     }
 
-    /// One side of a pair, for comparing answers: everything after the prompt is the response, turns of the user too.
+    /// One side of a pair, for comparing answers: everything after the prompt is the response, including user turns.
     pub fn tokenize_completion(&self, pair: &Pair, side: Side) -> Result<TokenizedResponse, DataError> {
         if self.settings.template != TemplateKind::Chat || pair.response_turns.is_none() {
             return self.tokenize_response(&pair.prompt, pair.response(side));
@@ -62,7 +62,7 @@ impl PairTokenizer {
         self.after_prompt(&pair.prompt, self.encode(&text, false)?)
     }
 
-    /// The last turn of the assistant and what stands before it, where an answer is turns that a template renders.
+    /// The last assistant turn and the turns before it, if an answer is turns that a template renders.
     fn last_turn(&self, pair: &Pair, side: Side) -> Option<(Vec<Message>, Message)> {
         if self.settings.template != TemplateKind::Chat || pair.response_turns.is_none() {
             return None;
@@ -77,12 +77,12 @@ impl PairTokenizer {
     fn tokenize_turn(&self, prompt: &[Message], response: &Message) -> Result<TokenizedResponse, DataError> {
         let tokens = match self.settings.template {
             TemplateKind::Raw => self.encode(&format!("{}{}", raw_prompt(prompt)?, response.content), true)?,
-            TemplateKind::Script | TemplateKind::Chat => self.templated(prompt, response, &|| WHAT.to_string())?,
+            TemplateKind::AuthorsCode | TemplateKind::Chat => self.templated(prompt, response, &|| WHAT.to_string())?,
         };
         self.after_prompt(prompt, tokens)
     }
 
-    /// Where the response begins: after what the text shares with the prompt alone.
+    /// The start of the response: the end of the common prefix with the prompt alone.
     fn after_prompt(&self, prompt: &[Message], tokens: Vec<u32>) -> Result<TokenizedResponse, DataError> {
         let alone = self.encode_prompt(prompt)?;
         let shared = tokens.iter().zip(&alone).take_while(|(x, y)| x == y).count();
@@ -90,11 +90,11 @@ impl PairTokenizer {
         Ok(TokenizedResponse { tokens, prompt_len })
     }
 
-    /// A prompt and one response tokenized together, for training on every turn of the assistant: on its tokens and on
-    /// the special token that ends it.
+    /// A prompt and one response tokenized together, for training on every assistant turn: on its tokens and on the
+    /// special token that ends it.
     ///
     /// # Errors
-    /// As [`tokenize_response`](Self::tokenize_response), and a chat template that changes what the assistant says.
+    /// Those of [`tokenize_response`](Self::tokenize_response), and a chat template that changes the assistant's text.
     pub fn tokenize_conversation(
         &self,
         prompt: &[Message],
@@ -111,7 +111,7 @@ impl PairTokenizer {
             let what = || WHAT.to_string();
             let (text, special) = match self.settings.template {
                 TemplateKind::Raw => (format!("{}{}", raw_prompt(prompt)?, response.content), true),
-                TemplateKind::Script => (script_text(prompt, &response.content), true),
+                TemplateKind::AuthorsCode => (authors_code_text(prompt, &response.content), true),
                 TemplateKind::Chat => {
                     let turns: Vec<Message> = prompt.iter().chain([response]).cloned().collect();
                     (self.chat(&turns, false, &what)?, false)
@@ -132,10 +132,10 @@ impl PairTokenizer {
                 };
                 from = start + said.len();
                 if turn.role == Role::Assistant && !said.is_empty() {
-                    // A token that begins with the space before the answer belongs to it.
+                    // A token that begins with the space before the answer belongs to the answer.
                     let said = |&(begin, end): &(usize, usize)| begin < from && end > start;
                     let begins = offsets.iter().position(said).unwrap_or(last.prompt_len);
-                    let mut ends = offsets.iter().rposition(said).map_or(begins, |place| place + 1);
+                    let mut ends = offsets.iter().rposition(said).map_or(begins, |position| position + 1);
                     ends += usize::from(marks.get(ends) == Some(&1));
                     answers.push(begins..ends.min(last.prompt_len));
                 }

@@ -1,4 +1,4 @@
-//! A byte-level BPE tokenizer trained on texts, for a base model made from nothing.
+//! Training of a byte-level BPE tokenizer, for a base model from scratch.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ const BEGIN: &str = "<|begin|>";
 const END: &str = "<|end|>";
 
 /// Trains a byte-level BPE of at most `vocab_size` tokens and writes `tokenizer.json` and `tokenizer_config.json` into
-/// `folder`, as transformers reads them. The same texts give the same tokenizer. Returns how many tokens it has.
+/// `folder`, in the format of transformers. Equal texts give equal tokenizers. Returns the number of tokens.
 ///
 /// # Errors
-/// A vocabulary too small for the 256 bytes and two special tokens; a folder that cannot be written.
+/// A vocabulary too small for the 256 bytes and two special tokens; a folder that is not writable.
 pub fn train_tokenizer<'a>(
     texts: impl Iterator<Item = &'a str> + Send,
     vocab_size: usize,
@@ -78,7 +78,7 @@ mod tests {
         let tokenizer = PairTokenizer::from_folder(one.path(), &TextSettings::default()).unwrap();
         let tokens = tokenizer.encode("the cat, naïve 猫", true).unwrap();
         assert_eq!(tokenizer.decode(&tokens).unwrap(), "the cat, naïve 猫");
-        assert!(tokens.len() < "the cat, naïve 猫".len(), "merges were learnt");
+        assert!(tokens.len() < "the cat, naïve 猫".len(), "merges were learned");
         assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (Some(0), Some(1)));
     }
 

@@ -1,4 +1,4 @@
-//! Labelled pairs back to files, with where the labels come from.
+//! Writes labelled pairs to files, with the origin of their labels.
 
 #[cfg(feature = "parquet")]
 mod parquet_file;
@@ -14,17 +14,17 @@ use ser_core::Preference;
 use crate::DataError;
 use row::Row;
 
-/// Writes preferences as JSON lines, packed where the name ends in `.gz` or (feature `zstd`) `.zst`, or as parquet (feature
-/// `parquet`) where it ends in `.parquet`.
+/// Writes preferences as JSON lines, compressed if the name ends in `.gz` or (feature `zstd`) `.zst`, or as parquet
+/// (feature `parquet`) if it ends in `.parquet`.
 ///
 /// `prompt`, `chosen` and `rejected` have the form in which the pair was read: whole texts without `prompt` (HH-RLHF,
-/// byte by byte), plain text, or lists of messages; so what SER selected trains whatever the file trained before, TRL's
-/// trainers among them. Beside them stand `id`, `origin` (`human` or `pseudo`), `weight`, `probability`, `margin` where
-/// there is one, and for a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`. In a parquet file
-/// all pairs have the form of the first, and messages have a role and content only.
+/// byte by byte), plain text, or lists of messages; so the selected pairs work with every trainer that read the
+/// original file, such as TRL's. Further columns are `id`, `origin` (`human` or `pseudo`), `weight`, `probability`,
+/// `margin` if there is one, and for a pseudo-label `round`, `status`, `flipped`, `score_chosen` and `score_rejected`.
+/// In a parquet file all pairs have the form of the first, and messages have only a role and content.
 ///
-/// The file appears under its name when [`finish`](PreferenceWriter::finish) is called, whole or not at all; a writer
-/// that is dropped before leaves nothing behind.
+/// The file appears under its name only when [`finish`](PreferenceWriter::finish) is called; a writer that is dropped
+/// before leaves nothing behind.
 pub struct PreferenceWriter {
     path: PathBuf,
     partial: PathBuf,
@@ -65,10 +65,10 @@ impl Output {
 }
 
 impl PreferenceWriter {
-    /// Begins a file beside `path`.
+    /// Creates a temporary file beside `path`.
     ///
     /// # Errors
-    /// A folder that is not there or cannot be written to; a format that this build leaves out.
+    /// A folder that does not exist or is not writable; a format that this build leaves out.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref().to_path_buf();
         let mut name = path.file_name().unwrap_or_default().to_os_string();
@@ -84,11 +84,10 @@ impl PreferenceWriter {
         }
     }
 
-    /// Adds a row.
+    /// Writes a row.
     ///
     /// # Errors
-    /// A disk that is full, say; in a parquet file, a pair of another form than the first, or one whose messages have
-    /// further fields.
+    /// I/O errors; in a parquet file, a pair of another form than the first, or messages with further fields.
     pub fn write(&mut self, preference: &Preference) -> Result<(), DataError> {
         let written = match &mut self.output {
             Some(Output::Plain(file)) => write_line(file, preference),
@@ -102,10 +101,10 @@ impl PreferenceWriter {
         written.map_err(|error| DataError::io("write", &self.partial, error))
     }
 
-    /// Writes what is left and puts the file in its place.
+    /// Writes the rest and renames the file to its final name.
     ///
     /// # Errors
-    /// A disk that is full, say.
+    /// I/O errors.
     pub fn finish(mut self) -> Result<(), DataError> {
         let buffered = |file: BufWriter<File>| file.into_inner().map_err(std::io::IntoInnerError::into_error);
         let file = match self.output.take() {
@@ -119,7 +118,7 @@ impl PreferenceWriter {
         };
         file.and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&self.partial, &self.path)).map_err(
             |error| {
-                // What is left of it helps nobody; that it stays where even removing fails is no second error.
+                // The temporary file is useless; a failure to remove it is not another error.
                 let _ = std::fs::remove_file(&self.partial);
                 DataError::io("write", &self.path, error)
             },
@@ -196,7 +195,7 @@ mod tests {
             let mut writer = PreferenceWriter::create(&path).unwrap();
             writer.write(&human).unwrap();
             writer.write(&pseudo).unwrap();
-            assert!(!path.exists(), "not before it is whole");
+            assert!(!path.exists(), "not before it is complete");
             writer.finish().unwrap();
             let (read, _) = PreferenceFile::open(&path, &ReadSettings::default()).unwrap().read_all().unwrap();
             assert_eq!(read[0], human, "{name}");

@@ -1,4 +1,4 @@
-//! Preferences as parquet, columns as Hugging Face's datasets store them.
+//! Preferences as parquet, with the columns of Hugging Face's datasets.
 
 use std::fs::File;
 use std::io;
@@ -17,22 +17,22 @@ use ser_core::{LearningStatus, Preference, Role};
 use super::row::{Column, Row};
 use crate::DataError;
 
-/// Rows, and bytes of text, that are written together.
+/// Number of rows, and bytes of text, per row group.
 const GROUP_ROWS: usize = 8192;
 const GROUP_BYTES: usize = 64 << 20;
 
-/// Which columns a file has and what they hold: that of its first pair.
+/// The form of a file's columns: that of its first pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// `chosen` and `rejected`, whole texts.
     Whole,
     /// `prompt`, `chosen` and `rejected` as text.
     Text,
-    /// The same as lists of messages.
+    /// `prompt`, `chosen` and `rejected` as lists of messages.
     Turns,
 }
 
-/// A parquet file that is being written.
+/// A parquet file being written.
 pub(super) struct ParquetOutput {
     path: PathBuf,
     state: State,
@@ -41,7 +41,7 @@ pub(super) struct ParquetOutput {
 }
 
 enum State {
-    /// The first pair will say what the columns are.
+    /// The first pair decides the columns.
     Empty(File),
     Open(Form, Box<SerializedFileWriter<File>>),
     /// Opening failed.
@@ -74,16 +74,16 @@ impl ParquetOutput {
 
     /// Writes the rest and the footer.
     pub(super) fn finish(mut self) -> io::Result<File> {
-        // A file of no pairs has columns of text.
+        // A file without pairs has columns of text.
         self.open(Form::Text)?;
         self.write_group()?;
         match self.state {
             State::Open(_, writer) => writer.into_inner().map_err(io::Error::other),
-            State::Empty(_) | State::Broken => Err(io::Error::other("the file could not be begun")),
+            State::Empty(_) | State::Broken => Err(io::Error::other("the file could not be created")),
         }
     }
 
-    /// Begins the file unless it is begun; its form.
+    /// Starts the file unless it is started; returns its form.
     fn open(&mut self, form: Form) -> io::Result<Form> {
         match std::mem::replace(&mut self.state, State::Broken) {
             State::Empty(file) => {
@@ -97,7 +97,7 @@ impl ParquetOutput {
                 self.state = State::Open(form, writer);
                 Ok(form)
             }
-            State::Broken => Err(io::Error::other("the file could not be begun")),
+            State::Broken => Err(io::Error::other("the file could not be created")),
         }
     }
 
@@ -155,7 +155,7 @@ fn schema(form: Form) -> String {
     )
 }
 
-/// The values of one column of leaves, in rows' order, with their definition levels (and in lists, repetition levels).
+/// The values of one leaf column, in row order, with their definition levels (and for lists, repetition levels).
 struct Leaf {
     values: Values,
     defined: Vec<i16>,
@@ -175,7 +175,7 @@ impl Leaf {
         Leaf { values, defined: Vec::new(), repeated: None }
     }
 
-    /// A column of which some rows have no value.
+    /// A column in which some rows have no value.
     fn optional<T>(values: impl Iterator<Item = Option<T>>, make: impl Fn(Vec<T>) -> Values) -> Self {
         let (mut there, mut defined) = (Vec::new(), Vec::new());
         for value in values {
@@ -235,7 +235,7 @@ fn leaves(rows: &[Row<'_>]) -> Vec<Leaf> {
     leaves
 }
 
-/// A status by the name that JSON lines have.
+/// A status by its name in JSON lines.
 fn status(status: LearningStatus) -> &'static str {
     match status {
         LearningStatus::Status1 => "status1",

@@ -1,9 +1,9 @@
-//! What a file says of a preference.
+//! The row of a preference.
 
 use ser_core::{LearningStatus, Message, Origin, PairId, Preference, RawText, Role, Side};
 use serde::ser::{Serialize, Serializer};
 
-/// A row, its columns in the form in which the pair was read.
+/// A row, with columns in the form in which the pair was read.
 #[derive(serde::Serialize)]
 pub(crate) struct Row<'a> {
     pub(crate) id: PairId,
@@ -20,7 +20,7 @@ pub(crate) struct Row<'a> {
     pub(crate) lineage: Option<Lineage>,
 }
 
-/// Where a pseudo-label comes from.
+/// The origin of a pseudo-label.
 #[derive(serde::Serialize)]
 pub(crate) struct Lineage {
     pub(crate) round: u32,
@@ -56,7 +56,7 @@ impl Serialize for Column<'_> {
 }
 
 impl Column<'_> {
-    /// Whether a message has fields beside role and content.
+    /// Whether a message has fields besides role and content.
     #[cfg(feature = "parquet")]
     pub(crate) fn has_extra_fields(&self) -> bool {
         matches!(self, Column::Turns(turns) if turns.iter().any(|turn| !turn.extra.is_empty()))

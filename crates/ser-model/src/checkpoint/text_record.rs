@@ -97,7 +97,7 @@ impl TextRecord {
 pub struct TextRequest {
     /// Which text the model reads.
     pub template: Option<TemplateKind>,
-    /// Whether a text of the script template ends with the end token.
+    /// Whether a text of the authors_code template ends with the end token.
     pub append_eos: Option<bool>,
     /// The longest text in tokens.
     pub max_length: Option<usize>,
@@ -147,7 +147,7 @@ impl TextRequest {
         Ok(ResolvedText { settings, recorded_in, record, forced: self.force })
     }
 
-    /// Refuses a request that contradicts recorded settings. The end token counts under the script template alone, as
+    /// Refuses a request that contradicts recorded settings. The end token counts under the authors_code template alone, as
     /// the other templates say themselves how a text ends.
     fn check(&self, recorded: &TextSettings, folder: &Path) -> Result<(), ModelError> {
         let other = |setting, recorded: String, asked: String| {
@@ -158,7 +158,7 @@ impl TextRequest {
             return other("template", recorded.template.to_string(), template.to_string());
         }
         let append_eos = self.append_eos.unwrap_or(recorded.append_eos);
-        if template == TemplateKind::Script && append_eos != recorded.append_eos {
+        if template == TemplateKind::AuthorsCode && append_eos != recorded.append_eos {
             return other("append_eos", recorded.append_eos.to_string(), append_eos.to_string());
         }
         let date = self.date.unwrap_or(recorded.date);
@@ -197,7 +197,7 @@ impl std::fmt::Display for ResolvedText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let TextSettings { template, append_eos, max_length, date } = &self.settings;
         write!(f, "texts: template {template}")?;
-        if *template == TemplateKind::Script {
+        if *template == TemplateKind::AuthorsCode {
             write!(f, ", {} end token", if *append_eos { "with" } else { "without" })?;
         }
         if *template == TemplateKind::Chat {
@@ -240,10 +240,11 @@ mod tests {
         record(adapter.path(), TextSettings::default());
         let found = TextRequest::default().resolve(&folders, &raw).unwrap();
         assert_eq!((found.settings, found.recorded_in), (TextSettings::default(), Some(adapter.path().to_owned())));
-        let same = TextRequest { template: Some(TemplateKind::Script), max_length: Some(512), ..Default::default() };
+        let same =
+            TextRequest { template: Some(TemplateKind::AuthorsCode), max_length: Some(512), ..Default::default() };
         assert_eq!(same.resolve(&folders, &raw).unwrap().settings, TextSettings::default());
         for (request, said) in [
-            (TextRequest { template: Some(TemplateKind::Raw), ..Default::default() }, "template script, but raw"),
+            (TextRequest { template: Some(TemplateKind::Raw), ..Default::default() }, "template authors_code, but raw"),
             (TextRequest { append_eos: Some(false), ..Default::default() }, "append_eos true, but false"),
             (TextRequest { max_length: Some(64), ..Default::default() }, "max_length 512, but 64"),
         ] {
@@ -252,7 +253,7 @@ mod tests {
             let forced = TextRequest { force: true, ..request.clone() }.resolve(&folders, &raw).unwrap();
             assert_ne!(forced.settings, TextSettings::default());
         }
-        // Only the script template heeds append_eos.
+        // Only the authors_code template heeds append_eos.
         let eos = TextRequest { append_eos: Some(true), ..Default::default() };
         assert!(eos.resolve(&[base.path()], &raw).is_ok());
     }

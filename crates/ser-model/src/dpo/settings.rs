@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::settings::over;
 use crate::{LoraSettings, ModelError, TrainingSettings};
 
-/// DPO's training. The default has the policy's adapter of the authors' script, and TRL's learning rate and batch.
+/// DPO's training. The default has the policy's adapter of the authors' code, and TRL's learning rate and batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpoTrainingSettings {

@@ -47,7 +47,7 @@ impl CausalLm {
         usize::try_from(limit).unwrap_or(0)
     }
 
-    /// Whether the first space of an answer belongs to the template: the script puts one after `Answer:`, and chat
+    /// Whether the first space of an answer belongs to the template: the authors' template puts one after `Answer:`, and chat
     /// templates that put one trim the answer.
     fn strips_space(&self) -> bool {
         self.settings.text.template != TemplateKind::Raw

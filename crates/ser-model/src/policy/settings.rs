@@ -5,14 +5,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::settings::over;
 use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings};
 
-/// What a policy is trained with. `Default` = the authors' script's adapter: rank 16, alpha 32, dropout 0.05.
+/// What a policy is trained with. `Default` = the authors' code's adapter: rank 16, alpha 32, dropout 0.05.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicySettings {
     /// The adapter; without it the network is the reference.
     #[serde(deserialize_with = "over_own_lora")]
     pub lora: LoraSettings,
-    /// The optimizer: AdamW, or Adafactor as in the authors' script.
+    /// The optimizer: AdamW, or Adafactor as in the authors' code.
     pub optim: Optim,
     /// Options of Adafactor.
     pub adafactor: AdafactorSettings,

@@ -15,7 +15,7 @@ const CLIP: f64 = 1.0;
 const DECAY: f64 = -0.8;
 
 /// Options of Adafactor, under transformers' names. `Default` = a given learning rate and nothing relative, as in
-/// transformers' trainer and the authors' script.
+/// transformers' trainer and the authors' code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdafactorSettings {

@@ -4,7 +4,7 @@ mod facts;
 mod settings;
 
 pub use facts::{Decision, IterationStats, Reason, Validation};
-pub use settings::{Automatic, Plan, ScheduleSettings, Script};
+pub use settings::{AuthorsCode, Automatic, Plan, ScheduleSettings};
 
 use crate::LoopState;
 
@@ -29,8 +29,10 @@ impl Schedule {
             ScheduleSettings::Paper(Plan { plan }) => {
                 first_that_keeps(plan.get(loops_done..).unwrap_or_default(), last)
             }
-            ScheduleSettings::Script(Script { max_loops }) if loops_done >= *max_loops => stop(Reason::LoopLimit),
-            ScheduleSettings::Script(_) => first_that_keeps(&[LoopState::Either], last),
+            ScheduleSettings::AuthorsCode(AuthorsCode { max_loops }) if loops_done >= *max_loops => {
+                stop(Reason::LoopLimit)
+            }
+            ScheduleSettings::AuthorsCode(_) => first_that_keeps(&[LoopState::Either], last),
             ScheduleSettings::Automatic(settings) if loops_done >= settings.max_loops => stop(Reason::LoopLimit),
             ScheduleSettings::Automatic(settings) => settings.decide(last),
         }
@@ -145,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn the_authors_script() {
-        let script = ScheduleSettings::Script(Script { max_loops: 2 });
-        assert_eq!(run(script.clone(), |s| facts(s, 0, 10)), [Either, Either, Stop]);
-        assert_eq!(run(script, |s| facts(s, 0, 0)), [Stop]);
+    fn the_authors_code() {
+        let authors = ScheduleSettings::AuthorsCode(AuthorsCode { max_loops: 2 });
+        assert_eq!(run(authors.clone(), |s| facts(s, 0, 10)), [Either, Either, Stop]);
+        assert_eq!(run(authors, |s| facts(s, 0, 0)), [Stop]);
     }
 
     #[test]

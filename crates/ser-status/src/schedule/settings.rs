@@ -13,8 +13,9 @@ pub enum ScheduleSettings {
     Paper(Plan),
     /// Status 1 until its improvement is marginal, then Status 2 until that one's is, then stop.
     Automatic(Automatic),
-    /// The authors' script: each loop, pairs of either status, until there are none.
-    Script(Script),
+    /// The authors' code: each loop, pairs of either status, until there are none.
+    #[serde(alias = "script")]
+    AuthorsCode(AuthorsCode),
 }
 
 /// A fixed plan.
@@ -47,10 +48,10 @@ pub struct Automatic {
     pub max_loops: usize,
 }
 
-/// The schedule of the authors' script.
+/// The schedule of the authors' code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Script {
+pub struct AuthorsCode {
     /// Most loops after loop 0. Default 3, as in the paper.
     pub max_loops: usize,
 }
@@ -67,9 +68,9 @@ impl Default for Automatic {
     }
 }
 
-impl Default for Script {
+impl Default for AuthorsCode {
     fn default() -> Self {
-        Script { max_loops: 3 }
+        AuthorsCode { max_loops: 3 }
     }
 }
 
@@ -110,7 +111,7 @@ impl ScheduleSettings {
                     }
                 }
             }
-            ScheduleSettings::Paper(_) | ScheduleSettings::Script(_) => {}
+            ScheduleSettings::Paper(_) | ScheduleSettings::AuthorsCode(_) => {}
         }
         Ok(Schedule(self))
     }
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(plan, ScheduleSettings::Paper(Plan { plan: vec![Status1, Either, Stop] }));
         let automatic = read("kind = 'automatic'\nmax_loops = 5").unwrap();
         assert_eq!(automatic, ScheduleSettings::Automatic(Automatic { max_loops: 5, ..Automatic::default() }));
-        assert!(read("kind = 'script'\nmin_gain = 1").is_err(), "not a setting of the script's schedule");
+        assert!(read("kind = 'script'\nmin_gain = 1").is_err(), "not a setting of this schedule");
         assert!(ScheduleSettings::Paper(Plan { plan: vec![] }).check().is_err());
         let bad = ScheduleSettings::Automatic(Automatic { min_gain: f64::NAN, ..Automatic::default() });
         assert_eq!(bad.check().unwrap_err().to_string(), "schedule.min_gain is NaN: give a number from 0 to 1");

@@ -18,7 +18,7 @@ impl Config {
         Config::default()
     }
 
-    /// The settings of the authors' published code; examples/paper/script.toml has the differences to the paper, with
+    /// The settings of the authors' published code; examples/paper/authors_code.toml has the differences to the paper, with
     /// their sources.
     pub fn authors() -> Self {
         let mut config = Config { evolution: LoopSettings::authors_code(), ..Config::paper() };

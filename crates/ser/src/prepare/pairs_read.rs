@@ -122,7 +122,7 @@ impl PairsRead {
         if *skipped > 0 {
             lines.push(format!("left out: {skipped} {} that could not be read", plural("row", *skipped)));
             let named = skipped_rows.iter().take(NAMED);
-            lines.extend(named.map(|row| format!("  {} {}: {}", row.file.display(), row.place, row.problem)));
+            lines.extend(named.map(|row| format!("  {} {}: {}", row.file.display(), row.position, row.problem)));
             if *skipped > NAMED as u64 {
                 lines.push(format!("  and {} more", skipped - NAMED as u64));
             }

@@ -4,8 +4,8 @@ use ser_core::{Clusters, PairProbabilities};
 use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
-    Anchor, AuditSettings, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule,
-    ScheduleSettings, Script, Thresholds,
+    Anchor, AuditSettings, AuthorsCode, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget,
+    Schedule, ScheduleSettings, Thresholds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +162,7 @@ impl LoopSettings {
     /// model; otherwise the pairs that earlier iterations selected would have no effect.
     pub fn authors_code() -> Self {
         LoopSettings {
-            schedule: ScheduleSettings::Script(Script::default()),
+            schedule: ScheduleSettings::AuthorsCode(AuthorsCode::default()),
             loss: LossSettings { kind: LossKind::BradleyTerry, ..LossSettings::default() },
             warm_start: WarmStart::Previous,
             pool_reuse: PoolReuse::Rest,
@@ -184,7 +184,7 @@ impl LoopSettings {
         let may_be_status_2 = match &self.schedule {
             ScheduleSettings::Paper(plan) => plan.plan.contains(&LoopState::Status2),
             ScheduleSettings::Automatic(_) => true,
-            ScheduleSettings::Script(_) => false,
+            ScheduleSettings::AuthorsCode(_) => false,
         };
         let Some(thresholds) = self.thresholds.check().ok().filter(|_| may_be_status_2) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! The filters of Jinja2, and `tojson` as transformers redefines it.
+//! The filters of Jinja2, and `tojson` as defined by transformers.
 
 mod numbers;
 mod sequences;
@@ -9,10 +9,9 @@ use super::error::{Result, fail, unsupported};
 use super::json;
 use super::value::Value;
 
-pub(crate) use numbers::truncated;
 pub(crate) use sequences::Getter;
 
-/// All filters of Jinja2; `is filter` asks for them.
+/// All filters of Jinja2; used by `is filter`.
 pub(crate) const NAMES: [&str; 54] = [
     "abs",
     "attr",
@@ -70,7 +69,7 @@ pub(crate) const NAMES: [&str; 54] = [
     "xmlattr",
 ];
 
-/// Applies a filter that calls no other.
+/// Applies a filter that does not call another one.
 pub(crate) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
     match name {
         "default" | "d" => {

@@ -1,8 +1,9 @@
-//! Filters that give numbers.
+//! Filters with numeric results.
 
-use crate::jinja::arithmetic::{as_float, negative};
+use crate::jinja::arithmetic::negative;
 use crate::jinja::calls::Args;
 use crate::jinja::error::{Result, fail, unsupported};
+use crate::jinja::number::{as_float, truncated};
 use crate::jinja::text::is_space;
 use crate::jinja::value::Value;
 
@@ -32,7 +33,7 @@ pub(super) fn apply(name: &str, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// `float(value)`; `None` where Python raises a TypeError or ValueError.
+/// `float(value)`; `None` if Python raises a TypeError or ValueError.
 fn to_float(value: &Value) -> Result<Option<f64>> {
     match value {
         Value::Undefined(problem) => fail(problem.to_string()),
@@ -58,7 +59,7 @@ fn without_underscores(text: &str) -> Option<String> {
     text.match_indices('_').all(placed).then(|| text.replace('_', ""))
 }
 
-/// `int(value, base)`, then `int(float(value))`; `None` where both fail.
+/// `int(value, base)`, then `int(float(value))`; `None` if both fail.
 fn to_int(value: &Value, base: i128) -> Result<Option<i128>> {
     match value {
         Value::Undefined(problem) => fail(problem.to_string()),
@@ -72,16 +73,6 @@ fn to_int(value: &Value, base: i128) -> Result<Option<i128>> {
         Value::Float(number) => truncated(*number),
         _ => Ok(value.as_int()),
     }
-}
-
-pub(crate) fn truncated(number: f64) -> Result<Option<i128>> {
-    if !number.is_finite() {
-        return Ok(None);
-    }
-    if number.abs() >= 1e38 {
-        return unsupported("an integer of more than 128 bits");
-    }
-    Ok(Some(number.trunc() as i128))
 }
 
 fn parse_int(text: &str, base: i128) -> Result<Option<i128>> {
@@ -120,21 +111,21 @@ fn round(value: &Value, args: Args) -> Result<Value> {
     let precision = precision.map_or(Ok(0), |precision| precision.require_int("the precision of round"))?;
     let method = method.unwrap_or_else(|| Value::str("common"));
     let method = method.require_str("the method of round")?;
-    let Some(places) = usize::try_from(precision).ok().filter(|places| *places <= 20) else {
+    let Some(digits) = usize::try_from(precision).ok().filter(|digits| *digits <= 20) else {
         return unsupported(format!("round with the precision {precision}"));
     };
     match (&**method, value) {
         ("common", Value::Int(_) | Value::Bool(_)) => Ok(Value::Int(value.as_int().unwrap_or(0))),
         // Decimal rounding of the exact binary value, halves to even: Rust's formatting does the same.
         ("common", Value::Float(number)) if number.is_finite() => {
-            Ok(Value::Float(format!("{number:.places$}").parse().unwrap_or(*number)))
+            Ok(Value::Float(format!("{number:.digits$}").parse().unwrap_or(*number)))
         }
         ("common", Value::Float(_)) => unsupported("round of a number that is not finite"),
         ("ceil" | "floor", _) => {
             let Some(number) = as_float(value)?.filter(|number| number.is_finite()) else {
                 return fail(format!("cannot round a {}", value.type_name()));
             };
-            let power = 10_f64.powi(places as i32);
+            let power = 10_f64.powi(digits as i32);
             let scaled = number * power;
             Ok(Value::Float(if **method == *"ceil" { scaled.ceil() } else { scaled.floor() } / power))
         }

@@ -46,7 +46,7 @@ pub(super) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
             let reversible = !matches!(value, Value::Iterator(_));
             let mut values = value.iterate()?;
             values.reverse();
-            // Python reverses what can be read backwards lazily, and copies the rest to a list.
+            // Python reverses reversible values lazily, and copies the rest to a list.
             if reversible { Ok(Value::iterator(values)) } else { Value::list(values) }
         }
         "join" => join(&value, args),
@@ -97,7 +97,7 @@ pub(super) fn apply(name: &str, value: Value, args: Args) -> Result<Value> {
             for item in value.iterate()? {
                 let item = getter.get(&item)?;
                 if matches!(item, Value::Float(_)) {
-                    // Python 3.12 and later compensate rounding errors, earlier ones do not.
+                    // Python 3.12 and later compensate rounding errors; earlier versions do not.
                     return unsupported("the filter 'sum' over floats");
                 }
                 total = binary(Operator::Add, &total, &item)?;
@@ -208,7 +208,7 @@ fn fold_case(value: Value, fold: bool) -> Result<Value> {
     })
 }
 
-/// Jinja2's `make_attrgetter`: `a.b.0` looks items up, and falls back to attributes.
+/// Jinja2's `make_attrgetter`: `a.b.0` looks up items and falls back to attributes.
 pub(crate) struct Getter {
     path: Vec<Value>,
     default: Option<Value>,

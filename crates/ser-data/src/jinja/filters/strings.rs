@@ -1,4 +1,4 @@
-//! Filters that give text.
+//! Filters with text results.
 
 use crate::jinja::calls::Args;
 use crate::jinja::display::check_text;

@@ -1,10 +1,10 @@
 //! `format.format(values)`.
 
 use super::{digits, number, pad};
-use crate::jinja::arithmetic::as_float;
 use crate::jinja::calls::Args;
 use crate::jinja::display::check_text;
 use crate::jinja::error::{Result, fail, unsupported};
+use crate::jinja::number::as_float;
 use crate::jinja::text::split_chars;
 use crate::jinja::value::Value;
 
@@ -111,7 +111,7 @@ fn one(value: &Value, spec: &str) -> Result<String> {
             let fill = if zero && fill.is_none() { '0' } else { fill.unwrap_or(' ') };
             return pad(text, width, fill, align.unwrap_or('<'));
         }
-        // A bool without a type is printed as a number by some versions of Python only.
+        // Whether a bool without a type is printed as a number depends on the version of Python.
         (Value::Int(int), None | Some('d' | 'x' | 'X' | 'o' | 'b')) if precision.is_none() => {
             let text = number::integer(*int, kind.unwrap_or('d'), alternate);
             match grouping {

@@ -42,8 +42,8 @@ fn general(value: f64, precision: usize) -> String {
         let (digits, power) = text.split_once('e').unwrap_or((&text, "+00"));
         return format!("{}e{power}", trim(digits));
     }
-    let places = usize::try_from(precision as i64 - 1 - power).unwrap_or(0);
-    trim(&format!("{value:.places$}"))
+    let decimals = usize::try_from(precision as i64 - 1 - power).unwrap_or(0);
+    trim(&format!("{value:.decimals$}"))
 }
 
 /// An integer in base 2, 8, 10 or 16.

@@ -76,7 +76,7 @@ pub(crate) fn format(format: &str, values: &Value) -> Result<String> {
     }
     out.push_str(rest);
     let leftover = used < list.len() && !by_name;
-    // Python forgives a mapping, a list or the like that the format does not use.
+    // Python accepts an unused mapping, list or similar value.
     if leftover && !(matches!(values, Value::Dict(_) | Value::List(_) | Value::Range(_)) && used == 0) {
         return fail("not all arguments converted during string formatting");
     }
@@ -111,7 +111,7 @@ fn convert(value: &Value, kind: char, flags: &str, precision: Option<usize>) -> 
             let int = match (value, value.as_int()) {
                 (_, Some(int)) => int,
                 (Value::Float(number), _) if matches!(kind, 'd' | 'i' | 'u') => {
-                    match crate::jinja::filters::truncated(*number)? {
+                    match crate::jinja::number::truncated(*number)? {
                         Some(int) => int,
                         None => return fail("cannot convert this float to an integer"),
                     }
@@ -129,7 +129,7 @@ fn convert(value: &Value, kind: char, flags: &str, precision: Option<usize>) -> 
                 _ => Ok(signed(text)),
             }
         }
-        'f' | 'F' | 'e' | 'E' | 'g' | 'G' => match crate::jinja::arithmetic::as_float(value)? {
+        'f' | 'F' | 'e' | 'E' | 'g' | 'G' => match crate::jinja::number::as_float(value)? {
             Some(float) => Ok(signed(number::float(float, kind, precision, alternate)?)),
             None => match value {
                 Value::Undefined(problem) => fail(problem.to_string()),

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Interpreter, Scope};
+use super::Interpreter;
 use crate::jinja::ast::Expr;
 use crate::jinja::calls::Args;
 use crate::jinja::error::{Result, fail};
-use crate::jinja::value::{Dict, Function, Macro, Value};
+use crate::jinja::value::{Dict, Function, Macro, Scope, Value};
 use crate::jinja::{globals, methods};
 
 impl Interpreter<'_> {

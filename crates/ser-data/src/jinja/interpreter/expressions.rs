@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::{Interpreter, Scope};
+use super::Interpreter;
 use crate::jinja::arithmetic::{binary, negative, positive};
 use crate::jinja::ast::{CallArgs, Comparison, Expr};
 use crate::jinja::calls::Args;
 use crate::jinja::display::check_text;
 use crate::jinja::error::{Result, fail, unsupported};
-use crate::jinja::value::{Dict, Function, Value};
+use crate::jinja::value::{Dict, Function, Scope, Value};
 use crate::jinja::{filters, globals, predicates};
 
 impl Interpreter<'_> {
@@ -94,7 +94,7 @@ impl Interpreter<'_> {
         }
     }
 
-    /// Counts the work of making or reading a large value.
+    /// Charges the cost of creating or reading a large value.
     pub(super) fn charge(&mut self, value: &Value) -> Result<()> {
         match value {
             Value::Str(text) | Value::Markup(text) => self.step(text.len() / 64),
@@ -176,7 +176,7 @@ impl Interpreter<'_> {
         Ok(Args { positional, named })
     }
 
-    /// Applies a filter by its name; those that call others need the interpreter.
+    /// Applies a filter by name; filters that call others need the interpreter.
     pub(super) fn filter(&mut self, name: &str, value: Value, args: Args) -> Result<Value> {
         self.step(1)?;
         self.charge(&value)?;

@@ -1,35 +1,17 @@
-//! `for`, and what `loop` knows.
+//! `for` and `loop`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Flow, Interpreter, Scope};
+use super::{Flow, Interpreter};
 use crate::jinja::ast::For;
 use crate::jinja::calls::Args;
 use crate::jinja::error::{Result, fail, unsupported};
-use crate::jinja::value::{Function, Value};
-
-/// A loop that runs. The condition of `for … if …` is evaluated when an item is asked for, as Jinja2 does: it may read
-/// what the body has changed.
-pub(crate) struct LoopState {
-    node: Arc<For>,
-    /// Where the loop stands; the condition and recursive calls run there.
-    scope: Rc<Scope>,
-    depth: usize,
-    source: RefCell<VecDeque<Value>>,
-    /// Items whose condition holds, looked at in advance.
-    ready: RefCell<VecDeque<Value>>,
-    /// Items given out.
-    index: Cell<usize>,
-    previous: RefCell<Option<Value>>,
-    current: RefCell<Option<Value>>,
-    changed: RefCell<Option<Vec<Value>>>,
-}
+use crate::jinja::value::{Function, LoopState, Scope, Value};
 
 impl LoopState {
-    /// Attributes that need no look ahead; [`Interpreter::loop_attribute`] knows all of them.
+    /// Attributes that need no look-ahead; [`Interpreter::loop_attribute`] has all of them.
     pub(crate) fn attribute(self: &Rc<Self>, name: &str) -> Result<Option<Value>> {
         let int = |value: usize| Some(Value::Int(value as i128));
         Ok(match name {
@@ -100,7 +82,7 @@ impl Interpreter<'_> {
         Ok(item)
     }
 
-    /// Fills `ready` up to `count` items, if there are as many.
+    /// Fills `ready` with up to `count` items.
     fn look_ahead(&mut self, state: &Rc<LoopState>, count: usize) -> Result<()> {
         while state.ready.borrow().len() < count {
             let Some(item) = state.source.borrow_mut().pop_front() else { break };

@@ -12,44 +12,12 @@ use std::sync::Arc;
 use super::ast::{Expr, Node, Stmt, Target};
 use super::display::check_text;
 use super::error::{Result, fail, unsupported};
-use super::value::{Function, Macro, Value};
+use super::value::{Function, Macro, Scope, Value};
 
-pub(crate) use loops::LoopState;
-
-/// Steps of one rendering: a conversation takes thousands. A template that loops without end stops here.
+/// Maximum number of steps of one rendering; a conversation takes thousands. Stops endless templates.
 const MAX_STEPS: usize = 20_000_000;
-/// How deep statements, expressions and calls may nest while rendering.
+/// Maximum nesting of statements, expressions and calls while rendering.
 const MAX_DEPTH: usize = 160;
-
-/// Names with their values; a name that is not here is looked up outside.
-pub(crate) struct Scope {
-    values: RefCell<HashMap<String, Value>>,
-    outer: Option<Rc<Scope>>,
-}
-
-impl Scope {
-    pub(crate) fn new(values: HashMap<String, Value>) -> Rc<Self> {
-        Rc::new(Scope { values: RefCell::new(values), outer: None })
-    }
-
-    fn within(outer: &Rc<Scope>) -> Rc<Self> {
-        Rc::new(Scope { values: RefCell::default(), outer: Some(Rc::clone(outer)) })
-    }
-
-    fn set(&self, name: &str, value: Value) {
-        self.values.borrow_mut().insert(name.to_string(), value);
-    }
-
-    fn get(&self, name: &str) -> Option<Value> {
-        let mut scope = self;
-        loop {
-            if let Some(value) = scope.values.borrow().get(name) {
-                return Some(value.clone());
-            }
-            scope = scope.outer.as_deref()?;
-        }
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Flow {
@@ -63,7 +31,7 @@ pub(crate) struct Interpreter<'t> {
     pub(super) now: &'t jiff::Zoned,
     steps: usize,
     depth: usize,
-    /// Scopes that macros and loops refer to, and may be reached from: emptied at the end to break the cycles.
+    /// Scopes that macros and loops refer to and that may refer back: emptied at the end to break the cycles.
     captured: Vec<Rc<Scope>>,
 }
 
@@ -71,7 +39,7 @@ impl<'t> Interpreter<'t> {
     /// Renders `nodes` with the names in `values`.
     pub(crate) fn render(nodes: &[Node], values: HashMap<String, Value>, now: &'t jiff::Zoned) -> Result<String> {
         let mut interpreter = Interpreter { now, steps: 0, depth: 0, captured: Vec::new() };
-        // What the template sets hides what it was given, as module variables hide the context.
+        // Names that the template sets hide the given ones, as module variables hide the context.
         let scope = Scope::within(&Scope::new(values));
         let mut out = String::new();
         let rendered = interpreter.body(nodes, &scope, &mut out);
@@ -119,7 +87,7 @@ impl<'t> Interpreter<'t> {
         Ok(Flow::Next)
     }
 
-    /// A body whose text is a value.
+    /// Renders a body to a value.
     fn captured_body(&mut self, nodes: &[Node], scope: &Rc<Scope>) -> Result<(Flow, Value)> {
         let mut text = String::new();
         let flow = self.body(nodes, &Scope::within(scope), &mut text)?;

@@ -1,4 +1,4 @@
-//! Methods of `str` that look for something.
+//! Methods of `str` that search.
 
 use std::rc::Rc;
 
@@ -69,7 +69,7 @@ pub(super) fn call(text: &Rc<str>, name: &str, args: Args) -> Result<Value> {
     }
 }
 
-/// `text[start:end]` with its offset in characters; `None` where the start lies beyond the text.
+/// `text[start:end]` with its offset in characters; `None` if the start lies beyond the text.
 fn window(text: &str, start: Option<Value>, end: Option<Value>) -> Result<Option<(usize, &str)>> {
     let len = length(text);
     let bound = |value: Option<Value>, default: usize| -> Result<usize> {
@@ -124,7 +124,7 @@ fn words(text: &str, pieces: usize) -> Vec<&str> {
     let mut rest = text.trim_start_matches(is_space);
     while !rest.is_empty() {
         if words.len() + 1 >= pieces {
-            // The last piece keeps the whitespace at its end.
+            // The last piece keeps its trailing whitespace.
             words.push(rest);
             break;
         }

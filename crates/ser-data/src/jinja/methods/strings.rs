@@ -115,7 +115,7 @@ pub(crate) fn is_upper(text: &str) -> Result<bool> {
 }
 
 fn cased(text: &str, wanted: fn(char) -> bool, other: fn(char) -> bool) -> Result<bool> {
-    // Title-case digraphs are neither for Rust and spoil both for Python.
+    // Title-case digraphs are in neither of Rust's cases, and make Python return false.
     if text.chars().any(|c| matches!(c, '\u{1c5}' | '\u{1c8}' | '\u{1cb}' | '\u{1f2}' | '\u{1f88}'..='\u{1ffc}')) {
         return unsupported("the case of a title-case letter");
     }
@@ -165,7 +165,7 @@ fn justify(text: &str, name: &str, args: Args) -> Result<Value> {
     let left = match name {
         "ljust" => 0,
         "rjust" => padding,
-        // CPython puts the odd one left if the width is odd.
+        // CPython pads the odd character on the left if the width is odd.
         _ => padding / 2 + (padding & usize::try_from(width.max(0)).unwrap_or(0) & 1),
     };
     Ok(Value::str([fill.repeat(left).as_str(), text, &fill.repeat(padding - left)].concat()))

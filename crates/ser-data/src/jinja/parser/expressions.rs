@@ -5,7 +5,7 @@ use crate::jinja::ast::{CallArgs, Comparison, Expr, Operator};
 use crate::jinja::error::Result;
 use crate::jinja::lexer::Token;
 
-/// How many operators of one precedence may follow each other: each is a level of the tree.
+/// Maximum number of consecutive operators of one precedence: each is a level of the tree.
 const MAX_CHAIN: usize = 60;
 
 impl Parser {
@@ -190,7 +190,7 @@ impl Parser {
         Ok(items)
     }
 
-    /// One expression, or several with commas between, which make a tuple.
+    /// One expression, or a tuple of several separated by commas.
     pub(super) fn tuple(&mut self, conditional: bool, ends: &[&str], parentheses: bool) -> Result<Expr> {
         let mut items = Vec::new();
         let mut is_tuple = false;

@@ -1,4 +1,4 @@
-//! Tokens to a syntax tree: the grammar of Jinja2's `parser.py`.
+//! Converts tokens to a syntax tree: the grammar of Jinja2's `parser.py`.
 
 mod expressions;
 mod statements;
@@ -7,7 +7,7 @@ use super::ast::Node;
 use super::error::{Result, TemplateError};
 use super::lexer::{Token, tokenize};
 
-/// How deep expressions and blocks may nest: far more than templates need, little enough for any thread's stack.
+/// Maximum nesting of expressions and blocks: more than templates need, and safe for every thread's stack.
 const MAX_DEPTH: usize = 100;
 
 /// Parses a template.
@@ -22,9 +22,9 @@ pub(crate) struct Parser {
     tokens: Vec<(Token, usize)>,
     position: usize,
     depth: usize,
-    /// How many loops `break` could leave from here.
+    /// The number of loops that `break` could leave here.
     loops: usize,
-    /// Every name read so far, for what a macro's body mentions.
+    /// Every name read so far; used to find the names in a macro's body.
     names: Vec<String>,
 }
 

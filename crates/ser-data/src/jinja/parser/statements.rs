@@ -1,4 +1,4 @@
-//! Statements: what stands between `{%` and `%}`.
+//! Statements: the contents of `{%` and `%}`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::jinja::error::Result;
 use crate::jinja::lexer::Token;
 
 impl Parser {
-    /// Nodes up to a block that begins with one of `ends`, which is the current token then; all of them if empty.
+    /// Nodes up to a block that begins with one of `ends`, which is then the current token; all nodes if empty.
     pub(super) fn body(&mut self, ends: &[&str]) -> Result<Vec<Node>> {
         let mut nodes = Vec::new();
         loop {
@@ -54,7 +54,7 @@ impl Parser {
         self.body(ends)
     }
 
-    /// As [`statements`](Self::statements) with a single end, which is read too.
+    /// [`statements`](Self::statements) with a single end, which is consumed too.
     fn block(&mut self, end: &str) -> Result<Vec<Node>> {
         let body = self.statements(&[end])?;
         self.position += 1;
@@ -154,7 +154,7 @@ impl Parser {
         Ok(filter)
     }
 
-    /// A body that Jinja2 compiles to a function: loops outside of it cannot be left from within.
+    /// A body that Jinja2 compiles to a function: it cannot break out of an outer loop.
     fn function_body(&mut self, end: &str) -> Result<Vec<Node>> {
         let outside = std::mem::take(&mut self.loops);
         let body = self.block(end);

@@ -1,4 +1,4 @@
-//! LMSYS Chatbot Arena: two models in the same conversation, and which of them its user preferred.
+//! LMSYS Chatbot Arena: two models in the same conversation, and the user's preference.
 
 use ser_core::{Message, RawText, Side};
 use serde_json::Value;
@@ -8,7 +8,8 @@ use super::fields::{Row, list, require, take, take_text, text, wrong};
 use super::messages::conversation;
 use super::verdicts::chosen_first;
 use super::{LabelledPair, RowPairs};
-use crate::read::row_problem::{RowProblem, describe};
+use crate::RowProblem;
+use crate::read::describe::describe;
 
 /// `prompt`, `response_a` and `response_b` with three flags, or `conversation_a` and `conversation_b` with `winner`.
 pub(crate) fn read_lmsys_arena(mut row: Row) -> Result<RowPairs, RowProblem> {
@@ -59,7 +60,7 @@ fn pair(a: Vec<Message>, b: Vec<Message>, preferred: Side) -> Result<RowPairs, R
     Ok(shared(chosen, rejected, RawText::None)?.into())
 }
 
-/// Who won by the flags; none in a tie.
+/// The winner by the flags; none for a tie.
 fn flags(row: &Row) -> Result<Option<Side>, RowProblem> {
     let set = |column: &'static str| match row.get(column) {
         None => Ok(false),
@@ -83,7 +84,7 @@ fn flags(row: &Row) -> Result<Option<Side>, RowProblem> {
     }
 }
 
-/// The turns of one speaker: a list of texts, mostly written as JSON, in which null stands for an answer of nothing.
+/// The turns of one speaker: a list of texts, usually written as JSON; null is an empty answer.
 fn turns(column: &'static str, value: Value) -> Result<Vec<String>, RowProblem> {
     let value = match value {
         Value::String(text) if !text.trim_start().starts_with('[') => Value::Array(vec![Value::String(text)]),

@@ -10,7 +10,8 @@ use super::prompt_columns::{FoundPrompt, Prompt, add_system, says, take_prompt};
 use super::scored::drawn;
 use super::unread::require_no_unread_prompt;
 use super::{LabelledPair, RowPairs};
-use crate::read::row_problem::{RowProblem, describe};
+use crate::RowProblem;
+use crate::read::describe::describe;
 use crate::read::settings::ReadSettings;
 
 /// Text or messages.
@@ -39,7 +40,7 @@ pub(crate) fn read_dialogues(row: &mut Row, settings: &ReadSettings) -> Result<R
     pair.pair.prompt = merge_turns(&pair.pair.prompt);
     let found = take_prompt(row, settings)?;
     if let Some(system) = found.system.clone() {
-        // The text of the file does not hold it.
+        // The file's text does not contain it.
         pair.pair.raw = RawText::None;
         add_system(&mut pair.pair.prompt, system)?;
     }
@@ -47,7 +48,7 @@ pub(crate) fn read_dialogues(row: &mut Row, settings: &ReadSettings) -> Result<R
     Ok(LabelledPair { margin, turns_joined, ..pair }.into())
 }
 
-/// TRL's columns: the prompt explicit or shared, text or messages.
+/// TRL's columns: explicit or shared prompt, text or messages.
 pub(crate) fn read_columns(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     require(row, &["chosen", "rejected"])?;
     let mut number = |name| {
@@ -75,7 +76,7 @@ pub(crate) fn read_columns(row: &mut Row, settings: &ReadSettings) -> Result<Row
     Ok(LabelledPair { margin, ..pair }.with_gap(gap, settings).into())
 }
 
-/// RewardBench: one chosen and one rejected text, or lists of them, of which every two make a pair.
+/// RewardBench: one chosen and one rejected text, or lists of them; each combination is a pair.
 pub(crate) fn read_reward_bench(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     if !row.get("chosen").is_some_and(Value::is_array) {
         return read_columns(row, settings);
@@ -124,7 +125,7 @@ fn prompted(prompt: Prompt, chosen: String, rejected: String) -> LabelledPair {
     }
 }
 
-/// Two texts, after the prompt of the row or, where it has none, after what they share.
+/// Two texts, after the row's prompt or, without one, after their common beginning.
 fn text_pair(
     row: &Row,
     mut found: FoundPrompt,
@@ -157,7 +158,7 @@ fn text_pair(
     }
 }
 
-/// Two texts without a prompt: what they share, up to the last whitespace, is taken for it.
+/// Two texts without a prompt: their common beginning, up to the last whitespace, is the prompt.
 fn whole_texts(chosen: String, rejected: String) -> LabelledPair {
     let shared = chosen.char_indices().zip(rejected.chars()).take_while(|((_, a), b)| a == b);
     let mut end = 0;
@@ -173,7 +174,7 @@ fn whole_texts(chosen: String, rejected: String) -> LabelledPair {
     LabelledPair::new(prompt, responses, RawText::Whole([chosen, rejected]))
 }
 
-/// Message lists: the answer alone after a prompt, or whole conversations that share their beginning.
+/// Message lists: the answer alone after a prompt, or whole conversations with a common beginning.
 fn message_pair(
     row: &mut Row,
     found: FoundPrompt,
@@ -185,8 +186,8 @@ fn message_pair(
     if answer_alone(&chosen) && answer_alone(&rejected) {
         return after_prompt(row, found, chosen, rejected, settings);
     }
-    // The conversations hold the prompt themselves (UltraFeedback's binarized files have it both ways), but not always
-    // the system turn or the earlier turns.
+    // The conversations contain the prompt (UltraFeedback's binarized files have both forms), but not always the system
+    // turn or the earlier turns.
     let mut before = Vec::new();
     if let Some(Prompt::Turns(turns)) = &found.prompt {
         let system = turns.first().filter(|first| first.role == Role::System);
@@ -215,7 +216,7 @@ fn message_pair(
     Ok(pair)
 }
 
-/// Answers of the model alone, after the prompt of the row.
+/// Answers of the model alone, after the row's prompt.
 fn after_prompt(
     row: &Row,
     mut found: FoundPrompt,
@@ -238,7 +239,7 @@ fn after_prompt(
     Ok(pair)
 }
 
-/// Puts columns back that say something the pair does not hold, so that they are told as unread.
+/// Puts back columns with contents that the pair lacks, so that they are reported as unread.
 fn leave_unread(row: &mut Row, found: &FoundPrompt, prompt: &[Message]) {
     let own = found.prompt.as_ref().map(|prompt| (&found.column, prompt));
     for (name, column) in own.into_iter().chain(found.rivals.iter().map(|(name, column)| (name, column))) {

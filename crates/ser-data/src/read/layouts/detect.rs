@@ -1,4 +1,4 @@
-//! The layout that a first row shows.
+//! Detects the layout from the first row.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::fields::Row;
 use super::prompt_columns::{HISTORY, PROMPT_COLUMNS, SYSTEM_COLUMNS};
 use crate::read::layout::Layout;
 
-/// Columns that some layout reads, beside those of prompts and ids.
+/// Columns of some layout, besides those of prompts and ids.
 const KNOWN_COLUMNS: [&str; 52] = [
     "annotator1",
     "annotator2",
@@ -63,11 +63,11 @@ const KNOWN_COLUMNS: [&str; 52] = [
     "winner_tie",
 ];
 
-/// Columns with the row's own identifier; the first that is there counts.
+/// Columns with the row's identifier; the first one present is used.
 pub(crate) const ID_COLUMNS: [&str; 3] = ["id", "pair_id", "uuid"];
 
-/// The name of a column that some layout reads, which a file may write in another case. Of files that are stored by
-/// column, others are mostly not read.
+/// The name of a column of some layout, which a file may write in another case. Most other columns of column-oriented
+/// files are not read.
 pub(crate) fn known_column(name: &str) -> Option<&'static str> {
     let known = [&KNOWN_COLUMNS[..], &PROMPT_COLUMNS, &SYSTEM_COLUMNS, &[HISTORY], &ID_COLUMNS];
     known.into_iter().flatten().find(|known| known.eq_ignore_ascii_case(name)).copied()
@@ -88,13 +88,13 @@ pub(crate) fn with_known_names(mut row: Row) -> Row {
     row
 }
 
-/// The row's own identifier: text or a number.
+/// The row's identifier: text or a number.
 pub(crate) fn row_id(row: &Row) -> Option<Value> {
     let ids = ID_COLUMNS.iter().filter_map(|name| row.get(*name));
     ids.into_iter().find(|value| value.is_string() || value.is_number()).cloned()
 }
 
-/// Columns that no other layout has, all of which must be there.
+/// Columns that identify a layout; all of them must be present.
 const MARKS: [(Layout, &[&str]); 20] = [
     (Layout::Tldr, &["info", "summaries", "choice"]),
     (Layout::UltraFeedback, &["instruction", "completions"]),
@@ -118,12 +118,12 @@ const MARKS: [(Layout, &[&str]); 20] = [
     (Layout::MedicalGpt, &["question", "response_chosen", "response_rejected"]),
 ];
 
-/// The layout of a row; `Columns` where nothing tells another, so that what is missing is named.
+/// The layout of a row; `Columns` if nothing indicates another, so that errors name the missing columns.
 pub(crate) fn detect_layout(row: &Row) -> Layout {
     if let Some((layout, _)) = MARKS.iter().find(|(_, columns)| columns.iter().all(|name| row.contains_key(*name))) {
         return *layout;
     }
-    // Of instruction data `output` is a text; as a list it ranks answers.
+    // `output` is text in instruction data; a list ranks answers.
     if row.contains_key("instruction") && row.get("output").is_some_and(holds_list) {
         return Layout::LlamaFactory;
     }
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_show_the_layout() {
+    fn columns_determine_the_layout() {
         for (json, layout) in [
             (
                 r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}"#,

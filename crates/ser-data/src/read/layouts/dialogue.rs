@@ -1,8 +1,9 @@
-//! Conversations: HH-RLHF's written-out dialogues, and the prompt that two of them share.
+//! Conversations: HH-RLHF's written-out dialogues, and the common prompt of two conversations.
 
 use ser_core::{Message, Role};
 
-use crate::read::row_problem::{RowProblem, beginning};
+use crate::RowProblem;
+use crate::read::describe::beginning;
 use crate::text::{readable_turns, spoken};
 
 pub(super) const HUMAN: &str = "\n\nHuman:";
@@ -13,7 +14,7 @@ pub(crate) fn is_dialogue(text: &str) -> bool {
     text.starts_with(HUMAN)
 }
 
-/// The turns of a written-out dialogue, the whitespace around them left out.
+/// The turns of a written-out dialogue, without surrounding whitespace.
 pub(crate) fn parse_dialogue(column: &'static str, text: &str) -> Result<Vec<Message>, RowProblem> {
     if !is_dialogue(text) {
         return Err(RowProblem::NotADialogue { column, start: beginning(text) });
@@ -33,7 +34,7 @@ pub(crate) fn parse_dialogue(column: &'static str, text: &str) -> Result<Vec<Mes
     Ok(turns)
 }
 
-/// The turns of a dialogue that ends where the model's answer begins. A text of another form is one turn of the user.
+/// The turns of a dialogue that ends where the model's answer begins. Other text is one turn of the user.
 pub(crate) fn open_dialogue(column: &'static str, text: &str) -> Result<Vec<Message>, RowProblem> {
     let whole = text.trim();
     let before = whole.strip_suffix("Assistant:").unwrap_or(whole).trim_end();
@@ -48,20 +49,20 @@ fn strip_speaker(text: &str) -> Option<(Role, &str)> {
     human.or_else(|| text.strip_prefix(ASSISTANT).map(|rest| (Role::Assistant, rest)))
 }
 
-/// Two conversations taken apart.
+/// Two conversations, split into prompt and answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedPrompt {
     pub(crate) prompt: Vec<Message>,
-    /// What follows it as text.
+    /// The rest as text.
     pub(crate) responses: [String; 2],
-    /// What follows it as turns, where text says less.
+    /// The rest as turns, if text is not sufficient.
     pub(crate) turns: Option<Box<[Vec<Message>; 2]>>,
-    /// Whether what stands before the last assistant turns is not the same.
+    /// Whether the turns before the last assistant turns differ.
     pub(crate) differ: bool,
 }
 
-/// The prompt is all but the last assistant turn. Where the two prompts differ, or turns follow the answer, it is the
-/// longest common beginning before an assistant turn, and the answers are written out in turns.
+/// The prompt is everything before the last assistant turn. If the two prompts differ, or turns follow the answer, it
+/// is the longest common beginning before an assistant turn, and the answers are written out in turns.
 pub(crate) fn share_prompt(chosen: Vec<Message>, rejected: Vec<Message>) -> Result<SharedPrompt, RowProblem> {
     let (before_a, answer_a) = before_answer("chosen", &chosen)?;
     let (before_b, answer_b) = before_answer("rejected", &rejected)?;
@@ -83,19 +84,19 @@ pub(crate) fn share_prompt(chosen: Vec<Message>, rejected: Vec<Message>) -> Resu
     Ok(SharedPrompt { prompt, responses, turns: turns_of(rest_a, rest_b), differ })
 }
 
-/// The turns of two answers, unless both are one assistant turn of text.
+/// The turns of two answers, unless both are a single assistant turn of text.
 pub(crate) fn turns_of(chosen: Vec<Message>, rejected: Vec<Message>) -> Option<Box<[Vec<Message>; 2]>> {
     let plain = |turns: &[Message]| matches!(turns, [turn] if turn.role == Role::Assistant && turn.extra.is_empty());
     (!plain(&chosen) || !plain(&rejected)).then(|| Box::new([chosen, rejected]))
 }
 
-/// The turns before the last assistant turn, and those from it on.
+/// Splits the turns before the last assistant turn.
 fn before_answer<'a>(column: &'static str, turns: &'a [Message]) -> Result<(&'a [Message], &'a [Message]), RowProblem> {
     let last = turns.iter().rposition(|turn| turn.role == Role::Assistant).ok_or(RowProblem::NoAnswer { column })?;
     Ok(turns.split_at(last))
 }
 
-/// Several turns as one answer: the model's first words bare, further turns with their speaker.
+/// Several turns as one answer: the model's first text without a speaker, further turns with their speaker.
 pub(crate) fn answer_text(turns: &[Message]) -> String {
     match turns.split_first() {
         Some((first, [])) => spoken(first).into_owned(),
@@ -106,8 +107,8 @@ pub(crate) fn answer_text(turns: &[Message]) -> String {
     }
 }
 
-/// Joins turns of one speaker that follow each other (13 of the 4,624 dialogues in HH's harmless test have such):
-/// chat templates refuse them. Lists of messages are left as they are: their template decides.
+/// Joins consecutive turns of one speaker (13 of the 4,624 dialogues in HH's harmless test have such), since chat
+/// templates refuse them. Lists of messages are unchanged: their template decides.
 pub(crate) fn merge_turns(turns: &[Message]) -> Vec<Message> {
     let mut merged: Vec<Message> = Vec::with_capacity(turns.len());
     for turn in turns {
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn dialogues_come_apart() {
+    fn dialogues_are_split() {
         let turns =
             dialogue("\n\nHuman: Hi\n\nthere\nHuman: no turn\n\nAssistant:  Hello. \n\nHuman:Why?\n\nAssistant: ");
         let expected = [
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn differing_prompts_keep_what_they_share() {
+    fn differing_prompts_keep_the_common_beginning() {
         let chosen = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d";
         let rejected = "\n\nHuman: a\n\nAssistant: b\n\nHuman: other\n\nAssistant: e";
         let split = share_prompt(dialogue(chosen), dialogue(rejected)).unwrap();

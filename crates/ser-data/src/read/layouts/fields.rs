@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::read::row_problem::{RowProblem, beginning, describe};
+use crate::RowProblem;
+use crate::read::describe::{beginning, describe};
 
-/// A row as JSON has it.
+/// A row as a JSON object.
 pub(crate) type Row = Map<String, Value>;
 
-/// Refuses a row that lacks a column, while all that it has are still there to be named.
+/// Refuses a row without a column, before other columns are taken, so that the error can list them.
 pub(crate) fn require(row: &Row, columns: &[&'static str]) -> Result<(), RowProblem> {
     match columns.iter().find(|name| !row.contains_key(**name)) {
         Some(column) => Err(RowProblem::MissingColumn { column, found: column_names(row) }),
@@ -15,7 +16,7 @@ pub(crate) fn require(row: &Row, columns: &[&'static str]) -> Result<(), RowProb
     }
 }
 
-/// Takes a column out of a row; a column that is not there is named, with those that are.
+/// Takes a column out of a row; the error for a missing column lists those present.
 pub(crate) fn take(row: &mut Row, column: &'static str) -> Result<Value, RowProblem> {
     match row.remove(column) {
         Some(value) => Ok(value),
@@ -36,7 +37,7 @@ pub(crate) fn take_optional_text(row: &mut Row, column: &'static str) -> Result<
     }
 }
 
-/// Takes an answer: text with at least a character.
+/// Takes an answer: non-empty text.
 pub(crate) fn take_answer(row: &mut Row, column: &'static str) -> Result<String, RowProblem> {
     let answer = take_text(row, column)?;
     if answer.is_empty() { Err(RowProblem::EmptyAnswer { column }) } else { Ok(answer) }
@@ -47,7 +48,7 @@ pub(crate) fn take_list(row: &mut Row, column: &'static str) -> Result<Vec<Value
     list(column, take(row, column)?)
 }
 
-/// A value that must be a list; text may hold one as JSON, as a table's cells do.
+/// A value that must be a list; text may contain one as JSON, as in a table's cells.
 pub(crate) fn list(column: &'static str, value: Value) -> Result<Vec<Value>, RowProblem> {
     match unpacked(value, '[')? {
         Value::Array(items) => Ok(items),
@@ -55,7 +56,7 @@ pub(crate) fn list(column: &'static str, value: Value) -> Result<Vec<Value>, Row
     }
 }
 
-/// The JSON value that a text holds, if it begins as one.
+/// The JSON value in a text, if it begins like one.
 fn unpacked(value: Value, start: char) -> Result<Value, RowProblem> {
     match value {
         Value::String(text) if text.trim_start().starts_with(start) => {
@@ -65,17 +66,17 @@ fn unpacked(value: Value, start: char) -> Result<Value, RowProblem> {
     }
 }
 
-/// A whole number in a column; text may hold one.
+/// A whole number in a column; text may contain one.
 pub(crate) fn whole_number(row: &Row, column: &'static str) -> Result<i64, RowProblem> {
     let Some(value) = row.get(column) else {
         return Err(RowProblem::MissingColumn { column, found: column_names(row) });
     };
-    // Tables that once had gaps hold whole numbers as floats.
+    // Tables that once had gaps store whole numbers as floats.
     let float = || as_number(value).filter(|number| number.fract() == 0.0).map(|number| number as i64);
     value.as_i64().or_else(float).ok_or_else(|| wrong(column, "a whole number", value))
 }
 
-/// A number that may be missing, null, or a word for that.
+/// A number that may be missing, null, or a word for a missing value.
 pub(crate) fn optional_number(row: &Row, column: &'static str) -> Result<Option<f64>, RowProblem> {
     match row.get(column) {
         None => Ok(None),
@@ -84,7 +85,7 @@ pub(crate) fn optional_number(row: &Row, column: &'static str) -> Result<Option<
     }
 }
 
-/// A value that must be a number; text may hold one.
+/// A value that must be a number; text may contain one.
 pub(crate) fn number(column: &'static str, value: &Value) -> Result<f64, RowProblem> {
     as_number(value).ok_or_else(|| wrong(column, "a number", value))
 }
@@ -94,7 +95,7 @@ fn as_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(written).filter(|number: &f64| number.is_finite())
 }
 
-/// Whether a value stands for a number that is not there: null, or what tables have for it (the words that pandas knows).
+/// Whether a value represents a missing number: null, or one of the words of tables (those of pandas).
 pub(crate) fn is_missing(value: &Value) -> bool {
     const WORDS: [&str; 8] = ["", "n/a", "#n/a", "na", "<na>", "nan", "null", "none"];
     match value {
@@ -104,7 +105,7 @@ pub(crate) fn is_missing(value: &Value) -> bool {
     }
 }
 
-/// Columns whose values are text in every layout that has them.
+/// Columns that contain text in every layout.
 const TEXT_COLUMNS: [&str; 22] = [
     "answer_0",
     "answer_1",
@@ -130,8 +131,8 @@ const TEXT_COLUMNS: [&str; 22] = [
     "system",
 ];
 
-/// Makes text of numbers and truth values in columns of text, where a program that wrote the file took an answer such as
-/// `4` or `True` for one. Truth values are written as Python does. Whether there were any.
+/// Converts numbers and truth values in columns of text to text, where the writing program interpreted an answer such
+/// as `4` or `True`. Truth values are written as in Python. Returns whether there were any.
 pub(crate) fn values_to_text(row: &mut Row) -> bool {
     let mut any = false;
     for column in TEXT_COLUMNS {
@@ -147,7 +148,7 @@ pub(crate) fn values_to_text(row: &mut Row) -> bool {
     any
 }
 
-/// A value that must be an object; text may hold one as JSON.
+/// A value that must be an object; text may contain one as JSON.
 pub(crate) fn object(column: &'static str, value: Value) -> Result<Row, RowProblem> {
     match unpacked(value, '{')? {
         Value::Object(object) => Ok(object),
@@ -163,12 +164,12 @@ pub(crate) fn text(column: &'static str, value: Value) -> Result<String, RowProb
     }
 }
 
-/// A column that holds something else than it should.
+/// A column with an unexpected value.
 pub(crate) fn wrong(column: &'static str, expected: &'static str, found: &Value) -> RowProblem {
     RowProblem::WrongType { column, expected, found: describe(found) }
 }
 
-/// The names of a row's columns, for a message: on one line, and not without end.
+/// The names of a row's columns for a message: on one line, of limited length.
 pub(crate) fn column_names(row: &Row) -> String {
     const SHOWN: usize = 40;
     if row.is_empty() {
@@ -209,7 +210,7 @@ mod tests {
         let row = || json!({"a": "[1, 2]", "b": "[1", "c": "x", "d": ["y"]}).as_object().unwrap().clone();
         assert_eq!(take_list(&mut row(), "a").unwrap(), [json!(1), json!(2)]);
         assert_eq!(take_list(&mut row(), "d").unwrap(), [json!("y")]);
-        assert!(take_list(&mut row(), "b").unwrap_err().to_string().contains("no valid JSON"));
+        assert!(take_list(&mut row(), "b").unwrap_err().to_string().contains("invalid JSON"));
         assert_eq!(
             take_list(&mut row(), "c").unwrap_err().to_string(),
             "`c` is the text \"x\", but a list is expected"

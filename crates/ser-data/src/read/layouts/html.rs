@@ -1,10 +1,10 @@
-//! HTML, as StackExchange stores posts, to plain text.
+//! Converts HTML, the form of StackExchange's posts, to plain text.
 
 use html_escape::decode_html_entities;
 
-/// The text of a piece of HTML: paragraphs apart by an empty line, list items behind `- `, code as it stands, entities
-/// decoded. Scripts, styles and comments are left out; of links their text stays. Whatever is no HTML comes through as
-/// text.
+/// The text of a piece of HTML: paragraphs are separated by an empty line, list items begin with `- `, code is
+/// unchanged, entities are decoded. Scripts, styles and comments are left out; the text of links is kept. Text that is
+/// not HTML is unchanged.
 ///
 /// ```
 /// let html = "<p>Use <code>a &lt; b</code>:</p>\n\n<pre><code>if a\n  b\n</code></pre>";
@@ -29,7 +29,7 @@ pub fn html_to_text(html: &str) -> String {
     text.out
 }
 
-/// Where the next tag or comment begins: `<` with a letter, `/` or `!` behind it.
+/// The start of the next tag or comment: `<` followed by a letter, `/` or `!`.
 fn next_tag(text: &str) -> Option<usize> {
     let mut after = text.bytes().skip(1).chain([b' ']);
     text.bytes().position(|byte| {
@@ -38,7 +38,7 @@ fn next_tag(text: &str) -> Option<usize> {
     })
 }
 
-/// What goes before the next character.
+/// The separator before the next character.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Gap {
     None,
@@ -50,7 +50,7 @@ enum Gap {
 struct Text {
     out: String,
     gap: Gap,
-    /// How many `pre` are open.
+    /// Number of open `pre` elements.
     preformatted: usize,
 }
 
@@ -64,7 +64,7 @@ impl Text {
             }
             return;
         }
-        // A no-break space stays what it is.
+        // A no-break space is kept.
         let space = |c: char| c.is_ascii_whitespace();
         for (i, word) in decoded.split(space).enumerate() {
             if i > 0 {
@@ -96,7 +96,7 @@ impl Text {
         self.gap = Gap::None;
     }
 
-    /// Takes note of the tag that `html` begins with; what follows it. A tag without an end is text.
+    /// Processes the tag at the start of `html`; returns the rest. An unclosed tag is text.
     fn tag<'a>(&mut self, html: &'a str) -> &'a str {
         let Some((inside, after)) = html.split_once('>') else {
             self.push(html);
@@ -137,7 +137,7 @@ impl Text {
     }
 }
 
-/// What follows the closing tag of a script or style; its content is no text.
+/// The rest after the closing tag of a script or style; its content is dropped.
 fn skip_element<'a>(html: &'a str, name: &str) -> &'a str {
     let end = format!("</{name}");
     let at = html.as_bytes().windows(end.len()).position(|bytes| bytes.eq_ignore_ascii_case(end.as_bytes()));

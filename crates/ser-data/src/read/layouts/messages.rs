@@ -1,15 +1,16 @@
-//! Messages of a conversation as chat data sets write them.
+//! Messages of conversations in the forms of chat datasets.
 
 use ser_core::{Message, Role};
 use serde_json::{Map, Value};
 
-use crate::read::row_problem::{RowProblem, beginning, describe};
+use crate::RowProblem;
+use crate::read::describe::{beginning, describe};
 
 /// Names of the speaker's field and of the text's field: OpenAI's, ShareGPT's, and Gemini's `parts`.
 const SPEAKER: [&str; 2] = ["role", "from"];
 const TEXT: [&str; 4] = ["content", "value", "text", "parts"];
 
-/// Fields that chat templates render beside role and content; all others are not read.
+/// Fields that chat templates render besides role and content; other fields are not read.
 const EXTRA: [&str; 8] =
     ["reasoning_content", "reasoning", "thinking", "tool_calls", "tool_call_id", "function_call", "tool_plan", "name"];
 
@@ -36,11 +37,11 @@ pub(crate) fn conversation(column: &'static str, items: Vec<Value>) -> Result<Ve
     items.into_iter().map(|item| message(column, item)).collect()
 }
 
-/// One message: a speaker under `role` or `from`, and text, or a list of text parts, under `content` or `value`. A message
-/// that calls tools needs no text.
+/// One message: a speaker in `role` or `from`, and text, or a list of text parts, in `content` or `value`. A message
+/// with tool calls needs no text.
 ///
 /// # Errors
-/// A value that is not an object; an unknown speaker; content that is not text, such as an image.
+/// A value that is not an object; an unknown speaker; content other than text, such as an image.
 pub(crate) fn message(column: &'static str, value: Value) -> Result<Message, RowProblem> {
     let Value::Object(mut fields) = value else {
         let found = format!("a list with {}", describe(&value));
@@ -73,7 +74,7 @@ pub(crate) fn message(column: &'static str, value: Value) -> Result<Message, Row
                 add_part(column, &mut message, part)?;
             }
         }
-        // A list of one part that was not wrapped.
+        // A single part that is not in a list.
         part @ Value::Object(_) => add_part(column, &mut message, part)?,
         other => {
             let found = format!("a list with a message whose {name} is {}", describe(&other));
@@ -83,13 +84,13 @@ pub(crate) fn message(column: &'static str, value: Value) -> Result<Message, Row
     Ok(message)
 }
 
-/// Whether a message holds calls of tools.
+/// Whether a message has tool calls.
 pub(crate) fn calls_tools(message: &Message) -> bool {
     ["tool_calls", "function_call"].iter().any(|name| message.extra.contains_key(*name))
 }
 
-/// Appends a part of a message's content. Parts of text follow each other without a separator, as chat templates that
-/// know parts write them; a part of thoughts becomes the field `thinking`.
+/// Appends a part of a message's content. Text parts are joined without a separator, as chat templates do; a part with
+/// thoughts becomes the field `thinking`.
 fn add_part(column: &'static str, message: &mut Message, part: Value) -> Result<(), RowProblem> {
     let unreadable = |found: String| RowProblem::WrongType { column, expected: "text in every message", found };
     let mut part = match part {

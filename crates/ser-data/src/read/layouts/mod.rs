@@ -1,4 +1,4 @@
-//! Rows to pairs, a module per kind of layout.
+//! Converts rows to pairs; one module per kind of layout.
 
 mod arena;
 mod columns;
@@ -31,19 +31,19 @@ pub(crate) use unpaired::unpaired;
 use std::mem::take;
 
 use super::layout::Layout;
-use super::row_problem::RowProblem;
 use super::settings::ReadSettings;
+use crate::RowProblem;
 
-/// A pair with its label, before it has a number.
+/// A pair with its label, before it has an id.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LabelledPair {
-    /// Its id is to be set.
+    /// The pair; its id is set later.
     pub(crate) pair: Pair,
     pub(crate) preferred: Side,
     pub(crate) margin: Option<f64>,
     /// Whether the two conversations had different prompts.
     pub(crate) prompts_differ: bool,
-    /// Whether turns of one speaker in a row were joined.
+    /// Whether consecutive turns of one speaker were joined.
     pub(crate) turns_joined: bool,
     /// Whether the label contradicts the answers' scores.
     pub(crate) contradicted: bool,
@@ -68,8 +68,8 @@ impl LabelledPair {
         LabelledPair::new(vec![Message::user(prompt)], [chosen, rejected], RawText::Joined)
     }
 
-    /// Takes by how much the chosen answer's score is over the rejected one's: it makes the margin, where scores do and the
-    /// data has none, and under 0 it contradicts the label.
+    /// Applies the difference between the chosen answer's score and the rejected one's: it gives the margin, if scores
+    /// give margins and the data has none, and below 0 it contradicts the label.
     fn with_gap(self, gap: Option<f64>, settings: &ReadSettings) -> Self {
         let contradicted = gap.is_some_and(|gap| gap < 0.0);
         let of_scores = || Some(settings.score_margin? * gap.filter(|gap| *gap > 0.0)?);
@@ -77,17 +77,17 @@ impl LabelledPair {
     }
 }
 
-/// What a row holds.
+/// The contents of a row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RowPairs {
     pub(crate) pairs: Vec<LabelledPair>,
     /// Comparisons without a winner.
     pub(crate) ties: u64,
-    /// Pairs over the limit of one prompt.
+    /// Pairs over the limit per prompt.
     pub(crate) over_limit: u64,
     /// Answers without a score or a text.
     pub(crate) unscored: u64,
-    /// Whether a column of text held a number or a truth value.
+    /// Whether a column of text had a number or a truth value.
     pub(crate) values_as_text: bool,
 }
 
@@ -104,7 +104,7 @@ impl RowPairs {
     }
 }
 
-/// Reads one row, and names the columns that no pair comes from.
+/// Reads one row and names the columns that no pair uses.
 pub(crate) fn read_row(
     layout: Layout,
     mut row: Row,
@@ -116,7 +116,7 @@ pub(crate) fn read_row(
     );
     let values_as_text = values_to_text(&mut row);
     if let (Some(column), false) = (&settings.prompt_column, by_columns) {
-        let problem = format!("the layout {layout} has its prompt in columns of its own");
+        let problem = format!("the layout {layout} has separate columns for its prompt");
         return Err(RowProblem::PromptColumn { column: column.clone(), problem });
     }
     let unread = |row: &Row, is_read: fn(&str) -> bool| -> Vec<String> {

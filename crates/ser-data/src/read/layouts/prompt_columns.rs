@@ -1,4 +1,4 @@
-//! The prompt of a row with `chosen` and `rejected`: which columns hold it.
+//! Finds the prompt columns of a row with `chosen` and `rejected`.
 
 use ser_core::{Message, Role};
 use serde_json::Value;
@@ -6,10 +6,11 @@ use serde_json::Value;
 use super::fields::{Row, take_optional_text, wrong};
 use super::messages::{conversation, is_message, message};
 use super::verdicts::with_input;
-use crate::read::row_problem::{RowProblem, describe};
+use crate::RowProblem;
+use crate::read::describe::describe;
 use crate::read::settings::ReadSettings;
 
-/// Columns that hold the prompt as text or as messages, the first that is there first.
+/// Columns that contain the prompt as text or as messages, in order of precedence.
 pub(crate) const PROMPT_COLUMNS: [&str; 18] = [
     "prompt",
     "instruction",
@@ -31,21 +32,21 @@ pub(crate) const PROMPT_COLUMNS: [&str; 18] = [
     "trajectory",
 ];
 
-/// Those of them that name a person, a post or a document as often as they hold text.
+/// Columns among them that often name a person, a post or a document instead.
 const OFTEN_IDENTIFIERS: [&str; 6] = ["user", "post", "text", "context", "dialogue", "conversation"];
 
 /// Columns with a system prompt.
 pub(crate) const SYSTEM_COLUMNS: [&str; 3] = ["system", "system_prompt", "system_message"];
 
-/// Earlier turns, which go before the prompt.
+/// Earlier turns, which precede the prompt.
 pub(crate) const HISTORY: &str = "history";
 
-/// What stands before the answers.
+/// The prompt of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
     /// One text.
     Text(String),
-    /// Messages, a system turn among them where the row has one.
+    /// Messages, including a system turn if the row has one.
     Turns(Vec<Message>),
 }
 
@@ -61,20 +62,20 @@ impl Prompt {
 /// The prompt columns of a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FoundPrompt {
-    /// The text of the row's own system column, where it is not blank.
+    /// The text of the row's system column, unless it is blank.
     pub(crate) system: Option<String>,
-    /// The prompt without that system text.
+    /// The prompt without the system text.
     pub(crate) prompt: Option<Prompt>,
-    /// The column the prompt comes from.
+    /// The column of the prompt.
     pub(crate) column: String,
-    /// Columns with an identifier under a name that prompts have, such as `user`.
+    /// Columns with an identifier under a prompt's name, such as `user`.
     identifiers: Vec<String>,
-    /// Further columns that could be the prompt and say something else.
+    /// Further candidates for the prompt with different contents.
     pub(crate) rivals: Vec<(String, Prompt)>,
 }
 
 impl FoundPrompt {
-    /// Refuses a row in which several columns could be the prompt.
+    /// Refuses a row with several candidates for the prompt.
     pub(crate) fn require_one(&self) -> Result<(), RowProblem> {
         if self.rivals.is_empty() {
             return Ok(());
@@ -93,10 +94,10 @@ impl FoundPrompt {
     }
 }
 
-/// Puts a system turn before a conversation that has none.
+/// Inserts a system turn before a conversation without one.
 ///
 /// # Errors
-/// A conversation that begins with another system turn.
+/// A conversation that begins with a different system turn.
 pub(crate) fn add_system(turns: &mut Vec<Message>, system: String) -> Result<(), RowProblem> {
     match turns.first() {
         Some(first) if first.role == Role::System => {
@@ -115,9 +116,9 @@ pub(crate) fn add_system(turns: &mut Vec<Message>, system: String) -> Result<(),
 
 /// Takes the prompt out of a row.
 ///
-/// `prompt_column` of the settings names it; else it is the first of [`PROMPT_COLUMNS`] that holds something.
-/// `instruction` and `input` are joined; `history` goes before the prompt, and so does a list of messages that ends with
-/// the model's turn before a text that it does not hold. Null columns count as missing, and so do blank ones beside
+/// `prompt_column` of the settings selects it; otherwise it is the first of [`PROMPT_COLUMNS`] with a value.
+/// `instruction` and `input` are joined; `history` precedes the prompt, and so does a list of messages that ends with
+/// the model's turn before a text that it does not contain. Null columns count as missing, and so do blank ones beside
 /// others.
 pub(crate) fn take_prompt(row: &mut Row, settings: &ReadSettings) -> Result<FoundPrompt, RowProblem> {
     let ignored = |name: &str| settings.ignore_columns.iter().any(|ignored| ignored == name);
@@ -142,7 +143,7 @@ pub(crate) fn take_prompt(row: &mut Row, settings: &ReadSettings) -> Result<Foun
             }
         }
         choose(all, &mut found);
-        // They stay in the row, to be told as unread.
+        // They stay in the row, so that they are reported as unread.
         row.extend(found.identifiers.iter().map(|name| (name.clone(), Value::Bool(true))));
     }
     if !ignored(HISTORY)
@@ -165,7 +166,7 @@ pub(crate) fn take_prompt(row: &mut Row, settings: &ReadSettings) -> Result<Foun
     Ok(found)
 }
 
-/// The column that the settings name.
+/// The column that the settings select.
 fn named_prompt(row: &mut Row, column: &str) -> Result<Prompt, RowProblem> {
     let of_column =
         |problem: RowProblem| RowProblem::PromptColumn { column: column.to_string(), problem: problem.to_string() };
@@ -203,7 +204,7 @@ fn candidate(row: &mut Row, name: &'static str) -> Result<Option<Prompt>, RowPro
             });
         }
         Some(other) if name == "prompt" => return Err(wrong(name, TEXT_OR_TURNS, &other)),
-        // Something else under the name: it stays unread.
+        // Another value under the name: it stays unread.
         Some(other) => {
             row.insert(name.to_string(), other);
             None
@@ -211,10 +212,10 @@ fn candidate(row: &mut Row, name: &'static str) -> Result<Option<Prompt>, RowPro
     })
 }
 
-/// Chooses among candidates, which come in the order of their precedence.
+/// Chooses among candidates in order of precedence.
 fn choose(mut all: Vec<(&'static str, Prompt)>, found: &mut FoundPrompt) {
     let blank = |prompt: &Prompt| matches!(prompt, Prompt::Text(text) if text.trim().is_empty());
-    // A blank text is the prompt only where there is no other.
+    // A blank text is the prompt only if there is no other.
     if all.iter().any(|(_, prompt)| !blank(prompt)) {
         all.retain(|(_, prompt)| !blank(prompt));
     } else {
@@ -239,7 +240,7 @@ fn choose(mut all: Vec<(&'static str, Prompt)>, found: &mut FoundPrompt) {
                 };
                 text = Some((name, joined));
             }
-            // One of them is the other with a template around it, say.
+            // One of them may be the other with a template around it.
             (Prompt::Text(new), Some((_, text)), _) if contain(text, &new) => {}
             (Prompt::Turns(new), _, None) => list = Some((name, new)),
             (Prompt::Turns(new), _, Some((_, turns))) if new.iter().all(|turn| says(turns, &turn.content)) => {}
@@ -267,7 +268,7 @@ fn choose(mut all: Vec<(&'static str, Prompt)>, found: &mut FoundPrompt) {
     found.prompt = Some(prompt);
 }
 
-/// Whether a text is one ASCII word, as identifiers and labels are; languages without spaces are not ASCII.
+/// Whether a text is a single ASCII word, as identifiers and labels are; languages without spaces are not ASCII.
 pub(crate) fn is_identifier(text: &str) -> bool {
     !text.trim().contains(char::is_whitespace) && !text.chars().any(|c| c.is_alphabetic() && !c.is_ascii())
 }
@@ -283,7 +284,7 @@ pub(crate) fn says(turns: &[Message], text: &str) -> bool {
     turns.iter().any(|turn| turn.content.contains(text.trim()))
 }
 
-/// Takes `history`: messages, or exchanges of a question and an answer. Text is read where there is no other prompt.
+/// Takes `history`: messages, or exchanges of a question and an answer. Text is read if there is no other prompt.
 fn history(row: &mut Row, has_prompt: bool) -> Result<Option<Vec<Message>>, RowProblem> {
     match row.remove(HISTORY) {
         None | Some(Value::Null) => Ok(None),

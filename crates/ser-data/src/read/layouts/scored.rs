@@ -1,4 +1,4 @@
-//! Several scored answers to one question: every two of unequal score make a pair.
+//! Several scored answers to one question: every two with unequal scores make a pair.
 
 use rand::seq::index::sample;
 use ser_core::RawText;
@@ -10,11 +10,11 @@ use super::fields::{
 };
 use super::html::html_to_text;
 use super::{LabelledPair, RowPairs};
+use crate::RowProblem;
 use crate::prompt_key::seeded_draw;
-use crate::read::row_problem::RowProblem;
 use crate::read::settings::ReadSettings;
 
-/// More answers to one question make no dataset; pairing them would take time without end.
+/// Maximum number of answers to a question; more are not plausible and would take quadratic time.
 const MOST_ANSWERS: usize = 1000;
 
 /// UltraFeedback, original. A completion without a score or a text is left out.
@@ -32,7 +32,7 @@ pub(crate) fn read_ultra_feedback(mut row: Row, settings: &ReadSettings) -> Resu
     pairs("completions", &instruction, answers, settings, pair)
 }
 
-/// StackExchange preferences: HTML, whose text is taken. An answer whose score is null is left out.
+/// StackExchange preferences: HTML, converted to text. An answer with a null score is left out.
 pub(crate) fn read_stack_exchange(mut row: Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     require(&row, &["question", "answers"])?;
     let question = html_to_text(&take_text(&mut row, "question")?);
@@ -69,7 +69,7 @@ pub(crate) fn read_nectar(mut row: Row, settings: &ReadSettings) -> Result<RowPa
     pairs("answers", &prompt, answers, settings, pair)
 }
 
-/// StackExchange paired: the pairs are made, the better answer is `response_j`.
+/// StackExchange paired: `response_j` is the better answer.
 pub(crate) fn read_stack_exchange_paired(mut row: Row) -> Result<RowPairs, RowProblem> {
     require(&row, &["question", "response_j", "response_k"])?;
     let question = take_text(&mut row, "question")?;
@@ -77,8 +77,8 @@ pub(crate) fn read_stack_exchange_paired(mut row: Row) -> Result<RowPairs, RowPr
     Ok(LabelledPair::text(question, better, worse).into())
 }
 
-/// Pairs of every two answers of unequal score; an answer is its text and its score, or none of both. Which pairs are
-/// drawn if there are too many depends on `prompt` alone.
+/// Pairs of every two answers with unequal scores; an answer is a text and a score, or missing. If there are too many,
+/// the drawn pairs depend only on `prompt`.
 fn pairs(
     column: &'static str,
     prompt: &str,
@@ -109,15 +109,15 @@ fn pairs(
     Ok(RowPairs { pairs: pairs.collect(), ties, over_limit, unscored, ..RowPairs::default() })
 }
 
-/// At most `limit` of `all`, in their order, and how many are left over. Which ones depends on the prompt alone.
+/// At most `limit` of `all`, in order, and the number left over. The choice depends only on the prompt.
 pub(crate) fn drawn<T>(prompt: &str, all: Vec<T>, limit: usize) -> (Vec<T>, u64) {
     if all.len() <= limit {
         return (all, 0);
     }
     let mut keep = vec![false; all.len()];
     for index in sample(&mut seeded_draw("pairs of a prompt", prompt.as_bytes()), all.len(), limit) {
-        if let Some(place) = keep.get_mut(index) {
-            *place = true;
+        if let Some(position) = keep.get_mut(index) {
+            *position = true;
         }
     }
     let over = all.len() - limit;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompts_pairs_are_limited_by_a_draw_of_its_own() {
+    fn a_prompts_pairs_are_limited_by_its_own_draw() {
         let settings = ReadSettings { max_pairs_per_prompt: 4, ..ReadSettings::default() };
         let scores: Vec<f64> = (0..12).map(f64::from).collect();
         let one = read_stack_exchange(answers(&scores), &settings).unwrap();
@@ -233,7 +233,7 @@ mod tests {
             ),
             (
                 serde_json::json!({"question": "q", "answers": vec![serde_json::json!({"text": "x", "pm_score": 1}); 1001]}),
-                "holds 1001",
+                "has 1001",
             ),
         ] {
             let error = read_stack_exchange(row(&json), &settings).unwrap_err().to_string();

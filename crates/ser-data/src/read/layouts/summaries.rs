@@ -2,9 +2,9 @@
 
 use super::fields::{Row, object, require, take, take_list, take_optional_text, take_text, whole_number};
 use super::{LabelledPair, RowPairs};
-use crate::read::row_problem::RowProblem;
+use crate::RowProblem;
 
-/// The prompt is the one that the summaries were written for; a row with an `article` (CNN/DM, in the validation part)
+/// The prompt is the one for which the summaries were written; a row with an `article` (CNN/DM, in the validation part)
 /// has no subreddit.
 pub(crate) fn read_tldr(mut row: Row) -> Result<RowPairs, RowProblem> {
     require(&row, &["info", "summaries", "choice"])?;

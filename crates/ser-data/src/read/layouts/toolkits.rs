@@ -1,4 +1,4 @@
-//! Preferences as other programs take them for training: OpenAI's fine-tuning, ms-swift, MedicalGPT, old LLaMA-Factory.
+//! Training formats of other programs: OpenAI's fine-tuning, ms-swift, MedicalGPT, old LLaMA-Factory.
 
 use ser_core::{Message, RawText, Role};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::RowPairs;
 use super::columns::{read_columns, shared};
 use super::fields::{Row, list, object, require, take, take_answer, take_list, text, wrong};
 use super::messages::conversation;
-use crate::read::row_problem::RowProblem;
+use crate::RowProblem;
 use crate::read::settings::ReadSettings;
 
 /// OpenAI: `input.messages`, then `preferred_output` or `non_preferred_output`.
@@ -32,7 +32,8 @@ pub(crate) fn read_openai(mut row: Row) -> Result<RowPairs, RowProblem> {
     Ok(shared(chosen, rejected, RawText::None)?.into())
 }
 
-/// ms-swift: `messages` end with the better answer; `rejected_response` stands in for it, or `rejected_messages` for all.
+/// ms-swift: `messages` end with the better answer; `rejected_response` replaces it, or `rejected_messages` replaces
+/// all.
 pub(crate) fn read_ms_swift(mut row: Row) -> Result<RowPairs, RowProblem> {
     require(&row, &["messages"])?;
     let chosen = messages("messages", take(&mut row, "messages")?)?;
@@ -70,7 +71,7 @@ pub(crate) fn read_medical_gpt(row: &mut Row, settings: &ReadSettings) -> Result
     as_columns(row, answers, settings)
 }
 
-/// LLaMA-Factory before it had `chosen` and `rejected`: `output` is a list of the better and the worse answer.
+/// LLaMA-Factory before `chosen` and `rejected`: `output` is a list of the better and the worse answer.
 pub(crate) fn read_ranked_outputs(row: &mut Row, settings: &ReadSettings) -> Result<RowPairs, RowProblem> {
     require(row, &["instruction", "output"])?;
     let outputs = take_list(row, "output")?;

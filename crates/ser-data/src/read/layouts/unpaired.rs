@@ -1,19 +1,19 @@
-//! Published layouts whose rows hold no pair: they are refused by name.
+//! Published layouts without pairs, refused by name.
 
 use super::fields::Row;
 
-/// Columns that show such a layout, columns that it lacks, and what to say of it.
+/// Columns that identify such a layout, columns that it lacks, and the message.
 const UNPAIRED: [(&[&str], &[&str], &str); 5] = [
     (
         &["prompt", "completion", "label"],
         &["chosen", "rejected"],
-        "its rows are KTO's (`prompt`, `completion`, `label`), one answer each with a verdict of its own, so no two answers are \
+        "its rows are KTO's (`prompt`, `completion`, `label`), one answer each with its own verdict, so no two answers are \
          compared; write a good and a bad answer to one prompt as `chosen` and `rejected`",
     ),
     (
         &["messages", "label"],
         &["chosen", "rejected_response", "rejected_messages"],
-        "its rows are ms-swift's for KTO (`messages`, `label`), one answer each with a verdict of its own, so no two answers are \
+        "its rows are ms-swift's for KTO (`messages`, `label`), one answer each with its own verdict, so no two answers are \
          compared; give the better conversation as `messages` and the worse answer as `rejected_response`",
     ),
     (
@@ -36,7 +36,7 @@ const UNPAIRED: [(&[&str], &[&str], &str); 5] = [
     ),
 ];
 
-/// What a row is, where it is of a published layout that holds no pairs.
+/// The message for a row of a published layout without pairs.
 pub(crate) fn unpaired(row: &Row) -> Option<&'static str> {
     let has = |columns: &[&str]| columns.iter().all(|name| row.contains_key(*name));
     let lacks = |columns: &[&str]| !columns.iter().any(|name| row.contains_key(*name));

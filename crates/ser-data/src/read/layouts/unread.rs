@@ -1,4 +1,4 @@
-//! Columns that nothing reads: which of them could hold a prompt.
+//! Finds unread columns that could contain a prompt.
 
 use ser_core::Message;
 use serde_json::Value;
@@ -6,10 +6,12 @@ use serde_json::Value;
 use super::fields::Row;
 use super::messages::is_message;
 use super::prompt_columns::{is_identifier, says};
-use crate::read::row_problem::{RowProblem, beginning};
+use crate::RowProblem;
+use crate::read::describe::beginning;
 use crate::read::settings::ReadSettings;
 
-/// Words of column names that describe a row or an answer and never ask: `source`, `chosen_model`, `prompt_id`.
+/// Words of column names that describe a row or an answer and never contain a prompt: `source`, `chosen_model`,
+/// `prompt_id`.
 const METADATA: [&str; 31] = [
     "annotator",
     "author",
@@ -44,10 +46,10 @@ const METADATA: [&str; 31] = [
     "url",
 ];
 
-/// Refuses a row without a prompt if a column that nothing reads could hold it.
+/// Refuses a row without a prompt if an unread column could contain it.
 ///
-/// `shared` is what the answers share; a column whose text stands in it is read there. Numbers, identifiers (text without
-/// a space) and columns whose name is that of metadata cannot hold a prompt.
+/// `shared` is the common beginning of the answers; a column whose text is part of it counts as read. Numbers,
+/// identifiers (text without a space) and columns with a metadata name cannot contain a prompt.
 pub(crate) fn require_no_unread_prompt(
     row: &Row,
     shared: &[Message],

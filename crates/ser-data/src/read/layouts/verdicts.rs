@@ -1,6 +1,6 @@
-//! Rows with a prompt, two answers and a verdict: a table of such layouts, and one function that reads them all.
+//! Rows with a prompt, two answers and a verdict: a table of such layouts, and one function that reads them.
 //!
-//! An empty answer is no error here: it was judged. It is counted, and screening leaves it out.
+//! An empty answer is not an error here, since it was judged. It is counted, and screening leaves it out.
 
 use ser_core::{Message, RawText, Side};
 use serde_json::Value;
@@ -10,23 +10,23 @@ use super::fields::{
 };
 use super::messages::conversation;
 use super::{LabelledPair, RowPairs};
-use crate::read::row_problem::RowProblem;
+use crate::RowProblem;
 use crate::read::settings::ReadSettings;
 
-/// How a row holds two answers and a verdict.
+/// The columns of two answers and a verdict.
 pub(crate) struct Comparison {
     prompt: Prompt,
     answers: [&'static str; 2],
     verdict: Verdict,
-    /// Columns with a score for each answer, which tell how much better one is; the label counts.
+    /// Columns with a score for each answer, which give the margin; the label decides.
     scores: Option<[&'static str; 2]>,
 }
 
-/// Where the prompt is.
+/// The source of the prompt.
 enum Prompt {
     /// A column of text.
     Text(&'static str),
-    /// A column of text, and one with what it is about.
+    /// A column of text, and one with its context.
     TextWithInput(&'static str, &'static str),
     /// A member of an object, or text.
     Member(&'static str, &'static str),
@@ -36,15 +36,16 @@ enum Prompt {
     Messages(&'static str),
 }
 
-/// Where the verdict is.
+/// The source of the verdict.
 enum Verdict {
-    /// A number for the first answer, one for the second, and perhaps one for a tie.
+    /// A number for the first answer, one for the second, and optionally one for a tie.
     Label { column: &'static str, first: i64, second: i64, tie: Option<i64>, expected: &'static str },
-    /// A number under 0 for the first answer, over 0 for the second, 0 for a tie; the further from 0, the surer.
+    /// A number below 0 for the first answer, above 0 for the second, 0 for a tie; its size is the strength.
     Strength(&'static str),
-    /// A score for each answer, the higher the better.
+    /// A score for each answer; higher is better.
     Scores([&'static str; 2]),
-    /// Three votes: 1 for the first answer, 2 for the second, 0 for a tie. Two votes decide; without two the row is a tie.
+    /// Three votes: 1 for the first answer, 2 for the second, 0 for a tie. Two votes decide; otherwise the row is a
+    /// tie.
     Votes([&'static str; 3]),
 }
 
@@ -64,7 +65,7 @@ pub(crate) const AUTOJ: Comparison = Comparison {
     scores: None,
 };
 
-/// SHP and SHP-2: `labels` is 1 if A is preferred and 0 if B is. Scores are up-votes less down-votes.
+/// SHP and SHP-2: `labels` is 1 if A is preferred and 0 if B is. Scores are up-votes minus down-votes.
 pub(crate) const SHP: Comparison = Comparison {
     prompt: Prompt::Text("history"),
     answers: ["human_ref_A", "human_ref_B"],
@@ -72,7 +73,7 @@ pub(crate) const SHP: Comparison = Comparison {
     scores: Some(["score_A", "score_B"]),
 };
 
-/// HelpSteer2-Preference: -3, response 1 is much better, to 3, response 2 is.
+/// HelpSteer2-Preference: from -3, response 1 is much better, to 3, response 2 is.
 pub(crate) const HELP_STEER_2: Comparison = Comparison {
     prompt: Prompt::ExtraIds("prompt"),
     answers: ["response_1", "response_2"],
@@ -127,7 +128,7 @@ impl Comparison {
         let (prompt, raw) = self.prompt.take(&mut row)?;
         let answers = [take_text(&mut row, first)?, take_text(&mut row, second)?];
         let pair = LabelledPair::new(prompt, chosen_first(answers, preferred), raw);
-        // A difference is of the first answer to the second.
+        // The difference is first minus second.
         let gap = gap.map(|gap| if preferred == Side::A { gap } else { -gap });
         Ok(pair.with_gap(gap, settings).into())
     }
@@ -184,7 +185,7 @@ fn extra_id_turns(prompt: &str) -> Vec<Message> {
         match part.split_once('\n') {
             Some(("Assistant", text)) => turns.push(Message::assistant(text)),
             Some(("User", text)) => turns.push(Message::user(text)),
-            // No marker of a turn: a part of the text before it.
+            // Not a turn marker: part of the text before it.
             _ => {
                 if let Some(last) = turns.last_mut() {
                     last.content.push_str("\n<extra_id_1>");
@@ -197,7 +198,7 @@ fn extra_id_turns(prompt: &str) -> Vec<Message> {
 }
 
 impl Verdict {
-    /// The preferred answer, none in a tie, and by how much the first answer is better, where the verdict says so.
+    /// The preferred answer, none for a tie, and the first answer's lead, if the verdict gives one.
     fn of(&self, row: &Row) -> Result<(Option<Side>, Option<f64>), RowProblem> {
         match *self {
             Verdict::Label { column, first, second, tie, expected } => match whole_number(row, column)? {
@@ -239,7 +240,7 @@ impl Verdict {
     }
 }
 
-/// Which of two answers is better if the first is by so much.
+/// The better of two answers, given the first one's lead.
 fn higher(gap: f64) -> Option<Side> {
     if gap > 0.0 {
         Some(Side::A)
@@ -250,7 +251,7 @@ fn higher(gap: f64) -> Option<Side> {
     }
 }
 
-/// An instruction with what it is about.
+/// An instruction with its context.
 pub(crate) fn with_input(instruction: String, input: Option<String>) -> String {
     match input {
         Some(input) if !input.is_empty() => format!("{instruction}\n\n{input}"),
