@@ -24,9 +24,10 @@ use rand_chacha::ChaCha8Rng;
 use ser::data::corpus::{CorpusSettings, generate};
 use ser::data::{ReadSettings, SplitSettings};
 use ser::loss::{LossKind, LossSettings};
+use ser::ndarray::aview2;
 use ser::status::Anchor;
 use ser::{
-    Control, Event, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, PairTarget, Preference, Scorer, Side,
+    Context as Work, FitSummary, Learner, Pair, PairLoss, PairScores, PairTarget, PreferenceStore, Scorer, Side,
 };
 use ser::{LoopSettings, Progress, SelfEvolution, prepare, prepare_files};
 
@@ -69,29 +70,23 @@ impl HashedLinear {
 impl Scorer for HashedLinear {
     type Error = io::Error;
 
-    fn score(&mut self, pairs: &[Arc<Pair>]) -> io::Result<Vec<PairScores>> {
+    fn score(&mut self, pairs: &[Arc<Pair>], _cx: &mut Work<'_>) -> io::Result<Vec<PairScores>> {
         let reward = |pair: &Pair, side| self.reward(&features(pair.response(side)));
         Ok(pairs.iter().map(|pair| PairScores::new(reward(pair, Side::A), reward(pair, Side::B))).collect())
     }
 }
 
 impl Learner for HashedLinear {
-    /// AdaGrad on the gradient that the loss gives by each score: the chain rule does the rest.
-    fn fit(
-        &mut self,
-        preferences: &[Preference],
-        loss: &dyn PairLoss,
-        seed: u64,
-        stage: &str,
-        observer: &mut dyn Observer,
-    ) -> io::Result<FitSummary> {
+    /// AdaGrad, with the gradient of the loss by each score.
+    fn fit(&mut self, data: &dyn PreferenceStore, loss: &dyn PairLoss, cx: &mut Work<'_>) -> io::Result<FitSummary> {
+        let preferences = data.read_range(0..data.len()).map_err(io::Error::other)?;
         let answers: Vec<_> = preferences.iter().map(|p| [features(p.chosen()), features(p.rejected())]).collect();
         let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
         let mut squares = vec![1e-8; WEIGHTS];
         let mut order: Vec<usize> = (0..preferences.len()).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(cx.seed());
         let steps = EPOCHS * preferences.len().div_ceil(BATCH) as u64;
-        let _ = observer.observe(&Event::Started { stage, total: Some(steps), unit: "steps" });
+        cx.start(Some(steps), "steps")?;
         let (mut step, mut mean_loss, mut right) = (0, 0.0, 0);
         for _ in 0..EPOCHS {
             order.shuffle(&mut rng);
@@ -100,8 +95,8 @@ impl Learner for HashedLinear {
                 let scores: Vec<[f64; 2]> =
                     batch.iter().map(|&i| [self.reward(&answers[i][0]), self.reward(&answers[i][1])]).collect();
                 let batch_targets: Vec<_> = batch.iter().map(|&i| targets[i]).collect();
-                let out = loss.evaluate(&scores, &batch_targets).map_err(io::Error::other)?;
-                for (&i, gradient) in batch.iter().zip(&out.gradient) {
+                let out = loss.evaluate(aview2(&scores), &batch_targets).map_err(io::Error::other)?;
+                for (&i, gradient) in batch.iter().zip(out.gradient.rows()) {
                     for (features, slope) in answers[i].iter().zip(gradient) {
                         let slope = slope / (features.len().max(1) as f64).sqrt();
                         for &place in features {
@@ -113,10 +108,8 @@ impl Learner for HashedLinear {
                 step += 1;
                 mean_loss += out.value * batch.len() as f64 / preferences.len() as f64;
                 right += scores.iter().filter(|[chosen, rejected]| chosen > rejected).count();
-                let _ = observer.observe(&Event::Metrics { stage, step, values: &[("loss", out.value)] });
-                if observer.observe(&Event::Advanced { stage, done: step }) == Control::Stop {
-                    return Err(io::Error::other("told to stop"));
-                }
+                cx.metrics(step, &[("loss", out.value)])?;
+                cx.advance(1)?;
             }
         }
         Ok(FitSummary { steps, loss: mean_loss, accuracy: right as f64 / preferences.len().max(1) as f64 })

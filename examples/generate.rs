@@ -22,7 +22,7 @@ use clap::Parser;
 use ser::Progress;
 use ser::data::{TemplateKind, TextSettings, has_chat_template, read_prompts};
 use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest};
-use ser::{Control, Event, Message, Observer, Sampling};
+use ser::{Message, Sampling, Stage};
 
 use config::{Flags, fetched};
 
@@ -133,13 +133,15 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     if arguments.timing {
         let first = tokenize(prompts.get(..arguments.batch.min(prompts.len())).unwrap_or_default())?;
-        model.sample(&first, &sampling, quiet(&mut |_: &Event<'_>| Control::Continue))?;
+        model.sample(&first, &sampling, GenerateOptions::default(), &mut ser::Context::silent())?;
     }
     let start = Instant::now();
     let tokens = tokenize(&prompts)?;
     let answers = if arguments.prompts.is_some() {
         let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-        let answers = model.sample(&tokens, &sampling, quiet(&mut progress))?;
+        let mut cx = ser::Context::new(Stage::Generate, &mut progress);
+        let answers = model.sample(&tokens, &sampling, GenerateOptions::default(), &mut cx)?;
+        cx.finish();
         drop(progress);
         write_lines(&prompts, &answers)?;
         answers
@@ -152,10 +154,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprintln!("{figure}");
     }
     Ok(())
-}
-
-fn quiet(observer: &mut dyn Observer) -> GenerateOptions<'_> {
-    GenerateOptions { stage: "generate", observer, on_text: None, log_probs: false }
 }
 
 /// A line of JSON for each answer.
@@ -184,10 +182,9 @@ fn write_text(model: &CausalLm, tokens: &[Vec<u32>], sampling: &Sampling) -> any
             failed.get_or_insert(error);
         }
     };
-    let mut observer = |_: &Event<'_>| Control::Continue;
     let on_text: Option<&mut dyn FnMut(TextPiece<'_>)> = if streams { Some(&mut show) } else { None };
-    let options = GenerateOptions { on_text, ..quiet(&mut observer) };
-    let answers = model.sample(tokens, sampling, options)?;
+    let options = GenerateOptions { on_text, ..GenerateOptions::default() };
+    let answers = model.sample(tokens, sampling, options, &mut ser::Context::silent())?;
     if let Some(error) = failed {
         return Err(error.into());
     }

@@ -294,7 +294,7 @@ mod tokens {
             }
             for screening in self.tokenizer.screen_pairs(&pairs)? {
                 let place = match screening {
-                    Screening::Fit => 0,
+                    Screening::Usable => 0,
                     Screening::TooLong => 1,
                     Screening::Identical => 2,
                     Screening::Empty => 3,

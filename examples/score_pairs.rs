@@ -25,7 +25,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::data::{TemplateKind, TextSettings};
 use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
-use ser::{Pair, PairScores, Scorer, Screening};
+use ser::{Pair, PairScores, Scorer, Screening, Stage};
 use ser::{PairsRead, Progress};
 
 use config::{Flags, adapter_folder};
@@ -90,7 +90,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let start = Instant::now();
     if settings.text.max_length.is_some() {
         // Equal answers, and empty ones, have scores as well.
-        read.keep(&model.screen(&pairs(&read))?, |screening| screening != Screening::TooLong);
+        read.keep(&model.screen(&pairs(&read), &mut ser::Context::silent())?, |screening| {
+            screening != Screening::TooLong
+        });
     }
     for line in read.lines() {
         eprintln!("{line}");
@@ -99,7 +101,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprintln!("note: {note}");
     }
     let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-    let scores = model.score_observed(&pairs(&read), "score", &mut progress)?;
+    let mut cx = ser::Context::new(Stage::Score, &mut progress);
+    let scores = model.score(&pairs(&read), &mut cx)?;
+    cx.finish();
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
     write_lines(&read, &scores)?;

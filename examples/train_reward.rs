@@ -20,7 +20,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use ser::eval::{Count, DataCounts};
 use ser::model::RewardModel;
-use ser::{Control, Event, Pair, Scorer, Screening};
+use ser::{Control, Event, Pair, Scorer, Screening, Stage, observer_fn};
 use ser::{
     Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out,
     write_reward_report,
@@ -62,7 +62,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("give --model FOLDER and --data FILE");
     };
     // Everything that may be wrong with settings and input is found before a folder is made.
-    let loss = config.evolution.loss.build()?;
+    let loss = config.evolution.loss.check()?;
     let device = config::device(&config)?;
     let mut train = PairsRead::open(data, &config.data)?;
     let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
@@ -80,7 +80,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
         model.tokenizer().notes(&pairs)?.iter().for_each(|note| eprintln!("note: {name}{note}"));
-        part.keep(&model.screen(&pairs)?, |screening| screening == Screening::Fit);
+        part.keep(&model.screen(&pairs, &mut ser::Context::silent())?, |screening| screening == Screening::Usable);
         part.lines().iter().for_each(|line| eprintln!("{name}{line}"));
         counts.left_out.extend(part.counts());
     }
@@ -101,14 +101,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut observers = Observers::new();
     observers.push(progress);
     observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
-    observers.push(|event: &Event<'_>| {
-        if let Event::Advanced { stage: "train", .. } = event {
+    observers.push(observer_fn(|event| {
+        if let Event::Advanced { stage: Stage::TrainReward, .. } = event {
             clock.push(Instant::now());
         }
         Control::Continue
-    });
-    let fit = Fit { preferences: &train.preferences, loss: &loss, seed: config.run.seed };
-    let fit = fit_in(&mut model, fit, &mut run, "train", MODEL, &mut observers)?;
+    }));
+    let fit = Fit { data: &train.preferences, loss: &loss, seed: config.run.seed };
+    let fit = fit_in(&mut model, fit, &mut run, Stage::TrainReward, MODEL, &mut observers)?;
     let scores = score_held_out(&mut run, "reward/test_scores.jsonl", &mut model, &test.preferences, &mut observers)?;
     drop(observers);
 

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ser::eval::{BaselineKind, Report};
+use ser::ndarray::Array2;
 use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings, Thresholds};
 use ser::{Baselines, LoopSettings, ModelSelection, Outcome, PoolReuse, SelfEvolution, SerData, WarmStart};
 use ser::{
-    BoxError, Control, Event, FitSummary, Learner, LearningStatus, LossOutput, Observer, Pair, PairId, PairLoss,
-    PairProbabilities, PairScores, PairTarget, Preference, Scorer, Side,
+    Context, Control, Event, FitSummary, Learner, LearningStatus, LossOutput, Pair, PairId, PairLoss,
+    PairProbabilities, PairScores, Preference, PreferenceStore, Scorer, Side, Stage, loss_fn, observer_fn, rule_fn,
 };
 use support::{Linear, data, settings};
 
@@ -155,16 +156,16 @@ fn every_way_to_carry_and_to_start_works() {
 fn labels_of_the_loop_ask_for_the_mean_margin_of_the_labelled_pairs() {
     let with_margins = |data: SerData| {
         let margin = |(i, p): (usize, Preference)| Preference { margin: Some(0.25 * i as f64), ..p };
-        SerData { seed: data.seed.into_iter().enumerate().map(margin).collect(), ..data }
+        SerData { seed: data.seed.iter().cloned().enumerate().map(margin).collect(), ..data }
     };
     for (data, mean) in [(data(1), None), (with_margins(data(1)), Some(0.25 * 3.5))] {
         let own: Vec<Option<f64>> = data.seed.iter().map(|p| p.margin).collect();
         let asked = std::sync::Mutex::new(Vec::new());
-        let hinge = ser::loss::LossSettings::default().build().unwrap();
-        let loss = |scores: &[[f64; 2]], targets: &[PairTarget]| -> Result<LossOutput, BoxError> {
+        let hinge = ser::loss::LossSettings::default().check().unwrap();
+        let loss = loss_fn(|scores, targets| {
             asked.lock().unwrap().push(targets.iter().map(|target| target.margin).collect::<Vec<_>>());
             hinge.evaluate(scores, targets)
-        };
+        });
         let folder = tempfile::tempdir().unwrap();
         let settings = LoopSettings { replay_seed: true, baselines: Baselines::none(), ..settings() };
         SelfEvolution::new(settings).loss(loss).run(&mut Linear::default(), data, folder.path()).unwrap();
@@ -180,7 +181,7 @@ fn labels_of_the_loop_ask_for_the_mean_margin_of_the_labelled_pairs() {
 }
 
 #[test]
-fn the_scripts_preset_stops_when_nothing_is_left_to_keep() {
+fn the_authors_preset_stops_when_nothing_is_left_to_keep() {
     let schedule = ScheduleSettings::AuthorsCode(ser::status::AuthorsCode { max_loops: 50 });
     let settings = LoopSettings { schedule, baselines: Baselines::none(), ..LoopSettings::authors_code() };
     let report = run(settings, data(3));
@@ -195,7 +196,7 @@ fn a_model_that_is_sure_of_nothing_ends_with_loop_0() {
     let report = run(LoopSettings { anchor: Anchor::None, ..settings() }, {
         // One pair of the seed says nothing at all.
         let data = data(1);
-        SerData { seed: same_answers(&data.seed[..1]), ..data }
+        SerData { seed: same_answers(&data.seed[..1]).into(), ..data }
     });
     assert_eq!(report.iterations.len(), 1);
     assert!(report.iterations[0].chosen);
@@ -212,21 +213,19 @@ struct Drifted(Linear);
 impl Scorer for Drifted {
     type Error = std::io::Error;
 
-    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
-        Ok(self.0.score(pairs)?.iter().map(|s| PairScores::new(s.a.0 + 30.0, s.b.0 + 30.0)).collect())
+    fn score(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<PairScores>, Self::Error> {
+        Ok(self.0.score(pairs, cx)?.iter().map(|s| PairScores::new(s.a.0 + 30.0, s.b.0 + 30.0)).collect())
     }
 }
 
 impl Learner for Drifted {
     fn fit(
         &mut self,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
         loss: &dyn PairLoss,
-        seed: u64,
-        stage: &str,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<FitSummary, Self::Error> {
-        self.0.fit(preferences, loss, seed, stage, observer)
+        self.0.fit(data, loss, cx)
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {
@@ -296,8 +295,9 @@ fn scores_that_are_no_numbers_are_never_selected() {
 fn pairs_that_the_model_cannot_use_are_left_out_and_counted() {
     let mut data = data(1);
     let same = Pair::from_text(PairId(77), "q", "0101", "0101");
-    data.pool.push(Arc::new(same.clone()));
-    data.seed.push(Preference::human(Arc::new(Pair { id: PairId(78), ..same }), Side::B));
+    data.pool = data.pool.iter().cloned().chain([Arc::new(same.clone())]).collect();
+    let more = Preference::human(Arc::new(Pair { id: PairId(78), ..same }), Side::B);
+    data.seed = data.seed.iter().cloned().chain([more]).collect();
     let report = run(LoopSettings { baselines: Baselines::none(), ..settings() }, data);
     let left_out: Vec<_> = report.data.left_out.iter().map(|c| (c.name.as_str(), c.count)).collect();
     let why = "answers the same to the model";
@@ -317,7 +317,7 @@ fn the_best_round_is_chosen_on_validation_and_the_earlier_of_equals() {
     let last = LoopSettings { model_selection: ModelSelection::Last, baselines: Baselines::none(), ..settings() };
     assert!(run(last, data(2)).iterations.last().unwrap().chosen);
     let blind = LoopSettings { anchor: Anchor::PerPair, baselines: Baselines::none(), ..settings() };
-    let report = run(blind, SerData { validation: Vec::new(), ..data(2) });
+    let report = run(blind, SerData { validation: [].into(), ..data(2) });
     assert!(report.iterations.last().unwrap().chosen, "without validation the last");
 }
 
@@ -352,20 +352,21 @@ fn a_certified_threshold_takes_the_place_of_the_status() {
 #[test]
 fn a_rule_and_a_loss_of_ones_own() {
     // Keeps one pair in two of those it leans on at all.
-    let rule = |pairs: &[PairProbabilities]| {
-        let keep = |(place, pair): (usize, &PairProbabilities)| match place % 2 == 0 && pair.delta() > 0.05 {
+    let rule = rule_fn(|pool| {
+        let keep = |(index, pair): (usize, &PairProbabilities)| match index % 2 == 0 && pair.delta() > 0.05 {
             true => LearningStatus::Status2,
             false => LearningStatus::Stop,
         };
-        Ok::<_, Infallible>(pairs.iter().enumerate().map(keep).collect())
-    };
+        Ok::<_, Infallible>(pool.probabilities().iter().enumerate().map(keep).collect())
+    });
     // (1 - (r_preferred - r_other))^2 / n.
-    let squared = |scores: &[[f64; 2]], _: &[PairTarget]| {
-        let n = scores.len().max(1) as f64;
-        let short = |s: &[f64; 2]| 1.0 - (s[0] - s[1]);
-        let gradient = scores.iter().map(|s| [-2.0 * short(s) / n, 2.0 * short(s) / n]).collect();
-        Ok::<_, BoxError>(LossOutput { value: scores.iter().map(|s| short(s).powi(2)).sum::<f64>() / n, gradient })
-    };
+    let squared = loss_fn(|scores, _| {
+        let n = scores.nrows().max(1) as f64;
+        let short = |row: usize| 1.0 - (scores[[row, 0]] - scores[[row, 1]]);
+        let by = |(row, side): (usize, usize)| if side == 0 { -2.0 * short(row) / n } else { 2.0 * short(row) / n };
+        let gradient = Array2::from_shape_fn(scores.dim(), by);
+        Ok(LossOutput { value: (0..scores.nrows()).map(|row| short(row).powi(2)).sum::<f64>() / n, gradient })
+    });
     let folder = tempfile::tempdir().unwrap();
     let outcome = SelfEvolution::new(settings())
         .rule(rule)
@@ -391,18 +392,20 @@ fn the_automatic_schedule_and_balance_are_heeded() {
 }
 
 #[test]
-fn observers_hear_stages_and_figures() {
+fn observers_get_stages_and_metrics() {
     let mut stages = Vec::new();
     let mut figures = Vec::new();
     let folder = tempfile::tempdir().unwrap();
-    let observer = |event: &Event<'_>| {
+    let observer = observer_fn(|event| {
         match event {
             Event::Started { stage, .. } => stages.push(stage.to_string()),
-            Event::Metrics { stage: "loop 1", values, .. } => figures.extend(values.iter().map(|v| v.0.to_owned())),
+            Event::Metrics { stage: Stage::Iteration(1), values, .. } => {
+                figures.extend(values.iter().map(|v| v.0.to_owned()))
+            }
             _ => {}
         }
         Control::Continue
-    };
+    });
     SelfEvolution::new(settings()).observer(observer).run(&mut Linear::default(), data(1), folder.path()).unwrap();
     for stage in ["train loop 0", "score the pool for loop 1", "train loop 3", "train baseline oracle"] {
         assert!(stages.iter().any(|s| s == stage), "{stage}: {stages:?}");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ser::data::{TemplateKind, TextSettings, blind};
 use ser::model::{Device, Precision, RewardModel, RewardModelSettings, TrainingSettings};
 use ser::{Baselines, LoopSettings, SelfEvolution, SerData};
-use ser::{Control, Event, LearningStatus, Pair, PairId, PairProbabilities, Preference, Side};
+use ser::{Control, Event, LearningStatus, Pair, PairId, Preference, Side, observer_fn, rule_fn};
 use support::report_without_timing;
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
@@ -34,11 +34,11 @@ fn data() -> SerData {
     };
     let (pool, gold) = blind(&preferences(100, 14), 1).unwrap();
     SerData {
-        seed: preferences(0, 9),
-        validation: preferences(50, 6),
-        pool,
+        seed: preferences(0, 9).into(),
+        validation: preferences(50, 6).into(),
+        pool: pool.into(),
         gold: Some(gold),
-        test: preferences(200, 6),
+        test: preferences(200, 6).into(),
         ..SerData::default()
     }
 }
@@ -69,8 +69,8 @@ fn child_run() {
     let mut learner = RewardModel::from_folder(&model, &settings, Device::cpu()).unwrap();
     let baselines = Baselines { full: true, ..Baselines::none() };
     SelfEvolution::new(LoopSettings { baselines, ..LoopSettings::default() })
-        .rule(|pairs: &[PairProbabilities]| Ok::<_, std::fmt::Error>(vec![LearningStatus::Status1; pairs.len()]))
-        .observer(move |event: &Event<'_>| {
+        .rule(rule_fn(|pool| Ok::<_, std::fmt::Error>(vec![LearningStatus::Status1; pool.len()])))
+        .observer(observer_fn(move |event| {
             if let Event::Advanced { stage, done } = event {
                 let step = format!("{stage}:{done}");
                 if let Some(log) = &mut log {
@@ -81,7 +81,7 @@ fn child_run() {
                 }
             }
             Control::Continue
-        })
+        }))
         .resume(true)
         .run(&mut learner, data(), folder)
         .unwrap();

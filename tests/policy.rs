@@ -14,8 +14,8 @@ use ser::ppo::{
     ScoreNormalization,
 };
 use ser::testing::{StopAfter, TablePolicy};
+use ser::{Context, Message, Pair, PairScores, Policy, Reward, Side, Training, observer_fn, reward_fn, scorer_fn};
 use ser::{Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, ScorerReward};
-use ser::{Event, Message, Pair, PairScores, Policy, Reward, Side, Training};
 use support::chain;
 
 const LENGTH: usize = 12;
@@ -51,7 +51,7 @@ fn steps(n: u64) -> PolicyRunSettings {
 #[test]
 fn reward_rises_and_kl_stays_near_its_target() {
     for seed in 0..3 {
-        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), share);
+        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
         let mut training = PpoTraining::new(ppo(seed), steps(250), &mut policy, &mut reward, prompts(100)).unwrap();
         while training.done() < training.total() {
             training.step().unwrap();
@@ -70,7 +70,7 @@ fn reward_rises_and_kl_stays_near_its_target() {
 }
 
 fn run(folder: &Path, settings: PpoSettings, observer: &mut Observers<'_>) -> (Result<(), Error>, TablePolicy, String) {
-    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), share);
+    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
     let mut run = RunFolder::open(folder, true).unwrap();
     let mut training = PpoTraining::new(settings, steps(20), &mut policy, &mut reward, prompts(50)).unwrap();
     let result = training.run_in(&mut run, "ppo", observer);
@@ -113,7 +113,7 @@ fn a_run_that_is_done_is_loaded_and_other_settings_are_refused() {
     let (result, policy, figures) = run(folder.path(), ppo(1), &mut Observers::new());
     result.unwrap();
     let mut observers = Observers::new();
-    observers.push(|event: &Event<'_>| panic!("no step is taken again: {event:?}"));
+    observers.push(observer_fn(|event| panic!("no step is taken again: {event:?}")));
     let (result, again, its_figures) = run(folder.path(), ppo(1), &mut observers);
     result.unwrap();
     assert_eq!((again, its_figures), (policy, figures));
@@ -127,7 +127,7 @@ fn a_run_that_is_done_is_loaded_and_other_settings_are_refused() {
 #[test]
 fn bad_settings_are_refused_in_a_sentence_before_any_work() {
     fn refusal(settings: PpoSettings, run: PolicyRunSettings, prompts: Vec<Vec<Message>>) -> String {
-        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), |_: &[Message], _: &str| -> f64 { panic!("work") });
+        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(|_, _| -> f64 { panic!("work") }));
         chain(&PpoTraining::new(settings, run, &mut policy, &mut reward, prompts).err().unwrap())
     }
     let paper = PpoSettings::default;
@@ -146,7 +146,7 @@ fn bad_settings_are_refused_in_a_sentence_before_any_work() {
 #[test]
 fn the_exact_kl_is_asked_for_where_the_penalty_needs_it() {
     let settings = PpoSettings { kl_penalty: KlPenalty::Full, ..ppo(0) };
-    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), share);
+    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
     let mut training = PpoTraining::new(settings, steps(30), &mut policy, &mut reward, prompts(9)).unwrap();
     for _ in 0..30 {
         training.step().unwrap();
@@ -159,7 +159,7 @@ fn the_exact_kl_is_asked_for_where_the_penalty_needs_it() {
 #[test]
 fn the_learning_rate_falls_linearly_where_the_scheduler_says_so() {
     let rates = |scheduler| -> Vec<f64> {
-        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), share);
+        let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
         let settings = PpoSettings { scheduler, ..ppo(0) };
         let mut training = PpoTraining::new(settings, steps(4), &mut policy, &mut reward, prompts(9)).unwrap();
         (0..4).for_each(|_| drop(training.step().unwrap()));
@@ -172,12 +172,12 @@ fn the_learning_rate_falls_linearly_where_the_scheduler_says_so() {
 
 #[test]
 fn what_goes_wrong_is_said_once_when_it_begins() {
-    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), |_: &[Message], _: &str| 1.0);
+    let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(|_, _| 1.0));
     let settings =
         PpoSettings { reward_scaling: Some(RewardScaling::default()), kl_control: KlControl::Fixed, ..ppo(0) };
     let mut training = PpoTraining::new(settings, steps(40), &mut policy, &mut reward, prompts(9)).unwrap();
     let notes: Vec<String> = (0..40).flat_map(|_| training.step().unwrap().notes).collect();
-    let saturated = notes.iter().filter(|n| n.contains("stand at the end of their range")).count();
+    let saturated = notes.iter().filter(|n| n.contains("are at the end of their range")).count();
     assert_eq!(saturated, 1, "{notes:?}");
     assert_eq!(training.warnings().len(), notes.len());
     assert_eq!(training.warnings()[0].0, 10, "once there is a window");
@@ -186,21 +186,21 @@ fn what_goes_wrong_is_said_once_when_it_begins() {
 #[test]
 fn a_reward_model_rewards_single_answers() {
     let mut ids = Vec::new();
-    let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {
+    let scorer = scorer_fn(|pairs, _| {
         ids.extend(pairs.iter().map(|p| p.id));
         assert!(pairs.iter().all(|p| p.response(Side::A) == p.response(Side::B)));
-        Ok(pairs.iter().map(|p| PairScores::new(p.response(Side::A).len() as f64, f64::NAN)).collect())
-    };
+        let score = |p: &Arc<Pair>| PairScores::new(p.response(Side::A).len() as f64, f64::NAN);
+        Ok::<_, Infallible>(pairs.iter().map(score).collect())
+    });
+    let cx = &mut Context::silent();
     let prompt = [Message::user("Why?")];
     let mut reward = ScorerReward::raw(scorer);
-    assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "")]).unwrap(), [2.0, 0.0]);
-    assert_eq!(reward.reward(&[(&prompt, "abc")]).unwrap(), [3.0]);
+    assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "")], cx).unwrap(), [2.0, 0.0]);
+    assert_eq!(reward.reward(&[(&prompt, "abc")], cx).unwrap(), [3.0]);
     ids.dedup();
     assert_eq!(ids.len(), 3, "unlike texts have unlike ids");
-    let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {
-        Ok(pairs.iter().map(|_| PairScores::new(0.0, 0.0)).collect())
-    };
-    assert_eq!(ScorerReward::probability(scorer).reward(&[(&prompt, "x")]).unwrap(), [0.5]);
+    let scorer = scorer_fn(|pairs, _| Ok::<_, Infallible>(vec![PairScores::new(0.0, 0.0); pairs.len()]));
+    assert_eq!(ScorerReward::probability(scorer).reward(&[(&prompt, "x")], cx).unwrap(), [0.5]);
 }
 
 /// Reads three characters and refuses longer answers, as a network refuses texts over its positions.
@@ -209,11 +209,15 @@ struct Short;
 impl ser::Scorer for Short {
     type Error = std::io::Error;
 
-    fn score(&mut self, _: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
+    fn score(&mut self, _: &[Arc<Pair>], _: &mut Context<'_>) -> Result<Vec<PairScores>, Self::Error> {
         Err(std::io::Error::other("too long"))
     }
 
-    fn score_truncated(&mut self, pairs: &[Arc<Pair>]) -> Result<(Vec<PairScores>, usize), Self::Error> {
+    fn score_truncated(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        _: &mut Context<'_>,
+    ) -> Result<(Vec<PairScores>, usize), Self::Error> {
         let lengths = pairs.iter().map(|pair| pair.response(Side::A).len());
         let scores = lengths.clone().map(|length| PairScores::new(length.min(3) as f64, 0.0)).collect();
         Ok((scores, lengths.filter(|length| *length > 3).count()))
@@ -223,16 +227,16 @@ impl ser::Scorer for Short {
 #[test]
 fn answers_too_long_for_the_reward_model_are_scored_and_counted() {
     let prompt = [Message::user("Why?")];
-    let mut reward = ScorerReward::raw(Short);
-    assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "abcd")]).unwrap(), [2.0, 3.0]);
-    assert_eq!(reward.reward(&[(&prompt, "abcde")]).unwrap(), [3.0]);
+    let (mut reward, cx) = (ScorerReward::raw(Short), &mut Context::silent());
+    assert_eq!(reward.reward(&[(&prompt, "ab"), (&prompt, "abcd")], cx).unwrap(), [2.0, 3.0]);
+    assert_eq!(reward.reward(&[(&prompt, "abcde")], cx).unwrap(), [3.0]);
     assert_eq!(reward.truncated(), 2);
 }
 
 #[test]
 fn a_table_is_a_policy_of_its_own_distribution() {
     let mut policy = TablePolicy::new(LENGTH);
-    let rollouts = policy.rollout(&prompts(200), &Default::default(), false).unwrap();
+    let rollouts = policy.rollout(&prompts(200), &Default::default(), false, &mut Context::silent()).unwrap();
     let finished = rollouts.iter().filter(|r| r.response.finished).count();
     // Each place ends with probability e^-2 / (e^-2 + 4).
     let end = (-2.0_f64).exp() / ((-2.0_f64).exp() + 4.0);

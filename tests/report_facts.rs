@@ -15,7 +15,7 @@ use ser::{
     Error, Observers, PolicyRunSettings, PpoTraining, RunFolder, SelfEvolution, SerData, count_rows,
     write_policy_report,
 };
-use ser::{Message, Preference};
+use ser::{Message, Preference, reward_fn};
 use support::{Linear, data, settings};
 
 #[test]
@@ -26,11 +26,10 @@ fn the_time_of_a_training_is_that_of_all_its_steps_resumes_included() {
     loop {
         let mut run = RunFolder::open(folder.path(), true).unwrap();
         let mut policy = TablePolicy::new(4);
-        let reward = |_: &[Message], answer: &str| answer.len() as f64;
-        let mut slow = |prompt: &[Message], answer: &str| {
+        let mut slow = reward_fn(|_, answer| {
             thread::sleep(step / 4);
-            reward(prompt, answer)
-        };
+            answer.len() as f64
+        });
         let ppo = PpoSettings {
             batch_size: 4,
             mini_batch_size: 4,
@@ -119,7 +118,7 @@ fn noisy_labels_beside_a_clean_test_set_are_said() {
         .map(|(i, label)| if i % 4 == 0 { Preference::human(label.pair, label.preferred.other()) } else { label })
         .collect();
     let (pool, gold) = blind(&flipped, 1).unwrap();
-    (noisy.pool, noisy.gold) = (pool, Some(gold));
+    (noisy.pool, noisy.gold) = (pool.into(), Some(gold));
     let report = run(noisy);
     let said: Vec<_> =
         report.warnings.iter().filter(|warning| warning.contains("noisier than the test set's")).collect();

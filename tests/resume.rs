@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ser::testing::StopAfter;
 use ser::{Baselines, Error, LoopSettings, Outcome, RunFolder, SelfEvolution, SerData};
-use ser::{Control, Event};
+use ser::{Control, Event, Observer, Stage, StageModel, observer_fn, rule_fn};
 use support::{Linear, chain, data, data_with_pool, report_without_timing, settings};
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
@@ -28,11 +28,11 @@ fn run(folder: &Path, settings: LoopSettings, data: SerData) -> Result<Outcome, 
 }
 
 /// Does what [`CRASH`] and [`LOG`] ask for.
-fn crash_and_log() -> impl FnMut(&Event<'_>) -> Control + Send {
+fn crash_and_log() -> impl Observer {
     let crash = std::env::var(CRASH).ok();
     let log = std::env::var(LOG).ok();
     let mut log = log.map(|path| std::fs::File::options().create(true).append(true).open(path).unwrap());
-    move |event: &Event<'_>| {
+    observer_fn(move |event| {
         if let Event::Advanced { stage, done } = event {
             let step = format!("{stage}:{done}");
             if let Some(log) = &mut log {
@@ -43,7 +43,7 @@ fn crash_and_log() -> impl FnMut(&Event<'_>) -> Control + Send {
             }
         }
         Control::Continue
-    }
+    })
 }
 
 /// Not a test of its own: what the tests below start as a process, to kill it or to give it other threads.
@@ -185,15 +185,15 @@ fn at_most_so_many_checkpoints_are_kept() {
     let saving = Some(ser::Saving { save_steps: 3, save_total_limit: 2 });
     let mut learner = Linear { saving, ..Linear::default() };
     SelfEvolution::new(LoopSettings { baselines: Baselines::none(), ..settings() })
-        .observer(|event: &Event<'_>| {
-            if let Event::Advanced { stage: "train loop 0", .. } = event {
+        .observer(observer_fn(|event| {
+            if let Event::Advanced { stage: Stage::Train(StageModel::Iteration(0)), .. } = event {
                 let entries = std::fs::read_dir(&checkpoints).into_iter().flatten();
                 let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
                 names.sort();
                 seen.push(names);
             }
             Control::Continue
-        })
+        }))
         .run(&mut learner, data_with_pool(1, 100), &folder)
         .unwrap();
     assert_eq!(seen.len(), 20);
@@ -296,11 +296,13 @@ fn a_run_is_not_overwritten_and_not_resumed_as_another() {
     assert_eq!(text, "cannot resume on other data: `pool.pairs` was 100 and is now 101");
 
     let mut changed = small();
-    changed.seed[3].preferred = changed.seed[3].preferred.other();
+    let mut seed = changed.seed.to_vec();
+    seed[3].preferred = seed[3].preferred.other();
+    changed.seed = seed.into();
     let text = chain(&run(root.path(), settings(), changed).unwrap_err());
     assert!(text.starts_with("cannot resume on other data: `labelled_seed.sha256` was "), "{text}");
 
-    let ruled = SelfEvolution::new(settings()).rule(|_: &[_]| Ok::<_, std::fmt::Error>(Vec::new())).resume(true);
+    let ruled = SelfEvolution::new(settings()).rule(rule_fn(|_| Ok::<_, std::fmt::Error>(Vec::new()))).resume(true);
     let text = chain(&ruled.run(&mut Linear::default(), small(), root.path()).unwrap_err());
     assert!(text.contains("`custom.rule` was false and is now true"), "{text}");
     assert_eq!(std::fs::read(root.path().join("report.json")).unwrap(), report);
@@ -315,13 +317,13 @@ fn bad_input_leaves_no_folder_behind() {
     let text = chain(&run(&folder, bad, data(1)).unwrap_err());
     assert!(text.contains("tau_low is 0.9"), "{text}");
     let mut twice = data(1);
-    twice.test.push(twice.seed[0].clone());
+    twice.test = twice.test.iter().chain(&twice.seed[..1]).cloned().collect();
     let text = chain(&run(&folder, settings(), twice).unwrap_err());
     assert!(text.contains("two pairs have the id 0"), "{text}");
     assert!(!folder.exists());
-    let text = chain(&run(&folder, settings(), SerData { validation: Vec::new(), ..data(1) }).unwrap_err());
+    let text = chain(&run(&folder, settings(), SerData { validation: [].into(), ..data(1) }).unwrap_err());
     assert!(text.contains("validation set"), "{text}");
-    let text = chain(&run(&root.path().join("b"), settings(), SerData { seed: Vec::new(), ..data(1) }).unwrap_err());
+    let text = chain(&run(&root.path().join("b"), settings(), SerData { seed: [].into(), ..data(1) }).unwrap_err());
     assert!(text.contains("no pair is left in the labelled seed"), "{text}");
 }
 

@@ -24,7 +24,7 @@
 
 use ser::ppo::{KlControl, PpoSettings, ResponseLength};
 use ser::testing::TablePolicy;
-use ser::{Message, Policy, Training};
+use ser::{Message, Policy, Training, reward_fn};
 use ser::{PolicyRunSettings, PpoTraining};
 
 /// Tokens of an answer at most, so places of the table.
@@ -169,9 +169,9 @@ fn the_best_policy_for_a_wrong_reward_is_within_a_bound_that_shrinks_with_the_er
 /// Trains by PPO on a reward; the policy's log-probabilities.
 fn ppo(reward: &Table, seed: u64) -> Table {
     let mut policy = TablePolicy::new(LENGTH);
-    let mut of_answer = |_: &[Message], answer: &str| -> f64 {
+    let mut of_answer = reward_fn(|_, answer| {
         answer.bytes().zip(reward).map(|(letter, row)| row[usize::from(letter - b'a') + 1]).sum()
-    };
+    });
     let settings = PpoSettings {
         learning_rate: 30.0,
         batch_size: 256,

@@ -7,7 +7,7 @@ mod support;
 use std::convert::Infallible;
 use std::fmt;
 
-use ser::{Control, Event, Generator, Message, Response, Sampling};
+use ser::{Context, Control, Event, Generator, Message, Response, Sampling, observer_fn};
 use ser::{Error, Observers, PoolSampling, RunFolder, SelfEvolution, sample_pool};
 use support::{data, settings};
 
@@ -33,7 +33,12 @@ impl std::error::Error for Tired {}
 impl Generator for Echo {
     type Error = Tired;
 
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, Tired> {
+    fn generate(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        _cx: &mut Context<'_>,
+    ) -> Result<Vec<Vec<Response>>, Tired> {
         if self.fails_at == Some(self.calls) {
             return Err(Tired);
         }
@@ -60,18 +65,8 @@ fn prompts(n: usize) -> Vec<Vec<Message>> {
     prompts
 }
 
-fn lend<'a>(generator: &'a mut Echo) -> impl FnOnce() -> Result<Lent<'a>, Infallible> {
-    move || Ok(Lent(generator))
-}
-
-struct Lent<'a>(&'a mut Echo);
-
-impl Generator for Lent<'_> {
-    type Error = Tired;
-
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, Tired> {
-        self.0.generate(prompts, sampling)
-    }
+fn lend<'a>(generator: &'a mut Echo) -> impl FnOnce() -> Result<&'a mut Echo, Infallible> {
+    move || Ok(generator)
 }
 
 #[test]
@@ -122,10 +117,10 @@ fn stopping_and_settings_without_sense() {
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
     let mut observers = Observers::new();
-    observers.push(|event: &Event<'_>| match event {
+    observers.push(observer_fn(|event| match event {
         Event::Advanced { .. } => Control::Stop,
         _ => Control::Continue,
-    });
+    }));
     let mut echo = Echo::default();
     let stopped = sample_pool(lend(&mut echo), &prompts(600), &PoolSampling::default(), 0, &mut run, &mut observers);
     assert!(matches!(stopped, Err(Error::Interrupted { .. })));
@@ -140,7 +135,7 @@ fn the_loop_runs_on_a_pool_of_prompts_alone() {
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
     let mut data = data(5);
-    data.pool.clear();
+    data.pool = [].into();
     data.gold = None;
     let pool = sample_pool(
         lend(&mut Echo::default()),
@@ -184,7 +179,7 @@ fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
     let pool =
         sample_pool(lend(&mut echo), &asked, &PoolSampling::default(), first, &mut run, &mut Observers::new()).unwrap();
     assert_eq!(pool.pairs.len(), 4);
-    data.pool.clear();
+    data.pool = [].into();
     data.add_to_pool(pool);
     assert_eq!(data.pool.iter().map(|pair| pair.prompt.clone()).collect::<Vec<_>>(), [asked[1].clone()]);
     assert_eq!((count(&data), data.counts.rows - rows), (6, 7));

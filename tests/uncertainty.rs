@@ -10,7 +10,7 @@ use ser::data::blind;
 use ser::eval::{BaselineKind, Report};
 use ser::status::{Anchor, Balance, LoopState, Plan, PrecisionTarget, ScheduleSettings, Thresholds};
 use ser::{Baselines, LoopSettings, ModelSelection, PoolReuse, SelfEvolution, SerData};
-use ser::{Control, Event, Pair, Preference};
+use ser::{Control, Event, Pair, Preference, Stage, observer_fn};
 use support::{Linear, data, settings};
 
 fn run(settings: LoopSettings, data: SerData) -> Report {
@@ -36,7 +36,7 @@ fn sharing_prompts(preferences: Vec<Preference>, n: usize) -> Vec<Preference> {
 #[test]
 fn intervals_count_prompts() {
     let alone = run(quick(), data(1));
-    let data = SerData { test: sharing_prompts(data(1).test, 10), ..data(1) };
+    let data = SerData { test: sharing_prompts(data(1).test.to_vec(), 10).into(), ..data(1) };
     let shared = run(quick(), data);
     for (alone, shared) in alone.iterations.iter().zip(&shared.iterations) {
         let (alone, shared) = (alone.evaluation.accuracy, shared.evaluation.accuracy);
@@ -54,7 +54,7 @@ fn the_audit_counts_prompts() {
     let labelled: Vec<Preference> =
         support::pairs(1000, 1_000_000, 1).into_iter().map(|(pair, side)| Preference::human(pair, side)).collect();
     let (pool, gold) = blind(&sharing_prompts(labelled, 10), 1).unwrap();
-    let report = run(quick(), SerData { pool, gold: Some(gold), ..data(1) });
+    let report = run(quick(), SerData { pool: pool.into(), gold: Some(gold), ..data(1) });
     let precision = report.iterations[1].selection.as_ref().unwrap().precision.unwrap();
     assert!(precision.clusters.is_some_and(|prompts| prompts <= 100 && prompts < precision.pairs), "{precision:?}");
 }
@@ -67,7 +67,7 @@ fn thresholds_are_certified_by_prompt() {
         ..quick()
     };
     assert!(run(settings.clone(), data(1)).iterations.len() > 1, "200 prompts are enough");
-    let few = SerData { validation: sharing_prompts(data(1).validation, 20), ..data(1) };
+    let few = SerData { validation: sharing_prompts(data(1).validation.to_vec(), 20).into(), ..data(1) };
     let report = run(settings, few);
     assert_eq!(report.iterations.len(), 1, "ten prompts are not");
     let text = report.stopped.unwrap();
@@ -82,7 +82,7 @@ fn a_difference_within_one_standard_error_does_not_choose_the_model() {
     let selections = [ModelSelection::Validation, ModelSelection::OneStandardError, ModelSelection::Last];
     let mut overruled = 0;
     for seed in 1..=6 {
-        let few = || SerData { validation: data(seed).validation[..20].to_vec(), ..data(seed) };
+        let few = || SerData { validation: data(seed).validation[..20].into(), ..data(seed) };
         let [best, by_error, last] = selections.map(|model_selection| {
             let report = run(LoopSettings { model_selection, anchor: Anchor::PerPair, ..quick() }, few());
             let chosen = report.iterations.iter().position(|round| round.chosen).unwrap();
@@ -143,7 +143,7 @@ fn shares_are_of_the_pairs_with_gold() {
     let (pool, _) = blind(&labelled, 1).unwrap();
     let third: Vec<Preference> = labelled.into_iter().step_by(3).collect();
     let (_, gold) = blind(&third, 1).unwrap();
-    let report = run(quick(), SerData { pool, gold: Some(gold), ..data(1) });
+    let report = run(quick(), SerData { pool: pool.into(), gold: Some(gold), ..data(1) });
     let selection = report.iterations[1].selection.as_ref().unwrap();
     let precision = selection.precision.unwrap();
     assert!(precision.pairs < selection.kept / 2, "{} of {} have gold", precision.pairs, selection.kept);
@@ -160,12 +160,12 @@ fn shares_are_of_the_pairs_with_gold() {
 fn a_status_2_that_reaches_no_further_is_told() {
     let told = |settings: LoopSettings| {
         let mut notes = Vec::new();
-        let observer = |event: &Event<'_>| {
+        let observer = observer_fn(|event| {
             if let Event::Note { text } = event {
                 notes.push((*text).to_owned());
             }
             Control::Continue
-        };
+        });
         let folder = tempfile::tempdir().unwrap();
         let run = SelfEvolution::new(settings).observer(observer);
         let report = run.run(&mut Linear::default(), data(1), folder.path()).unwrap().report;
@@ -224,7 +224,7 @@ fn what_emptied_a_selection_is_told() {
     assert_eq!(report.iterations[1].selection.as_ref().unwrap().kept, kept, "as the message said: {text}");
     // Caps that leave nothing.
     let balance = Balance { max_side_share: Some(0.5), ..Balance::default() };
-    let one_sided = SerData { pool: data(1).pool[..1].to_vec(), gold: None, ..data(1) };
+    let one_sided = SerData { pool: data(1).pool[..1].into(), gold: None, ..data(1) };
     let report = run(LoopSettings { balance, ..settings }, one_sided);
     let text = report.stopped.unwrap();
     assert!(text.contains("1 pairs pass Status 1") && text.contains("loop.balance leaves none"), "{text}");
@@ -233,12 +233,12 @@ fn what_emptied_a_selection_is_told() {
 #[test]
 fn the_pools_quantiles_are_told_as_figures() {
     let mut figures = Vec::new();
-    let observer = |event: &Event<'_>| {
-        if let Event::Metrics { stage: "the pool for loop 1", values, .. } = event {
+    let observer = observer_fn(|event| {
+        if let Event::Metrics { stage: Stage::Pool(1), values, .. } = event {
             figures.extend(values.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         }
         Control::Continue
-    };
+    });
     let folder = tempfile::tempdir().unwrap();
     SelfEvolution::new(quick()).observer(observer).run(&mut Linear::default(), data(1), folder.path()).unwrap();
     let of = |name: &str| figures.iter().find(|(n, _)| n == name).unwrap().1;

@@ -37,5 +37,5 @@ fn interrupted(error: &(dyn std::error::Error + 'static)) -> bool {
         return true;
     }
     matches!(error.downcast_ref(), Some(ser::Error::Interrupted { .. }))
-        || matches!(error.downcast_ref(), Some(ser::eval::EvalError::Stopped))
+        || matches!(error.downcast_ref(), Some(ser::eval::EvalError::Stopped(_)))
 }

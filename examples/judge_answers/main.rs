@@ -31,7 +31,7 @@ use ser::eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts,
     comparison_table,
 };
-use ser::{Clusters, Judge, Pair, Verdict};
+use ser::{Clusters, Judge, Pair, Stage, Verdict};
 
 use answers::{Answers, matched};
 
@@ -233,14 +233,20 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = PairwiseJudge::new(settings)?;
-    let verdicts = judge.judge_observed(pairs, "judge", &mut progress()?)?;
+    let mut progress = progress()?;
+    let mut cx = ser::Context::new(Stage::Judge, &mut progress);
+    let verdicts = judge.judge(pairs, &mut cx)?;
+    cx.finish();
     let unreadable_samples = judge.unreadable_samples().to_vec();
     Ok(Judged { verdicts, mean_scores: None, usage: judge.usage(), unreadable_samples })
 }
 
 fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = AdditiveJudge::new(settings)?;
-    let scores = judge.scores(pairs, "judge", &mut progress()?)?;
+    let mut progress = progress()?;
+    let mut cx = ser::Context::new(Stage::Judge, &mut progress);
+    let scores = judge.scores(pairs, &mut cx)?;
+    cx.finish();
     let mean = |side: usize| {
         let read: Vec<f64> = scores.iter().filter_map(|both| both.get(side).copied().flatten()).collect();
         (!read.is_empty()).then(|| read.iter().sum::<f64>() / read.len() as f64)

@@ -25,7 +25,7 @@ use clap::Parser;
 use ser::data::corpus::generate;
 use ser::data::read_prompts;
 use ser::model::{CausalLm, Device, RewardModel, fresh_base, make_base};
-use ser::{Event, FitSummary, Message, Observer};
+use ser::{FitSummary, Message, Observer, Stage};
 use ser::{
     MetricsLog, Observers, PreparedData, Progress, RunFolder, SelfEvolution, SerData, prepare, prepare_files,
     sample_pool, write_report,
@@ -192,7 +192,12 @@ fn base(
             fresh_base(folder, texts, &config.text, &config.base, seed, device)?;
             return Ok(None);
         }
-        let fit = make_base(folder, texts, &prepared.sft, &config.text, &config.base, seed, device, observer)?;
+        let fit = {
+            let mut cx = ser::Context::new(Stage::Pretrain, observer);
+            let fit = make_base(folder, texts, &prepared.sft, &config.text, &config.base, seed, device, &mut cx)?;
+            cx.finish();
+            fit
+        };
         Ok(Some(fit))
     })?;
     Ok(run.stage_path("base"))
@@ -247,7 +252,7 @@ fn evolve(
     let seed = prepared.data.seed.clone();
     let mut outcome = SelfEvolution::new(config.evolution.clone())
         .title(&work.title)
-        .observer(|event: &Event<'_>| observers.observe(event))
+        .observer(&mut *observers)
         .run_in(model, prepared.data, run)?;
     if config.policies.train {
         let policies = Policies {

@@ -154,8 +154,8 @@ impl Policies<'_> {
         let config = self.config;
         run.record_or_verify_settings("dpo", &config.dpo)?;
         let mut model = CausalLm::from_folder(self.sft, &config.causal_lm(), self.device)?;
-        let loss = DpoSettings { beta: config.dpo.beta, ..DpoSettings::default() }.build()?;
-        let mut training = DpoTraining::new(&mut model, self.seed, &loss, &config.dpo, config.run.seed)?;
+        let loss = DpoSettings { beta: config.dpo.beta, ..DpoSettings::default() }.check()?;
+        let mut training = DpoTraining::new(&mut model, &self.seed, &loss, &config.dpo, config.run.seed)?;
         if training.left_out() > 0 {
             observers.note(&format!("DPO leaves out {} preferences: too long, or empty", training.left_out()));
         }
@@ -179,7 +179,8 @@ impl Policies<'_> {
         let stage = format!("policies/{}.jsonl", name.to_lowercase());
         let answers = run.file_stage(&stage, |out| -> anyhow::Result<Vec<String>> {
             observers.note(&format!("{name} answers {} test prompts", self.test.len()));
-            let answers = policy.generate(self.test, sampling)?;
+            let answers = policy.generate(self.test, sampling, &mut ser::Context::silent()).map_err(Into::into);
+            let answers = answers.map_err(|error: ser::BoxError| anyhow::anyhow!(error))?;
             let answers: Vec<String> = answers.into_iter().flatten().map(|answer| answer.text).collect();
             for (prompt, answer) in self.test.iter().zip(&answers) {
                 writeln!(out, "{}", serde_json::json!({"prompt": prompt, "answer": answer}))?;
@@ -244,8 +245,12 @@ impl Policies<'_> {
         // Its answers are kept with the run: a resumed one does not ask again.
         let cache = settings.cache.clone().unwrap_or_else(|| run.path().join("policies/judge_cache.jsonl"));
         let mut judge = PairwiseJudge::new(JudgeSettings { cache: Some(cache), ..settings.clone() })?;
-        let ask: Box<Verdicts> =
-            Box::new(move |pairs, stage, observers| Ok(judge.judge_observed(pairs, stage, observers)?));
+        let ask: Box<Verdicts> = Box::new(move |pairs, stage, observers| {
+            let mut cx = ser::Context::new(stage, observers);
+            let verdicts = judge.judge(pairs, &mut cx)?;
+            cx.finish();
+            Ok(verdicts)
+        });
         Ok(Some((settings.model.clone(), ask)))
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn check(
         ("test set", &prepared.data.test, "hold labelled pairs out, or raise text.max_length"),
     ] {
         let pairs: Vec<_> = preferences.iter().map(|preference| preference.pair.clone()).collect();
-        if !reward.screen(&pairs)?.contains(&Screening::Fit) {
+        if !reward.screen(&pairs, &mut ser::Context::silent())?.contains(&Screening::Usable) {
             return Err(Error::NoPairs { part, hint }.into());
         }
     }

@@ -23,7 +23,7 @@ use clap::Parser;
 use ser::data::{PreferenceFile, read_prompts};
 use ser::eval::{Count, DataCounts, PolicyReport, SampleAnswer, SamplePrompt};
 use ser::model::PolicyModel;
-use ser::{Control, Event, Generator, Message, Sampling};
+use ser::{Control, Event, Generator, Message, Sampling, observer_fn};
 use ser::{MetricsLog, Observers, PpoTraining, Progress, RunFolder, write_policy_report};
 
 use config::{Config, Flags, prompts_with_room, trained_lm};
@@ -124,12 +124,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut observers = Observers::new();
     observers.push(progress);
     observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
-    observers.push(|event: &Event<'_>| {
+    observers.push(observer_fn(|event| {
         if let Event::Started { .. } | Event::Advanced { .. } = event {
             clock.push(Instant::now());
         }
         Control::Continue
-    });
+    }));
     training.run_in(&mut run, "ppo", &mut observers)?;
     drop(observers);
     if arguments.timing {
@@ -193,12 +193,14 @@ fn side_by_side(
         stop: config.policy_run.stop.clone(),
         ..Sampling::default()
     };
-    let before = policy.with_adapter_disabled(|policy| policy.generate(prompts, &sampling))?;
-    let after = policy.generate(prompts, &sampling)?;
+    let mut cx = ser::Context::silent();
+    let before = policy.with_adapter_disabled(|policy| policy.generate(prompts, &sampling, &mut cx))?;
+    let after = policy.generate(prompts, &sampling, &mut cx)?;
     let mut samples = Vec::new();
     for (prompt, answers) in prompts.iter().zip(before.into_iter().flatten().zip(after.into_iter().flatten())) {
         let texts = [("reference", answers.0.text), ("PPO", answers.1.text)];
-        let rewards = reward.reward(&texts.each_ref().map(|(_, text)| (prompt.as_slice(), text.as_str())))?;
+        let answers = texts.each_ref().map(|(_, text)| (prompt.as_slice(), text.as_str()));
+        let rewards = reward.reward(&answers, &mut cx)?;
         let answers = texts.into_iter().zip(rewards);
         samples.push(SamplePrompt {
             prompt: prompt.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n"),

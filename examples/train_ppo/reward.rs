@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::bail;
 use ser::ScorerReward;
-use ser::model::{Device, RewardModel, RewardModelSettings, TextRequest};
-use ser::{BoxError, Message, Reward};
+use ser::model::{Device, ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::{Context, Message, Reward};
 
 use crate::config::{Config, adapter_folder};
 
@@ -53,27 +53,15 @@ impl AnyReward {
 }
 
 impl Reward for AnyReward {
-    type Error = RewardError;
+    type Error = ModelError;
 
-    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, RewardError> {
+    fn reward(&mut self, answers: &[(&[Message], &str)], cx: &mut Context<'_>) -> Result<Vec<f64>, ModelError> {
         match self {
             AnyReward::Words(words) => Ok(answers.iter().map(|(_, answer)| share(words, answer)).collect()),
-            AnyReward::Model(model) => model.reward(answers).map_err(|error| RewardError(error.into())),
+            AnyReward::Model(model) => model.reward(answers, cx),
         }
     }
 }
-
-/// Why a reward model could not score.
-#[derive(Debug)]
-pub(crate) struct RewardError(BoxError);
-
-impl std::fmt::Display for RewardError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for RewardError {}
 
 /// The share of an answer's words that stand in the list; 0 for an answer without words.
 fn share(words: &HashSet<String>, answer: &str) -> f64 {

@@ -8,10 +8,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use ser::data::blind;
+use ser::ndarray::aview2;
 use ser::status::{Anchor, Thresholds};
 use ser::{
-    BoxError, BoxedTraining, Control, FitSummary, Learner, Observer, Pair, PairId, PairLoss, PairScores, PairTarget,
-    Preference, PreferenceTraining, Saving, Scorer, Screening, Side, StepOutcome, Training,
+    BoxError, BoxedTraining, Context, FitSummary, Learner, Pair, PairId, PairLoss, PairScores, PairTarget, Preference,
+    PreferenceStore, PreferenceTraining, Saving, Scorer, Screening, Side, StepOutcome, Training,
 };
 use ser::{LoopSettings, SerData};
 
@@ -54,13 +55,15 @@ pub fn data(seed: u64) -> SerData {
 
 /// The same with a pool of `n` pairs.
 pub fn data_with_pool(seed: u64, n: usize) -> SerData {
-    let human = |pairs: Vec<(Arc<Pair>, Side)>| pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect();
-    let labelled: Vec<Preference> = human(pairs(n, 1_000_000, seed));
+    let human = |pairs: Vec<(Arc<Pair>, Side)>| -> Arc<[Preference]> {
+        pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect()
+    };
+    let labelled = human(pairs(n, 1_000_000, seed));
     let (pool, gold) = blind(&labelled, seed).unwrap();
     SerData {
         seed: human(pairs(8, 0, seed)),
         validation: human(pairs(200, 5_000, seed)),
-        pool,
+        pool: pool.into(),
         gold: Some(gold),
         test: human(pairs(600, 100_000, seed)),
         ..SerData::default()
@@ -103,10 +106,15 @@ impl Default for Linear {
 }
 
 impl Linear {
-    fn begin<'a>(&'a mut self, preferences: &'a [Preference], loss: &'a dyn PairLoss) -> LinearTraining<'a> {
+    fn begin<'a>(
+        &'a mut self,
+        data: &dyn PreferenceStore,
+        loss: &'a dyn PairLoss,
+    ) -> std::io::Result<LinearTraining<'a>> {
+        let preferences = data.read_range(0..data.len()).map_err(std::io::Error::other)?;
         self.fits += 1;
         let step = if self.broken_after.is_some_and(|fits| self.fits > fits) { -STEP } else { STEP };
-        LinearTraining { learner: self, preferences, loss, step, done: 0, value: 0.0 }
+        Ok(LinearTraining { learner: self, preferences, loss, step, done: 0, value: 0.0 })
     }
 
     fn reward(&self, answer: &str) -> f64 {
@@ -117,7 +125,7 @@ impl Linear {
 impl Scorer for Linear {
     type Error = std::io::Error;
 
-    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Self::Error> {
+    fn score(&mut self, pairs: &[Arc<Pair>], _cx: &mut Context<'_>) -> Result<Vec<PairScores>, Self::Error> {
         Ok(pairs
             .iter()
             .map(|pair| match (self.broken)(pair) {
@@ -127,10 +135,10 @@ impl Scorer for Linear {
             .collect())
     }
 
-    fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Self::Error> {
+    fn screen(&mut self, pairs: &[Arc<Pair>], _cx: &mut Context<'_>) -> Result<Vec<Screening>, Self::Error> {
         let one = |pair: &Arc<Pair>| match pair.response(Side::A) == pair.response(Side::B) {
             true => Screening::Identical,
-            false => Screening::Fit,
+            false => Screening::Usable,
         };
         Ok(pairs.iter().map(one).collect())
     }
@@ -139,7 +147,7 @@ impl Scorer for Linear {
 /// Gradient descent on all pairs at once, one step per epoch.
 struct LinearTraining<'a> {
     learner: &'a mut Linear,
-    preferences: &'a [Preference],
+    preferences: Vec<Preference>,
     loss: &'a dyn PairLoss,
     step: f64,
     done: u64,
@@ -162,8 +170,8 @@ impl Training for LinearTraining<'_> {
         let targets: Vec<_> = preferences.iter().map(PairTarget::from).collect();
         let scores: Vec<_> =
             preferences.iter().map(|p| [learner.reward(p.chosen()), learner.reward(p.rejected())]).collect();
-        let out = loss.evaluate(&scores, &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
-        for (preference, gradient) in preferences.iter().zip(&out.gradient) {
+        let out = loss.evaluate(aview2(&scores), &targets).map_err(|e: BoxError| std::io::Error::other(e))?;
+        for (preference, gradient) in preferences.iter().zip(out.gradient.rows()) {
             for (answer, g) in [(preference.chosen(), gradient[0]), (preference.rejected(), gradient[1])] {
                 for (cue, w) in answer.bytes().zip(&mut learner.weights) {
                     *w -= *step * if cue == b'1' { g } else { -g };
@@ -206,29 +214,25 @@ impl PreferenceTraining for LinearTraining<'_> {
 impl Learner for Linear {
     fn fit(
         &mut self,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
         loss: &dyn PairLoss,
-        _seed: u64,
-        stage: &str,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<FitSummary, Self::Error> {
-        let mut training = self.begin(preferences, loss);
-        match training.run(stage, observer)? {
-            Control::Continue => Ok(training.summary()),
-            Control::Stop => Err(std::io::Error::other("told to stop")),
-        }
+        let mut training = self.begin(data, loss)?;
+        training.run(cx)?;
+        Ok(training.summary())
     }
 
     fn training<'a>(
         &'a mut self,
-        preferences: &'a [Preference],
+        data: &'a dyn PreferenceStore,
         loss: &'a dyn PairLoss,
         _seed: u64,
     ) -> Result<Option<BoxedTraining<'a, Self::Error>>, Self::Error> {
         if self.saving.is_none() {
             return Ok(None);
         }
-        Ok(Some(Box::new(self.begin(preferences, loss))))
+        Ok(Some(Box::new(self.begin(data, loss)?)))
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), Self::Error> {

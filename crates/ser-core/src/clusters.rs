@@ -1,12 +1,12 @@
-//! Which pairs answer the same prompt, for everything that measures uncertainty.
+//! Clusters of pairs with the same prompt, for intervals, tests and standard errors.
 
 use std::collections::HashMap;
 
 /// Groups pairs whose outcomes depend on each other because they answer the same prompt.
 ///
 /// Preference sets hold up to ten pairs per prompt. A model that understands the prompt tends to get all of them
-/// right, so they tell less than as many pairs of different prompts. Intervals, tests and standard errors therefore
-/// treat the cluster, and not the pair, as the independent unit.
+/// right, so they carry less information than as many pairs of different prompts. Intervals, tests and standard errors
+/// therefore treat the cluster, and not the pair, as the independent unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clusters<'a> {
     /// No two pairs share a prompt: each pair is a cluster of its own.
@@ -38,7 +38,7 @@ impl ClusterIndex {
         sums
     }
 
-    /// The positions of each cluster's pairs, rising.
+    /// The positions of each cluster's pairs, in ascending order.
     pub fn members(&self) -> Vec<Vec<usize>> {
         let mut members = vec![Vec::new(); self.count];
         for (position, &cluster) in self.of_pair.iter().enumerate() {
@@ -51,7 +51,7 @@ impl ClusterIndex {
 }
 
 impl<'a> Clusters<'a> {
-    /// How many ids there are; `None` for singletons, which fit any number of pairs.
+    /// The number of ids; `None` for singletons, which fit any number of pairs.
     pub fn ids(&self) -> Option<usize> {
         match self {
             Clusters::Singletons => None,
@@ -59,7 +59,7 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The id of a pair, by its position; singletons have their position for an id. `None` past the end of the ids.
+    /// The id of a pair, by its position; for singletons it is the position. `None` past the end of the ids.
     pub fn id(&self, position: usize) -> Option<u64> {
         match self {
             Clusters::Singletons => Some(position as u64),

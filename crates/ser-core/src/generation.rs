@@ -1,28 +1,29 @@
-//! What generators and policies exchange with the rest.
+//! Prompts, answers and rollouts: the data that generators and policies take and return.
 
+use ndarray::Array1;
 use serde::{Deserialize, Serialize};
 
 /// How answers are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
-    /// At most this many new tokens.
+    /// The largest number of new tokens.
     pub max_new_tokens: usize,
-    /// No end token before so many new tokens; 0 means no such limit.
+    /// The number of new tokens before which no end token is sampled; 0 for no limit.
     pub min_new_tokens: usize,
     /// Softmax temperature; 0 means greedy.
     pub temperature: f64,
-    /// Only the k most probable tokens; 0 means all.
+    /// Sample among the k most probable tokens; 0 for all.
     pub top_k: usize,
-    /// Only the most probable tokens whose mass reaches this share.
+    /// Sample among the most probable tokens whose probabilities add up to this share.
     pub top_p: f64,
-    /// Divides the logits of tokens seen before (CTRL); 1 means none.
+    /// The logits of tokens that occurred before are divided by this (CTRL); 1 for no penalty.
     pub repetition_penalty: f64,
-    /// Answers for each prompt.
+    /// The number of answers per prompt.
     pub samples_per_prompt: usize,
-    /// Texts that end an answer; they are not part of it.
+    /// Texts that end an answer, and are not part of it.
     pub stop: Vec<String>,
-    /// Seed of the draws.
+    /// The seed of the draws.
     pub seed: u64,
 }
 
@@ -45,54 +46,62 @@ impl Default for Sampling {
 /// One sampled answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// The text, without the end token or stop text.
+    /// Its text, without the end token or stop text.
     pub text: String,
-    /// Its tokens, the end token included where one was sampled.
+    /// Its tokens, with the end token where one was sampled.
     pub tokens: Vec<u32>,
-    /// Whether it ended by itself (end token or stop text) rather than at the length limit.
+    /// Whether it ended with an end token or stop text, and not at the length limit.
     pub finished: bool,
 }
 
-/// A sampled answer with what PPO needs of it; arrays have one entry per response token.
+/// A sampled answer with the numbers that PPO needs; arrays have shape `[T]`, one entry per token of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rollout {
-    /// Which of the prompts handed in.
+    /// The index of its prompt among those handed in.
     pub prompt: usize,
     /// The prompt's tokens.
     pub prompt_tokens: Vec<u32>,
     /// The answer.
     pub response: Response,
-    /// So many of its first tokens could not be end tokens ([`Sampling::min_new_tokens`]). There, policy and reference are
-    /// the distributions without end tokens, which is what was sampled from.
+    /// The number of its first tokens that could not be end tokens ([`Sampling::min_new_tokens`]). For these, policy and
+    /// reference are the distributions without end tokens, from which the tokens were sampled.
     pub min_new_tokens: usize,
-    /// log pi_old(token) under the policy that sampled.
-    pub log_probs: Vec<f64>,
-    /// log pi_ref(token) under the reference.
-    pub reference_log_probs: Vec<f64>,
-    /// KL(policy || reference) of each token's whole next-token distribution in nats, where it was asked for.
-    pub full_kl: Option<Vec<f64>>,
+    /// log pi_old(token) under the policy that sampled, in nats.
+    pub log_probs: Array1<f64>,
+    /// log pi_ref(token) under the reference, in nats.
+    pub reference_log_probs: Array1<f64>,
+    /// KL(policy || reference) of the whole next-token distribution of each token in nats, where it was asked for.
+    pub full_kl: Option<Array1<f64>>,
     /// V(state) before each token.
-    pub values: Vec<f64>,
+    pub values: Array1<f64>,
 }
 
-/// The policy as it is now, on a rollout's tokens.
+/// The present policy on a rollout's tokens; arrays have shape `[T]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenEvaluation {
-    /// log pi(token), `[T]`.
-    pub log_probs: Vec<f64>,
-    /// V(state), `[T]`.
-    pub values: Vec<f64>,
-    /// Entropy of the next-token distribution in nats, `[T]`.
-    pub entropies: Vec<f64>,
+    /// log pi(token), in nats.
+    pub log_probs: Array1<f64>,
+    /// V(state).
+    pub values: Array1<f64>,
+    /// Entropy of the next-token distribution, in nats.
+    pub entropies: Array1<f64>,
 }
 
-/// The derivative of an objective to be minimised by each entry of a [`TokenEvaluation`].
+/// The derivative of an objective that is minimised by each entry of a [`TokenEvaluation`]; arrays have shape `[T]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveGradient {
-    /// By log pi(token), `[T]`.
-    pub log_probs: Vec<f64>,
-    /// By V(state), `[T]`.
-    pub values: Vec<f64>,
-    /// By the entropy, `[T]`.
-    pub entropies: Vec<f64>,
+    /// By log pi(token).
+    pub log_probs: Array1<f64>,
+    /// By V(state).
+    pub values: Array1<f64>,
+    /// By the entropy.
+    pub entropies: Array1<f64>,
+}
+
+impl ObjectiveGradient {
+    /// A gradient of zeros for this many tokens.
+    pub fn zeros(tokens: usize) -> Self {
+        let zeros = Array1::zeros(tokens);
+        ObjectiveGradient { log_probs: zeros.clone(), values: zeros.clone(), entropies: zeros }
+    }
 }

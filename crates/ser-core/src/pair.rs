@@ -1,26 +1,26 @@
-//! A question with two answers.
+//! Pairs: a prompt with two answers.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Who speaks in a conversation.
+/// The speaker of a turn of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that stand above the conversation.
+    /// Instructions for the whole conversation.
     System,
-    /// The person who asks.
+    /// The user.
     User,
-    /// The model that answers.
+    /// The model.
     Assistant,
     /// The result of a tool that the model called.
     Tool,
 }
 
 impl Role {
-    /// The name that chat templates know: `system`, `user`, `assistant` or `tool`.
+    /// The name in chat templates: `system`, `user`, `assistant` or `tool`.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",
@@ -34,13 +34,12 @@ impl Role {
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// The speaker.
     pub role: Role,
     /// The text of the turn; empty where the turn only calls tools.
     pub content: String,
-    /// Further fields under the names the file gives them, for chat templates that render them: `reasoning_content`,
-    /// `thinking`, `tool_calls`, `tool_call_id`, `name`. They are serialized beside `role` and `content`. Null fields
-    /// are left out.
+    /// Further fields under their names in the file, for chat templates that render them: `reasoning_content`, `thinking`,
+    /// `tool_calls`, `tool_call_id`, `name`. They are serialized beside `role` and `content`. Null fields are left out.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -51,7 +50,7 @@ impl Message {
         Message { role, content: content.into(), extra: Map::new() }
     }
 
-    /// A turn of the person who asks.
+    /// A turn of the user.
     pub fn user(content: impl Into<String>) -> Self {
         Message::new(Role::User, content)
     }
@@ -86,7 +85,7 @@ impl Side {
         }
     }
 
-    /// 0 for A, 1 for B: the answer's place in arrays of two.
+    /// 0 for A, 1 for B: the answer's index in arrays of two.
     pub fn index(self) -> usize {
         match self {
             Side::A => 0,
@@ -95,33 +94,32 @@ impl Side {
     }
 }
 
-/// A pair's number, unique among the pairs of one run. Two data sets may use the same numbers: a scorer, a learner or a
-/// judge must not keep what it knows of a pair under its id alone, as it may be asked about several sets.
+/// The number of a pair, unique among the pairs of one run. Two data sets may use the same numbers, so a scorer, learner
+/// or judge that serves several sets must not store results by the id alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PairId(pub u64);
 
-/// What the file held, for those who want its texts untouched (see [`Pair::raw_texts`]).
+/// The texts as the file has them, for templates that use them unchanged (see [`Pair::raw_texts`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RawText {
-    /// Two whole texts, prompt and answer in one, A's first (HH-RLHF).
+    /// Two whole texts of prompt and answer, A's first (HH-RLHF).
     Whole([String; 2]),
-    /// A prompt and two answers as plain text: the raw text is prompt and answer joined with nothing between.
+    /// A prompt and two answers as plain text: the raw text is prompt and answer joined without a separator.
     Joined,
-    /// Messages: only a template makes text of them.
+    /// Messages, which only a template renders as text.
     None,
 }
 
-/// A question and two answers, with no word on which is better.
+/// A prompt and two answers, without a label.
 ///
-/// The label, where there is one, stands in a [`Preference`](crate::Preference); a pool of pairs
-/// therefore cannot leak it.
+/// The label, where there is one, is part of a [`Preference`](crate::Preference), so a pool of pairs cannot leak it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
-    /// Unique in the run.
+    /// The number, unique in the run.
     pub id: PairId,
-    /// The conversation so far; the answers come next.
+    /// The conversation before the answers.
     pub prompt: Vec<Message>,
     /// Answer A and answer B as text.
     pub responses: [String; 2],
@@ -130,7 +128,7 @@ pub struct Pair {
     /// everything else uses `responses`, which holds the same turns written out as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_turns: Option<Box<[Vec<Message>; 2]>>,
-    /// The texts as the file had them.
+    /// The texts as the file has them.
     pub raw: RawText,
 }
 
@@ -166,7 +164,7 @@ impl Pair {
         }
     }
 
-    /// The two whole texts as they stood in the file, A's first; `None` where the file held messages.
+    /// The two whole texts as the file has them, A's first; `None` where the file has messages.
     pub fn raw_texts(&self) -> Option<[Cow<'_, str>; 2]> {
         match &self.raw {
             RawText::Whole([a, b]) => Some([Cow::Borrowed(a), Cow::Borrowed(b)]),
@@ -179,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// The same pair with A and B changed about.
+    /// The same pair with A and B swapped.
     pub fn swapped(self) -> Self {
         let [a, b] = self.responses;
         let raw = match self.raw {
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_fields_stand_beside_role_and_content() {
+    fn extra_fields_are_serialized_beside_role_and_content() {
         let json = r#"{"role":"assistant","content":"4","reasoning_content":"Add."}"#;
         let message: Message = serde_json::from_str(json).unwrap();
         assert_eq!((message.role, message.extra["reasoning_content"].as_str()), (Role::Assistant, Some("Add.")));

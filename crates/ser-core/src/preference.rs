@@ -1,4 +1,4 @@
-//! A pair with a label, and where the label comes from.
+//! A labelled pair, and the origin of its label.
 
 use std::sync::Arc;
 
@@ -6,20 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LearningStatus, Pair, PairScores, Side};
 
-/// The lineage of a pseudo-label: enough to say later why a pair was trained on.
+/// The lineage of a pseudo-label: why a pair was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PseudoLabel {
-    /// The loop that made it, from 1.
-    pub round: u32,
+    /// The iteration that made it, from 1.
+    #[serde(alias = "round")]
+    pub iteration: u32,
     /// The raw scores it was made from.
     pub scores: PairScores,
-    /// The status that let it through.
+    /// The status by which it was selected.
     pub status: LearningStatus,
-    /// Whether it contradicts the label this pair had in the loop before; false for a first label.
+    /// Whether it contradicts the label of this pair in the iteration before; false for a first label.
     pub flipped: bool,
 }
 
-/// Where a label comes from.
+/// The origin of a label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -29,22 +30,22 @@ pub enum Origin {
     Pseudo(PseudoLabel),
 }
 
-/// A pair with the side that is better.
+/// A pair with its label: the side that is better.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
     /// The pair.
     pub pair: Arc<Pair>,
     /// The better answer.
     pub preferred: Side,
-    /// Who says so.
+    /// The origin of the label.
     pub origin: Origin,
     /// Weight in the loss, 1 by default; at least 0. A pair of weight 0.5 counts half in the gradient of its optimizer
     /// step, whatever the batch size (see [`PairLoss`](crate::PairLoss)).
     pub weight: f64,
-    /// By how much the preferred answer should score higher, in raw score units (Llama 2's margin): where the data says so,
-    /// and the mean of the labelled pairs' margins for a label of the loop. None: the loss's own margin.
+    /// By how much the preferred answer should score higher, in units of raw scores (Llama 2's margin). It comes from the
+    /// data; a pseudo-label has the mean margin of the labelled pairs. `None`: the margin of the loss.
     pub margin: Option<f64>,
-    /// Soft label: how probable it is that `preferred` is the better answer; 1 for a hard label.
+    /// Soft label: the probability that `preferred` is the better answer; 1 for a hard label.
     pub probability: f64,
 }
 

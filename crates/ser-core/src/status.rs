@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How far a reward model has come, of one pair or as a whole (Eq. 3).
+/// The learning status of a reward model, for one pair or as a whole (Eq. 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningStatus {
-    /// Sure of each answer: one high, the other low.
+    /// Confident of each answer: one score is high, the other low.
     Status1,
-    /// Sure of the difference between the answers.
+    /// Confident of the difference between the answers.
     Status2,
-    /// Neither: nothing to learn from.
+    /// Neither: the pair is not trained on.
     Stop,
 }
 
 impl LearningStatus {
-    /// Whether a pair of this status is kept.
+    /// Whether a pair of this status is selected.
     pub fn keeps(self) -> bool {
         self != LearningStatus::Stop
     }

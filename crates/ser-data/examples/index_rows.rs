@@ -18,7 +18,7 @@ use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use ser_core::{Control, Event};
+use ser_core::{Context, Control, Event, observer_fn};
 use ser_data::{
     PairTokenizer, PreferenceFile, ReadSettings, SplitPart, SplitSettings, TextSettings, TokenIndex, train_tokenizer,
 };
@@ -79,13 +79,13 @@ fn run(rows: u64, folder: &Path) -> Result<(), Failure> {
 
     let start = Instant::now();
     let tokenizer = PairTokenizer::from_folder(folder, &TextSettings::default())?;
-    let mut observer = |event: &Event<'_>| {
+    let mut observer = observer_fn(|event| {
         if let Event::Advanced { done, .. } = event {
             eprint!("\r{done} pairs");
         }
         Control::Continue
-    };
-    let index = TokenIndex::open_or_build(&data, &tokenizer, &read, folder, &mut observer)?;
+    });
+    let index = TokenIndex::open_or_build(&data, &tokenizer, &read, folder, &mut Context::new("index", &mut observer))?;
     let build = start.elapsed().as_secs_f64();
     eprintln!();
 

@@ -11,9 +11,10 @@ use crate::prompt_key::seeded;
 /// The labels of a blinded pool, for audits and baselines only.
 ///
 /// Only audits and baselines may read it: its method names contain their purpose, it cannot be serialized, and its
-/// `Debug` form shows no label.
+/// `Debug` form shows no label. Clones share the labels.
+#[derive(Clone)]
 pub struct GoldLabels {
-    labels: HashMap<PairId, (Side, Option<f64>)>,
+    labels: Arc<HashMap<PairId, (Side, Option<f64>)>>,
 }
 
 impl GoldLabels {
@@ -78,7 +79,7 @@ pub fn blind(preferences: &[Preference], seed: u64) -> Result<(Vec<Arc<Pair>>, G
         }
         pool.push(pair);
     }
-    Ok((pool, GoldLabels { labels }))
+    Ok((pool, GoldLabels { labels: Arc::new(labels) }))
 }
 
 #[cfg(test)]

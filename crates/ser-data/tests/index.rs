@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ser_core::{Control, Event, Preference, Screening, Silent};
+use ser_core::{Context, Control, Event, Preference, Screening, observer_fn};
 use ser_data::{
     DataError, PairTokenizer, PreferenceFile, ReadSettings, SplitPart, SplitSettings, TextSettings, TokenIndex, split,
     train_tokenizer,
@@ -42,7 +42,7 @@ fn world() -> (tempfile::TempDir, PathBuf, PairTokenizer) {
 }
 
 fn build(data: &Path, tokenizer: &PairTokenizer, into: &Path) -> TokenIndex {
-    TokenIndex::open_or_build(data, tokenizer, &ReadSettings::default(), into, &mut Silent).unwrap()
+    TokenIndex::open_or_build(data, tokenizer, &ReadSettings::default(), into, &mut Context::silent()).unwrap()
 }
 
 fn preferences(data: &Path) -> Vec<Preference> {
@@ -56,7 +56,7 @@ fn an_index_holds_every_pair_that_fits() {
     let mut position = 0;
     for preference in preferences(&data) {
         let pairs = [std::sync::Arc::clone(&preference.pair)];
-        if tokenizer.screen_pairs(&pairs).unwrap() != [Screening::Fit] {
+        if tokenizer.screen_pairs(&pairs).unwrap() != [Screening::Usable] {
             continue;
         }
         let found = index.get(position).unwrap().unwrap();
@@ -77,7 +77,8 @@ fn an_index_holds_every_pair_that_fits() {
     // Other settings or other rows are another index.
     let other = ReadSettings { min_score_gap: 1.0, ..ReadSettings::default() };
     let other =
-        TokenIndex::open_or_build(&data, &tokenizer, &other, &folder.path().join("cache"), &mut Silent).unwrap();
+        TokenIndex::open_or_build(&data, &tokenizer, &other, &folder.path().join("cache"), &mut Context::silent())
+            .unwrap();
     assert_ne!(other.folder(), index.folder());
 }
 
@@ -117,11 +118,12 @@ fn a_build_that_is_interrupted_ends_as_one_that_is_not() {
     let mut stops = 0;
     let index = loop {
         let mut chunks = 0;
-        let mut observer = |event: &Event<'_>| {
+        let mut observer = observer_fn(|event| {
             chunks += u32::from(matches!(event, Event::Advanced { .. }));
             if chunks == 1 { Control::Stop } else { Control::Continue }
-        };
-        match TokenIndex::open_or_build(&data, &tokenizer, &ReadSettings::default(), &cache, &mut observer) {
+        });
+        let mut cx = Context::new("index", &mut observer);
+        match TokenIndex::open_or_build(&data, &tokenizer, &ReadSettings::default(), &cache, &mut cx) {
             Ok(index) => break index,
             Err(DataError::Stopped { folder }) => {
                 stops += 1;

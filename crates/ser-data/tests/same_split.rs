@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ser_core::{Preference, Silent};
+use ser_core::{Context, Preference};
 use ser_data::{
     PairTokenizer, PreferenceFile, PreferenceWriter, ReadSettings, SplitPart, SplitSettings, TextSettings, TokenIndex,
     split, train_tokenizer,
@@ -39,7 +39,8 @@ fn in_memory(data: &Path, settings: &SplitSettings) -> Parts {
 
 fn on_disk(data: &Path, settings: &SplitSettings, tokenizer: &PairTokenizer, folder: &Path) -> Parts {
     let by_id: BTreeMap<_, _> = preferences(data).into_iter().map(|found| (found.pair.id, found)).collect();
-    let index = TokenIndex::open_or_build(data, tokenizer, &ReadSettings::default(), folder, &mut Silent).unwrap();
+    let index =
+        TokenIndex::open_or_build(data, tokenizer, &ReadSettings::default(), folder, &mut Context::silent()).unwrap();
     let split = index.split(settings, None).unwrap();
     parts(
         (0..index.len())
@@ -106,7 +107,8 @@ fn threads_containers_and_the_order_of_shards_do_not_matter() {
         }
         let read = ReadSettings::default();
         let cache = folder.path().join(format!("cache-{threads}"));
-        let index = TokenIndex::open_or_build(&containers[0], &tokenizer, &read, &cache, &mut Silent).unwrap();
+        let index =
+            TokenIndex::open_or_build(&containers[0], &tokenizer, &read, &cache, &mut Context::silent()).unwrap();
         tokens.push(["tokens.bin", "pairs.bin", "index.json"].map(|name| fs::read(index.folder().join(name)).unwrap()));
     }
     assert!(tokens.windows(2).all(|two| two[0] == two[1]), "the index is the same to the byte");

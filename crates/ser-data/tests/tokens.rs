@@ -150,14 +150,17 @@ fn pairs_are_screened() {
         .into_iter()
         .map(|(a, b)| Arc::new(Pair::from_text(PairId(0), "Why?", a, b)))
         .collect();
-    let expected = [Screening::Fit, Screening::Identical, Screening::Empty, Screening::TooLong];
+    let expected = [Screening::Usable, Screening::Identical, Screening::Empty, Screening::TooLong];
     assert_eq!(tokenizer.screen_pairs(&pairs).unwrap(), expected);
     let tokens = tokenizer.tokenize(&pairs).unwrap();
     let of_tokens = tokenizer.screen(&tokens);
-    assert_eq!((of_tokens[1], of_tokens[2], of_tokens[3]), (Screening::Identical, Screening::Fit, Screening::TooLong));
+    assert_eq!(
+        (of_tokens[1], of_tokens[2], of_tokens[3]),
+        (Screening::Identical, Screening::Usable, Screening::TooLong)
+    );
     // The limit is the last length that fits.
     let longest = tokens[0].text_len(Side::A).max(tokens[0].text_len(Side::B));
-    for (limit, expected) in [(longest, Screening::Fit), (longest - 1, Screening::TooLong)] {
+    for (limit, expected) in [(longest, Screening::Usable), (longest - 1, Screening::TooLong)] {
         let settings = TextSettings { max_length: Some(limit), ..settings.clone() };
         let tokenizer = PairTokenizer::from_folder(&folder, &settings).unwrap();
         assert_eq!(tokenizer.screen(&tokens[..1]), [expected]);

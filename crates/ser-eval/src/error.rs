@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ser_core::Stopped;
+
 /// Why an evaluation or a report failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -153,7 +155,7 @@ pub enum EvalError {
         /// The failure of the last one.
         reason: String,
     },
-    /// The observer stopped the judge.
+    /// The judge was stopped on request.
     #[error("the judge was stopped; the answers so far are in the cache, if there is one")]
-    Stopped,
+    Stopped(#[from] Stopped),
 }

@@ -1,10 +1,11 @@
 //! Direct preference optimisation (arXiv 2305.18290) over log-probabilities.
 
+use ndarray::{Array2, ArrayView2};
 use ser_core::{BoxError, LossOutput, PairLoss, PairTarget};
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
-use crate::batch::{PairLossValue, check_finite, weighted_mean};
+use crate::batch::{PairLossValue, check_finite, rows, weighted_mean};
 use crate::kernel::{log_sigmoid_loss, mixed, smoothed, squared};
 use crate::settings::check_smoothing;
 
@@ -12,7 +13,7 @@ use crate::settings::check_smoothing;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DpoKind {
-    /// -log sigmoid(beta h - m); m is the pair's own margin, 0 without one.
+    /// -log sigmoid(beta h - m); m is the pair's own margin, and 0 for pairs without one.
     #[default]
     Sigmoid,
     /// (h - 1 / (2 beta))² (IPO, arXiv 2310.12036), for log-probabilities averaged over tokens; margins are not used.
@@ -25,7 +26,7 @@ pub enum DpoKind {
 pub struct DpoSettings {
     /// The loss's shape.
     pub kind: DpoKind,
-    /// How strongly the policy is held to the reference, over 0.
+    /// The strength of the pull to the reference, over 0.
     pub beta: f64,
     /// Probability that a label is wrong, in [0, 0.5) (conservative DPO).
     pub label_smoothing: f64,
@@ -38,8 +39,11 @@ impl Default for DpoSettings {
 }
 
 impl DpoSettings {
-    /// Checks the settings and makes the loss.
-    pub fn build(self) -> Result<DpoLoss, LossError> {
+    /// The loss with these settings.
+    ///
+    /// # Errors
+    /// The first setting outside its range, with its value.
+    pub fn check(self) -> Result<DpoLoss, LossError> {
         if !(self.beta.is_finite() && self.beta > 0.0) {
             return Err(LossError::BadBeta { value: self.beta });
         }
@@ -48,36 +52,31 @@ impl DpoSettings {
     }
 }
 
-/// Log-probabilities of a pair's answers, [chosen, rejected], in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DpoPair {
-    /// Under the policy.
-    pub policy: [f64; 2],
-    /// Under the reference.
-    pub reference: [f64; 2],
-}
-
-/// What a [`DpoLoss`] returns.
+/// The value, gradient and implicit rewards of a [`DpoLoss`]; arrays have shape `[pairs, 2]`, the chosen answer in
+/// column 0 and the rejected one in column 1.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DpoOutput {
     /// The batch's loss.
     pub value: f64,
-    /// d value / d policy log-probability of [chosen, rejected], per pair.
-    pub gradient: Vec<[f64; 2]>,
-    /// The implicit rewards beta (log pi - log pi_ref) of [chosen, rejected], per pair.
-    pub rewards: Vec<[f64; 2]>,
+    /// d value / d log pi(answer).
+    pub gradient: Array2<f64>,
+    /// The implicit rewards beta (log pi - log pi_ref) of the answers.
+    pub rewards: Array2<f64>,
 }
 
 /// A checked DPO loss. Weights, soft labels and zero total weight are treated as in
-/// [`PairwiseLoss`](crate::PairwiseLoss): in the sigmoid form it is Bradley-Terry on the implicit rewards.
+/// [`PairwiseLoss`](crate::PairwiseLoss): the sigmoid form is Bradley-Terry on the implicit rewards.
 ///
 /// ```
 /// use ser_core::PairTarget;
-/// use ser_loss::{DpoPair, DpoSettings};
+/// use ser_core::ndarray::array;
+/// use ser_loss::DpoSettings;
 ///
-/// let loss = DpoSettings::default().build()?;
-/// let pair = DpoPair { policy: [-10.0, -14.0], reference: [-12.0, -11.0] };
-/// let out = loss.evaluate(&[pair], &[PairTarget { weight: 1.0, margin: None, probability: 1.0 }])?;
+/// let loss = DpoSettings::default().check()?;
+/// let (policy, reference) = (array![[-10.0, -14.0]], array![[-12.0, -11.0]]);
+/// let target = PairTarget { weight: 1.0, margin: None, probability: 1.0 };
+/// let out = loss.evaluate(policy.view(), reference.view(), &[target])?;
 /// // h = 2 - -3 = 5, so the loss is -log sigmoid(0.5).
 /// assert!((out.value - 0.474_076_984).abs() < 1e-9);
 /// # Ok::<(), ser_loss::LossError>(())
@@ -88,14 +87,30 @@ pub struct DpoLoss {
 }
 
 impl DpoLoss {
-    /// Value, gradient and implicit rewards for `pairs` and as many `targets`.
-    pub fn evaluate(&self, pairs: &[DpoPair], targets: &[PairTarget]) -> Result<DpoOutput, LossError> {
+    /// Value, gradient and implicit rewards for the log-probabilities of both answers under policy and reference, in
+    /// nats, of shape `[pairs, 2]` (the chosen answer in column 0, the rejected one in column 1), and as many `targets`.
+    ///
+    /// # Errors
+    /// Arrays of another shape, arrays and targets that do not match, and numbers that are not finite or outside their
+    /// range, with the pair's index.
+    pub fn evaluate(
+        &self,
+        policy: ArrayView2<'_, f64>,
+        reference: ArrayView2<'_, f64>,
+        targets: &[PairTarget],
+    ) -> Result<DpoOutput, LossError> {
         let DpoSettings { kind, beta, label_smoothing } = self.settings;
-        let mut rewards = Vec::with_capacity(pairs.len());
-        let output = weighted_mean(pairs, targets, |place, pair, target| {
-            let ([chosen, rejected], [ref_chosen, ref_rejected]) = (pair.policy, pair.reference);
+        let policy = rows("the array of the policy's log-probabilities", policy)?;
+        let reference = rows("the array of the reference's log-probabilities", reference)?;
+        if policy.len() != reference.len() {
+            return Err(LossError::ReferenceMismatch { policy: policy.len(), reference: reference.len() });
+        }
+        let mut rewards = Array2::zeros((policy.len(), 2));
+        let output = weighted_mean(policy.len(), targets, |index, target| {
+            let [chosen, rejected] = policy.get(index).copied().unwrap_or_default();
+            let [ref_chosen, ref_rejected] = reference.get(index).copied().unwrap_or_default();
             check_finite(
-                place,
+                index,
                 &[
                     ("the policy's log-probability of the chosen answer", chosen),
                     ("the policy's log-probability of the rejected answer", rejected),
@@ -104,7 +119,7 @@ impl DpoLoss {
                 ],
             )?;
             let ratios = [chosen - ref_chosen, rejected - ref_rejected];
-            rewards.push(ratios.map(|ratio| beta * ratio));
+            rewards.row_mut(index).iter_mut().zip(ratios).for_each(|(reward, ratio)| *reward = beta * ratio);
             let h = ratios[0] - ratios[1];
             let q = smoothed(target.probability, label_smoothing);
             let (value, slope) = match kind {
@@ -123,12 +138,11 @@ impl DpoLoss {
     }
 }
 
-/// Over log-ratios log pi - log pi_ref in place of scores, which is all that DPO knows of policy and reference.
+/// Takes the log-ratios log pi - log pi_ref in place of scores: DPO depends on policy and reference by these alone.
 impl PairLoss for DpoLoss {
-    fn evaluate(&self, ratios: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
-        let pair = |policy: &[f64; 2]| DpoPair { policy: *policy, reference: [0.0; 2] };
-        let pairs: Vec<DpoPair> = ratios.iter().map(pair).collect();
-        let DpoOutput { value, gradient, .. } = DpoLoss::evaluate(self, &pairs, targets)?;
+    fn evaluate(&self, ratios: ArrayView2<'_, f64>, targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
+        let reference = Array2::zeros(ratios.dim());
+        let DpoOutput { value, gradient, .. } = DpoLoss::evaluate(self, ratios, reference.view(), targets)?;
         Ok(LossOutput { value, gradient })
     }
 }

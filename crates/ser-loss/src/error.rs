@@ -1,89 +1,105 @@
-//! What can go wrong in a loss.
+//! The error of this crate.
 
-/// Why a loss could not be built or evaluated.
+/// Why settings were refused or a loss could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossError {
-    /// A margin in the settings that is none.
+    /// A margin in the settings that is negative or not finite.
     #[error("loss.margin is {value}; it must be finite and at least 0")]
     BadMargin {
         /// The margin given.
         value: f64,
     },
-    /// A margin for a loss that has none.
+    /// A margin for a loss without a margin.
     #[error("loss.margin is {value}, but the loss log_exp has no margin; leave it out, or use bradley_terry")]
     UnusedMargin {
         /// The margin given.
         value: f64,
     },
-    /// A smoothing that would turn labels over.
-    #[error("{setting} is {value}; it must be at least 0 and under 0.5, where labels would say nothing")]
+    /// A label smoothing that would reverse labels.
+    #[error("{setting} is {value}; it must be at least 0 and under 0.5")]
     BadSmoothing {
         /// The setting's name.
         setting: &'static str,
         /// The smoothing given.
         value: f64,
     },
-    /// A penalty that would be a reward.
+    /// A centring coefficient that is negative or not finite.
     #[error("loss.centering is {value}; it must be finite and at least 0")]
     BadCentering {
         /// The coefficient given.
         value: f64,
     },
-    /// A beta that makes no sense.
+    /// A beta that is not positive.
     #[error("dpo.beta is {value}; it must be finite and over 0")]
     BadBeta {
         /// The beta given.
         value: f64,
     },
-    /// Targets that belong to other scores.
+    /// An array without one column per answer.
+    #[error("{what} has {columns} columns; it must have 2, the preferred answer's and the other's")]
+    BadShape {
+        /// The name of the array.
+        what: &'static str,
+        /// The number of its columns.
+        columns: usize,
+    },
+    /// Log-probabilities of policy and reference for different numbers of pairs.
+    #[error(
+        "the policy has log-probabilities of {policy} pairs but the reference of {reference}; they must be the same pairs"
+    )]
+    ReferenceMismatch {
+        /// The number of pairs under the policy.
+        policy: usize,
+        /// The number of pairs under the reference.
+        reference: usize,
+    },
+    /// Scores and targets of different lengths.
     #[error("{scores} pairs were scored but {targets} targets given; there must be one target per pair")]
     LengthMismatch {
-        /// How many pairs have scores.
+        /// The number of pairs with scores.
         scores: usize,
-        /// How many targets there are.
+        /// The number of targets.
         targets: usize,
     },
     /// A score or log-probability that is not a finite number.
-    #[error("pair {place} of the batch: {what} is {value}; training has diverged, or the model's weights are broken")]
+    #[error("pair {index} of the batch: {what} is {value}; training has diverged, or the model's weights are broken")]
     NotFinite {
-        /// The pair's place in the batch, from 0.
-        place: usize,
-        /// Which number.
+        /// The pair's index in the batch, from 0.
+        index: usize,
+        /// The name of the number.
         what: &'static str,
         /// The number.
         value: f64,
     },
     /// A target's margin that is not a finite number.
-    #[error("pair {place} of the batch: its margin is {value}; it must be finite")]
+    #[error("pair {index} of the batch: its margin is {value}; it must be finite")]
     BadTargetMargin {
-        /// The pair's place in the batch, from 0.
-        place: usize,
+        /// The pair's index in the batch, from 0.
+        index: usize,
         /// The margin given.
         value: f64,
     },
-    /// A weight that is none.
-    #[error("pair {place} of the batch: its weight is {value}; it must be finite and at least 0")]
+    /// A weight that is negative or not finite.
+    #[error("pair {index} of the batch: its weight is {value}; it must be finite and at least 0")]
     BadWeight {
-        /// The pair's place in the batch, from 0.
-        place: usize,
+        /// The pair's index in the batch, from 0.
+        index: usize,
         /// The weight given.
         value: f64,
     },
-    /// A label probability that is none.
-    #[error("pair {place} of the batch: its label's probability is {value}; it must lie in [0, 1]")]
+    /// A label probability outside [0, 1].
+    #[error("pair {index} of the batch: its label's probability is {value}; it must lie in [0, 1]")]
     BadProbability {
-        /// The pair's place in the batch, from 0.
-        place: usize,
+        /// The pair's index in the batch, from 0.
+        index: usize,
         /// The probability given.
         value: f64,
     },
-    /// Finite numbers whose loss is not.
-    #[error(
-        "pair {place} of the batch: its loss or gradient is too large for a number; scores or weights are far too big"
-    )]
+    /// Finite numbers whose loss or gradient overflows.
+    #[error("pair {index} of the batch: its loss or gradient overflows; its scores or weights are too large")]
     Overflow {
-        /// The pair's place in the batch, from 0.
-        place: usize,
+        /// The pair's index in the batch, from 0.
+        index: usize,
     },
 }

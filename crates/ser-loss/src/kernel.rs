@@ -1,6 +1,6 @@
-//! The losses as functions of one number: by how much the preferred answer's score exceeds what is asked for.
+//! The losses as functions of one number x: the difference of the scores less the margin.
 
-/// A loss's value and its derivative at one x.
+/// The value of a loss and its derivative at one x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kernel {
     /// f(x).
@@ -29,7 +29,7 @@ pub fn log_sigmoid_loss(x: f64) -> Kernel {
     Kernel { value: (-x).max(0.0) + e.ln_1p(), slope }
 }
 
-/// (x - target)², IPO's.
+/// (x - target)², the loss of IPO.
 pub(crate) fn squared(x: f64, target: f64) -> Kernel {
     let off = x - target;
     Kernel { value: off * off, slope: 2.0 * off }

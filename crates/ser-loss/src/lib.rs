@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;
 mod dpo;
@@ -7,7 +8,7 @@ mod kernel;
 mod pairwise;
 mod settings;
 
-pub use dpo::{DpoKind, DpoLoss, DpoOutput, DpoPair, DpoSettings};
+pub use dpo::{DpoKind, DpoLoss, DpoOutput, DpoSettings};
 pub use error::LossError;
 pub use kernel::{Kernel, hinge, log_sigmoid_loss};
 pub use pairwise::PairwiseLoss;

@@ -1,12 +1,13 @@
 //! The loss of a reward model over the raw scores of pairs.
 
+use ndarray::ArrayView2;
 use ser_core::{BoxError, LossOutput, PairLoss, PairTarget};
 
-use crate::batch::{PairLossValue, check_finite, weighted_mean};
+use crate::batch::{PairLossValue, check_finite, rows, weighted_mean};
 use crate::kernel::{Kernel, hinge, log_sigmoid_loss, mixed, smoothed};
 use crate::{LossError, LossKind};
 
-/// A checked loss, made by [`LossSettings::build`](crate::LossSettings::build). The formula stands in the crate's
+/// A checked loss, made by [`LossSettings::check`](crate::LossSettings::check). The formula is in the crate's
 /// documentation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairwiseLoss {
@@ -17,11 +18,21 @@ pub struct PairwiseLoss {
 }
 
 impl PairwiseLoss {
-    /// Value and gradient for `scores` ([r_preferred, r_other] per pair) and as many `targets`; what
-    /// [`PairLoss::evaluate`] does, with this crate's own error.
-    pub fn value_and_gradient(&self, scores: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, LossError> {
-        weighted_mean(scores, targets, |place, &[preferred, other], target| {
-            check_finite(place, &[("the preferred answer's score", preferred), ("the other answer's score", other)])?;
+    /// Value and gradient for `scores` of shape `[pairs, 2]` (r_preferred in column 0, r_other in column 1) and as many
+    /// `targets`: [`PairLoss::evaluate`] with this crate's own error.
+    ///
+    /// # Errors
+    /// Scores of another shape, scores and targets that do not match, and numbers that are not finite or outside their
+    /// range, with the pair's index.
+    pub fn value_and_gradient(
+        &self,
+        scores: ArrayView2<'_, f64>,
+        targets: &[PairTarget],
+    ) -> Result<LossOutput, LossError> {
+        let scores = rows("the array of scores", scores)?;
+        weighted_mean(scores.len(), targets, |index, target| {
+            let [preferred, other] = scores.get(index).copied().unwrap_or_default();
+            check_finite(index, &[("the preferred answer's score", preferred), ("the other answer's score", other)])?;
             let label = self.label_loss(preferred - other, target);
             let sum = preferred + other;
             let pull = 2.0 * self.centering * sum;
@@ -32,7 +43,7 @@ impl PairwiseLoss {
         })
     }
 
-    /// The loss without centring, and its slope by r_preferred - r_other.
+    /// The loss without the centring penalty, and its slope by r_preferred - r_other.
     fn label_loss(&self, difference: f64, target: &PairTarget) -> Kernel {
         let margin = target.margin.unwrap_or(self.margin);
         let q = smoothed(target.probability, self.label_smoothing);
@@ -45,7 +56,7 @@ impl PairwiseLoss {
 }
 
 impl PairLoss for PairwiseLoss {
-    fn evaluate(&self, scores: &[[f64; 2]], targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
+    fn evaluate(&self, scores: ArrayView2<'_, f64>, targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
         Ok(self.value_and_gradient(scores, targets)?)
     }
 }

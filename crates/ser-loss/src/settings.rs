@@ -1,4 +1,4 @@
-//! Which loss, and its coefficients.
+//! The settings of a pairwise loss.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,30 +8,30 @@ use crate::{LossError, PairwiseLoss};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {
-    /// max(0, m - (r_preferred - r_other)) (Eq. 5), the paper's.
+    /// max(0, m - (r_preferred - r_other)): Eq. 5 of the paper.
     #[default]
     Hinge,
-    /// -log sigmoid(r_preferred - r_other - m), the authors' code's (without margin) and Llama 2's (with).
+    /// -log sigmoid(r_preferred - r_other - m): the loss of the authors' code (without margin) and of Llama 2 (with one).
     BradleyTerry,
-    /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that pays no heed to the data's margins.
+    /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that ignores the margins of the data.
     LogExp,
 }
 
-/// Unchecked settings of a [`PairwiseLoss`]; the default is the paper's.
+/// Unchecked settings of a [`PairwiseLoss`]; the default is the loss of the paper.
 ///
 /// ```
 /// # use ser_loss::{LossKind, LossSettings};
-/// let scripts = LossSettings { kind: LossKind::BradleyTerry, ..Default::default() };
-/// assert!(scripts.build().is_ok());
-/// assert!(LossSettings { label_smoothing: 0.5, ..Default::default() }.build().is_err());
+/// let authors_code = LossSettings { kind: LossKind::BradleyTerry, ..Default::default() };
+/// assert!(authors_code.check().is_ok());
+/// assert!(LossSettings { label_smoothing: 0.5, ..Default::default() }.check().is_err());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossSettings {
     /// The loss's shape.
     pub kind: LossKind,
-    /// m in raw score units, for pairs whose data names none. Left out: 1 for the hinge (the paper gives no number)
-    /// and 0 for Bradley-Terry.
+    /// m in units of raw scores, for pairs without a margin of their own. `None`: 1 for the hinge (the paper gives no
+    /// number) and 0 for Bradley-Terry.
     pub margin: Option<f64>,
     /// Probability that a label is wrong, in [0, 0.5).
     pub label_smoothing: f64,
@@ -40,8 +40,11 @@ pub struct LossSettings {
 }
 
 impl LossSettings {
-    /// Checks the settings and makes the loss.
-    pub fn build(self) -> Result<PairwiseLoss, LossError> {
+    /// The loss with these settings.
+    ///
+    /// # Errors
+    /// The first setting outside its range, with its value.
+    pub fn check(self) -> Result<PairwiseLoss, LossError> {
         let margin = match (self.kind, self.margin) {
             (LossKind::LogExp, Some(value)) => return Err(LossError::UnusedMargin { value }),
             (_, Some(value)) if !(value.is_finite() && value >= 0.0) => return Err(LossError::BadMargin { value }),

@@ -1,10 +1,11 @@
-//! Losses worked by hand, extreme scores, and bad input. Beside the numbers stands the PyTorch line that gives them.
+//! Losses worked by hand, extreme scores, and bad input. Comments give the PyTorch lines that return the same numbers.
 
 #![allow(clippy::unwrap_used)]
 
 use approx::assert_relative_eq;
+use ser_core::ndarray::{Array2, array, aview2};
 use ser_core::{PairLoss, PairTarget};
-use ser_loss::{DpoKind, DpoPair, DpoSettings, LossError, LossKind, LossSettings};
+use ser_loss::{DpoKind, DpoSettings, LossError, LossKind, LossSettings};
 
 const PLAIN: PairTarget = PairTarget { weight: 1.0, margin: None, probability: 1.0 };
 
@@ -13,26 +14,26 @@ fn settings(kind: LossKind) -> LossSettings {
 }
 
 fn one(settings: LossSettings, scores: [f64; 2], target: PairTarget) -> (f64, [f64; 2]) {
-    let out = settings.build().unwrap().value_and_gradient(&[scores], &[target]).unwrap();
-    (out.value, out.gradient[0])
+    let out = settings.check().unwrap().value_and_gradient(aview2(&[scores]), &[target]).unwrap();
+    (out.value, [out.gradient[[0, 0]], out.gradient[[0, 1]]])
 }
 
 #[test]
-fn the_default_is_the_papers_hinge() {
+fn the_default_is_the_hinge_of_the_paper() {
     // F.margin_ranking_loss(pos, neg, torch.ones(3), margin=1.0)
     // pos = [2.0, 0.5, 0.0], neg = [0.0, 0.25, 1.0]: (0 + 0.75 + 2) / 3
     let out = LossSettings::default()
-        .build()
+        .check()
         .unwrap()
-        .value_and_gradient(&[[2.0, 0.0], [0.5, 0.25], [0.0, 1.0]], &[PLAIN; 3])
+        .value_and_gradient(array![[2.0, 0.0], [0.5, 0.25], [0.0, 1.0]].view(), &[PLAIN; 3])
         .unwrap();
     assert_relative_eq!(out.value, 2.75 / 3.0);
     let third = 1.0 / 3.0;
-    assert_eq!(out.gradient, [[0.0, 0.0], [-third, third], [-third, third]]);
+    assert_eq!(out.gradient, array![[0.0, 0.0], [-third, third], [-third, third]]);
 }
 
 #[test]
-fn a_pair_at_the_kink_is_done() {
+fn the_gradient_at_the_kink_is_0() {
     assert_eq!(one(LossSettings::default(), [1.0, 0.0], PLAIN), (0.0, [0.0, 0.0]));
 }
 
@@ -47,7 +48,7 @@ fn bradley_terry_by_hand() {
 }
 
 #[test]
-fn a_pairs_own_margin_replaces_the_default() {
+fn a_margin_of_the_pair_replaces_the_default() {
     let own = PairTarget { margin: Some(0.25), ..PLAIN };
     assert_eq!(one(LossSettings::default(), [0.0, 0.0], own).0, 0.25);
     assert_eq!(one(LossSettings { margin: Some(3.0), ..Default::default() }, [0.0, 0.0], own).0, 0.25);
@@ -57,7 +58,7 @@ fn a_pairs_own_margin_replaces_the_default() {
         one(settings(LossKind::BradleyTerry), [1.5, 0.0], asked),
         one(settings(LossKind::BradleyTerry), [0.5, 0.0], PLAIN)
     );
-    // OpenRLHF's LogExpLoss knows none.
+    // OpenRLHF's LogExpLoss has no margin.
     assert_eq!(one(settings(LossKind::LogExp), [1.5, 0.0], asked), one(settings(LossKind::LogExp), [1.5, 0.0], PLAIN));
 }
 
@@ -85,16 +86,17 @@ fn centring_pulls_both_scores_to_zero() {
 #[test]
 fn weights_make_a_weighted_mean() {
     // Losses 1 and 2 with weights 3 and 1: (3 + 2) / 4.
-    let loss = LossSettings::default().build().unwrap();
+    let loss = LossSettings::default().check().unwrap();
     let weighted = |w| PairTarget { weight: w, ..PLAIN };
-    let out = loss.value_and_gradient(&[[0.0, 0.0], [0.0, 1.0]], &[weighted(3.0), weighted(1.0)]).unwrap();
+    let out = loss.value_and_gradient(array![[0.0, 0.0], [0.0, 1.0]].view(), &[weighted(3.0), weighted(1.0)]).unwrap();
     assert_eq!(out.value, 1.25);
-    assert_eq!(out.gradient, [[-0.75, 0.75], [-0.25, 0.25]]);
-    // No weight at all: nothing to learn.
-    let out = loss.value_and_gradient(&[[0.0, 0.0], [0.0, 1.0]], &[weighted(0.0), weighted(0.0)]).unwrap();
-    assert_eq!((out.value, out.gradient), (0.0, vec![[0.0; 2]; 2]));
-    let out = loss.value_and_gradient(&[], &[]).unwrap();
-    assert_eq!((out.value, out.gradient), (0.0, vec![]));
+    assert_eq!(out.gradient, array![[-0.75, 0.75], [-0.25, 0.25]]);
+    // All weights are 0.
+    let out = loss.value_and_gradient(array![[0.0, 0.0], [0.0, 1.0]].view(), &[weighted(0.0), weighted(0.0)]).unwrap();
+    assert_eq!((out.value, out.gradient), (0.0, Array2::zeros((2, 2))));
+    let none = Array2::zeros((0, 2));
+    let out = loss.value_and_gradient(none.view(), &[]).unwrap();
+    assert_eq!((out.value, out.gradient), (0.0, none));
 }
 
 #[test]
@@ -113,29 +115,30 @@ fn extreme_scores_stay_finite() {
 #[test]
 fn dpo_by_hand() {
     // trl: -F.logsigmoid(0.1 * ((-10 + 12) - (-14 + 11))) = -logsigmoid(0.5)
-    let pair = DpoPair { policy: [-10.0, -14.0], reference: [-12.0, -11.0] };
-    let out = DpoSettings::default().build().unwrap().evaluate(&[pair], &[PLAIN]).unwrap();
+    let (policy, reference) = (array![[-10.0, -14.0]], array![[-12.0, -11.0]]);
+    let evaluate =
+        |settings: DpoSettings| settings.check().unwrap().evaluate(policy.view(), reference.view(), &[PLAIN]).unwrap();
+    let out = evaluate(DpoSettings::default());
     assert_relative_eq!(out.value, 0.474_076_984_180_106_7, max_relative = 1e-14);
     // -beta * sigmoid(-0.5)
-    assert_relative_eq!(out.gradient[0][0], -0.037_754_066_879_814_55, max_relative = 1e-13);
-    assert_relative_eq!(out.rewards[0][0], 0.2);
-    assert_relative_eq!(out.rewards[0][1], -0.3);
-    // The same over log-ratios, as a pairwise loss: log pi_ref is in them.
-    let loss = DpoSettings::default().build().unwrap();
-    let by_ratios = PairLoss::evaluate(&loss, &[[2.0, -3.0]], &[PLAIN]).unwrap();
+    assert_relative_eq!(out.gradient[[0, 0]], -0.037_754_066_879_814_55, max_relative = 1e-13);
+    assert_relative_eq!(out.rewards[[0, 0]], 0.2);
+    assert_relative_eq!(out.rewards[[0, 1]], -0.3);
+    // The same over log-ratios, as a pairwise loss.
+    let loss = DpoSettings::default().check().unwrap();
+    let by_ratios = PairLoss::evaluate(&loss, array![[2.0, -3.0]].view(), &[PLAIN]).unwrap();
     assert_eq!((by_ratios.value, by_ratios.gradient), (out.value, out.gradient));
     // IPO: (5 - 1 / 0.2)² = 0, and at beta 0.25: (5 - 2)² = 9 with slope 6.
-    let ipo = |beta| DpoSettings { kind: DpoKind::Ipo, beta, ..Default::default() }.build().unwrap();
-    assert_eq!(ipo(0.1).evaluate(&[pair], &[PLAIN]).unwrap().value, 0.0);
-    let out = ipo(0.25).evaluate(&[pair], &[PLAIN]).unwrap();
-    assert_eq!((out.value, out.gradient), (9.0, vec![[6.0, -6.0]]));
+    let ipo = |beta| evaluate(DpoSettings { kind: DpoKind::Ipo, beta, ..Default::default() });
+    assert_eq!(ipo(0.1).value, 0.0);
+    assert_eq!((ipo(0.25).value, ipo(0.25).gradient), (9.0, array![[6.0, -6.0]]));
 }
 
 #[test]
 fn bad_input_is_named() {
-    let loss = LossSettings::default().build().unwrap();
+    let loss = LossSettings::default().check().unwrap();
     let error = |scores: &[[f64; 2]], targets: &[PairTarget]| {
-        loss.evaluate(scores, targets).unwrap_err().downcast::<LossError>().unwrap().to_string()
+        loss.evaluate(aview2(scores), targets).unwrap_err().downcast::<LossError>().unwrap().to_string()
     };
     assert_eq!(
         error(&[[0.0, 1.0], [0.0, f64::NAN]], &[PLAIN; 2]),
@@ -148,20 +151,28 @@ fn bad_input_is_named() {
     assert!(bad(PairTarget { weight: f64::NAN, ..PLAIN }).contains("its weight is NaN"));
     assert!(bad(PairTarget { probability: 1.5, ..PLAIN }).contains("probability is 1.5"));
     assert!(bad(PairTarget { margin: Some(f64::NAN), ..PLAIN }).contains("its margin is NaN"));
-    assert!(error(&[[-f64::MAX, f64::MAX]], &[PLAIN]).contains("too large"));
-    // A pair of no weight hides no NaN.
+    assert!(error(&[[-f64::MAX, f64::MAX]], &[PLAIN]).contains("overflows"));
+    // A NaN is found in a pair of weight 0, too.
     let silent = PairTarget { weight: 0.0, ..PLAIN };
     assert!(error(&[[f64::NAN, 0.0]], &[silent]).contains("NaN"));
 
-    let pair = DpoPair { policy: [-1.0, -2.0], reference: [f64::NAN, -1.0] };
-    let error = DpoSettings::default().build().unwrap().evaluate(&[pair], &[PLAIN]).unwrap_err();
-    assert!(error.to_string().contains("the reference's log-probability of the chosen answer is NaN"));
+    assert_eq!(
+        loss.value_and_gradient(array![[0.0, 1.0, 2.0]].view(), &[PLAIN]).unwrap_err(),
+        LossError::BadShape { what: "the array of scores", columns: 3 }
+    );
+
+    let dpo = DpoSettings::default().check().unwrap();
+    let policy = array![[-1.0, -2.0]];
+    let error =
+        |reference: Array2<f64>| dpo.evaluate(policy.view(), reference.view(), &[PLAIN]).unwrap_err().to_string();
+    assert!(error(array![[f64::NAN, -1.0]]).contains("the reference's log-probability of the chosen answer is NaN"));
+    assert!(error(Array2::zeros((2, 2))).contains("of 1 pairs but the reference of 2"));
 }
 
 #[test]
 fn bad_settings_are_named() {
     let base = LossSettings::default();
-    let error = |s: LossSettings| s.build().unwrap_err();
+    let error = |s: LossSettings| s.check().unwrap_err();
     assert_eq!(error(LossSettings { margin: Some(-1.0), ..base }), LossError::BadMargin { value: -1.0 });
     assert!(matches!(error(LossSettings { margin: Some(f64::NAN), ..base }), LossError::BadMargin { .. }));
     assert_eq!(
@@ -171,6 +182,6 @@ fn bad_settings_are_named() {
     assert!(error(LossSettings { label_smoothing: 0.5, ..base }).to_string().contains("loss.label_smoothing is 0.5"));
     assert_eq!(error(LossSettings { centering: -0.1, ..base }), LossError::BadCentering { value: -0.1 });
     let dpo = DpoSettings { beta: 0.0, ..Default::default() };
-    assert_eq!(dpo.build().unwrap_err(), LossError::BadBeta { value: 0.0 });
+    assert_eq!(dpo.check().unwrap_err(), LossError::BadBeta { value: 0.0 });
     assert!(serde_json::from_str::<LossSettings>(r#"{"kind": "hinge", "magrin": 1}"#).is_err());
 }

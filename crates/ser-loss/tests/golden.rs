@@ -4,7 +4,8 @@
 
 use approx::assert_relative_eq;
 use ser_core::PairTarget;
-use ser_loss::{DpoPair, DpoSettings, LossSettings};
+use ser_core::ndarray::{Array2, aview2};
+use ser_loss::{DpoSettings, LossSettings};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -48,11 +49,8 @@ fn targets<S>(golden: &Golden, case: &Case<S>) -> Vec<PairTarget> {
         .collect()
 }
 
-fn assert_same(ours: &[[f64; 2]], theirs: &[[f64; 2]]) {
-    assert_eq!(ours.len(), theirs.len());
-    for (a, b) in ours.iter().flatten().zip(theirs.iter().flatten()) {
-        assert_relative_eq!(*a, *b, max_relative = 1e-10, epsilon = 1e-13);
-    }
+fn assert_same(ours: &Array2<f64>, theirs: &[[f64; 2]]) {
+    assert_relative_eq!(ours.as_slice().unwrap(), theirs.as_flattened(), max_relative = 1e-10, epsilon = 1e-13);
 }
 
 #[test]
@@ -60,8 +58,8 @@ fn pairwise_losses_agree_with_pytorch() {
     let golden = golden();
     assert_eq!(golden.pairwise.len(), 7);
     for case in &golden.pairwise {
-        let loss = case.settings.build().unwrap();
-        let out = loss.value_and_gradient(&golden.scores, &targets(&golden, case)).unwrap();
+        let loss = case.settings.check().unwrap();
+        let out = loss.value_and_gradient(aview2(&golden.scores), &targets(&golden, case)).unwrap();
         assert_relative_eq!(out.value, case.value, max_relative = 1e-12);
         assert_same(&out.gradient, &case.gradient);
     }
@@ -71,14 +69,9 @@ fn pairwise_losses_agree_with_pytorch() {
 fn dpo_agrees_with_pytorch() {
     let golden = golden();
     assert_eq!(golden.dpo.len(), 4);
-    let pairs: Vec<DpoPair> = golden
-        .policy
-        .iter()
-        .zip(&golden.reference)
-        .map(|(&policy, &reference)| DpoPair { policy, reference })
-        .collect();
+    let (policy, reference) = (aview2(&golden.policy), aview2(&golden.reference));
     for case in &golden.dpo {
-        let out = case.settings.build().unwrap().evaluate(&pairs, &targets(&golden, case)).unwrap();
+        let out = case.settings.check().unwrap().evaluate(policy, reference, &targets(&golden, case)).unwrap();
         assert_relative_eq!(out.value, case.value, max_relative = 1e-12);
         assert_same(&out.gradient, &case.gradient);
         assert_same(&out.rewards, &case.rewards);

@@ -309,15 +309,18 @@ pub enum ModelError {
         /// The rate in use.
         learning_rate: f64,
     },
-    /// The observer said stop.
-    #[error("stopped on request at {0}")]
-    Stopped(String),
+    /// The work was stopped on request.
+    #[error(transparent)]
+    Stopped(#[from] ser_core::Stopped),
+    /// The preferences could not be read from their store.
+    #[error("the preferences cannot be read")]
+    Store(#[source] BoxError),
     /// The data's texts could not be turned into tokens.
     #[error(transparent)]
     Data(#[from] ser_data::DataError),
     /// The loss refused its batch.
-    #[error("loss: {0}")]
-    Loss(BoxError),
+    #[error("the loss refused its batch")]
+    Loss(#[source] BoxError),
     /// libtorch refused.
     #[error("libtorch: {0}")]
     Torch(String),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use ser_core::testing::Requirement;
-use ser_core::{Control, Event, Generator, Message, Sampling, Silent};
+use ser_core::{Context, Control, Event, Generator, Message, Sampling, Stage, observer_fn};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{CausalLm, CausalLmSettings, Device, GenerateOptions, ModelError, Precision, SampledAnswer, TextPiece};
 
@@ -50,13 +50,12 @@ fn greedy(max_new_tokens: usize) -> Sampling {
 }
 
 fn sample(model: &CausalLm, prompts: &[Vec<u32>], sampling: &Sampling) -> Vec<Vec<SampledAnswer>> {
-    let options = GenerateOptions { stage: "test", observer: &mut Silent, on_text: None, log_probs: true };
-    model.sample(prompts, sampling, options).unwrap()
+    let options = GenerateOptions { log_probs: true, ..GenerateOptions::default() };
+    model.sample(prompts, sampling, options, &mut Context::silent()).unwrap()
 }
 
 fn refused(model: &CausalLm, prompts: &[Vec<u32>], sampling: &Sampling) -> ModelError {
-    let options = GenerateOptions { stage: "test", observer: &mut Silent, on_text: None, log_probs: false };
-    model.sample(prompts, sampling, options).unwrap_err()
+    model.sample(prompts, sampling, GenerateOptions::default(), &mut Context::silent()).unwrap_err()
 }
 
 fn tokens(answers: &[Vec<SampledAnswer>]) -> Vec<Vec<Vec<u32>>> {
@@ -100,7 +99,7 @@ fn stories_as_their_readme_has_them() {
     let story = lines.collect::<Vec<_>>().join("\n");
     assert!(story.starts_with("Once upon a time"));
     let mut model = CausalLm::from_folder(&shared.join("stories260k"), &raw(), Device::cpu()).unwrap();
-    let answers = model.generate(&[vec![Message::user("")]], &greedy(200)).unwrap();
+    let answers = model.generate(&[vec![Message::user("")]], &greedy(200), &mut Context::silent()).unwrap();
     assert_eq!(answers[0][0].text, story);
     assert_eq!(answers[0][0].tokens[..4], [403, 407, 261, 378]);
 }
@@ -194,15 +193,15 @@ fn texts_stream_as_they_come() {
         *ends += usize::from(piece.last);
     };
     let mut done = Vec::new();
-    let mut observer = |event: &Event<'_>| {
+    let mut observer = observer_fn(|event| {
         if let Event::Advanced { done: n, .. } = event {
             done.push(*n);
         }
         Control::Continue
-    };
-    let options =
-        GenerateOptions { stage: "test", observer: &mut observer, on_text: Some(&mut on_text), log_probs: false };
-    let answers = model.sample(&prompts(), &sampling, options).unwrap();
+    });
+    let options = GenerateOptions { on_text: Some(&mut on_text), ..GenerateOptions::default() };
+    let mut cx = Context::new(Stage::Generate, &mut observer);
+    let answers = model.sample(&prompts(), &sampling, options, &mut cx).unwrap();
     assert_eq!(done.last(), Some(&16));
     let mut stopped = 0;
     for (prompt, samples) in answers.iter().enumerate() {
@@ -216,16 +215,16 @@ fn texts_stream_as_they_come() {
 }
 
 #[test]
-fn whoever_watches_can_stop_it() {
+fn an_observer_can_stop_it() {
     let model = load("llama", &raw());
-    let mut heard = 0;
-    let mut observer = |_: &Event<'_>| {
-        heard += 1;
-        if heard > 3 { Control::Stop } else { Control::Continue }
-    };
-    let options = GenerateOptions { stage: "sample", observer: &mut observer, on_text: None, log_probs: false };
-    let error = model.sample(&prompts(), &greedy(50), options).unwrap_err();
-    assert!(matches!(&error, ModelError::Stopped(at) if at.starts_with("sample, ")), "{error}");
+    let mut events = 0;
+    let mut observer = observer_fn(|_| {
+        events += 1;
+        if events > 3 { Control::Stop } else { Control::Continue }
+    });
+    let mut cx = Context::new(Stage::Generate, &mut observer);
+    let error = model.sample(&prompts(), &greedy(50), GenerateOptions::default(), &mut cx).unwrap_err();
+    assert!(matches!(error, ModelError::Stopped(_)) && cx.is_stopped(), "{error}");
 }
 
 #[test]

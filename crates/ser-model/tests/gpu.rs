@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ser_core::ndarray::{Array2, ArrayView2};
 use ser_core::testing::Requirement;
-use ser_core::{BoxError, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, Silent};
+use ser_core::{BoxError, Context, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSettings, TrainingSettings};
 
@@ -49,7 +50,7 @@ fn settings(precision: Precision) -> RewardModelSettings {
 }
 
 fn scores(model: &mut RewardModel, pairs: &[Arc<Pair>]) -> Vec<f64> {
-    model.score(pairs).unwrap().iter().flat_map(|s| [s.a.0, s.b.0]).collect()
+    model.score(pairs, &mut Context::silent()).unwrap().iter().flat_map(|s| [s.a.0, s.b.0]).collect()
 }
 
 fn gap(one: &[f64], other: &[f64]) -> f64 {
@@ -83,8 +84,9 @@ fn company_does_not_change_a_score_in_bf16() {
     }
 }
 
-fn hinge(scores: &[[f64; 2]], _: &[PairTarget]) -> Result<LossOutput, BoxError> {
-    Ok(LossOutput { value: 0.0, gradient: vec![[-1.0, 1.0]; scores.len()] })
+fn hinge(scores: ArrayView2<'_, f64>, _: &[PairTarget]) -> Result<LossOutput, BoxError> {
+    let gradient = Array2::from_shape_fn(scores.dim(), |(_, side)| if side == 0 { -1.0 } else { 1.0 });
+    Ok(LossOutput { value: 0.0, gradient })
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn a_step_in_bf16_learns_with_checkpointing_and_without() {
             let margin = |scores: &[f64]| scores.chunks(2).map(|pair| pair[0] - pair[1]).sum::<f64>();
             let before = margin(&scores(&mut model, &pairs));
             let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
-            model.fit(&preferences, &hinge, 0, "fit", &mut Silent).unwrap();
+            model.fit(&preferences, &loss_fn(hinge), &mut Context::silent().with_seed(0)).unwrap();
             let after = margin(&scores(&mut model, &pairs));
             assert!(after > before, "{}: {before} to {after}", folder.display());
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use ser_core::{Pair, PairId, Scorer};
+use ser_core::{Context, Pair, PairId, Scorer};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{Device, RewardModel, RewardModelSettings};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn load(folder: &Path, adapter: Option<&Path>) -> Result<(), TestCaseError> {
         None => RewardModel::from_folder(folder, &settings, Device::cpu()),
     };
     let pair = Arc::new(Pair::from_text(PairId(0), "some prompt", "yes", "no"));
-    if let Err(error) = model.and_then(|mut model| model.score(&[pair])) {
+    if let Err(error) = model.and_then(|mut model| model.score(&[pair], &mut Context::silent())) {
         let text = error.to_string();
         prop_assert!(!text.contains('\n') && text.len() < 500, "{text}");
     }

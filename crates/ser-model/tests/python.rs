@@ -8,16 +8,18 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use ser_core::ndarray::{Array2, ArrayView2};
 use ser_core::testing::Requirement;
-use ser_core::{BoxError, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, Silent};
+use ser_core::{BoxError, Context, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{
     Device, LoraBias, LoraSettings, RewardModel, RewardModelSettings, TargetModules, TrainingSettings, merge_adapter,
 };
 use serde_json::json;
 
-fn hinge(scores: &[[f64; 2]], _: &[PairTarget]) -> Result<LossOutput, BoxError> {
-    Ok(LossOutput { value: 0.0, gradient: vec![[-1.0, 1.0]; scores.len()] })
+fn hinge(scores: ArrayView2<'_, f64>, _: &[PairTarget]) -> Result<LossOutput, BoxError> {
+    let gradient = Array2::from_shape_fn(scores.dim(), |(_, side)| if side == 0 { -1.0 } else { 1.0 });
+    Ok(LossOutput { value: 0.0, gradient })
 }
 
 #[test]
@@ -63,9 +65,9 @@ fn adapters_and_merged_models_score_the_same_in_python() {
             .map(|(i, two)| Arc::new(Pair::from_text(PairId(i as u64), "", two[0], two[1])))
             .collect();
         let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
-        let untrained = model.score(&pairs).unwrap();
-        model.fit(&preferences, &hinge, 0, "fit", &mut Silent).unwrap();
-        let scores = model.score(&pairs).unwrap();
+        let untrained = model.score(&pairs, &mut Context::silent()).unwrap();
+        model.fit(&preferences, &loss_fn(hinge), &mut Context::silent().with_seed(0)).unwrap();
+        let scores = model.score(&pairs, &mut Context::silent()).unwrap();
         assert_ne!(scores, untrained, "{name}");
         let adapter = folder.join("adapter");
         model.save_adapter(&adapter).unwrap();

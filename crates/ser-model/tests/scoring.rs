@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use ser_core::{Learner, Pair, PairId, PairScores, Scorer};
+use ser_core::{Context, Learner, Pair, PairId, PairScores, Scorer};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{Device, ModelError, RewardModel, RewardModelSettings, TextRecord, merge_adapter};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn pairs() -> Vec<Arc<Pair>> {
 
 /// Scores with the texts that the settings give.
 fn score(folder: &Path, adapter: Option<&Path>) -> Result<Vec<PairScores>, ModelError> {
-    RewardModel::for_scoring(folder, adapter, &raw(), Device::cpu())?.score(&pairs())
+    RewardModel::for_scoring(folder, adapter, &raw(), Device::cpu())?.score(&pairs(), &mut Context::silent())
 }
 
 /// A copy of the files of a folder.
@@ -94,12 +94,12 @@ fn refused(result: Result<Vec<PairScores>, ModelError>) -> String {
 fn one_model_over_two_data_sets_scores_the_texts_it_is_given() {
     let mut model = RewardModel::from_folder(&golden("llama"), &raw(), Device::cpu()).unwrap();
     let (one, other) = (pair(0, "q", "x", "y"), pair(0, "q", "another answer", "y"));
-    let first = model.score(std::slice::from_ref(&one)).unwrap();
-    let second = model.score(std::slice::from_ref(&other)).unwrap();
+    let first = model.score(std::slice::from_ref(&one), &mut Context::silent()).unwrap();
+    let second = model.score(std::slice::from_ref(&other), &mut Context::silent()).unwrap();
     assert_ne!(first[0].a, second[0].a);
     let mut fresh = RewardModel::from_folder(&golden("llama"), &raw(), Device::cpu()).unwrap();
-    assert_eq!(fresh.score(&[other]).unwrap(), second);
-    assert_eq!(model.score(&[one]).unwrap(), first);
+    assert_eq!(fresh.score(&[other], &mut Context::silent()).unwrap(), second);
+    assert_eq!(model.score(&[one], &mut Context::silent()).unwrap(), first);
 }
 
 #[test]
@@ -146,14 +146,14 @@ fn texts_are_those_of_the_training_unless_forced() {
     };
     let trained = RewardModelSettings { text: script.clone(), ..raw() };
     let mut model = RewardModel::from_folder(&base, &trained, Device::cpu()).unwrap();
-    let expected = model.score(&pairs()).unwrap();
+    let expected = model.score(&pairs(), &mut Context::silent()).unwrap();
     let adapter = tempfile::tempdir().unwrap();
     model.snapshot(adapter.path()).unwrap();
     let record = TextRecord::read(adapter.path()).unwrap().unwrap();
     assert_eq!(record.text, script);
     let open = |settings: &RewardModelSettings| {
         RewardModel::for_scoring(&base, Some(adapter.path()), settings, Device::cpu())
-            .map(|mut m| m.score(&pairs()).unwrap())
+            .map(|mut m| m.score(&pairs(), &mut Context::silent()).unwrap())
     };
     assert_eq!(open(&trained).unwrap(), expected);
     let text = open(&raw()).unwrap_err().to_string();
@@ -168,8 +168,10 @@ fn texts_are_those_of_the_training_unless_forced() {
     let merged = tempfile::tempdir().unwrap();
     merge_adapter(&base, adapter.path(), merged.path(), 1 << 30).unwrap();
     assert_eq!(TextRecord::read(merged.path()).unwrap(), Some(record.clone()));
-    let scores =
-        RewardModel::for_scoring(merged.path(), None, &trained, Device::cpu()).unwrap().score(&pairs()).unwrap();
+    let scores = RewardModel::for_scoring(merged.path(), None, &trained, Device::cpu())
+        .unwrap()
+        .score(&pairs(), &mut Context::silent())
+        .unwrap();
     assert!((scores[0].a.0 - expected[0].a.0).abs() < 1e-5);
     assert!(RewardModel::for_scoring(merged.path(), None, &raw(), Device::cpu()).is_err());
 
@@ -179,7 +181,7 @@ fn texts_are_those_of_the_training_unless_forced() {
         file["truncation"] = json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
     });
     let again = RewardModel::for_scoring(laid_out.path(), Some(adapter.path()), &trained, Device::cpu());
-    assert_eq!(again.unwrap().score(&pairs()).unwrap(), expected);
+    assert_eq!(again.unwrap().score(&pairs(), &mut Context::silent()).unwrap(), expected);
     edit_json(&laid_out.path().join("tokenizer.json"), |file| {
         let vocab = file["model"]["vocab"].as_object_mut().unwrap();
         let (a, b) = (vocab["a"].clone(), vocab["b"].clone());

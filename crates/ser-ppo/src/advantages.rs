@@ -1,5 +1,6 @@
 //! From scored rollouts to advantages and returns.
 
+use ndarray::{Array1, ArrayView1};
 use ser_core::Rollout;
 
 use crate::masked::{MaskedRow, counts, masked_mean, masked_var, masked_whiten, mean, variance};
@@ -13,74 +14,77 @@ pub struct ScoredRollout<'a> {
     pub rollout: &'a Rollout,
     /// The reward of the whole response.
     pub score: f64,
-    /// Whether the score lies at a limit of scaling or clip, for the diagnosis.
+    /// Whether the score is at a limit of the scaling or of the clip, for [`diagnose`](crate::diagnose).
     pub at_limit: bool,
-    /// `false` for response tokens that the policy did not choose (a tool's output, say), `[T]`. They are never read,
-    /// earn nothing and teach nothing; GAE passes them as steps with no reward and a value of 0, as TRL does.
+    /// `false` for response tokens that the policy did not choose, such as the output of a tool; of shape `[T]`. These
+    /// are never read, and have neither rewards nor gradients; in GAE they are steps without reward and with a value of
+    /// 0, as in TRL.
     pub mask: Option<&'a [bool]>,
 }
 
 impl<'a> ScoredRollout<'a> {
-    /// A rollout all of whose tokens are the policy's.
+    /// A rollout without a mask: the policy chose all of its tokens.
     pub fn new(rollout: &'a Rollout, score: f64) -> Self {
         ScoredRollout { rollout, score, at_limit: false, mask: None }
     }
 
     /// Each token's KL penalty, 0 where the mask is `false`.
-    fn kl(&self, place: usize, penalty: KlPenalty) -> Result<Vec<f64>, PpoError> {
-        let kl: Vec<f64> = match (penalty, &self.rollout.full_kl) {
-            (KlPenalty::Full, None) => return Err(PpoError::NoFullKl { rollout: place }),
+    fn kl(&self, index: usize, penalty: KlPenalty) -> Result<Array1<f64>, PpoError> {
+        let kl: Array1<f64> = match (penalty, &self.rollout.full_kl) {
+            (KlPenalty::Full, None) => return Err(PpoError::NoFullKl { rollout: index }),
             (KlPenalty::Full, Some(full)) => full.clone(),
             _ => {
                 let pairs = self.rollout.log_probs.iter().zip(&self.rollout.reference_log_probs);
                 pairs.map(|(p, q)| penalty.penalty(*p, *q).unwrap_or(f64::NAN)).collect()
             }
         };
-        check_finite(place, "KL penalty", &kl, self.mask)?;
-        Ok(masked_to_zero(&kl, self.mask))
+        check_finite(index, "KL penalty", &kl, self.mask)?;
+        Ok(masked_to_zero(kl.view(), self.mask))
     }
 
-    fn check(&self, place: usize) -> Result<(), PpoError> {
+    fn check(&self, index: usize) -> Result<(), PpoError> {
         let rollout = self.rollout;
-        check_response(place, rollout, self.mask)?;
+        check_response(index, rollout, self.mask)?;
         let tokens = rollout.response.tokens.len();
         if let Some(full) = &rollout.full_kl {
-            check_length(place, "full_kl", full.len(), tokens)?;
+            check_length(index, "full_kl", full.len(), tokens)?;
         }
         let reference = &rollout.reference_log_probs;
-        check_length(place, "reference log-probabilities", reference.len(), tokens)?;
-        check_finite(place, "reference log-probability", reference, self.mask)?;
-        if self.score.is_finite() { Ok(()) } else { Err(PpoError::BadScore { rollout: place, value: self.score }) }
+        check_length(index, "reference log-probabilities", reference.len(), tokens)?;
+        check_finite(index, "reference log-probability", reference, self.mask)?;
+        if self.score.is_finite() { Ok(()) } else { Err(PpoError::BadScore { rollout: index, value: self.score }) }
     }
 }
 
-/// What a rollout's tokens are to teach, `[T]` each; 0 where the mask is `false`.
+/// The targets of a rollout's tokens, of shape `[T]` each; 0 where the mask is `false`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets {
     /// A_t, whitened if the settings say so.
-    pub advantages: Vec<f64>,
+    pub advantages: Array1<f64>,
     /// R_t = A_t + V_t, of the advantages before whitening.
-    pub returns: Vec<f64>,
+    pub returns: Array1<f64>,
     /// Which tokens count; `None` for all.
     pub mask: Option<Vec<bool>>,
 }
 
-/// A step's rollouts, ready for the epochs.
+/// The targets and statistics of a step's rollouts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Prepared {
-    /// Per rollout, in order.
+#[non_exhaustive]
+pub struct PreparedStep {
+    /// The targets per rollout, in order.
     pub targets: Vec<Targets>,
-    /// What the rollouts say of the policy.
+    /// Statistics of the policy over the rollouts.
     pub statistics: ObjectiveStatistics,
 }
 
 /// r_t = -beta KL_t on every token that counts, plus the score on the last of them.
 ///
-/// That is the response's own last token (its end token, where it has one), never one behind it.
-pub fn token_rewards(kl: &[f64], mask: Option<&[bool]>, kl_coefficient: f64, score: f64) -> Vec<f64> {
-    let mut rewards: Vec<f64> =
+/// That is the last token of the response itself (its end token, where it has one), never one after it. `kl` and the
+/// rewards have shape `[T]`.
+pub fn token_rewards(kl: ArrayView1<'_, f64>, mask: Option<&[bool]>, kl_coefficient: f64, score: f64) -> Array1<f64> {
+    let mut rewards: Array1<f64> =
         kl.iter().enumerate().map(|(t, kl)| if counts(mask, t) { -kl_coefficient * kl } else { 0.0 }).collect();
-    if let Some((_, last)) = rewards.iter_mut().enumerate().rev().find(|(t, _)| counts(mask, *t)) {
+    if let Some((_, last)) = rewards.indexed_iter_mut().filter(|(t, _)| counts(mask, *t)).last() {
         *last += score;
     }
     rewards
@@ -95,7 +99,7 @@ impl Ppo {
         batch: &[ScoredRollout<'_>],
         kl_coefficient: f64,
         end_tokens: &[u32],
-    ) -> Result<Prepared, PpoError> {
+    ) -> Result<PreparedStep, PpoError> {
         let settings = self.settings();
         if batch.is_empty() {
             return Err(PpoError::EmptyBatch);
@@ -103,22 +107,22 @@ impl Ppo {
         if !(kl_coefficient.is_finite() && kl_coefficient >= 0.0) {
             return Err(PpoError::BadKlCoefficient { value: kl_coefficient });
         }
-        for (place, scored) in batch.iter().enumerate() {
-            scored.check(place)?;
+        for (index, scored) in batch.iter().enumerate() {
+            scored.check(index)?;
         }
-        let kl = rows(batch, |place, scored| scored.kl(place, settings.kl_penalty))?;
-        let mut rewards: Vec<Vec<f64>> =
-            batch.iter().zip(&kl).map(|(s, kl)| token_rewards(kl, s.mask, kl_coefficient, s.score)).collect();
+        let kl = rows(batch, |index, scored| scored.kl(index, settings.kl_penalty))?;
+        let mut rewards: Vec<Array1<f64>> =
+            batch.iter().zip(&kl).map(|(s, kl)| token_rewards(kl.view(), s.mask, kl_coefficient, s.score)).collect();
         if settings.whiten_rewards {
             rewards = masked_whiten(&masked(batch, &rewards), false);
         }
-        let values = rows(batch, |_, scored| Ok(masked_to_zero(&scored.rollout.values, scored.mask)))?;
+        let values = rows(batch, |_, scored| Ok(masked_to_zero(scored.rollout.values.view(), scored.mask)))?;
         let mut advantages = Vec::with_capacity(batch.len());
         let mut all_returns = Vec::with_capacity(batch.len());
         for ((scored, rewards), values) in batch.iter().zip(&rewards).zip(&values) {
-            let estimated = gae(rewards, values, settings.gamma, settings.lambda)?;
-            all_returns.push(masked_to_zero(&returns(&estimated, values)?, scored.mask));
-            advantages.push(masked_to_zero(&estimated, scored.mask));
+            let estimated = gae(rewards.view(), values.view(), settings.gamma, settings.lambda)?;
+            all_returns.push(masked_to_zero(returns(estimated.view(), values.view())?.view(), scored.mask));
+            advantages.push(masked_to_zero(estimated.view(), scored.mask));
         }
         let statistics = objective(
             batch,
@@ -135,15 +139,15 @@ impl Ppo {
             returns,
             mask: scored.mask.map(<[bool]>::to_vec),
         });
-        Ok(Prepared { targets: targets.collect(), statistics })
+        Ok(PreparedStep { targets: targets.collect(), statistics })
     }
 }
 
 struct ObjectiveRows<'a> {
-    kl: &'a [Vec<f64>],
-    values: &'a [Vec<f64>],
-    advantages: &'a [Vec<f64>],
-    returns: &'a [Vec<f64>],
+    kl: &'a [Array1<f64>],
+    values: &'a [Array1<f64>],
+    advantages: &'a [Array1<f64>],
+    returns: &'a [Array1<f64>],
 }
 
 fn objective(
@@ -152,12 +156,12 @@ fn objective(
     kl_coefficient: f64,
     end_tokens: &[u32],
 ) -> ObjectiveStatistics {
-    // The batch holds a rollout and every rollout a token that counts, so no mean is missing.
+    // The batch has a rollout, and every rollout has a token that counts, so every mean exists.
     let per_rollout = |of: &dyn Fn(&ScoredRollout<'_>) -> f64| mean(|| batch.iter().map(of)).unwrap_or(0.0);
     let kl = mean(|| rows.kl.iter().map(|row| row.iter().sum())).unwrap_or(0.0);
     let scores = per_rollout(&|s| s.score);
     let non_score_reward = -kl_coefficient * kl;
-    let spread = |row: &[Vec<f64>]| masked_var(&masked(batch, row)).unwrap_or(0.0);
+    let spread = |row: &[Array1<f64>]| masked_var(&masked(batch, row)).unwrap_or(0.0);
     let returns_var = spread(rows.returns);
     ObjectiveStatistics {
         kl,
@@ -184,49 +188,49 @@ fn objective(
 
 fn rows<'b>(
     batch: &[ScoredRollout<'b>],
-    mut row: impl FnMut(usize, &ScoredRollout<'b>) -> Result<Vec<f64>, PpoError>,
-) -> Result<Vec<Vec<f64>>, PpoError> {
-    batch.iter().enumerate().map(|(place, scored)| row(place, scored)).collect()
+    mut row: impl FnMut(usize, &ScoredRollout<'b>) -> Result<Array1<f64>, PpoError>,
+) -> Result<Vec<Array1<f64>>, PpoError> {
+    batch.iter().enumerate().map(|(index, scored)| row(index, scored)).collect()
 }
 
-fn masked<'a>(batch: &[ScoredRollout<'a>], rows: &'a [Vec<f64>]) -> Vec<MaskedRow<'a>> {
+fn masked<'a>(batch: &[ScoredRollout<'a>], rows: &'a [Array1<f64>]) -> Vec<MaskedRow<'a>> {
     batch.iter().zip(rows).map(|(scored, row)| MaskedRow::fitting(row, scored.mask)).collect()
 }
 
-fn masked_to_zero(row: &[f64], mask: Option<&[bool]>) -> Vec<f64> {
+fn masked_to_zero(row: ArrayView1<'_, f64>, mask: Option<&[bool]>) -> Array1<f64> {
     row.iter().enumerate().map(|(t, x)| if counts(mask, t) { *x } else { 0.0 }).collect()
 }
 
-/// Whether a rollout has tokens that count, and log-probabilities and values for each.
-pub(crate) fn check_response(place: usize, rollout: &Rollout, mask: Option<&[bool]>) -> Result<(), PpoError> {
+/// Checks that a rollout has tokens that count, and log-probabilities and values for each.
+pub(crate) fn check_response(index: usize, rollout: &Rollout, mask: Option<&[bool]>) -> Result<(), PpoError> {
     let tokens = rollout.response.tokens.len();
     if tokens == 0 {
-        return Err(PpoError::EmptyResponse { rollout: place });
+        return Err(PpoError::EmptyResponse { rollout: index });
     }
     if let Some(mask) = mask {
-        check_length(place, "the mask", mask.len(), tokens)?;
+        check_length(index, "the mask", mask.len(), tokens)?;
         if !mask.contains(&true) {
-            return Err(PpoError::AllMasked { rollout: place });
+            return Err(PpoError::AllMasked { rollout: index });
         }
     }
-    check_length(place, "log-probabilities", rollout.log_probs.len(), tokens)?;
-    check_length(place, "values", rollout.values.len(), tokens)?;
-    check_finite(place, "log-probability", &rollout.log_probs, mask)?;
-    check_finite(place, "value", &rollout.values, mask)
+    check_length(index, "log-probabilities", rollout.log_probs.len(), tokens)?;
+    check_length(index, "values", rollout.values.len(), tokens)?;
+    check_finite(index, "log-probability", &rollout.log_probs, mask)?;
+    check_finite(index, "value", &rollout.values, mask)
 }
 
-pub(crate) fn check_length(place: usize, what: &'static str, len: usize, tokens: usize) -> Result<(), PpoError> {
-    if len == tokens { Ok(()) } else { Err(PpoError::LengthMismatch { rollout: place, what, len, tokens }) }
+pub(crate) fn check_length(index: usize, what: &'static str, len: usize, tokens: usize) -> Result<(), PpoError> {
+    if len == tokens { Ok(()) } else { Err(PpoError::LengthMismatch { rollout: index, what, len, tokens }) }
 }
 
 pub(crate) fn check_finite(
-    place: usize,
+    index: usize,
     what: &'static str,
-    row: &[f64],
+    row: &Array1<f64>,
     mask: Option<&[bool]>,
 ) -> Result<(), PpoError> {
     match row.iter().enumerate().find(|(t, x)| counts(mask, *t) && !x.is_finite()) {
-        Some((token, &value)) => Err(PpoError::NotFinite { rollout: place, token, what, value }),
+        Some((token, &value)) => Err(PpoError::NotFinite { rollout: index, token, what, value }),
         None => Ok(()),
     }
 }

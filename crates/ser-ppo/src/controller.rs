@@ -1,16 +1,16 @@
-//! What moves the KL coefficient from step to step.
+//! Controllers of the KL coefficient.
 
 use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
 
-/// How the KL coefficient moves.
+/// The kind of controller of the KL coefficient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlControl {
-    /// It stays.
+    /// The coefficient is constant.
     Fixed,
-    /// It follows the KL divergence.
+    /// The coefficient follows the KL divergence.
     Adaptive(AdaptiveKl),
 }
 
@@ -24,9 +24,9 @@ impl Default for KlControl {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdaptiveKl {
-    /// The KL divergence to stay near, in nats per response, over 0.
+    /// The target KL divergence, in nats per response, over 0.
     pub target: f64,
-    /// How many rollouts it takes to change the coefficient by the whole (clipped) error, over 0.
+    /// The number of rollouts that change the coefficient by the whole (clipped) error, over 0.
     pub horizon: f64,
 }
 
@@ -53,10 +53,10 @@ impl AdaptiveKl {
     }
 }
 
-/// The error's clip.
+/// The clip of the relative error.
 const MAX_ERROR: f64 = 0.2;
 
-/// The KL coefficient and what moves it. It is all the state there is, so storing it resumes exactly.
+/// The KL coefficient and its controller. This is the whole state: a run that stores it resumes exactly.
 ///
 /// ```
 /// use ser_ppo::{AdaptiveKl, KlControl, KlController};
@@ -88,7 +88,7 @@ impl KlController {
         Ok(KlController { coefficient, control })
     }
 
-    /// beta: what the KL penalty is multiplied with.
+    /// The coefficient beta of the KL penalty.
     pub fn coefficient(&self) -> f64 {
         self.coefficient
     }

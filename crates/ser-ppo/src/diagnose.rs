@@ -1,4 +1,4 @@
-//! What recent steps say is going wrong.
+//! Warnings from the statistics of recent steps.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::StepStatistics;
 
-/// From where on a figure is worth a warning.
+/// The limits of the statistics beyond which [`diagnose`] warns.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiagnosisSettings {
-    /// How many steps make a trend.
+    /// The number of steps of a window.
     pub window: usize,
-    /// `objective/kl` under this is impossible but for noise (TRL's -1), in nats per response.
+    /// The least `objective/kl` that noise explains (-1 in TRL), in nats per response.
     pub negative_kl: f64,
-    /// `objective/kl` over this has lost the reference, in nats per response.
+    /// The largest `objective/kl`, in nats per response.
     pub exploding_kl: f64,
-    /// Values whose spread stays under this share of the returns' say nothing.
+    /// The least standard deviation of the values, as a share of that of the returns.
     pub value_spread: f64,
-    /// Responses that grew by more than this factor, or shrank by it, drift.
+    /// The largest factor by which mean response lengths may grow or shrink.
     pub length_factor: f64,
-    /// Scores at a limit by more than this share are saturated.
+    /// The largest share of scores at a limit.
     pub saturated_share: f64,
-    /// Scores whose spread fell under this share of what it was are saturated.
+    /// The least standard deviation of the scores, as a share of what it was in the oldest window.
     pub score_spread: f64,
-    /// A mean ratio over this, or under its inverse, blows up.
+    /// The largest mean ratio; its inverse is the least.
     pub ratio: f64,
 }
 
@@ -43,7 +43,7 @@ impl Default for DiagnosisSettings {
     }
 }
 
-/// Something that goes wrong; its text says what to look at.
+/// A problem of a run; its text has a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -58,7 +58,7 @@ pub enum Warning {
         /// `objective/kl`.
         kl: f64,
     },
-    /// Values have been the same everywhere for a whole window.
+    /// Values have hardly differed for a whole window.
     ValueCollapse {
         /// `val/std`, the window's mean.
         values_std: f64,
@@ -72,7 +72,7 @@ pub enum Warning {
         /// Mean length in the newest.
         now: f64,
     },
-    /// Scores stand at the end of their range.
+    /// Scores are at the end of their range.
     RewardAtLimit {
         /// Share of the newest window's scores at a limit.
         share: f64,
@@ -84,7 +84,7 @@ pub enum Warning {
         /// Mean spread in the newest.
         now: f64,
     },
-    /// The newest step's probability ratios are far from 1, or the guard had to skip.
+    /// The probability ratios of the newest step are far from 1, or mini-batches were skipped.
     RatioBlowUp {
         /// `val/ratio`.
         ratio: f64,
@@ -98,12 +98,12 @@ impl fmt::Display for Warning {
         match *self {
             Warning::NegativeKl { kl } => write!(
                 f,
-                "objective/kl is {kl:.2}, and a divergence is never negative: sampling does not follow the policy's own \
-                 distribution (temperature, top-k, top-p, forced lengths), or log-probabilities are of other tokens"
+                "objective/kl is {kl:.2}, but a divergence is never negative: sampling does not follow the distribution of \
+                 the policy (temperature, top-k, top-p, forced lengths), or the log-probabilities are of other tokens"
             ),
             Warning::ExplodingKl { kl } => write!(
                 f,
-                "objective/kl is {kl:.1} nats per response: the policy has left its reference; lower the learning rate \
+                "objective/kl is {kl:.1} nats per response: the policy is far from its reference; lower the learning rate \
                  or raise the KL coefficient"
             ),
             Warning::ValueCollapse { values_std, returns_std } => write!(
@@ -118,14 +118,14 @@ impl fmt::Display for Warning {
             ),
             Warning::RewardAtLimit { share } => write!(
                 f,
-                "{:.0} % of the scores stand at the end of their range: nothing is left to tell answers apart; anchor \
+                "{:.0} % of the scores are at the end of their range, so they do not distinguish answers; anchor \
                  or rescale the reward",
                 100.0 * share
             ),
             Warning::RewardSpreadLost { before, now } => write!(
                 f,
                 "the scores' standard deviation fell from {before:.2e} to {now:.2e}: the reward is saturated, or the \
-                 policy gives one answer to everything; look at samples"
+                 policy gives the same answer to every prompt; look at samples"
             ),
             Warning::RatioBlowUp { ratio, skipped } => write!(
                 f,
@@ -136,10 +136,10 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Warnings from the steps of a run, oldest first: all of them, or as many recent ones as are kept.
+/// Warnings from the steps of a run, oldest first: all steps, or as many recent ones as are kept.
 ///
-/// Single figures are judged by the newest step, trends by comparing the oldest window with the newest, once there are
-/// two windows. Nothing is remembered between calls.
+/// KL and ratios are those of the newest step; lengths and the spread of scores compare the oldest window with the newest,
+/// once there are two windows. The function has no state.
 pub fn diagnose(steps: &[StepStatistics], settings: &DiagnosisSettings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let Some(newest) = steps.last() else { return warnings };

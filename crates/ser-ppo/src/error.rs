@@ -1,22 +1,22 @@
-//! What can go wrong in PPO's arithmetic.
+//! The error of this crate.
 
-/// Why settings were refused or numbers could not be worked with. Rollouts are named by their place in the batch,
-/// from 0, and tokens by their place in the response, from 0.
+/// Why settings were refused or a computation failed. Rollouts are given by their index in the batch and tokens by
+/// their index in the response, both from 0.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PpoError {
-    /// A number in the settings that makes no sense there.
+    /// A setting outside its range.
     #[error("ppo.{setting} is {value}; it must be {allowed}")]
     OutOfRange {
         /// The setting's name.
         setting: &'static str,
         /// The number given.
         value: f64,
-        /// Which numbers make sense.
+        /// The range in words.
         allowed: &'static str,
     },
-    /// A range in the settings whose end lies before its start.
-    #[error("ppo.{setting} goes from {min} to {max}; its end must not lie before its start")]
+    /// A range in the settings with its end before its start.
+    #[error("ppo.{setting} goes from {min} to {max}; its end must be at least its start")]
     ReversedRange {
         /// The setting's name.
         setting: &'static str,
@@ -25,7 +25,7 @@ pub enum PpoError {
         /// The end given.
         max: f64,
     },
-    /// A mini-batch that no batch can fill.
+    /// A mini-batch larger than the batch.
     #[error("ppo.mini_batch_size is {mini_batch_size}, more than ppo.batch_size, {batch_size}; make it at most that")]
     MiniBatchOverBatch {
         /// The mini-batch size given.
@@ -33,10 +33,10 @@ pub enum PpoError {
         /// The batch size given.
         batch_size: usize,
     },
-    /// Optimizer steps that would not be alike.
+    /// A batch that does not divide into equal optimizer steps.
     #[error(
-        "ppo.batch_size is {batch_size}, no multiple of ppo.mini_batch_size times ppo.gradient_accumulation_steps, \
-         {mini_batch_size} times {accumulation}; the last optimizer step of an epoch would be smaller than the rest"
+        "ppo.batch_size is {batch_size}; it must be a multiple of ppo.mini_batch_size times ppo.gradient_accumulation_steps, \
+         {mini_batch_size} times {accumulation}"
     )]
     UnevenBatch {
         /// The batch size given.
@@ -46,7 +46,7 @@ pub enum PpoError {
         /// The accumulation steps given.
         accumulation: usize,
     },
-    /// A controller that one step could turn over.
+    /// A horizon so short that one step could reverse the sign of the KL coefficient.
     #[error(
         "ppo.kl_control.adaptive.horizon is {horizon}, too short for batches of {batch_size} rollouts: one step could \
          make the KL coefficient 0 or negative; make it more than a fifth of the batch size"
@@ -57,111 +57,113 @@ pub enum PpoError {
         /// Rollouts of one step.
         batch_size: usize,
     },
-    /// No rollouts.
-    #[error("the batch holds no rollout")]
+    /// A batch without rollouts.
+    #[error("the batch has no rollout")]
     EmptyBatch,
-    /// A response without tokens, where no reward can stand.
-    #[error("rollout {rollout} has no response token, so its reward has no place")]
+    /// A response without tokens.
+    #[error("rollout {rollout} has no response token to which its reward could be given")]
     EmptyResponse {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
     },
-    /// A mask that leaves nothing.
-    #[error("rollout {rollout}: the mask leaves none of its tokens, so its reward has no place")]
+    /// A mask without any token that counts.
+    #[error("rollout {rollout}: its mask selects no token to which its reward could be given")]
     AllMasked {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
     },
-    /// Arrays that belong to other tokens.
+    /// An array whose length is not that of the response.
     #[error(
         "rollout {rollout}: there are {len} entries of {what} for {tokens} response tokens; there must be one each"
     )]
     LengthMismatch {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
-        /// Which array.
+        /// The name of the array.
         what: &'static str,
         /// Its length.
         len: usize,
-        /// How many tokens the response has.
+        /// The number of response tokens.
         tokens: usize,
     },
-    /// Two arrays of one response that do not fit together.
+    /// Two arrays of one response with different lengths.
     #[error("there are {len} entries of {what}, but {tokens} tokens; there must be one each")]
     UnequalArrays {
-        /// Which array.
+        /// The name of the array.
         what: &'static str,
         /// Its length.
         len: usize,
-        /// How many tokens there are.
+        /// The number of tokens.
         tokens: usize,
     },
-    /// Lists that belong to other rollouts.
+    /// A list whose length is not the number of rollouts.
     #[error("there are {len} {what} for {rollouts} rollouts; there must be one each")]
     CountMismatch {
-        /// Which list.
+        /// The name of the list.
         what: &'static str,
         /// Its length.
         len: usize,
-        /// How many rollouts there are.
+        /// The number of rollouts.
         rollouts: usize,
     },
-    /// A number of a token that is none.
+    /// A number of a token that is not finite.
     #[error("rollout {rollout}, token {token}: its {what} is {value}; training has diverged, or the model is broken")]
     NotFinite {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
-        /// The token's place.
+        /// The token's index.
         token: usize,
-        /// Which number.
+        /// The name of the number.
         what: &'static str,
         /// The number.
         value: f64,
     },
-    /// A score that is no number.
+    /// A score that is not finite.
     #[error("rollout {rollout}: its score is {value}; the reward must be finite")]
     BadScore {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
         /// The score.
         value: f64,
     },
-    /// A score outside Eq. 7's domain.
+    /// A score outside the domain of Eq. 7.
     #[error(
         "rollout {rollout}: its score is {value}, but ppo.reward_scaling (Eq. 7) is for probabilities in [0, 1]; \
-         score with sigmoid(r), or leave reward_scaling out"
+         score with sigmoid(r), or set reward_scaling to \"none\""
     )]
     NotAProbability {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
         /// The score.
         value: f64,
     },
-    /// The exact KL is asked for but was not handed over.
+    /// The penalty is the exact KL, but the rollout has none.
     #[error(
         "rollout {rollout}: ppo.kl_penalty is full, which needs the KL divergence of each token's whole distribution; \
-         ask the policy for full_kl in its rollouts, or use another penalty"
+         call the policy's rollout with full_kl, or use another penalty"
     )]
     NoFullKl {
-        /// The rollout's place.
+        /// The rollout's index.
         rollout: usize,
     },
     /// Distributions over different vocabularies.
-    #[error("the policy's distribution has {policy} tokens, the reference's {reference}; they must be the same")]
+    #[error(
+        "the distribution of the policy has {policy} tokens and that of the reference {reference}; they must have the same"
+    )]
     VocabularyMismatch {
         /// Size of the policy's vocabulary.
         policy: usize,
         /// Size of the reference's vocabulary.
         reference: usize,
     },
-    /// A KL coefficient that would reward leaving the reference, or is none.
+    /// A KL coefficient that is negative or not finite.
     #[error("the KL coefficient is {value}; it must be finite and at least 0")]
     BadKlCoefficient {
         /// The coefficient.
         value: f64,
     },
-    /// A KL divergence that cannot steer anything.
-    #[error("the KL divergence observed is {value}; it must be finite to steer the KL coefficient")]
+    /// A KL divergence that is not finite.
+    #[error("the KL divergence observed is {value}; it must be finite")]
     BadKl {
         /// The divergence.
         value: f64,

@@ -1,5 +1,6 @@
-//! How far a policy is from its reference: penalties and estimators.
+//! The divergence of a policy from its reference: penalties and estimators.
 
+use ndarray::ArrayView1;
 use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
@@ -31,7 +32,7 @@ impl KlEstimator {
     }
 }
 
-/// What each token is charged for leaving the reference, times the KL coefficient (TRL's `kl_penalty`).
+/// The penalty of each token for its divergence from the reference, before the KL coefficient (TRL's `kl_penalty`).
 ///
 /// With d = log pi(token) - log pi_ref(token):
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,8 +49,8 @@ pub enum KlPenalty {
     Mse,
     /// exp(-d) - 1 + d, the estimator k3.
     K3,
-    /// The divergence of the two whole next-token distributions ([`full_kl`]). It is the same whichever token is
-    /// sampled, so as a reward it teaches only the tokens before: expect a looser hold than by the others.
+    /// The divergence of the two whole next-token distributions ([`full_kl`]). It does not depend on the token that is
+    /// sampled, so as a reward it affects only the tokens before: it holds the policy less tightly than the others.
     Full,
 }
 
@@ -64,7 +65,7 @@ impl From<KlEstimator> for KlPenalty {
 }
 
 impl KlPenalty {
-    /// One token's penalty in nats; `None` for [`KlPenalty::Full`], which two numbers cannot tell.
+    /// One token's penalty in nats; `None` for [`KlPenalty::Full`], which does not follow from two numbers.
     pub fn penalty(self, log_prob: f64, reference_log_prob: f64) -> Option<f64> {
         let estimate = |e: KlEstimator| Some(e.estimate(log_prob, reference_log_prob));
         match self {
@@ -79,9 +80,12 @@ impl KlPenalty {
 
 /// KL(policy || reference) = sum over the vocabulary of pi (log pi - log pi_ref), in nats.
 ///
-/// Takes the log-probabilities `[V]` of both next-token distributions; tokens the policy gives no probability
-/// (log-probability minus infinity) add nothing.
-pub fn full_kl(policy: &[f64], reference: &[f64]) -> Result<f64, PpoError> {
+/// Takes the log-probabilities of both next-token distributions, of shape `[V]`; tokens without probability under the
+/// policy (log-probability minus infinity) add nothing.
+///
+/// # Errors
+/// [`PpoError::VocabularyMismatch`] if the two arrays differ in length.
+pub fn full_kl(policy: ArrayView1<'_, f64>, reference: ArrayView1<'_, f64>) -> Result<f64, PpoError> {
     if policy.len() != reference.len() {
         return Err(PpoError::VocabularyMismatch { policy: policy.len(), reference: reference.len() });
     }

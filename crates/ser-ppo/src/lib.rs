@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advantages;
 mod controller;
@@ -15,14 +16,14 @@ mod settings;
 mod statistics;
 mod surrogate;
 
-pub use advantages::{Prepared, ScoredRollout, Targets, token_rewards};
+pub use advantages::{PreparedStep, ScoredRollout, Targets, token_rewards};
 pub use controller::{AdaptiveKl, KlControl, KlController};
 pub use diagnose::{DiagnosisSettings, Warning, diagnose};
 pub use error::PpoError;
 pub use gae::{gae, returns};
 pub use kl::{KlEstimator, KlPenalty, full_kl};
 pub use masked::{MaskedRow, masked_mean, masked_var, masked_whiten};
-pub use objective::{MiniBatchLoss, Sample};
+pub use objective::{MiniBatchLoss, TargetedRollout};
 pub use plan::ResponseLength;
 pub use scaling::{RewardScaling, RunningMoments, ScoreNormalization};
 pub use scheduler::LearningRateScheduler;

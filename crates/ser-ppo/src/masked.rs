@@ -1,22 +1,27 @@
-//! Means, variances and whitening over rows of unequal length, some of whose entries do not count.
+//! Means, variances and whitening over rows of unequal length with masked entries.
 
 use crate::PpoError;
+use ndarray::{Array1, ArrayView1};
 
-/// One rollout's per-token numbers and which of them count.
+/// The per-token numbers of one rollout, and the mask that selects some of them.
 #[derive(Clone, Copy, Debug)]
 pub struct MaskedRow<'a> {
-    values: &'a [f64],
+    values: ArrayView1<'a, f64>,
     mask: Option<&'a [bool]>,
 }
 
 impl<'a> MaskedRow<'a> {
-    /// A row all of whose numbers count.
-    pub fn whole(values: &'a [f64]) -> Self {
-        MaskedRow { values, mask: None }
+    /// A row without a mask: all its numbers count.
+    pub fn whole(values: impl Into<ArrayView1<'a, f64>>) -> Self {
+        MaskedRow { values: values.into(), mask: None }
     }
 
-    /// A row of `[T]` numbers, and a mask of as many entries: `false` where a number does not count.
-    pub fn new(values: &'a [f64], mask: Option<&'a [bool]>) -> Result<Self, PpoError> {
+    /// A row of shape `[T]`, and a mask of as many entries: `false` where a number does not count.
+    ///
+    /// # Errors
+    /// [`PpoError::UnequalArrays`] if the mask has another length.
+    pub fn new(values: impl Into<ArrayView1<'a, f64>>, mask: Option<&'a [bool]>) -> Result<Self, PpoError> {
+        let values = values.into();
         match mask {
             Some(m) if m.len() != values.len() => {
                 Err(PpoError::UnequalArrays { what: "the mask", len: m.len(), tokens: values.len() })
@@ -25,18 +30,18 @@ impl<'a> MaskedRow<'a> {
         }
     }
 
-    /// A row whose mask is known to fit.
-    pub(crate) fn fitting(values: &'a [f64], mask: Option<&'a [bool]>) -> Self {
-        MaskedRow { values, mask }
+    /// A row whose mask is known to have its length.
+    pub(crate) fn fitting(values: &'a Array1<f64>, mask: Option<&'a [bool]>) -> Self {
+        MaskedRow { values: values.view(), mask }
     }
 
     /// The numbers that count, in order.
     pub fn selected(self) -> impl Iterator<Item = f64> + 'a {
-        self.values.iter().enumerate().filter(move |(t, _)| counts(self.mask, *t)).map(|(_, value)| *value)
+        self.values.into_iter().enumerate().filter(move |(t, _)| counts(self.mask, *t)).map(|(_, value)| *value)
     }
 }
 
-/// Whether a mask lets a token count; without a mask all do.
+/// Whether a token counts under a mask; without a mask all do.
 pub(crate) fn counts(mask: Option<&[bool]>, token: usize) -> bool {
     mask.is_none_or(|m| m.get(token).copied().unwrap_or(false))
 }
@@ -53,18 +58,21 @@ pub fn masked_var(rows: &[MaskedRow<'_>]) -> Option<f64> {
 
 /// (x - mean) / sqrt(variance + 1e-8), plus the mean again unless `shift_mean` (TRL's `masked_whiten`).
 ///
-/// Entries that do not count become 0. A single number has no variance, which then is taken as 0: it becomes 0, or
-/// stays itself without the shift.
+/// Entries that do not count become 0. The variance of a single number is taken as 0: the number becomes 0, and is
+/// unchanged without the shift. The result has the shape of the rows.
 ///
 /// ```
+/// use ser_core::ndarray::array;
 /// use ser_ppo::{MaskedRow, masked_whiten};
-/// let rows = [MaskedRow::whole(&[1.0, 2.0]), MaskedRow::new(&[3.0, 99.0], Some(&[true, false]))?];
+///
+/// let (first, second) = (array![1.0, 2.0], array![3.0, 99.0]);
+/// let rows = [MaskedRow::whole(&first), MaskedRow::new(&second, Some(&[true, false]))?];
 /// let white = masked_whiten(&rows, true); // mean 2, variance 1
 /// assert!((white[0][0] + 1.0).abs() < 1e-7 && white[0][1] == 0.0 && (white[1][0] - 1.0).abs() < 1e-7);
 /// assert_eq!(white[1][1], 0.0);
 /// # Ok::<(), ser_ppo::PpoError>(())
 /// ```
-pub fn masked_whiten(rows: &[MaskedRow<'_>], shift_mean: bool) -> Vec<Vec<f64>> {
+pub fn masked_whiten(rows: &[MaskedRow<'_>], shift_mean: bool) -> Vec<Array1<f64>> {
     let mean = masked_mean(rows).unwrap_or(0.0);
     let scale = 1.0 / (masked_var(rows).unwrap_or(0.0) + 1e-8).sqrt();
     let back = if shift_mean { 0.0 } else { mean };
@@ -75,7 +83,7 @@ pub fn masked_whiten(rows: &[MaskedRow<'_>], shift_mean: bool) -> Vec<Vec<f64>> 
     rows.iter().map(whiten).collect()
 }
 
-/// Mean of the numbers an iterator gives; `None` for none.
+/// Mean of the numbers of an iterator; `None` for none.
 pub(crate) fn mean<I: Iterator<Item = f64>>(numbers: impl Fn() -> I) -> Option<f64> {
     let (count, sum) = numbers().fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x));
     (count > 0.0).then(|| sum / count)

@@ -7,21 +7,21 @@ use crate::advantages::{Targets, check_finite, check_length, check_response};
 use crate::masked::counts;
 use crate::{Ppo, PpoError, clipped_surrogate, clipped_value_loss, probability_ratio};
 
-/// A rollout and what its tokens are to teach.
+/// A rollout with its targets.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample<'a> {
+pub struct TargetedRollout<'a> {
     /// The rollout.
     pub rollout: &'a Rollout,
     /// Its targets, from [`Ppo::advantages`].
     pub targets: &'a Targets,
 }
 
-/// A mini-batch's loss and what goes with it: means over all of its tokens that count.
+/// The loss of a mini-batch and its statistics: means over all of its tokens that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MiniBatchLoss {
     /// `policy` + value coefficient * `value` - entropy coefficient * entropy; 0 if skipped.
     pub total: f64,
-    /// The clipped surrogate's loss (Eq. 6); 0 if skipped.
+    /// The loss of the clipped surrogate (Eq. 6); 0 if skipped.
     pub policy: f64,
     /// The clipped value loss; 0 if skipped.
     pub value: f64,
@@ -29,17 +29,17 @@ pub struct MiniBatchLoss {
     pub entropy: f64,
     /// (log pi - log pi_old)² / 2.
     pub approx_kl: f64,
-    /// log pi_old - log pi, which the target KL is about.
+    /// log pi_old - log pi, which is compared with the target KL.
     pub policy_kl: f64,
     /// Share of tokens whose policy loss the clip decided.
     pub clip_fraction: f64,
     /// Share of tokens whose value loss the clip decided.
     pub value_clip_fraction: f64,
-    /// rho.
+    /// The probability ratio rho.
     pub ratio: f64,
-    /// How many tokens count.
+    /// The number of tokens that count.
     pub tokens: usize,
-    /// Whether the ratio guard made its gradient 0.
+    /// Whether it was skipped because of its mean ratio, with a gradient of 0.
     pub skipped: bool,
 }
 
@@ -59,11 +59,11 @@ struct Sums {
 impl Ppo {
     /// The loss of one mini-batch and, per sample, its derivative by every log-probability, value and entropy.
     ///
-    /// `evaluations` are the policy's as it is now, one per sample. Means are over the tokens of all samples
+    /// `evaluations` are those of the present policy, one per sample. Means are over the tokens of all samples
     /// together. If the mean ratio is over the threshold, the mini-batch is skipped: loss and gradient are 0.
     pub fn mini_batch_loss(
         &self,
-        samples: &[Sample<'_>],
+        samples: &[TargetedRollout<'_>],
         evaluations: &[TokenEvaluation],
     ) -> Result<(MiniBatchLoss, Vec<ObjectiveGradient>), PpoError> {
         if samples.len() != evaluations.len() {
@@ -79,8 +79,8 @@ impl Ppo {
         let tokens = count_tokens(samples);
         let mut sums = Vec::with_capacity(samples.len());
         let mut gradients = Vec::with_capacity(samples.len());
-        for (place, (sample, evaluation)) in samples.iter().zip(evaluations).enumerate() {
-            let (sum, gradient) = self.rollout_loss(place, sample, evaluation, 1.0 / tokens as f64)?;
+        for (index, (sample, evaluation)) in samples.iter().zip(evaluations).enumerate() {
+            let (sum, gradient) = self.rollout_loss(index, sample, evaluation, 1.0 / tokens as f64)?;
             sums.push(sum);
             gradients.push(gradient);
         }
@@ -91,7 +91,7 @@ impl Ppo {
         Ok((loss, gradients))
     }
 
-    /// Whether the rest of a step's epochs is left out: the mean of log pi_old - log pi over an epoch's tokens is more
+    /// Whether the remaining epochs of a step are skipped: the mean of log pi_old - log pi over an epoch's tokens is more
     /// than 1.5 times the target KL.
     pub fn stops_early(&self, epoch: &[MiniBatchLoss]) -> bool {
         let tokens: usize = epoch.iter().map(|m| m.tokens).sum();
@@ -102,18 +102,17 @@ impl Ppo {
     /// Sums over a rollout's tokens, and the gradient of `weight` times the sum of its tokens' losses.
     fn rollout_loss(
         &self,
-        place: usize,
-        sample: &Sample<'_>,
+        index: usize,
+        sample: &TargetedRollout<'_>,
         evaluation: &TokenEvaluation,
         weight: f64,
     ) -> Result<(Sums, ObjectiveGradient), PpoError> {
-        let (settings, Sample { rollout, targets }) = (self.settings(), *sample);
+        let (settings, TargetedRollout { rollout, targets }) = (self.settings(), *sample);
         let mask = targets.mask.as_deref();
-        check_sample(place, sample, evaluation)?;
+        check_sample(index, sample, evaluation)?;
         let tokens = rollout.response.tokens.len();
         let mut sums = Sums::default();
-        let zeros = vec![0.0; tokens];
-        let mut gradient = ObjectiveGradient { log_probs: zeros.clone(), values: zeros.clone(), entropies: zeros };
+        let mut gradient = ObjectiveGradient::zeros(tokens);
         let new = evaluation.log_probs.iter().zip(&evaluation.values).zip(&evaluation.entropies);
         let old = rollout.log_probs.iter().zip(&rollout.values);
         let aims = targets.advantages.iter().zip(&targets.returns);
@@ -167,8 +166,8 @@ impl Ppo {
     }
 }
 
-fn count_tokens(samples: &[Sample<'_>]) -> usize {
-    let counted = |s: &Sample<'_>| match &s.targets.mask {
+fn count_tokens(samples: &[TargetedRollout<'_>]) -> usize {
+    let counted = |s: &TargetedRollout<'_>| match &s.targets.mask {
         Some(mask) => mask.iter().filter(|m| **m).count(),
         None => s.rollout.response.tokens.len(),
     };
@@ -181,10 +180,10 @@ fn clear(gradient: &mut ObjectiveGradient) {
     }
 }
 
-fn check_sample(place: usize, sample: &Sample<'_>, evaluation: &TokenEvaluation) -> Result<(), PpoError> {
-    let Sample { rollout, targets } = sample;
+fn check_sample(index: usize, sample: &TargetedRollout<'_>, evaluation: &TokenEvaluation) -> Result<(), PpoError> {
+    let TargetedRollout { rollout, targets } = sample;
     let mask = targets.mask.as_deref();
-    check_response(place, rollout, mask)?;
+    check_response(index, rollout, mask)?;
     for (what, row) in [
         ("advantage", &targets.advantages),
         ("return", &targets.returns),
@@ -192,8 +191,8 @@ fn check_sample(place: usize, sample: &Sample<'_>, evaluation: &TokenEvaluation)
         ("evaluated value", &evaluation.values),
         ("evaluated entropy", &evaluation.entropies),
     ] {
-        check_length(place, what, row.len(), rollout.response.tokens.len())?;
-        check_finite(place, what, row, mask)?;
+        check_length(index, what, row.len(), rollout.response.tokens.len())?;
+        check_finite(index, what, row, mask)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What is drawn at random: response lengths and the order of rollouts. Every draw is a function of the seed and the
-//! step, so a run resumes without storing a generator's state.
+//! Random draws: response lengths and the order of rollouts. Every draw is a function of the seed and the step, so a run
+//! resumes without the state of a generator.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Ppo, PpoError};
 
-/// How long responses may get, in tokens.
+/// The length limit of responses, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResponseLength {
-    /// Always as many.
+    /// The same in every step.
     Fixed(usize),
-    /// Drawn anew for each step from min..=max, all lengths alike (the authors' code: from 32).
+    /// Drawn uniformly from min..=max for each step (the authors' code: from 32).
     Uniform {
         /// The shortest limit.
         min: usize,
@@ -65,12 +65,12 @@ impl ResponseLength {
 }
 
 impl Ppo {
-    /// At most how many tokens the responses of `step` may have.
+    /// The length limit of the responses of `step`, in tokens.
     pub fn response_length(&self, step: u64) -> usize {
         self.settings().response_length.draw(self.settings().seed, step)
     }
 
-    /// The places 0..`rollouts` in the order of one epoch of one step, split into optimizer steps of
+    /// The indices 0..`rollouts` in the order of one epoch of one step, split into optimizer steps of
     /// `gradient_accumulation_steps` mini-batches of `mini_batch_size` rollouts (the last may have fewer).
     pub fn updates(&self, rollouts: usize, step: u64, epoch: u64) -> Vec<Vec<Vec<usize>>> {
         let settings = self.settings();
@@ -93,8 +93,8 @@ fn generator(seed: u64, step: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Order { epoch } => (1, epoch),
     };
     let mut key = [0; 32];
-    for (place, word) in key.chunks_exact_mut(8).zip([seed, step, kind, epoch]) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for (bytes, word) in key.chunks_exact_mut(8).zip([seed, step, kind, epoch]) {
+        bytes.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
 }

@@ -1,4 +1,4 @@
-//! What is done to scores before they become rewards.
+//! Scaling, normalisation and clipping of scores.
 
 use ser_core::Rollout;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::{Ppo, PpoError};
 /// Reward scaling (Eq. 7) of a probability x in [0, 1]:
 /// x' = (max(x, c) - c) (x_max - x_min) / (1 - c) + x_min.
 ///
-/// The default has the paper's range; the paper gives c no number.
+/// The default has the range of the paper, which gives no number for c.
 ///
 /// ```
 /// use ser_ppo::RewardScaling;
@@ -20,7 +20,7 @@ use crate::{Ppo, PpoError};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardScaling {
-    /// c, the clipping value, in [0, 1): probabilities under it all get x_min.
+    /// c, the clipping value, in [0, 1): probabilities under it become x_min.
     pub clip: f64,
     /// x_min.
     pub min: f64,
@@ -35,7 +35,10 @@ impl Default for RewardScaling {
 }
 
 impl RewardScaling {
-    /// Whether the numbers make sense.
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// The first number outside its range, with its name.
     pub fn check(self) -> Result<(), PpoError> {
         if !(0.0..1.0).contains(&self.clip) {
             let (value, allowed) = (self.clip, "at least 0 and under 1");

@@ -1,10 +1,10 @@
-//! How the learning rate changes over a run.
+//! Schedules of the learning rate.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Ppo;
 
-/// The learning rate's course over the steps of a run, under transformers' names and without warm-up.
+/// The schedule of the learning rate over the steps of a run, under the names of transformers and without warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearningRateScheduler {

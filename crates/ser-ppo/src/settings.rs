@@ -8,20 +8,20 @@ use crate::{
     ScoreNormalization,
 };
 
-/// Unchecked settings; the default is the paper's, and TRL 0.11's where the paper is silent.
+/// Unchecked settings; the default is that of the paper, and of TRL 0.11 where the paper gives none.
 ///
 /// ```
 /// use ser_ppo::PpoSettings;
-/// assert!(PpoSettings::default().build().is_ok());
-/// let error = PpoSettings { mini_batch_size: 16, ..Default::default() }.build().unwrap_err();
+/// assert!(PpoSettings::default().check().is_ok());
+/// let error = PpoSettings { mini_batch_size: 16, ..Default::default() }.check().unwrap_err();
 /// assert_eq!(error.to_string(), "ppo.mini_batch_size is 16, more than ppo.batch_size, 8; make it at most that");
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoSettings {
-    /// The optimizer's learning rate; with a scheduler, that of the first step.
+    /// The learning rate of the optimizer; with a scheduler, that of the first step.
     pub learning_rate: f64,
-    /// How the learning rate changes from step to step. The paper is silent; the authors' code has `linear`.
+    /// The schedule of the learning rate. The paper gives none; the authors' code has `linear`.
     pub scheduler: LearningRateScheduler,
     /// Rollouts of one step.
     pub batch_size: usize,
@@ -39,19 +39,19 @@ pub struct PpoSettings {
     pub whiten_advantages: bool,
     /// Whether per-token rewards are whitened over the batch, their mean kept.
     pub whiten_rewards: bool,
-    /// What each token pays for leaving the reference.
+    /// The penalty of each token for its divergence from the reference.
     pub kl_penalty: KlPenalty,
     /// The KL coefficient of the first step, at least 0.
     pub initial_kl_coefficient: f64,
-    /// What moves the KL coefficient.
+    /// The controller of the KL coefficient.
     pub kl_control: KlControl,
     /// Whether the epochs of a step end early once the policy has moved more than 1.5 times `target_kl`.
     pub early_stopping: bool,
-    /// How far the policy may move within a step: KL(old || new) in nats per token, over 0.
+    /// The largest divergence within a step, KL(old || new) in nats per token, over 0.
     pub target_kl: f64,
     /// epsilon of the clipped surrogate (Eq. 6), in (0, 1).
     pub clip_range: f64,
-    /// How far a value may move from the rollout's before its loss is clipped, over 0.
+    /// The distance of a value from that of the rollout at which its loss is clipped, over 0.
     pub value_clip_range: f64,
     /// Weight of the value loss, at least 0.
     pub value_coefficient: f64,
@@ -65,11 +65,11 @@ pub struct PpoSettings {
     pub reward_scaling: Option<RewardScaling>,
     /// Whether scores are divided by their running standard deviation.
     pub score_normalization: ScoreNormalization,
-    /// Scores are clipped to [-c, c], c over 0. Left out: they are not.
+    /// Scores are clipped to [-c, c], c over 0. `None`: no clip.
     pub score_clip: Option<f64>,
-    /// What a response costs that did not end by itself, at least 0.
+    /// The penalty of a response that does not end with an end token or stop text, at least 0.
     pub missing_eos_penalty: f64,
-    /// How long responses may get.
+    /// The length limit of responses.
     pub response_length: ResponseLength,
     /// Seed of response lengths and of the rollouts' order.
     pub seed: u64,
@@ -109,8 +109,11 @@ impl Default for PpoSettings {
 }
 
 impl PpoSettings {
-    /// Checks the settings.
-    pub fn build(self) -> Result<Ppo, PpoError> {
+    /// PPO with these settings.
+    ///
+    /// # Errors
+    /// The first setting outside its range, with its name and value.
+    pub fn check(self) -> Result<Ppo, PpoError> {
         self.check_numbers()?;
         self.check_batches()?;
         if let Some(scaling) = self.reward_scaling {
@@ -170,7 +173,7 @@ impl PpoSettings {
     }
 }
 
-/// Checked settings, and with them everything PPO computes.
+/// PPO with checked settings, made by [`PpoSettings::check`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ppo {
     settings: PpoSettings,

@@ -1,16 +1,16 @@
-//! What one step of PPO looked like.
+//! The statistics of one step of PPO.
 
 use serde::{Deserialize, Serialize};
 
 use crate::MiniBatchLoss;
 use crate::masked::{mean, variance};
 
-/// What a step's rollouts say of the policy that sampled them.
+/// Statistics of the policy over the rollouts of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ObjectiveStatistics {
     /// Mean over responses of the sum of their tokens' KL, as the penalty measures it, in nats.
     pub kl: f64,
-    /// beta.
+    /// The KL coefficient beta.
     pub kl_coefficient: f64,
     /// Mean over responses of -log pi(response), in nats.
     pub entropy: f64,
@@ -24,7 +24,7 @@ pub struct ObjectiveStatistics {
     pub scores_std: f64,
     /// Share of scores at a limit of scaling or clip.
     pub scores_at_limit: f64,
-    /// How many end tokens were sampled.
+    /// The number of end tokens sampled.
     pub num_eos_tokens: u64,
     /// Mean number of response tokens.
     pub response_length: f64,
@@ -34,8 +34,8 @@ pub struct ObjectiveStatistics {
     pub values_std: f64,
     /// Standard deviation of the returns.
     pub returns_std: f64,
-    /// 1 - Var(R - V) / Var(R): 1 where the values foresee the returns, 0 where they say no more than a constant
-    /// (also where the returns are all the same).
+    /// 1 - Var(R - V) / Var(R): 1 if the values predict the returns exactly, 0 if they predict no better than a constant
+    /// (also if the returns are all equal).
     pub explained_variance: f64,
 }
 
@@ -51,7 +51,7 @@ pub struct StepStatistics {
     /// Mean over responses of -log pi(response), in nats.
     #[serde(rename = "objective/entropy")]
     pub entropy: f64,
-    /// Mean over responses of what the KL penalty cost.
+    /// Mean over responses of -beta KL.
     #[serde(rename = "objective/non_score_reward")]
     pub non_score_reward: f64,
     /// `objective/non_score_reward` + `objective/scores`.
@@ -122,7 +122,7 @@ pub struct StepStatistics {
 }
 
 impl StepStatistics {
-    /// One step's statistics, from its rollouts' and from every mini-batch of every epoch that ran.
+    /// The statistics of one step, from those of its rollouts and from every mini-batch of every epoch that ran.
     pub fn new(o: &ObjectiveStatistics, mini_batches: &[MiniBatchLoss], learning_rate: f64, episode: u64) -> Self {
         let average = |of: fn(&MiniBatchLoss) -> f64| mean(|| mini_batches.iter().map(of)).unwrap_or(0.0);
         StepStatistics {

@@ -5,13 +5,13 @@
 pub struct TokenLoss {
     /// The loss, to be minimised.
     pub value: f64,
-    /// Its derivative by the policy's number (the log-probability or the value).
+    /// Its derivative by the log-probability or the value.
     pub slope: f64,
-    /// Whether the clip decided it, so that nothing is left to learn.
+    /// Whether the clip decided it, so that the slope is 0.
     pub clipped: bool,
 }
 
-/// rho = pi(token) / pi_old(token). Differences that no f64 could hold the exponential of are held at its end.
+/// rho = pi(token) / pi_old(token), at most `f64::MAX`.
 pub fn probability_ratio(log_prob: f64, old_log_prob: f64) -> f64 {
     (log_prob - old_log_prob).exp().min(f64::MAX)
 }
@@ -24,7 +24,7 @@ pub fn probability_ratio(log_prob: f64, old_log_prob: f64) -> f64 {
 /// let (old, new) = (0.5_f64.ln(), 0.75_f64.ln()); // rho = 1.5
 /// let good = clipped_surrogate(new, old, 1.0, 0.2);
 /// assert!((good.value + 1.2).abs() < 1e-12 && good.slope == 0.0 && good.clipped);
-/// let bad = clipped_surrogate(new, old, -1.0, 0.2); // a mistake is always undone
+/// let bad = clipped_surrogate(new, old, -1.0, 0.2); // not clipped: the gradient reverses the change
 /// assert!((bad.value - 1.5).abs() < 1e-12 && (bad.slope - 1.5).abs() < 1e-12 && !bad.clipped);
 /// ```
 pub fn clipped_surrogate(log_prob: f64, old_log_prob: f64, advantage: f64, clip_range: f64) -> TokenLoss {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
+use ser_core::ndarray::{array, aview1};
 use ser_ppo::{
     AdaptiveKl, KlControl, KlController, KlEstimator, KlPenalty, LearningRateScheduler, MaskedRow, PpoError,
     PpoSettings, ResponseLength, RewardScaling, clipped_surrogate, clipped_value_loss, full_kl, gae, masked_mean,
@@ -10,7 +11,7 @@ use ser_ppo::{
 };
 
 #[test]
-fn defaults_are_the_papers() {
+fn defaults_are_those_of_the_paper() {
     let s = PpoSettings::default();
     assert_eq!((s.learning_rate, s.batch_size, s.mini_batch_size, s.ppo_epochs), (1.4e-5, 8, 1, 4));
     assert_eq!((s.gradient_accumulation_steps, s.target_kl, s.initial_kl_coefficient), (1, 0.1, 0.2));
@@ -29,7 +30,7 @@ fn kl_estimators_and_penalties() {
     assert_relative_eq!(KlEstimator::K2.estimate(p, q), d * d / 2.0, max_relative = 1e-14);
     assert_relative_eq!(KlEstimator::K3.estimate(p, q), 0.5 - 1.0 + d, max_relative = 1e-14);
     assert_relative_eq!(KlEstimator::K3.estimate(q, p), 2.0 - 1.0 - d, max_relative = 1e-14);
-    // d so small that exp(-d) - 1 + d would be nothing but rounding: d²/2.
+    // d so small that exp(-d) - 1 + d would be all rounding error: d²/2.
     assert_relative_eq!(KlEstimator::K3.estimate(1e-6, 0.0), 0.5e-12, max_relative = 1e-3);
     assert_eq!(KlPenalty::Kl.penalty(q, p), Some(-d));
     assert_eq!(KlPenalty::Abs.penalty(q, p), Some(d));
@@ -53,10 +54,14 @@ fn kl_estimators_and_penalties() {
 fn full_kl_is_the_divergence_of_distributions() {
     // 0.5 ln(0.5 / 0.25) + 0.5 ln(0.5 / 0.75)
     let (p, q) = ([0.5_f64.ln(), 0.5_f64.ln()], [0.25_f64.ln(), 0.75_f64.ln()]);
-    assert_relative_eq!(full_kl(&p, &q).unwrap(), 0.5 * (2.0_f64.ln() + (2.0_f64 / 3.0).ln()), max_relative = 1e-14);
-    // A token of no probability adds nothing, whatever the reference thinks of it.
-    assert_eq!(full_kl(&[0.0, f64::NEG_INFINITY], &[0.0, f64::NEG_INFINITY]).unwrap(), 0.0);
-    assert_eq!(full_kl(&p, &[0.0]), Err(PpoError::VocabularyMismatch { policy: 2, reference: 1 }));
+    assert_relative_eq!(
+        full_kl(aview1(&p), aview1(&q)).unwrap(),
+        0.5 * (2.0_f64.ln() + (2.0_f64 / 3.0).ln()),
+        max_relative = 1e-14
+    );
+    // A token without probability adds nothing, whatever its probability under the reference.
+    assert_eq!(full_kl(aview1(&[0.0, f64::NEG_INFINITY]), aview1(&[0.0, f64::NEG_INFINITY])).unwrap(), 0.0);
+    assert_eq!(full_kl(aview1(&p), aview1(&[0.0])), Err(PpoError::VocabularyMismatch { policy: 2, reference: 1 }));
 }
 
 #[test]
@@ -64,7 +69,7 @@ fn estimators_agree_with_the_divergence_on_average() {
     // Expectation under pi, token by token: k1 and k3 give KL(pi || ref) exactly.
     let (pi, reference) = ([0.7_f64, 0.2, 0.1], [0.3_f64, 0.3, 0.4]);
     let logs = |p: [f64; 3]| p.map(f64::ln);
-    let exact = full_kl(&logs(pi), &logs(reference)).unwrap();
+    let exact = full_kl(aview1(&logs(pi)), aview1(&logs(reference))).unwrap();
     let expected =
         |e: KlEstimator| -> f64 { pi.iter().zip(&reference).map(|(p, q)| p * e.estimate(p.ln(), q.ln())).sum() };
     assert_relative_eq!(expected(KlEstimator::K1), exact, max_relative = 1e-13);
@@ -75,21 +80,21 @@ fn estimators_agree_with_the_divergence_on_average() {
 #[test]
 fn generalised_advantages_and_returns() {
     // delta = [1 + 0.9*2 - 1, 0 + 0.9*3 - 2, 2 - 3] = [1.8, 0.7, -1]; gamma lambda = 0.45.
-    let (rewards, values) = ([1.0, 0.0, 2.0], [1.0, 2.0, 3.0]);
-    let a = gae(&rewards, &values, 0.9, 0.5).unwrap();
+    let (rewards, values) = (array![1.0, 0.0, 2.0], array![1.0, 2.0, 3.0]);
+    let a = gae(rewards.view(), values.view(), 0.9, 0.5).unwrap();
     let expected = [1.8 + 0.45 * (0.7 - 0.45), 0.7 - 0.45, -1.0];
     for (ours, theirs) in a.iter().zip(expected) {
         assert_relative_eq!(*ours, theirs, max_relative = 1e-14);
     }
-    let r = returns(&a, &values).unwrap();
-    for ((r, a), v) in r.iter().zip(&a).zip(values) {
-        assert_eq!(*r, a + v);
-    }
+    assert_eq!(returns(a.view(), values.view()).unwrap(), &a + &values);
     // lambda 1: the return is the discounted sum of rewards, whatever the values. lambda 0: one step ahead.
-    let full = returns(&gae(&rewards, &values, 0.9, 1.0).unwrap(), &values).unwrap();
+    let full = returns(gae(rewards.view(), values.view(), 0.9, 1.0).unwrap().view(), values.view()).unwrap();
     assert_relative_eq!(full[0], 1.0 + 0.81 * 2.0, max_relative = 1e-14);
-    assert_relative_eq!(gae(&rewards, &values, 0.9, 0.0).unwrap()[1], 0.7, max_relative = 1e-14);
-    assert!(matches!(gae(&[1.0], &[], 1.0, 1.0), Err(PpoError::UnequalArrays { len: 1, tokens: 0, .. })));
+    assert_relative_eq!(gae(rewards.view(), values.view(), 0.9, 0.0).unwrap()[1], 0.7, max_relative = 1e-14);
+    assert!(matches!(
+        gae(aview1(&[1.0]), aview1(&[]), 1.0, 1.0),
+        Err(PpoError::UnequalArrays { len: 1, tokens: 0, .. })
+    ));
 }
 
 #[test]
@@ -104,18 +109,18 @@ fn masked_statistics() {
     assert_abs_diff_eq!(masked_whiten(&rows, false)[1][0], 4.0, epsilon = 1e-8);
     assert_eq!(masked_mean(&[]), None);
     assert_eq!(masked_var(&[MaskedRow::whole(&b)]), None);
-    assert_eq!(masked_whiten(&[MaskedRow::whole(&b)], true), [[0.0]]);
-    assert_eq!(masked_whiten(&[MaskedRow::whole(&b)], false), [[5.0]]);
+    assert_eq!(masked_whiten(&[MaskedRow::whole(&b)], true), [array![0.0]]);
+    assert_eq!(masked_whiten(&[MaskedRow::whole(&b)], false), [array![5.0]]);
     assert!(MaskedRow::new(&a, Some(&[true])).is_err());
 }
 
 #[test]
 fn rewards_of_tokens() {
-    let kl = [1.0, -2.0, 3.0];
-    assert_eq!(token_rewards(&kl, None, 0.5, 10.0), [-0.5, 1.0, 8.5]);
-    // The score stands on the last token that counts.
-    assert_eq!(token_rewards(&kl, Some(&[true, true, false]), 0.5, 10.0), [-0.5, 11.0, 0.0]);
-    assert_eq!(token_rewards(&kl, Some(&[false, true, false]), 0.0, 10.0), [0.0, 10.0, 0.0]);
+    let kl = array![1.0, -2.0, 3.0];
+    assert_eq!(token_rewards(kl.view(), None, 0.5, 10.0), array![-0.5, 1.0, 8.5]);
+    // The score is given to the last token that counts.
+    assert_eq!(token_rewards(kl.view(), Some(&[true, true, false]), 0.5, 10.0), array![-0.5, 11.0, 0.0]);
+    assert_eq!(token_rewards(kl.view(), Some(&[false, true, false]), 0.0, 10.0), array![0.0, 10.0, 0.0]);
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn clipped_surrogate_on_all_its_branches() {
     for (ratio, advantage, value, clipped) in [
         (1.1, 2.0, -2.2, false),
         (1.5, 2.0, -2.4, true),  // 1.2 * 2
-        (0.5, 2.0, -1.0, false), // too unlikely: keep pulling
+        (0.5, 2.0, -1.0, false), // not clipped: its probability should rise
         (0.5, -2.0, 1.6, true),  // 0.8 * 2
         (1.5, -2.0, 3.0, false),
         (3.0, 0.0, 0.0, false),
@@ -146,7 +151,7 @@ fn clipped_value_loss_on_all_its_branches() {
         (1.1, 1.0, 3.0, 0.5 * 1.9 * 1.9, -1.9, false),
         (2.0, 1.0, 3.0, 0.5 * 1.8 * 1.8, 0.0, true),  // held at 1.2
         (0.0, 1.0, -3.0, 0.5 * 3.8 * 3.8, 0.0, true), // held at 0.8
-        (0.0, 1.0, 3.0, 0.5 * 9.0, -3.0, false),      // went the wrong way: undone
+        (0.0, 1.0, 3.0, 0.5 * 9.0, -3.0, false),      // moved away from the return: not clipped
     ] {
         let t = clipped_value_loss(value, old, target, 0.2);
         assert_abs_diff_eq!(t.value, loss, epsilon = 1e-12);

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use approx::assert_relative_eq;
+use ser_core::ndarray::{Array1, aview1};
 use ser_core::{Response, Rollout, TokenEvaluation};
 use ser_ppo::{
-    AdaptiveKl, KlControl, KlController, KlPenalty, MaskedRow, PpoSettings, RunningMoments, Sample, ScoredRollout,
-    Targets, full_kl, masked_mean, masked_var, masked_whiten, token_rewards,
+    AdaptiveKl, KlControl, KlController, KlPenalty, MaskedRow, PpoSettings, RunningMoments, ScoredRollout,
+    TargetedRollout, Targets, full_kl, masked_mean, masked_var, masked_whiten, token_rewards,
 };
 use serde::Deserialize;
 
@@ -108,11 +109,16 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("golden/ppo.json")).unwrap()
 }
 
-fn same(ours: &[Vec<f64>], theirs: &[Vec<f64>]) {
-    assert_eq!(ours.iter().map(Vec::len).collect::<Vec<_>>(), theirs.iter().map(Vec::len).collect::<Vec<_>>());
-    for (a, b) in ours.iter().flatten().zip(theirs.iter().flatten()) {
-        assert_relative_eq!(*a, *b, max_relative = 1e-10, epsilon = 1e-12);
+fn same<'a>(ours: impl IntoIterator<Item = &'a Array1<f64>>, theirs: &[Vec<f64>]) {
+    let ours: Vec<_> = ours.into_iter().collect();
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_relative_eq!(ours.as_slice().unwrap(), theirs.as_slice(), max_relative = 1e-10, epsilon = 1e-12);
     }
+}
+
+fn array(row: &[f64]) -> Array1<f64> {
+    aview1(row).to_owned()
 }
 
 fn rollout(tokens: &[u32], log_probs: &[f64], reference: &[f64], values: &[f64]) -> Rollout {
@@ -120,9 +126,9 @@ fn rollout(tokens: &[u32], log_probs: &[f64], reference: &[f64], values: &[f64])
         prompt: 0,
         prompt_tokens: vec![1],
         response: Response { text: String::new(), tokens: tokens.to_vec(), finished: true },
-        log_probs: log_probs.to_vec(),
-        reference_log_probs: reference.to_vec(),
-        values: values.to_vec(),
+        log_probs: array(log_probs),
+        reference_log_probs: array(reference),
+        values: array(values),
         ..Rollout::default()
     }
 }
@@ -133,12 +139,13 @@ fn rewards_advantages_returns_and_objective() {
     assert_eq!(golden.advantages.len(), 7);
     for case in &golden.advantages {
         let full: Option<Rows> = case.policy.as_ref().zip(case.reference.as_ref()).map(|(policy, reference)| {
-            let row = |(p, q): (&Rows, &Rows)| p.iter().zip(q).map(|(p, q)| full_kl(p, q).unwrap()).collect();
+            let row =
+                |(p, q): (&Rows, &Rows)| p.iter().zip(q).map(|(p, q)| full_kl(aview1(p), aview1(q)).unwrap()).collect();
             policy.iter().zip(reference).map(row).collect()
         });
         let rollouts: Vec<Rollout> = (0..case.tokens.len())
             .map(|i| Rollout {
-                full_kl: full.as_ref().map(|f| f[i].clone()),
+                full_kl: full.as_ref().map(|f| array(&f[i])),
                 ..rollout(&case.tokens[i], &case.log_probs[i], &case.reference_log_probs[i], &case.values[i])
             })
             .collect();
@@ -157,12 +164,12 @@ fn rewards_advantages_returns_and_objective() {
             kl_penalty: case.penalty,
             ..Default::default()
         };
-        let prepared = settings.build().unwrap().advantages(&batch, case.coefficient, &[3]).unwrap();
+        let prepared = settings.check().unwrap().advantages(&batch, case.coefficient, &[3]).unwrap();
         let targets = &prepared.targets;
-        same(&targets.iter().map(|t| t.advantages.clone()).collect::<Rows>(), &case.advantages);
-        same(&targets.iter().map(|t| t.returns.clone()).collect::<Rows>(), &case.returns);
+        same(targets.iter().map(|t| &t.advantages), &case.advantages);
+        same(targets.iter().map(|t| &t.returns), &case.returns);
 
-        let kl = |i: usize| -> Vec<f64> {
+        let kl = |i: usize| -> Array1<f64> {
             let keep = |t: usize| case.mask.as_ref().is_none_or(|m| m[i][t]);
             let token = |t: usize| match &full {
                 Some(full) => full[i][t],
@@ -170,10 +177,10 @@ fn rewards_advantages_returns_and_objective() {
             };
             (0..case.tokens[i].len()).map(|t| if keep(t) { token(t) } else { 0.0 }).collect()
         };
-        let kls: Rows = (0..batch.len()).map(kl).collect();
+        let kls: Vec<Array1<f64>> = (0..batch.len()).map(kl).collect();
         same(&kls, &case.kl);
-        let rewards: Rows =
-            batch.iter().zip(&kls).map(|(s, kl)| token_rewards(kl, s.mask, case.coefficient, s.score)).collect();
+        let rewards: Vec<Array1<f64>> =
+            batch.iter().zip(&kls).map(|(s, kl)| token_rewards(kl.view(), s.mask, case.coefficient, s.score)).collect();
         same(&rewards, &case.rewards);
 
         let s = prepared.statistics;
@@ -200,24 +207,24 @@ fn losses_and_gradients() {
     assert!(golden.losses.iter().any(|c| c.stops_early) && golden.losses.iter().any(|c| c.total == 0.0));
     for case in &golden.losses {
         let settings = PpoSettings { batch_size: 1, ..case.settings.clone() };
-        let ppo = settings.build().unwrap();
+        let ppo = settings.check().unwrap();
         let rollouts: Vec<Rollout> = (0..case.tokens.len())
             .map(|i| rollout(&case.tokens[i], &case.old_log_probs[i], &case.old_log_probs[i], &case.old_values[i]))
             .collect();
         let targets: Vec<Targets> = (0..case.tokens.len())
             .map(|i| Targets {
-                advantages: case.advantages[i].clone(),
-                returns: case.returns[i].clone(),
+                advantages: array(&case.advantages[i]),
+                returns: array(&case.returns[i]),
                 mask: case.mask.as_ref().map(|m| m[i].clone()),
             })
             .collect();
-        let samples: Vec<Sample<'_>> =
-            rollouts.iter().zip(&targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
+        let samples: Vec<TargetedRollout<'_>> =
+            rollouts.iter().zip(&targets).map(|(rollout, targets)| TargetedRollout { rollout, targets }).collect();
         let evaluations: Vec<TokenEvaluation> = (0..case.tokens.len())
             .map(|i| TokenEvaluation {
-                log_probs: case.log_probs[i].clone(),
-                values: case.values[i].clone(),
-                entropies: case.entropies[i].clone(),
+                log_probs: array(&case.log_probs[i]),
+                values: array(&case.values[i]),
+                entropies: array(&case.entropies[i]),
             })
             .collect();
         let (loss, gradients) = ppo.mini_batch_loss(&samples, &evaluations).unwrap();
@@ -235,8 +242,8 @@ fn losses_and_gradients() {
         // TRL takes these two in float32.
         assert_relative_eq!(loss.clip_fraction, case.clip_fraction, epsilon = 1e-7);
         assert_relative_eq!(loss.value_clip_fraction, case.value_clip_fraction, epsilon = 1e-7);
-        same(&gradients.iter().map(|g| g.log_probs.clone()).collect::<Rows>(), &case.by_log_probs);
-        same(&gradients.iter().map(|g| g.values.clone()).collect::<Rows>(), &case.by_values);
+        same(gradients.iter().map(|g| &g.log_probs), &case.by_log_probs);
+        same(gradients.iter().map(|g| &g.values), &case.by_values);
         assert_eq!(loss.skipped, case.ratio > case.settings.ratio_threshold);
         assert_eq!(ppo.stops_early(&[loss]), case.stops_early);
     }

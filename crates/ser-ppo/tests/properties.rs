@@ -1,15 +1,17 @@
-//! Gradients against central finite differences, and what must hold of any batch.
+//! Gradients against central finite differences, and properties of any batch.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
+use approx::{abs_diff_eq, relative_eq};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use ser_core::ndarray::{Array1, s};
 use ser_core::{Rollout, TokenEvaluation};
 use ser_ppo::{
-    AdaptiveKl, KlControl, KlController, KlEstimator, MaskedRow, Ppo, PpoSettings, RunningMoments, Sample,
-    ScoredRollout, Targets, gae, masked_mean, masked_var, masked_whiten, returns,
+    AdaptiveKl, KlControl, KlController, KlEstimator, MaskedRow, Ppo, PpoSettings, RunningMoments, ScoredRollout,
+    TargetedRollout, Targets, gae, masked_mean, masked_var, masked_whiten, returns,
 };
 use support::rollout;
 
@@ -44,7 +46,7 @@ fn ppo() -> impl Strategy<Value = Ppo> {
                 batch_size: mini_batch_size * accumulation,
                 ..Default::default()
             }
-            .build()
+            .check()
             .unwrap()
         },
     )
@@ -67,27 +69,27 @@ impl Data {
             targets: batch
                 .iter()
                 .map(|row| Targets {
-                    advantages: column(row, |t| t.5),
-                    returns: column(row, |t| t.6),
+                    advantages: column(row, |t| t.5).into(),
+                    returns: column(row, |t| t.6).into(),
                     mask: Some(row.iter().map(|t| t.7).collect()),
                 })
                 .collect(),
             evaluations: batch
                 .iter()
                 .map(|row| TokenEvaluation {
-                    log_probs: column(row, |t| t.1),
-                    values: column(row, |t| t.3),
-                    entropies: column(row, |t| t.4),
+                    log_probs: column(row, |t| t.1).into(),
+                    values: column(row, |t| t.3).into(),
+                    entropies: column(row, |t| t.4).into(),
                 })
                 .collect(),
         }
     }
 
-    fn samples(&self) -> Vec<Sample<'_>> {
-        self.rollouts.iter().zip(&self.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect()
+    fn samples(&self) -> Vec<TargetedRollout<'_>> {
+        self.rollouts.iter().zip(&self.targets).map(|(rollout, targets)| TargetedRollout { rollout, targets }).collect()
     }
 
-    /// Whether a clip's edge lies within a few steps, where there is no derivative.
+    /// Whether the edge of a clip, where there is no derivative, is within a few steps.
     fn near_a_kink(&self, s: &PpoSettings) -> bool {
         let near = |a: f64, b: f64| (a - b).abs() < 1e3 * STEP;
         self.rollouts.iter().zip(&self.targets).zip(&self.evaluations).any(|((r, t), e)| {
@@ -105,8 +107,8 @@ impl Data {
     }
 }
 
-/// A place in an evaluation: 0 log-probability, 1 value, 2 entropy.
-fn entry(e: &mut TokenEvaluation, kind: usize) -> &mut Vec<f64> {
+/// A row of an evaluation: 0 log-probabilities, 1 values, 2 entropies.
+fn entry(e: &mut TokenEvaluation, kind: usize) -> &mut Array1<f64> {
     match kind {
         0 => &mut e.log_probs,
         1 => &mut e.values,
@@ -133,7 +135,8 @@ proptest! {
             for (kind, row) in [&gradient.log_probs, &gradient.values, &gradient.entropies].into_iter().enumerate() {
                 for (t, ours) in row.iter().enumerate() {
                     let difference = (moved(i, kind, t, STEP) - moved(i, kind, t, -STEP)) / (2.0 * STEP);
-                    prop_assert!((ours - difference).abs() < 1e-7 * (1.0 + difference.abs()), "{ours} {difference}");
+                    let equal = relative_eq!(*ours, difference, epsilon = 1e-7, max_relative = 1e-7);
+                    prop_assert!(equal, "{ours} {difference}");
                     prop_assert!(batch[i][t].7 || *ours == 0.0, "a masked token has a gradient");
                 }
             }
@@ -148,14 +151,14 @@ proptest! {
         let (loss, _) = ppo.mini_batch_loss(&data.samples(), &data.evaluations).unwrap();
         let rows: Vec<MaskedRow<'_>> =
             data.targets.iter().map(|t| MaskedRow::new(&t.advantages, t.mask.as_deref()).unwrap()).collect();
-        prop_assert!((loss.policy + masked_mean(&rows).unwrap()).abs() < 1e-12);
+        prop_assert!(abs_diff_eq!(loss.policy, -masked_mean(&rows).unwrap(), epsilon = 1e-12));
         prop_assert_eq!((loss.ratio, loss.approx_kl, loss.policy_kl, loss.clip_fraction), (1.0, 0.0, 0.0, 0.0));
         prop_assert_eq!(loss.value_clip_fraction, 0.0);
     }
 
     #[test]
     fn clipping_never_lowers_a_loss(ppo in ppo(), batch in batch()) {
-        let wide = PpoSettings { clip_range: 0.999, value_clip_range: 1e6, ..ppo.settings().clone() }.build().unwrap();
+        let wide = PpoSettings { clip_range: 0.999, value_clip_range: 1e6, ..ppo.settings().clone() }.check().unwrap();
         let data = Data::new(&batch);
         let (held, _) = ppo.mini_batch_loss(&data.samples(), &data.evaluations).unwrap();
         let (free, _) = wide.mini_batch_loss(&data.samples(), &data.evaluations).unwrap();
@@ -163,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn masking_the_end_is_having_a_shorter_response(
+    fn masking_the_end_equals_a_shorter_response(
         rows in vec((vec((-5.0..0.0, -5.0..0.0, -2.0..2.0), 1..8), 1_usize..8, -3.0..3.0), 1..5),
     ) {
         let whole: Vec<Rollout> = rows.iter().map(|(tokens, ..)| from_tokens(tokens)).collect();
@@ -171,7 +174,7 @@ proptest! {
         let short: Vec<Rollout> = rows.iter().map(|(t, k, _)| from_tokens(&t[..keep(t.len(), *k)])).collect();
         let masks: Vec<Vec<bool>> =
             rows.iter().map(|(t, k, _)| (0..t.len()).map(|i| i < keep(t.len(), *k)).collect()).collect();
-        let ppo = PpoSettings { whiten_rewards: true, gamma: 0.97, ..Default::default() }.build().unwrap();
+        let ppo = PpoSettings { whiten_rewards: true, gamma: 0.97, ..Default::default() }.check().unwrap();
         let masked: Vec<ScoredRollout<'_>> = whole.iter().zip(&masks).zip(&rows)
             .map(|((r, m), row)| ScoredRollout { mask: Some(m), ..ScoredRollout::new(r, row.2) }).collect();
         let cut: Vec<ScoredRollout<'_>> =
@@ -179,9 +182,10 @@ proptest! {
         let (masked, cut) =
             (ppo.advantages(&masked, 0.3, &[]).unwrap(), ppo.advantages(&cut, 0.3, &[]).unwrap());
         for (m, c) in masked.targets.iter().zip(&cut.targets) {
-            prop_assert_eq!(&m.advantages[..c.advantages.len()], &c.advantages[..]);
-            prop_assert_eq!(&m.returns[..c.returns.len()], &c.returns[..]);
-            prop_assert!(m.advantages[c.advantages.len()..].iter().all(|a| *a == 0.0));
+            let n = c.advantages.len();
+            prop_assert_eq!(m.advantages.slice(s![..n]), &c.advantages);
+            prop_assert_eq!(m.returns.slice(s![..n]), &c.returns);
+            prop_assert!(m.advantages.slice(s![n..]).iter().all(|a| *a == 0.0));
         }
         prop_assert_eq!(masked.statistics.kl, cut.statistics.kl);
         prop_assert_eq!(masked.statistics.entropy, cut.statistics.entropy);
@@ -191,7 +195,7 @@ proptest! {
     fn permuting_rollouts_permutes_targets(
         rows in vec((vec((-5.0..0.0, -5.0..0.0, -2.0..2.0), 1..6), -3.0..3.0), 1..6),
     ) {
-        let ppo = PpoSettings::default().build().unwrap();
+        let ppo = PpoSettings::default().check().unwrap();
         let rollouts: Vec<Rollout> = rows.iter().map(|(tokens, _)| from_tokens(tokens)).collect();
         let mut batch: Vec<ScoredRollout<'_>> =
             rollouts.iter().zip(&rows).map(|(r, row)| ScoredRollout::new(r, row.1)).collect();
@@ -200,7 +204,7 @@ proptest! {
         let back = ppo.advantages(&batch, 0.2, &[]).unwrap();
         for (a, b) in there.targets.iter().zip(back.targets.iter().rev()) {
             for (a, b) in a.advantages.iter().chain(&a.returns).zip(b.advantages.iter().chain(&b.returns)) {
-                prop_assert!((a - b).abs() < 1e-6 * (1.0 + a.abs()), "{a} {b}");
+                prop_assert!(relative_eq!(*a, *b, epsilon = 1e-6, max_relative = 1e-6), "{a} {b}");
             }
         }
     }
@@ -211,14 +215,15 @@ proptest! {
         tokens in vec((-2.0..2.0, -2.0..2.0), 1..12), gamma in 0.0..=1.0, lambda in 0.0..=1.0,
     ) {
         let (rewards, values): (Vec<f64>, Vec<f64>) = tokens.into_iter().unzip();
-        let advantages = gae(&rewards, &values, gamma, lambda).unwrap();
+        let (rewards, values) = (Array1::from(rewards), Array1::from(values));
+        let advantages = gae(rewards.view(), values.view(), gamma, lambda).unwrap();
         let delta = |t: usize| rewards[t] + gamma * values.get(t + 1).copied().unwrap_or(0.0) - values[t];
         for (t, ours) in advantages.iter().enumerate() {
             let sum: f64 = (t..rewards.len()).map(|i| f64::powi(gamma * lambda, (i - t) as i32) * delta(i)).sum();
-            prop_assert!((ours - sum).abs() < 1e-12 * (1.0 + sum.abs()) * 10.0);
+            prop_assert!(relative_eq!(*ours, sum, epsilon = 1e-11, max_relative = 1e-11));
         }
-        let back = returns(&advantages, &values).unwrap();
-        prop_assert!(back.iter().zip(&advantages).zip(&values).all(|((r, a), v)| *r == a + v));
+        let back = returns(advantages.view(), values.view()).unwrap();
+        prop_assert_eq!(back, advantages + values);
     }
 
     #[test]
@@ -228,11 +233,11 @@ proptest! {
         prop_assume!(masked_var(&rows).unwrap() > 1e-2);
         let white = masked_whiten(&rows, true);
         let white = [MaskedRow::whole(&white[0])];
-        prop_assert!(masked_mean(&white).unwrap().abs() < 1e-9);
-        prop_assert!((masked_var(&white).unwrap() - 1.0).abs() < 1e-5);
+        prop_assert!(abs_diff_eq!(masked_mean(&white).unwrap(), 0.0, epsilon = 1e-9));
+        prop_assert!(abs_diff_eq!(masked_var(&white).unwrap(), 1.0, epsilon = 1e-5));
         let kept = masked_whiten(&rows, false);
         let mean = masked_mean(&[MaskedRow::whole(&kept[0])]).unwrap();
-        prop_assert!((mean - masked_mean(&rows).unwrap()).abs() < 1e-9);
+        prop_assert!(abs_diff_eq!(mean, masked_mean(&rows).unwrap(), epsilon = 1e-9));
     }
 
     #[test]
@@ -260,8 +265,8 @@ proptest! {
         let whole = parts.concat();
         prop_assume!(whole.len() > 1);
         let rows = [MaskedRow::whole(&whole)];
-        prop_assert!((moments.mean() - masked_mean(&rows).unwrap()).abs() < 1e-9);
-        prop_assert!((moments.std() - masked_var(&rows).unwrap().sqrt()).abs() < 1e-9);
+        prop_assert!(abs_diff_eq!(moments.mean(), masked_mean(&rows).unwrap(), epsilon = 1e-9));
+        prop_assert!(abs_diff_eq!(moments.std(), masked_var(&rows).unwrap().sqrt(), epsilon = 1e-9));
     }
 }
 

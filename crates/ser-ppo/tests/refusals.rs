@@ -1,26 +1,29 @@
-//! What is refused, and in which words.
+//! Refused settings and inputs, with their messages.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
 use ser_core::Rollout;
-use ser_ppo::{AdaptiveKl, KlControl, KlPenalty, Ppo, PpoError, PpoSettings, ResponseLength, Sample, ScoredRollout};
+use ser_core::ndarray::{array, aview1};
+use ser_ppo::{
+    AdaptiveKl, KlControl, KlPenalty, Ppo, PpoError, PpoSettings, ResponseLength, ScoredRollout, TargetedRollout,
+};
 use support::{evaluation, rollout};
 
 fn refused(change: impl FnOnce(&mut PpoSettings)) -> String {
     let mut settings = PpoSettings::default();
     change(&mut settings);
-    settings.build().unwrap_err().to_string()
+    settings.check().unwrap_err().to_string()
 }
 
 #[test]
 fn settings_are_refused_by_name_and_value() {
     assert!(refused(|s| s.initial_kl_coefficient = -0.1).contains("ppo.initial_kl_coefficient is -0.1"));
     assert!(refused(|s| s.mini_batch_size = 9).contains("ppo.mini_batch_size is 9, more than ppo.batch_size, 8"));
-    assert!(refused(|s| s.mini_batch_size = 3).contains("ppo.batch_size is 8, no multiple"));
+    assert!(refused(|s| s.mini_batch_size = 3).contains("ppo.batch_size is 8; it must be a multiple"));
     assert!(refused(|s| s.mini_batch_size = usize::MAX / 2).contains("more than ppo.batch_size"));
-    assert!(refused(|s| s.gradient_accumulation_steps = usize::MAX).contains("no multiple"));
+    assert!(refused(|s| s.gradient_accumulation_steps = usize::MAX).contains("must be a multiple"));
     assert!(refused(|s| s.batch_size = 0).contains("ppo.batch_size is 0"));
     assert!(refused(|s| s.mini_batch_size = 0).contains("ppo.mini_batch_size is 0"));
     assert!(refused(|s| s.gradient_accumulation_steps = 0).contains("ppo.gradient_accumulation_steps is 0"));
@@ -47,7 +50,7 @@ fn settings_are_refused_by_name_and_value() {
 }
 
 #[test]
-fn settings_go_through_files() {
+fn settings_survive_json() {
     let json =
         r#"{"kl_control": {"adaptive": {"target": 3.0}}, "kl_penalty": "full", "reward_scaling": {"clip": 0.1}}"#;
     let s: PpoSettings = serde_json::from_str(json).unwrap();
@@ -55,7 +58,7 @@ fn settings_go_through_files() {
     assert_eq!(s.reward_scaling.unwrap().max, 0.5);
     assert_eq!(serde_json::from_str::<PpoSettings>(r#"{"kl_control": "fixed"}"#).unwrap().kl_control, KlControl::Fixed);
     assert_eq!(serde_json::from_str::<PpoSettings>(&serde_json::to_string(&s).unwrap()).unwrap(), s);
-    // Without scaling, too, and in TOML's way, which has no null.
+    // Without scaling, too: null, and "none" for TOML, which has no null.
     for none in [r#"{"reward_scaling": "none"}"#, r#"{"reward_scaling": null}"#] {
         let s: PpoSettings = serde_json::from_str(none).unwrap();
         assert_eq!(s.reward_scaling, None);
@@ -68,7 +71,7 @@ fn settings_go_through_files() {
 }
 
 fn ppo() -> Ppo {
-    PpoSettings::default().build().unwrap()
+    PpoSettings::default().check().unwrap()
 }
 
 fn advantages(change: impl FnOnce(&mut Rollout)) -> PpoError {
@@ -83,7 +86,7 @@ fn advantages(change: impl FnOnce(&mut Rollout)) -> PpoError {
 fn broken_rollouts_are_named() {
     assert_eq!(advantages(|r| *r = rollout(&[], &[], &[])), PpoError::EmptyResponse { rollout: 1 });
     assert!(matches!(
-        advantages(|r| r.values.truncate(1)),
+        advantages(|r| r.values = array![0.0]),
         PpoError::LengthMismatch { rollout: 1, what: "values", len: 1, tokens: 2 }
     ));
     assert!(matches!(
@@ -95,7 +98,7 @@ fn broken_rollouts_are_named() {
         PpoError::NotFinite { rollout: 1, token: 0, what: "reference log-probability", .. }
     ));
     assert!(matches!(
-        advantages(|r| r.reference_log_probs.push(0.0)),
+        advantages(|r| r.reference_log_probs = array![0.0, 0.0, 0.0]),
         PpoError::LengthMismatch { rollout: 1, what: "reference log-probabilities", len: 3, .. }
     ));
 }
@@ -113,10 +116,10 @@ fn broken_batches_are_refused() {
         run(ScoredRollout { mask: Some(&[true]), ..scored }),
         PpoError::LengthMismatch { what: "the mask", len: 1, .. }
     ));
-    let full = PpoSettings { kl_penalty: KlPenalty::Full, ..Default::default() }.build().unwrap();
+    let full = PpoSettings { kl_penalty: KlPenalty::Full, ..Default::default() }.check().unwrap();
     assert_eq!(full.advantages(&[scored], 0.2, &[]).unwrap_err(), PpoError::NoFullKl { rollout: 0 });
     let with = |full_kl: &[f64]| {
-        let r = Rollout { full_kl: Some(full_kl.to_vec()), ..r.clone() };
+        let r = Rollout { full_kl: Some(aview1(full_kl).to_owned()), ..r.clone() };
         full.advantages(&[ScoredRollout::new(&r, 1.0)], 0.2, &[])
     };
     assert!(matches!(with(&[0.1]), Err(PpoError::LengthMismatch { what: "full_kl", .. })));
@@ -127,7 +130,7 @@ fn broken_batches_are_refused() {
 fn broken_updates_are_refused() {
     let (p, r) = (ppo(), rollout(&[-1.0], &[-1.0], &[0.0]));
     let targets = p.advantages(&[ScoredRollout::new(&r, 1.0)], 0.2, &[]).unwrap().targets;
-    let samples = [Sample { rollout: &r, targets: &targets[0] }];
+    let samples = [TargetedRollout { rollout: &r, targets: &targets[0] }];
     assert!(matches!(
         p.mini_batch_loss(&samples, &[evaluation(&[f64::NAN], &[0.0], &[1.0])]),
         Err(PpoError::NotFinite { what: "evaluated log-probability", .. })

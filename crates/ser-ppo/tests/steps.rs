@@ -6,16 +6,17 @@ mod support;
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ser_core::Rollout;
+use ser_core::ndarray::{array, aview1};
 use ser_ppo::{
-    MiniBatchLoss, ObjectiveStatistics, Ppo, PpoError, PpoSettings, RewardScaling, RunningMoments, Sample,
-    ScoreNormalization, ScoredRollout, StepStatistics, Targets,
+    MiniBatchLoss, ObjectiveStatistics, Ppo, PpoError, PpoSettings, RewardScaling, RunningMoments, ScoreNormalization,
+    ScoredRollout, StepStatistics, TargetedRollout, Targets,
 };
 use support::{evaluation, rollout};
 
 fn ppo(change: impl FnOnce(&mut PpoSettings)) -> Ppo {
     let mut settings = PpoSettings::default();
     change(&mut settings);
-    settings.build().unwrap()
+    settings.check().unwrap()
 }
 
 /// Settings under which scores may be any numbers.
@@ -27,21 +28,25 @@ fn raw(change: impl FnOnce(&mut PpoSettings)) -> Ppo {
 }
 
 fn targets(advantages: &[f64], returns: &[f64], mask: Option<&[bool]>) -> Targets {
-    Targets { advantages: advantages.to_vec(), returns: returns.to_vec(), mask: mask.map(<[bool]>::to_vec) }
+    Targets {
+        advantages: aview1(advantages).to_owned(),
+        returns: aview1(returns).to_owned(),
+        mask: mask.map(<[bool]>::to_vec),
+    }
 }
 
 #[test]
-fn the_score_counts_once_and_on_the_end_token() {
+fn the_score_is_given_once_and_to_the_end_token() {
     // No KL, no values: with gamma 1 and lambda 1 every advantage is the score, and the return of the last token too.
     let (short, long) = (rollout(&[-1.0], &[-1.0], &[0.0]), rollout(&[-1.0; 4], &[-1.0; 4], &[0.0; 4]));
     let p = ppo(|s| (s.lambda, s.whiten_advantages) = (1.0, false));
     let out = p.advantages(&[ScoredRollout::new(&short, 2.0), ScoredRollout::new(&long, -3.0)], 0.2, &[]).unwrap();
-    assert_eq!(out.targets[0].returns, [2.0]);
-    assert_eq!(out.targets[1].advantages, [-3.0; 4]);
-    // lambda 0 with values of 0: only the last token hears of it.
+    assert_eq!(out.targets[0].returns, array![2.0]);
+    assert_eq!(out.targets[1].advantages, aview1(&[-3.0; 4]));
+    // lambda 0 with values of 0: only the last token gets it.
     let p = ppo(|s| (s.lambda, s.whiten_advantages) = (0.0, false));
     let out = p.advantages(&[ScoredRollout::new(&long, -3.0)], 0.2, &[]).unwrap();
-    assert_eq!(out.targets[0].advantages, [0.0, 0.0, 0.0, -3.0]);
+    assert_eq!(out.targets[0].advantages, array![0.0, 0.0, 0.0, -3.0]);
 }
 
 #[test]
@@ -83,7 +88,7 @@ fn masked_tokens_are_never_read() {
     let run = |r: &Rollout| {
         let batch = [ScoredRollout { mask: Some(&mask), ..ScoredRollout::new(r, 1.0) }];
         let prepared = p.advantages(&batch, 0.2, &[]).unwrap();
-        let sample = Sample { rollout: r, targets: &prepared.targets[0] };
+        let sample = TargetedRollout { rollout: r, targets: &prepared.targets[0] };
         let now = evaluation(&[-1.1, f64::NAN, -0.4], &[0.3, f64::NAN, 0.1], &[1.0, f64::NAN, 1.0]);
         (prepared.statistics, p.mini_batch_loss(&[sample], &[now]).unwrap(), prepared.targets[0].clone())
     };
@@ -104,7 +109,7 @@ fn a_mini_batch_by_hand() {
         evaluation(&[-1.0 + 1.5_f64.ln(), -1.0], &[0.1, 0.5], &[2.0, 1.0]),
         evaluation(&[-1.0 + 0.5_f64.ln()], &[-0.1], &[3.0]),
     ];
-    let samples = [Sample { rollout: &a, targets: &ta }, Sample { rollout: &b, targets: &tb }];
+    let samples = [TargetedRollout { rollout: &a, targets: &ta }, TargetedRollout { rollout: &b, targets: &tb }];
     let (loss, gradients) = p.mini_batch_loss(&samples, &now).unwrap();
     // Policy: -1.2 (clipped), 1, -1. Value: 0.9²/2, held at 0.2: 0.8²/2, 0.1²/2.
     assert_abs_diff_eq!(loss.policy, -1.2 / 3.0, epsilon = 1e-12);
@@ -125,7 +130,9 @@ fn a_mini_batch_by_hand() {
     for (ours, theirs) in gradients[0].values.iter().chain(&gradients[1].values).zip([-0.9, 0.0, -0.1]) {
         assert_abs_diff_eq!(*ours, 0.5 * theirs / 3.0, epsilon = 1e-12);
     }
-    assert!(gradients.iter().flat_map(|g| &g.entropies).all(|g| (g + 0.01 / 3.0).abs() < 1e-15));
+    for by in gradients.iter().flat_map(|g| &g.entropies) {
+        assert_abs_diff_eq!(*by, -0.01 / 3.0, epsilon = 1e-15);
+    }
 }
 
 #[test]
@@ -133,7 +140,7 @@ fn ratio_guard_skips() {
     let old = [-5.0];
     let (calm, wild) = (rollout(&old, &old, &[0.0]), rollout(&old, &old, &[0.0]));
     let t = targets(&[-1.0], &[1.0], None);
-    let samples = [Sample { rollout: &calm, targets: &t }, Sample { rollout: &wild, targets: &t }];
+    let samples = [TargetedRollout { rollout: &calm, targets: &t }, TargetedRollout { rollout: &wild, targets: &t }];
     let now = [evaluation(&[-5.0], &[0.0], &[1.0]), evaluation(&[-5.0 + 22.0_f64.ln()], &[0.0], &[1.0])];
     // Mean ratio 11.5: all of the mini-batch is skipped.
     let p = ppo(|s| (s.mini_batch_size, s.entropy_coefficient) = (2, 0.1));
@@ -143,11 +150,11 @@ fn ratio_guard_skips() {
     for g in &gradients {
         assert_eq!((g.log_probs[0], g.values[0], g.entropies[0]), (0.0, 0.0, 0.0));
     }
-    // A ratio that no number can hold is skipped, too, without a NaN.
+    // A ratio that overflows is skipped, too, without a NaN.
     let far = evaluation(&[-5.0 + 2000.0], &[0.0], &[1.0]);
     let (loss, gradients) = p.mini_batch_loss(&samples[1..], &[far]).unwrap();
-    assert!(loss.skipped && loss.total == 0.0 && gradients[0].log_probs == [0.0]);
-    // Just under the threshold nothing is.
+    assert!(loss.skipped && loss.total == 0.0 && gradients[0].log_probs == array![0.0]);
+    // A ratio just under the threshold is not skipped.
     let near = evaluation(&[-5.0 + 9.99_f64.ln()], &[0.0], &[1.0]);
     assert!(!p.mini_batch_loss(&samples[1..], &[near]).unwrap().0.skipped);
 }
@@ -176,11 +183,11 @@ fn scores(p: &Ppo, moments: &mut RunningMoments, raw: &[f64]) -> Vec<f64> {
 #[test]
 fn scores_become_rewards() {
     let mut none = RunningMoments::default();
-    // The paper's, which is the default: probabilities are scaled to [-0.5, 0.5] (Eq. 7).
+    // The default, which is that of the paper: probabilities are scaled to [-0.5, 0.5] (Eq. 7).
     assert_eq!(scores(&ppo(|_| {}), &mut none, &[1.0, 0.25]), [0.5, -0.25]);
     assert_eq!(scores(&raw(|_| {}), &mut none, &[3.0, -1.0]), [3.0, -1.0]);
     assert_eq!(none, RunningMoments::default());
-    // Clip, then the penalty of the first, which did not end by itself.
+    // Clip, then the penalty of the first, which has no end token.
     let p = raw(|s| (s.score_clip, s.missing_eos_penalty) = (Some(2.0), 1.0));
     assert_eq!(scores(&p, &mut none, &[3.0, -7.0]), [1.0, -2.0]);
     let p = ppo(|s| s.reward_scaling = Some(RewardScaling { clip: 0.5, min: -0.5, max: 0.5 }));
@@ -206,7 +213,7 @@ fn running_normalisation() {
     assert_relative_eq!(m.std(), (14.0_f64 / 3.0).sqrt());
     let stored: RunningMoments = serde_json::from_str(&serde_json::to_string(&m).unwrap()).unwrap();
     assert_eq!(stored, m);
-    // All alike: no scale to divide by.
+    // All equal: they are not divided by their standard deviation of 0.
     let p = raw(|s| s.score_normalization = ScoreNormalization::Scale);
     assert_eq!(scores(&p, &mut RunningMoments::default(), &[0.5, 0.5]), [0.5, 0.5]);
     // An error leaves the moments as they were.

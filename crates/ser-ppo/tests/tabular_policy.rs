@@ -1,12 +1,12 @@
-//! A policy that is a table learns by this crate, through ser-core's `Policy`.
+//! A table is trained as a policy by this crate, through the `Policy` trait of ser-core.
 
 #![allow(clippy::unwrap_used)]
 
 use ser_core::testing::TablePolicy;
-use ser_core::{Message, Policy, Rollout, Sampling};
+use ser_core::{Context, Message, Policy, Rollout, Sampling};
 use ser_ppo::{
     AdaptiveKl, DiagnosisSettings, KlControl, KlController, KlPenalty, Ppo, PpoSettings, ResponseLength,
-    RunningMoments, Sample, ScoreNormalization, StepStatistics, diagnose,
+    RunningMoments, ScoreNormalization, StepStatistics, TargetedRollout, diagnose,
 };
 
 const LENGTH: usize = 12;
@@ -25,7 +25,7 @@ struct Run {
 
 impl Run {
     fn new(settings: PpoSettings) -> Self {
-        let ppo = settings.build().unwrap();
+        let ppo = settings.check().unwrap();
         let controller = ppo.controller().unwrap();
         Run { policy: TablePolicy::new(LENGTH), ppo, controller, moments: RunningMoments::default() }
     }
@@ -38,7 +38,10 @@ impl Run {
             ..Default::default()
         };
         let prompts = vec![vec![Message::user("?")]; settings.batch_size];
-        let rollouts = self.policy.rollout(&prompts, &sampling, settings.kl_penalty == KlPenalty::Full).unwrap();
+        let rollouts = self
+            .policy
+            .rollout(&prompts, &sampling, settings.kl_penalty == KlPenalty::Full, &mut Context::silent())
+            .unwrap();
         let raw: Vec<f64> = rollouts.iter().map(reward).collect();
         let scored = self.ppo.score(&mut self.moments, &rollouts, &raw).unwrap();
         let prepared = self.ppo.advantages(&scored, self.controller.coefficient(), &self.policy.end_tokens()).unwrap();
@@ -46,9 +49,9 @@ impl Run {
         for epoch in 0..settings.ppo_epochs as u64 {
             let start = losses.len();
             for update in self.ppo.updates(rollouts.len(), step, epoch) {
-                for places in &update {
-                    let sample = |p: &usize| Sample { rollout: &rollouts[*p], targets: &prepared.targets[*p] };
-                    let samples: Vec<Sample<'_>> = places.iter().map(sample).collect();
+                for mini_batch in &update {
+                    let sample = |p: &usize| TargetedRollout { rollout: &rollouts[*p], targets: &prepared.targets[*p] };
+                    let samples: Vec<TargetedRollout<'_>> = mini_batch.iter().map(sample).collect();
                     let batch: Vec<&Rollout> = samples.iter().map(|s| s.rollout).collect();
                     let mut objective = |now: &[_]| {
                         let (loss, gradient) = self.ppo.mini_batch_loss(&samples, now)?;
@@ -104,7 +107,7 @@ fn reward_rises_and_kl_stays_near_its_target() {
 }
 
 #[test]
-fn a_large_coefficient_holds_the_policy_and_none_lets_it_go() {
+fn a_large_coefficient_keeps_the_policy_near_its_reference() {
     let last = |coefficient: f64| {
         let fixed = PpoSettings {
             kl_control: KlControl::Fixed,
@@ -136,7 +139,7 @@ fn the_entropy_bonus_keeps_entropy() {
 }
 
 #[test]
-fn a_stored_run_goes_on_with_the_same_bits() {
+fn a_stored_run_resumes_with_the_same_bits() {
     let normalised = || PpoSettings { score_normalization: ScoreNormalization::Scale, ..settings(5) };
     let mut through = Run::new(normalised());
     for step in 0..10 {
@@ -148,7 +151,7 @@ fn a_stored_run_goes_on_with_the_same_bits() {
     }
     let state = serde_json::to_string(&(first.controller, first.moments)).unwrap();
     let (controller, moments) = serde_json::from_str(&state).unwrap();
-    let mut resumed = Run { controller, moments, policy: first.policy, ppo: normalised().build().unwrap() };
+    let mut resumed = Run { controller, moments, policy: first.policy, ppo: normalised().check().unwrap() };
     for step in 4..10 {
         resumed.step(step);
     }

@@ -1,7 +1,8 @@
-//! Each warning comes for what it is about, and for nothing else.
+//! Each warning has its cause, and no other cause.
 
 #![allow(clippy::unwrap_used)]
 
+use approx::abs_diff_eq;
 use ser_ppo::{DiagnosisSettings, StepStatistics, Warning, diagnose};
 
 fn healthy() -> StepStatistics {
@@ -37,14 +38,14 @@ fn a_healthy_run_has_no_warning() {
 }
 
 #[test]
-fn figures_of_the_newest_step() {
+fn statistics_of_the_newest_step() {
     assert_eq!(after(20, 1, |s| s.kl = -1.5), [Warning::NegativeKl { kl: -1.5 }]);
     assert_eq!(after(20, 1, |s| s.kl = -0.5), []);
     assert_eq!(after(0, 1, |s| s.kl = 61.0), [Warning::ExplodingKl { kl: 61.0 }]);
     assert_eq!(after(20, 1, |s| s.ratio = 2.1), [Warning::RatioBlowUp { ratio: 2.1, skipped: 0 }]);
     assert_eq!(after(20, 1, |s| s.ratio = 0.4), [Warning::RatioBlowUp { ratio: 0.4, skipped: 0 }]);
     assert_eq!(after(20, 1, |s| s.num_skipped = 3), [Warning::RatioBlowUp { ratio: 1.0, skipped: 3 }]);
-    // What is over is not warned of again.
+    // An earlier step causes no warning.
     let mut steps = vec![healthy(); 3];
     steps[1].kl = -9.0;
     assert_eq!(diagnose(&steps, &DiagnosisSettings::default()), []);
@@ -56,11 +57,13 @@ fn trends_need_a_whole_window() {
     assert_eq!(after(20, 9, collapsed), []);
     let warnings = after(20, 10, collapsed);
     assert!(matches!(warnings[..], [Warning::ValueCollapse { values_std, returns_std: 1.0 }] if values_std < 0.0011));
-    // Nothing to foresee is no collapse.
+    // Returns that are all equal are not a collapse.
     assert_eq!(after(20, 10, |s| (s.values_std, s.returns_std) = (0.0, 0.0)), []);
 
     let at_limit = |s: &mut StepStatistics| s.scores_at_limit = 0.95;
-    assert!(matches!(after(10, 10, at_limit)[..], [Warning::RewardAtLimit { share }] if (share - 0.95).abs() < 1e-12));
+    assert!(
+        matches!(after(10, 10, at_limit)[..], [Warning::RewardAtLimit { share }] if abs_diff_eq!(share, 0.95, epsilon = 1e-12))
+    );
     assert_eq!(after(10, 9, at_limit), []);
 }
 

@@ -4,7 +4,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::{PairProbabilities, PairScores, StatusRule};
+use ser_core::{PairProbabilities, PairScores, PoolView, StatusRule};
 use ser_status::{Anchor, PaperRule, Thresholds, select};
 
 const PAIRS: usize = 1_000_000;
@@ -29,7 +29,7 @@ fn rule() -> PaperRule {
 #[divan::bench]
 fn classify(bencher: divan::Bencher<'_, '_>) {
     let (pool, rule) = (probabilities(), rule());
-    bencher.counter(PAIRS).bench(|| rule.classify(&pool));
+    bencher.counter(PAIRS).bench(|| rule.classify(&PoolView::new(&pool)));
 }
 
 #[divan::bench]

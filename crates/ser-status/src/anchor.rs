@@ -1,7 +1,7 @@
-//! Anchoring: where a raw score's zero is, so that an absolute threshold means something.
+//! Anchors: the zero of raw scores, on which absolute thresholds depend.
 //!
-//! A pairwise loss sees only differences, so all raw scores may drift by a constant and with them every
-//! p = sigmoid(r). An anchor takes the drift out first.
+//! A pairwise loss depends on differences alone, so all raw scores may drift by a constant and with them every
+//! p = sigmoid(r). An anchor removes the drift.
 
 use rayon::prelude::*;
 use ser_core::{PairProbabilities, PairScores, RawScore, Side};
@@ -11,50 +11,50 @@ use crate::StatusError;
 use crate::rule::MIN_PAIRS_PER_JOB;
 use crate::sum::ordered_sum;
 
-/// How raw scores become the probabilities that thresholds are compared with.
+/// The map from raw scores to the probabilities that thresholds are compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anchor {
     /// p = sigmoid(r), as in the paper (Eq. 1).
     #[default]
     None,
-    /// p = sigmoid(r - c), c the mean raw score of all the pool's answers.
+    /// p = sigmoid(r - c), where c is the mean raw score of all answers of the pool.
     PoolMean,
-    /// p_A = sigmoid((r_A - r_B) / 2) and p_B = 1 - p_A: each pair's own mean is its zero. All that is left to
-    /// judge by is the margin.
+    /// p_A = sigmoid((r_A - r_B) / 2) and p_B = 1 - p_A: the zero of each pair is its own mean, so p depends on the margin
+    /// alone.
     PerPair,
     /// p = sigmoid((r - c) / T), with T and c fitted on labelled pairs that the model was not trained on.
     ///
     /// T minimises the cross-entropy of sigmoid((r_A - r_B) / T) as the probability that A is the preferred answer
     /// (temperature scaling, Guo et al. 2017), which is the Bradley-Terry probability calibrated on these pairs. The
     /// labels are Platt's (1999): (n + 1) / (n + 2) and 1 / (n + 2) in place of 1 and 0 for n pairs, so that a model
-    /// that gets every pair right has a finite T. T is held in [0.01, 100] times the root mean square of the margins;
-    /// a model no better than chance gets the upper end: p near 1/2 and little to select.
+    /// that gets every pair right has a finite T. T is clamped to [0.01, 100] times the root mean square of the margins;
+    /// a model no better than chance gets the upper end, with p near 1/2 and few selected pairs.
     ///
-    /// c is the mean raw score of these pairs' answers. Then p is the calibrated probability that the answer beats
-    /// an average one, which is what tau_high and tau_low ask.
+    /// c is the mean raw score of the answers of these pairs. Then p is the calibrated probability that the answer is
+    /// better than an average one, which tau_high and tau_low are compared with.
     Fitted,
 }
 
 /// An anchor with its numbers: p = sigmoid((r - offset) / temperature).
 ///
-/// It belongs to the weights it was fitted with: fit anew after each training.
+/// It is valid for the weights it was fitted with: fit it again after each training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FittedAnchor {
-    /// Which anchor this is.
+    /// The kind of anchor.
     pub anchor: Anchor,
-    /// What is subtracted from raw scores, in their units; unused by [`Anchor::PerPair`].
+    /// The number subtracted from raw scores, in their units; not used by [`Anchor::PerPair`].
     pub offset: f64,
-    /// What the difference is divided by, in units of raw scores; 1 but for [`Anchor::Fitted`].
+    /// The divisor of the difference, in units of raw scores; 1 except for [`Anchor::Fitted`].
     pub temperature: f64,
 }
 
 impl Anchor {
     /// Fits the anchor. `pool` is read by [`Anchor::PoolMean`] alone, `held_out` (scores and preferred side of
-    /// labelled pairs not trained on) by [`Anchor::Fitted`] alone; pairs with a NaN or an infinity are passed over.
+    /// labelled pairs not trained on) by [`Anchor::Fitted`] alone; pairs with a NaN or an infinity are skipped.
     ///
-    /// A pool with no finite score has offset 0: nothing can be selected from it anyway.
+    /// A pool without finite scores has offset 0: no pair can be selected from it.
     ///
     /// # Errors
     /// [`StatusError::NothingToFit`] if [`Anchor::Fitted`] has no pair with finite scores.
@@ -83,7 +83,7 @@ impl Anchor {
 
 impl FittedAnchor {
     /// The probabilities of each pair's answers, in order. A pair with a NaN or an infinity becomes NaN, so that no
-    /// rule selects it (sigmoid alone would make 1 of infinity).
+    /// rule selects it (the sigmoid of infinity would be 1).
     pub fn apply(&self, scores: &[PairScores]) -> Vec<PairProbabilities> {
         scores.par_iter().with_min_len(MIN_PAIRS_PER_JOB).map(|&pair| self.probabilities(pair)).collect()
     }
@@ -112,7 +112,7 @@ fn finite(scores: PairScores) -> bool {
 /// Mean over both answers of the pairs with finite scores.
 fn mean_score(pairs: &[PairScores]) -> Option<f64> {
     let count = pairs.par_iter().with_min_len(MIN_PAIRS_PER_JOB).filter(|pair| finite(**pair)).count();
-    // Halved before they are added, so that no pair of finite scores overflows.
+    // Halved before the addition, so that no pair of finite scores overflows.
     let sum = ordered_sum(pairs, |pair| if finite(*pair) { pair.a.0 / 2.0 + pair.b.0 / 2.0 } else { 0.0 });
     (count > 0).then(|| sum / count as f64)
 }
@@ -122,10 +122,10 @@ fn temperature(margins: &[f64]) -> f64 {
     let n = margins.len() as f64;
     let scale = (ordered_sum(margins, |m| m * m) / n).sqrt();
     if !(scale > 0.0 && scale.is_finite()) {
-        return 1.0; // Every pair tied (or margins beyond all measure): any T says the same.
+        return 1.0; // All margins are 0, or their squares overflow: T has no effect or cannot be computed.
     }
     let label = (n + 1.0) / (n + 2.0);
-    // d/ds of the cross-entropy at s = 1/T. It grows with s (the cross-entropy is convex), so bisection finds its zero.
+    // d/ds of the cross-entropy at s = 1/T. It rises with s (the cross-entropy is convex), so bisection finds its zero.
     let slope = |s: f64| ordered_sum(margins, |m| m * (RawScore(m * s).sigmoid().get() - label));
     let (mut low, mut high) = ((0.01 / scale).ln(), (100.0 / scale).ln());
     if slope(low.exp()) >= 0.0 {
@@ -134,7 +134,7 @@ fn temperature(margins: &[f64]) -> f64 {
     if slope(high.exp()) <= 0.0 {
         return 0.01 * scale;
     }
-    // 60 halvings of ln(10^4) leave less than the last bit.
+    // After 60 halvings the interval, at first ln(10^4), is smaller than the last bit.
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
         if slope(middle.exp()) < 0.0 { low = middle } else { high = middle }
@@ -144,6 +144,8 @@ fn temperature(margins: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use approx::{abs_diff_eq, assert_abs_diff_eq, assert_relative_eq};
+
     use super::*;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -170,7 +172,8 @@ mod tests {
         let p = |anchor: Anchor| anchor.fit(&pool, &[]).unwrap().apply(&pool)[0];
         let sigmoid = |r: f64| 1.0 / (1.0 + (-r).exp());
         let near = |p: PairProbabilities, a: f64, b: f64| {
-            assert!((p.a.get() - sigmoid(a)).abs() < 1e-15 && (p.b.get() - sigmoid(b)).abs() < 1e-15, "{p:?}");
+            assert_abs_diff_eq!(p.a.get(), sigmoid(a), epsilon = 1e-15);
+            assert_abs_diff_eq!(p.b.get(), sigmoid(b), epsilon = 1e-15);
         };
         near(p(Anchor::None), 3.0, 1.0);
         near(p(Anchor::PoolMean), 0.0, -2.0);
@@ -188,7 +191,8 @@ mod tests {
         for anchor in [Anchor::PoolMean, Anchor::PerPair, Anchor::Fitted] {
             let p = |by| anchor.fit(&drifted(by), &held_out(by)).unwrap().apply(&drifted(by));
             for (x, y) in p(0.0).iter().zip(p(64.0)) {
-                assert!((x.a.get() - y.a.get()).abs() < 1e-9 && (x.b.get() - y.b.get()).abs() < 1e-9, "{anchor:?}");
+                assert!(abs_diff_eq!(x.a.get(), y.a.get(), epsilon = 1e-9), "{anchor:?}");
+                assert!(abs_diff_eq!(x.b.get(), y.b.get(), epsilon = 1e-9), "{anchor:?}");
             }
         }
         let none = |by| Anchor::None.fit(&drifted(by), &[]).unwrap().apply(&drifted(by));
@@ -199,13 +203,13 @@ mod tests {
     fn temperature_is_recovered() {
         for (seed, t) in [(1, 0.4), (2, 1.0), (3, 2.5)] {
             let fitted = Anchor::Fitted.fit(&[], &drawn(40_000, t, seed)).unwrap();
-            assert!((fitted.temperature / t - 1.0).abs() < 0.04, "{t}: {fitted:?}");
-            assert!((fitted.offset - 3.0).abs() < 0.03, "{fitted:?}");
+            assert_relative_eq!(fitted.temperature, t, max_relative = 0.04);
+            assert_abs_diff_eq!(fitted.offset, 3.0, epsilon = 0.03);
         }
     }
 
     #[test]
-    fn temperature_is_the_least_cross_entropy() {
+    fn the_temperature_minimises_the_cross_entropy() {
         let held_out = drawn(300, 1.7, 9);
         let n = held_out.len() as f64;
         let label = (n + 1.0) / (n + 2.0);
@@ -226,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn separable_and_useless_models_have_a_temperature_too() {
+    fn separable_and_useless_models_have_a_temperature() {
         // All right by the same margin: sigmoid(1/T) is Platt's (n+1)/(n+2), so T = 1 / ln(n+1).
         let right = vec![(PairScores::new(1.0, 0.0), Side::A); 99];
         let t = Anchor::Fitted.fit(&[], &right).unwrap().temperature;
-        assert!((t - 1.0 / 100f64.ln()).abs() < 1e-9, "{t}");
+        assert_abs_diff_eq!(t, 1.0 / 100f64.ln(), epsilon = 1e-9);
         let wrong = vec![(PairScores::new(1.0, 0.0), Side::B); 99];
         assert_eq!(Anchor::Fitted.fit(&[], &wrong).unwrap().temperature, 100.0);
         let tied = vec![(PairScores::new(1.0, 1.0), Side::B); 9];
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_passed_over_and_becomes_nan() {
+    fn scores_that_are_not_finite_are_skipped_and_become_nan() {
         let odd = [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, f64::NEG_INFINITY)];
         let mut pool = scores(&odd);
         pool.extend(scores(&[(3.0, 1.0)]));

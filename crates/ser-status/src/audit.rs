@@ -1,4 +1,4 @@
-//! How good a round's pseudo-labels are, against gold labels that nothing else may read.
+//! Audits of an iteration's pseudo-labels against gold labels, which nothing else may read.
 
 use rayon::prelude::*;
 use ser_core::{Clusters, PairProbabilities, Side};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clustered::{check_ids, wilson_by_cluster};
 use crate::{Interval, Proportion, Selected, StatusError};
 
-/// How an audit reports.
+/// The settings of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditSettings {
@@ -23,12 +23,12 @@ impl Default for AuditSettings {
     }
 }
 
-/// Pairs labelled in two rounds, and those whose label changed.
+/// Pairs labelled in two iterations, and those whose label changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flips {
-    /// Labelled in this round and in the one before.
+    /// Pairs labelled in this iteration and in the one before.
     pub both: usize,
-    /// Of these, labelled otherwise now.
+    /// Of these, the pairs whose label is another one now.
     pub flipped: usize,
 }
 
@@ -39,7 +39,7 @@ impl Flips {
     }
 }
 
-/// The pool's pairs whose Delta lies in [low, high); the last bin holds 1 too.
+/// The pairs of the pool with Delta in [low, high); the last bin includes 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeltaBin {
     /// Lower end.
@@ -48,44 +48,44 @@ pub struct DeltaBin {
     pub high: f64,
     /// Pairs of the pool.
     pub pairs: usize,
-    /// Of the pairs with gold: those whose higher-scored answer is the gold one. A tie is wrong.
+    /// The pairs whose higher-scored answer is the gold one, of the pairs with gold labels. A tie is wrong.
     pub correct: Proportion,
     /// Pairs selected.
     pub selected: usize,
-    /// Precision: of the selected pairs with gold, those whose label is gold.
+    /// Precision: the correctly labelled pairs, of the selected pairs with gold labels.
     pub selected_correct: Proportion,
 }
 
-/// What an audit found.
+/// The results of an audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// Selected out of the pool.
+    /// The selected pairs, of the pool.
     pub coverage: Proportion,
-    /// Precision: of the selected pairs with gold, those whose label is gold.
+    /// Precision: the correctly labelled pairs, of the selected pairs with gold labels.
     pub precision: Proportion,
     /// Wilson's interval of the precision, over prompts ([`wilson_by_cluster`]); `None` without gold.
     pub precision_interval: Option<Interval>,
     /// Prompts of the selected pairs with gold.
     pub precision_prompts: usize,
-    /// Accuracy of the unfiltered scores: of the pool's pairs with gold, those whose higher-scored answer is the
-    /// gold one. A tie or a NaN is wrong.
+    /// Accuracy of the unfiltered scores: the pairs whose higher-scored answer is the gold one, of the pool's pairs with
+    /// gold labels. A tie or a NaN is wrong.
     pub unfiltered: Proportion,
     /// Wilson's interval of `unfiltered`, over prompts; `None` without gold.
     pub unfiltered_interval: Option<Interval>,
-    /// Labels that changed since the round before.
+    /// Labels that changed since the iteration before.
     pub flips: Flips,
     /// Histogram of Delta over the pool.
     pub histogram: Vec<DeltaBin>,
-    /// Pairs of the pool whose Delta is no number in [0, 1], and so in no bin.
+    /// Pairs of the pool with Delta outside [0, 1] or NaN, which are in no bin.
     pub no_delta: usize,
 }
 
 impl AuditSettings {
     /// Audits a selection from the pool whose scores are `probabilities`.
     ///
-    /// `gold` and `previous` have one entry per pair of the pool: the label a person gave, the label this pair had in
-    /// the round before; `None` where there is none. A slice that is empty stands for no labels at all. `clusters` says
-    /// which pairs of the pool share a prompt.
+    /// `gold` and `previous` have one entry per pair of the pool: the gold label, and the label of this pair in the
+    /// iteration before; `None` where there is none. An empty slice stands for no labels. `clusters` groups the pairs of
+    /// the pool by prompt.
     ///
     /// # Errors
     /// [`StatusError::LengthMismatch`], [`StatusError::IndexOutOfPool`], [`StatusError::SettingOutOfRange`].
@@ -159,7 +159,7 @@ impl AuditSettings {
         wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)
     }
 
-    /// Which bin a Delta belongs to; `None` for NaN and whatever lies outside [0, 1].
+    /// The index of the bin of a Delta; `None` for NaN and for numbers outside [0, 1].
     fn bin(&self, delta: f64) -> Option<usize> {
         (0.0..=1.0).contains(&delta).then(|| ((delta * self.bins as f64) as usize).min(self.bins - 1))
     }
@@ -169,13 +169,13 @@ impl AuditSettings {
         (0..self.bins).map(|i| DeltaBin { low: edge(i), high: edge(i + 1), ..DeltaBin::default() }).collect()
     }
 
-    /// Unfiltered accuracy, bins with the pool's counts, pairs in no bin.
+    /// Unfiltered accuracy, bins with the counts of the pool, and the number of pairs in no bin.
     fn histogram(&self, pool: &[PairProbabilities], gold: &[Option<Side>]) -> (Proportion, Vec<DeltaBin>, usize) {
         const CHUNK: usize = 64 * 1024;
         let of_chunk = |(chunk, pairs): (usize, &[PairProbabilities])| {
             let (mut all, mut bins, mut no_delta) = (Proportion::default(), self.empty_bins(), 0);
-            for (place, pair) in pairs.iter().enumerate() {
-                let truth = label(gold, chunk * CHUNK + place);
+            for (index, pair) in pairs.iter().enumerate() {
+                let truth = label(gold, chunk * CHUNK + index);
                 all.judge(truth, pair.higher());
                 match self.bin(pair.delta()).and_then(|bin| bins.get_mut(bin)) {
                     Some(bin) => {
@@ -203,7 +203,7 @@ impl AuditSettings {
 }
 
 impl Proportion {
-    /// Counts a label against gold, where there is gold.
+    /// Counts a label that has a gold label, as right or wrong.
     pub(crate) fn judge(&mut self, gold: Option<Side>, label: Option<Side>) {
         if gold.is_some() {
             self.of += 1;
@@ -227,7 +227,7 @@ mod tests {
     use crate::{PaperRule, Thresholds, select};
 
     #[test]
-    fn every_figure_by_hand() {
+    fn every_number_by_hand() {
         let pool = [(0.9, 0.1), (0.1, 0.8), (0.6, 0.4), (0.5, 0.5), (f64::NAN, 0.1), (0.3, 0.9)]
             .map(|(a, b)| PairProbabilities::unchecked(a, b));
         let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();

@@ -1,26 +1,26 @@
-//! Balance of a selection: a reward model that likes long answers must not be allowed to teach itself only that.
+//! Balance of a selection: caps on the share of labels that prefer longer answers, or one side.
 
 use ser_core::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::{Selected, StatusError};
 
-/// Caps on what a selection may be made of; the default caps nothing.
+/// Caps on the composition of a selection; the default has none.
 ///
-/// Where a cap is passed, the least confident pairs (least Delta) of the class that is too common are left out, until
-/// it makes up no more than its share. A share of 0.5 asks for halves; 1 for nothing. If the rarer class has no
-/// pair at all, a cap under 1 leaves nothing of the common one.
+/// If a class exceeds its cap, its least confident pairs (smallest Delta) are left out until it makes up at most its
+/// share. A share of 0.5 gives equal halves; 1 caps nothing. If the rarer class has no pair, a cap under 1 leaves no pair
+/// of the common one either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balance {
-    /// Of the pairs whose answers differ in length: the most that may prefer the longer answer, and the most
-    /// that may prefer the shorter one; from 0.5 to 1.
+    /// The largest share that may prefer the longer answer, and that may prefer the shorter one, of the pairs whose
+    /// answers differ in length; from 0.5 to 1.
     pub max_length_share: Option<f64>,
-    /// The most that may prefer side A, and the most that may prefer side B; from 0.5 to 1.
+    /// The largest share that may prefer side A, and that may prefer side B; from 0.5 to 1.
     pub max_side_share: Option<f64>,
 }
 
-/// What a selection is made of.
+/// The composition of a selection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Composition {
     /// Pairs whose preferred answer is the longer one.
@@ -34,7 +34,7 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// Counts a selection; `lengths` has both answers' lengths for every pair of the pool, in any unit (tokens, say).
+    /// Counts a selection; `lengths` has both answers' lengths for every pair of the pool, in any unit, such as tokens.
     ///
     /// # Errors
     /// [`StatusError::IndexOutOfPool`].
@@ -56,7 +56,7 @@ impl Composition {
 }
 
 impl Balance {
-    /// Leaves out what passes the caps and keeps the order. `lengths` as in [`Composition::new`]; may be `None` if
+    /// Leaves out pairs over the caps and keeps the order. `lengths` as in [`Composition::new`]; may be `None` if
     /// `max_length_share` is. Among pairs of equal Delta, the later one in the pool goes first.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Balance {
         lengths: Option<&[[usize; 2]]>,
     ) -> Result<Vec<Selected>, StatusError> {
         self.check()?;
-        // Trimming for one cap may tilt the other; every turn but the last takes pairs away, so this ends.
+        // Trimming for one cap may exceed the other; every pass except the last removes pairs, so the loop ends.
         loop {
             let before = selected.len();
             if let Some(share) = self.max_length_share {
@@ -107,24 +107,24 @@ fn prefers_longer(pair: &Selected, lengths: &[[usize; 2]]) -> Result<Option<bool
     Ok((preferred != other).then_some(preferred > other))
 }
 
-/// Leaves out the least confident of the commoner class, so that it makes up at most `share` of both.
+/// Leaves out the least confident pairs of the more common class, so that it makes up at most `share` of both.
 fn trim(selected: &mut Vec<Selected>, classes: &[Option<bool>], share: f64) {
     let count = |class| classes.iter().filter(|c| **c == Some(class)).count();
     let (yes, no) = (count(true), count(false));
     let (common, rarer) = if yes > no { (true, no) } else { (false, yes) };
-    // The most x with x / (x + rarer) <= share; the small addition is for quotients like 0.75 / 0.25 in floats.
+    // The largest x with x / (x + rarer) <= share; the small addition is for rounded quotients like 0.75 / 0.25.
     let most = if share < 1.0 { (rarer as f64 * share / (1.0 - share) + 1e-9).floor() as usize } else { usize::MAX };
-    let mut places: Vec<usize> =
-        classes.iter().enumerate().filter(|(_, c)| **c == Some(common)).map(|(place, _)| place).collect();
-    if places.len() <= most {
+    let mut indices: Vec<usize> =
+        classes.iter().enumerate().filter(|(_, c)| **c == Some(common)).map(|(index, _)| index).collect();
+    if indices.len() <= most {
         return;
     }
-    let delta = |place: &usize| selected.get(*place).map_or(0.0, |s| s.delta);
+    let delta = |index: &usize| selected.get(*index).map_or(0.0, |s| s.delta);
     // Stable: of equal Deltas the earlier pair stays.
-    places.sort_by(|x, y| delta(y).total_cmp(&delta(x)));
+    indices.sort_by(|x, y| delta(y).total_cmp(&delta(x)));
     let mut keep = vec![true; selected.len()];
-    for place in places.into_iter().skip(most) {
-        if let Some(keep) = keep.get_mut(place) {
+    for index in indices.into_iter().skip(most) {
+        if let Some(keep) = keep.get_mut(index) {
             *keep = false;
         }
     }

@@ -1,4 +1,4 @@
-//! Shares with their uncertainty.
+//! Shares, their intervals, and the distributions behind these.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,33 +13,33 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// So many out of so many.
+/// A count out of a total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proportion {
-    /// How many have the property.
+    /// The number of items with the property.
     pub count: usize,
-    /// Out of how many.
+    /// The number of items.
     pub of: usize,
 }
 
 impl Proportion {
-    /// The share; `None` of nothing.
+    /// The share; `None` if there are no items.
     pub fn share(&self) -> Option<f64> {
         (self.of > 0).then(|| self.count as f64 / self.of as f64)
     }
 
-    /// Wilson's score interval at `confidence` (0.95, say), for independent draws; `None` of nothing. For pairs that may
+    /// Wilson's score interval at `confidence` (such as 0.95), for independent draws; `None` if there are none. For pairs that may
     /// share prompts, use [`wilson_by_cluster`](crate::wilson_by_cluster).
     ///
     /// # Errors
-    /// [`StatusError::SettingOutOfRange`] unless `confidence` lies strictly between 0 and 1.
+    /// [`StatusError::SettingOutOfRange`] unless `confidence` is strictly between 0 and 1.
     pub fn wilson(&self, confidence: f64) -> Result<Option<Interval>, StatusError> {
         let z = normal_two_sided(confidence)?;
         Ok(self.share().map(|p| wilson(p, self.of as f64, z)))
     }
 }
 
-/// Wilson's interval for a share `p` of `n` independent draws, n not necessarily whole.
+/// Wilson's interval for a share `p` of `n` independent draws, where n need not be whole.
 pub(crate) fn wilson(p: f64, n: f64, z: f64) -> Interval {
     let z2 = z * z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
@@ -65,7 +65,7 @@ pub(crate) fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
 pub(crate) fn student_two_sided(confidence: f64, degrees: f64) -> Result<f64, StatusError> {
     let z = normal_two_sided(confidence)?;
     if degrees > 1000.0 {
-        // Cornish and Fisher's expansion; what it leaves out is of the order of 1 / degrees^2.
+        // The expansion of Cornish and Fisher; its error is of the order of 1 / degrees^2.
         return Ok(z + (z * z * z + z) / (4.0 * degrees));
     }
     let (mut low, mut high) = (0.0, 1.0);
@@ -100,7 +100,7 @@ pub(crate) fn cumulative(k: usize, n: usize, p: f64) -> f64 {
     if k >= n {
         return 1.0;
     }
-    // The tail that does not hold the mode falls off from its first term on; the other is one minus it.
+    // The terms of the tail without the mode decrease from the first on; the other tail is one minus it.
     if (k as f64) < (n as f64) * p {
         tail(k, n, p)
     } else {

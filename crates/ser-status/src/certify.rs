@@ -7,24 +7,24 @@ use crate::clustered::check_ids;
 use crate::sweep::count;
 use crate::{Proportion, Status2Rule, StatusError, Thresholds, binomial};
 
-/// The wanted precision of pseudo-labels, and the wanted certainty of it.
+/// The wanted precision of pseudo-labels, and the probability with which it may fail.
 ///
 /// **What is tested.** For each candidate tau, the hypothesis "a pair with Delta > tau is labelled right with
 /// probability under `precision`". Pairs of one prompt are not independent, so one held-out pair is drawn per prompt, by
 /// a hash of prompt and `seed`, and the others are not used. Among n drawn pairs over tau the number of wrong labels is
-/// then, under the hypothesis, no smaller in distribution than Binomial(n, 1 - `precision`), so with k wrong ones
-/// P(Binomial(n, 1 - `precision`) <= k) is a valid p-value (Clopper and Pearson's exact test); a tau that no drawn pair
-/// passes has p-value 1.
+/// then, under the hypothesis, stochastically no smaller than Binomial(n, 1 - `precision`), so with k wrong labels
+/// P(Binomial(n, 1 - `precision`) <= k) is a valid p-value (Clopper and Pearson's exact test); a tau that no drawn
+/// pair exceeds has p-value 1.
 ///
 /// **What is guaranteed.** The family of tests is corrected so that with probability at least 1 - `delta` over the
 /// draw of the held-out prompts, *every* certified tau has a true precision of at least `precision` (learn then
 /// test, Angelopoulos et al. 2021). This is exact for any number of held-out prompts, any dependence within a prompt and
 /// any model, on three conditions: the held-out prompts are independent draws of the distribution that the pool's
-/// prompts come from; neither the model nor the anchor was fitted on them; candidates and `seed` were not chosen by
-/// looking at their labels. The precision is that of a pair found by drawing a prompt and then one of its pairs; where
+/// prompts come from; neither the model nor the anchor was fitted on them; candidates and `seed` do not depend on their
+/// labels. The precision is that of a pair found by drawing a prompt and then one of its pairs; where
 /// prompts have unequal numbers of pairs, the share over all pairs gives prompts with many pairs more weight and may
-/// differ from it. It is about the precision expected of the pool; on one pool with m selected prompts the share itself
-/// still varies, by about sqrt(`precision` (1 - `precision`) / m).
+/// differ from it. The guarantee is on the expected precision of the pool; on one pool with m selected prompts the share
+/// itself varies, by about sqrt(`precision` (1 - `precision`) / m).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrecisionTarget {
@@ -32,7 +32,7 @@ pub struct PrecisionTarget {
     pub precision: f64,
     /// The probability with which the guarantee may fail, strictly between 0 and 1. Default 0.1.
     pub delta: f64,
-    /// The thresholds that are tried.
+    /// The candidate thresholds.
     pub candidates: Candidates,
     /// Correction for testing many thresholds.
     pub correction: Correction,
@@ -40,14 +40,14 @@ pub struct PrecisionTarget {
     pub seed: u64,
 }
 
-/// The thresholds tau_delta that are tried.
+/// The candidates for tau_delta.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Candidates {
-    /// These, each in [0, 1].
+    /// These numbers, each in [0, 1].
     Taus(Vec<f64>),
-    /// Those that would select these shares of the unlabelled pool, each in (0, 1]. The pool's scores do not depend on
-    /// the held-out labels, so the guarantee holds.
+    /// The thresholds that would select these shares of the unlabelled pool, each in (0, 1]. The scores of the pool do not
+    /// depend on the held-out labels, so the guarantee holds.
     Coverage(Vec<f64>),
 }
 
@@ -58,8 +58,8 @@ pub enum Correction {
     /// Each candidate is tested at level delta / number of candidates.
     Bonferroni,
     /// Candidates are tested from the strictest down, each at level delta, up to the first that is not certified.
-    /// Certifies more than Bonferroni if the strictest candidate already has enough held-out prompts: at least
-    /// ln(delta) / ln(precision) of them (22 for 0.1 and 0.9), all right. Nothing, if it has not.
+    /// Certifies more than Bonferroni if the strictest candidate has enough held-out prompts: at least
+    /// ln(delta) / ln(precision) of them (22 for 0.1 and 0.9), all right. If it has not, it certifies nothing.
     FixedSequence,
 }
 
@@ -75,16 +75,16 @@ impl Default for PrecisionTarget {
     }
 }
 
-/// One candidate's test.
+/// The test of one candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The threshold.
     pub tau_delta: f64,
-    /// Of the drawn held-out pairs (one per prompt) with Delta over it, those that are labelled right.
+    /// The correctly labelled pairs, of the drawn held-out pairs (one per prompt) with Delta over the threshold.
     pub held_out: Proportion,
-    /// Of the hypothesis that the precision is too low.
+    /// The p-value of the hypothesis that the precision is too low.
     pub p_value: f64,
-    /// Whether that hypothesis is rejected, after the correction.
+    /// Whether this hypothesis is rejected after the correction.
     pub certified: bool,
 }
 
@@ -93,33 +93,33 @@ pub struct Trial {
 pub struct Certified {
     /// Select pairs with Delta over this ([`Status2Rule`]).
     pub tau_delta: f64,
-    /// Right ones among the drawn held-out pairs (one per prompt) that it selects.
+    /// The correctly labelled pairs, of the drawn held-out pairs (one per prompt) that it selects.
     pub held_out: Proportion,
 }
 
-/// What came of the tests.
+/// The results of the tests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Certification {
-    /// The least certified threshold, which selects most; `None` if none can be certified: the model is not good
-    /// enough, or there are too few held-out prompts to know.
+    /// The smallest certified threshold, which selects the most pairs; `None` if none can be certified: the model is not
+    /// good enough, or there are too few held-out prompts.
     pub chosen: Option<Certified>,
-    /// Held-out pairs, and the number of prompts they answer: one pair of each was used.
+    /// The number of held-out pairs.
     pub held_out_pairs: usize,
-    /// See `held_out_pairs`.
+    /// The number of their prompts; one pair of each was used.
     pub held_out_prompts: usize,
-    /// Every candidate, the strictest first.
+    /// The tests of all candidates, the strictest first.
     pub trials: Vec<Trial>,
 }
 
 impl PrecisionTarget {
     /// Tests the candidates. `pool`: the anchored probabilities of the unlabelled pool, read by
     /// [`Candidates::Coverage`] alone. `held_out`: those of labelled pairs, with the side that is preferred; `clusters`
-    /// says which of these pairs share a prompt.
+    /// groups these pairs by prompt.
     ///
     /// # Errors
-    /// [`StatusError::LengthMismatch`] if the clusters are of another number of pairs; [`StatusError::SettingOutOfRange`], [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`];
-    /// [`StatusError::EmptyPool`] if candidates are shares of a pool with no finite Delta.
+    /// [`StatusError::LengthMismatch`] if the clusters have another number of pairs; [`StatusError::SettingOutOfRange`],
+    /// [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`]; [`StatusError::EmptyPool`] if candidates are shares of a pool with no finite Delta.
     pub fn certify(
         &self,
         pool: &[PairProbabilities],
@@ -157,11 +157,11 @@ impl PrecisionTarget {
         Ok(Certification { chosen, held_out_pairs: held_out.len(), held_out_prompts: drawn.len(), trials })
     }
 
-    /// The position of one pair of each cluster, drawn by a hash of the cluster's id: it depends on no label and no score.
+    /// The position of one pair of each cluster, drawn by a hash of the cluster's id, without labels or scores.
     fn one_per_cluster(&self, pairs: usize, clusters: Clusters<'_>) -> Vec<usize> {
         let draw = |positions: &Vec<usize>| {
             let id = clusters.id(*positions.first()?)?;
-            // Of up to 2^32 pairs a prompt, each is drawn with the same probability, to within 2^-32.
+            // Of up to 2^32 pairs per prompt, each is drawn with the same probability, to within 2^-32.
             let draw = hash(hash(self.seed) ^ id) % positions.len() as u64;
             positions.get(draw as usize).copied()
         };
@@ -169,7 +169,7 @@ impl PrecisionTarget {
     }
 }
 
-/// SplitMix64's output function: equal chances for every bit, whatever the input's pattern.
+/// The output function of SplitMix64, which mixes the bits of its input.
 fn hash(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -178,7 +178,7 @@ fn hash(x: u64) -> u64 {
 }
 
 impl Candidates {
-    /// The thresholds, the strictest first, none twice.
+    /// The thresholds without repetitions, the strictest first.
     fn taus(&self, pool: &[PairProbabilities]) -> Result<Vec<f64>, StatusError> {
         let (list, name) = match self {
             Candidates::Taus(list) => (list, "candidates.taus"),
@@ -202,7 +202,7 @@ impl Candidates {
     }
 }
 
-/// The tau that this share of the pool's Deltas, sorted from the greatest, exceeds.
+/// The tau that this share of the Deltas exceeds; they are sorted in descending order.
 fn at_coverage(deltas: &[f64], share: f64, name: &'static str) -> Result<f64, StatusError> {
     if !(share > 0.0 && share <= 1.0) {
         return Err(StatusError::SettingOutOfRange { name, value: share, range: "over 0 and at most 1" });
@@ -210,19 +210,21 @@ fn at_coverage(deltas: &[f64], share: f64, name: &'static str) -> Result<f64, St
     if deltas.is_empty() {
         return Err(StatusError::EmptyPool);
     }
-    // The whole pool exceeds no Delta of its own; a Delta of 0, a tie, is never selected.
+    // For the whole pool no Delta of the pool is small enough; a Delta of 0, a tie, is never selected.
     Ok(deltas.get((share * deltas.len() as f64) as usize).copied().unwrap_or(0.0))
 }
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn pair(delta: f64) -> PairProbabilities {
         PairProbabilities::unchecked(delta, 0.0)
     }
 
-    /// `n` pairs at a Delta, the first `wrong` of them labelled wrong.
+    /// `n` pairs with this Delta, the first `wrong` of them labelled wrong.
     fn held_out(delta: f64, n: usize, wrong: usize) -> Vec<(PairProbabilities, Side)> {
         (0..n).map(|i| (pair(delta), if i < wrong { Side::B } else { Side::A })).collect()
     }
@@ -233,10 +235,10 @@ mod tests {
 
     #[test]
     fn p_values_by_hand() {
-        // No wrong one of 22 at 0.9: 0.9^22 = 0.0985 certifies at 0.1; of 21: 0.9^21 = 0.1094 does not.
+        // No wrong label of 22 at 0.9: 0.9^22 = 0.0985 certifies at 0.1; of 21: 0.9^21 = 0.1094 does not.
         let one = target(&[0.5], Correction::FixedSequence);
         let certification = one.certify(&[], &held_out(0.8, 22, 0), Clusters::Singletons).unwrap();
-        assert!((certification.trials[0].p_value - 0.9f64.powi(22)).abs() < 1e-12);
+        assert_abs_diff_eq!(certification.trials[0].p_value, 0.9f64.powi(22), epsilon = 1e-12);
         assert_eq!(certification.chosen.unwrap().tau_delta, 0.5);
         let refused = one.certify(&[], &held_out(0.8, 21, 0), Clusters::Singletons).unwrap();
         assert_eq!(refused.chosen, None);
@@ -245,7 +247,7 @@ mod tests {
 
     #[test]
     fn one_pair_of_each_prompt_is_tested() {
-        // 220 right pairs of 22 prompts show as much as 22 pairs.
+        // 220 right pairs of 22 prompts count as 22 pairs.
         let ids: Vec<u64> = (0..220).map(|i| i / 10).collect();
         let one = target(&[0.5], Correction::FixedSequence);
         let certification = one.certify(&[], &held_out(0.8, 220, 0), Clusters::Ids(&ids)).unwrap();
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_a_prompt_is_drawn_as_often() {
+    fn all_pairs_of_a_prompt_are_drawn_equally_often() {
         let ids: Vec<u64> = (0..40_000).map(|i| i / 4).collect();
         let mut counts = [0; 4];
         for position in PrecisionTarget::default().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_corrections_differ_as_documented() {
-        // Over 0.7: 10 right ones, too few. Over 0.3: 60 right ones.
+        // Over 0.7: 10 right pairs, too few. Over 0.3: 60 right pairs.
         let mut pairs = held_out(0.8, 10, 0);
         pairs.extend(held_out(0.4, 50, 0));
         let sequence =

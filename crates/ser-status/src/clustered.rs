@@ -5,22 +5,22 @@ use ser_core::Clusters;
 use crate::binomial::{normal_two_sided, student_two_sided, wilson};
 use crate::{Interval, Proportion, StatusError};
 
-/// Wilson's score interval for the share of `true` among outcomes of pairs, some of which share a prompt; `None` of
-/// nothing. Where no two pairs share a prompt it is [`Proportion::wilson`].
+/// Wilson's score interval for the share of `true` among outcomes of pairs, some of which share a prompt; `None` without
+/// outcomes. If no two pairs share a prompt it equals [`Proportion::wilson`].
 ///
 /// Pairs of one prompt are not independent, so n pairs count as an effective number of independent ones: n times the
 /// ratio of the variance of independent pairs to the variance between the G clusters,
 /// G / (G - 1) sum of (right - share * pairs)^2 / n^2, and times the squared ratio of Student's quantiles with n - 1 and
 /// G - 1 degrees of freedom (Korn and Graubard, 1998, Survey Methodology 24, for Wilson's interval: Dean and Pagano, 2015,
-/// J. Surv. Stat. Methodol. 3). It is at most n, and G where the outcomes are all alike. Fewer than two clusters say
-/// nothing: the interval is then [0, 1].
+/// J. Surv. Stat. Methodol. 3). It is at most n, and G if the outcomes are all equal. With fewer than two clusters the
+/// interval is [0, 1].
 ///
-/// Like Wilson's interval itself this is approximate and no guarantee; for a guarantee see
+/// Like Wilson's interval this is approximate; for a guarantee see
 /// [`PrecisionTarget`](crate::PrecisionTarget).
 ///
 /// # Errors
-/// [`StatusError::LengthMismatch`] if the clusters are of another number of pairs, [`StatusError::SettingOutOfRange`]
-/// unless `confidence` lies strictly between 0 and 1.
+/// [`StatusError::LengthMismatch`] if the clusters have another number of pairs, [`StatusError::SettingOutOfRange`]
+/// unless `confidence` is strictly between 0 and 1.
 pub fn wilson_by_cluster(
     outcomes: &[bool],
     clusters: Clusters<'_>,
@@ -46,13 +46,13 @@ pub fn wilson_by_cluster(
         let variance = count / (count - 1.0) * squares / (n * n);
         let of_independent = share * (1.0 - share) / (n - 1.0);
         let quantiles = student_two_sided(confidence, n - 1.0)? / student_two_sided(confidence, count - 1.0)?;
-        // A variance of 0 (the same share in every cluster) makes an infinity, of which the least is n.
+        // A variance of 0 (the same share in every cluster) gives an infinity, which becomes n.
         (n * of_independent / variance * quantiles * quantiles).min(n)
     };
     Ok(Some(wilson(share, effective, z)))
 }
 
-/// Whether there is an id for each of so many pairs.
+/// Checks that there is one id per pair.
 pub(crate) fn check_ids(pairs: usize, clusters: Clusters<'_>) -> Result<(), StatusError> {
     match clusters.ids() {
         Some(got) if got != pairs => {
@@ -64,10 +64,12 @@ pub(crate) fn check_ids(pairs: usize, clusters: Clusters<'_>) -> Result<(), Stat
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
-    fn singletons_have_wilsons_interval() {
+    fn singletons_have_the_interval_of_wilson() {
         let outcomes: Vec<bool> = (0..10).map(|i| i < 8).collect();
         let expected = Proportion { count: 8, of: 10 }.wilson(0.95).unwrap();
         assert_eq!(wilson_by_cluster(&outcomes, Clusters::Singletons, 0.95).unwrap(), expected);
@@ -77,23 +79,24 @@ mod tests {
     }
 
     #[test]
-    fn clusters_that_are_alike_inside_count_once() {
-        // 100 prompts of 10 pairs each with one fate: nearly what 100 independent pairs show.
-        let fates = |pairs: usize| (0..100 * pairs).map(|i| i / pairs % 5 < 4).collect::<Vec<bool>>();
+    fn clusters_with_equal_outcomes_count_once() {
+        // 100 prompts of 10 pairs with the same outcome: close to 100 independent pairs.
+        let outcomes = |pairs: usize| (0..100 * pairs).map(|i| i / pairs % 5 < 4).collect::<Vec<bool>>();
         let ids: Vec<u64> = (0..1000).map(|i| i / 10).collect();
-        let clustered = wilson_by_cluster(&fates(10), Clusters::Ids(&ids), 0.95).unwrap().unwrap();
-        let once = wilson_by_cluster(&fates(1), Clusters::Singletons, 0.95).unwrap().unwrap();
-        assert!((clustered.low - once.low).abs() < 2e-3 && (clustered.high - once.high).abs() < 2e-3, "{clustered:?}");
-        // All right: as many as there are prompts.
+        let clustered = wilson_by_cluster(&outcomes(10), Clusters::Ids(&ids), 0.95).unwrap().unwrap();
+        let once = wilson_by_cluster(&outcomes(1), Clusters::Singletons, 0.95).unwrap().unwrap();
+        assert_abs_diff_eq!(clustered.low, once.low, epsilon = 2e-3);
+        assert_abs_diff_eq!(clustered.high, once.high, epsilon = 2e-3);
+        // All right: they count as the number of prompts.
         let all = wilson_by_cluster(&[true; 1000], Clusters::Ids(&ids), 0.95).unwrap();
         assert_eq!(all, Proportion { count: 100, of: 100 }.wilson(0.95).unwrap());
     }
 
     #[test]
-    fn the_ends_of_what_can_be_said() {
+    fn extreme_clusters() {
         let one = wilson_by_cluster(&[true; 9], Clusters::Ids(&[5; 9]), 0.95).unwrap();
         assert_eq!(one, Some(Interval { low: 0.0, high: 1.0 }));
-        // Half of each prompt right: no variance between prompts, but no more than n pairs either.
+        // Half of each prompt right: no variance between prompts, so they count as n pairs.
         let outcomes: Vec<bool> = (0..40).map(|i| i % 2 == 0).collect();
         let ids: Vec<u64> = (0..40).map(|i| i / 4).collect();
         let even = wilson_by_cluster(&outcomes, Clusters::Ids(&ids), 0.95).unwrap();

@@ -1,18 +1,20 @@
+//! The error of this crate.
+
 use ser_core::BoxError;
 
-/// What can go wrong here; each message names the setting or the argument, its value and what to do.
+/// Why settings or inputs were refused; each message has the setting or argument, its value and a remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatusError {
-    /// A threshold that is not a probability.
-    #[error("{name} is {value}: it is compared with sigmoid scores, so give a number from 0 to 1")]
+    /// A threshold outside [0, 1].
+    #[error("{name} is {value}: give a number from 0 to 1, as it is compared with sigmoid scores")]
     ThresholdOutOfRange {
         /// The threshold's name.
         name: &'static str,
         /// What it was set to.
         value: f64,
     },
-    /// tau_low above tau_high: an answer could be sure to be good and to be bad.
+    /// A tau_low over tau_high, so that an answer could be confidently good and confidently bad.
     #[error("tau_low is {tau_low}, over tau_high, which is {tau_high}: lower tau_low or raise tau_high")]
     ThresholdsCross {
         /// tau_high as set.
@@ -30,23 +32,23 @@ pub enum StatusError {
         /// The range in words.
         range: &'static str,
     },
-    /// A list of settings with nothing in it.
+    /// An empty list of settings.
     #[error("{name} is empty: give at least one")]
     EmptySetting {
         /// The setting's name.
         name: &'static str,
     },
-    /// Two slices that must run side by side do not.
+    /// A slice whose length is not the number of pairs.
     #[error("{what} has {got} entries for {expected} pairs: give one for each pair, in the same order")]
     LengthMismatch {
-        /// The slice at fault.
+        /// The name of the slice.
         what: &'static str,
         /// Its length.
         got: usize,
         /// The length it must have.
         expected: usize,
     },
-    /// A selected pair that is not in the pool.
+    /// A selected pair with an index past the end of the pool.
     #[error("a selected pair has index {index}, but the pool has {pool} pairs: give the pool it was selected from")]
     IndexOutOfPool {
         /// The pair's index.
@@ -54,22 +56,22 @@ pub enum StatusError {
         /// The pool's size.
         pool: usize,
     },
-    /// Nothing to fit an anchor on.
+    /// No pair with finite scores to fit an anchor on.
     #[error(
         "none of the {pairs} held-out pairs has finite scores, so no temperature can be fitted: hold labelled pairs \
          out of the seed, or set anchor to none, pool_mean or per_pair"
     )]
     NothingToFit {
-        /// How many pairs there were.
+        /// The number of held-out pairs.
         pairs: usize,
     },
-    /// A length balance was asked for and no lengths were given.
+    /// A length balance without lengths.
     #[error("max_length_share is set but no answer lengths were given: pass the lengths or unset it")]
     LengthsMissing,
-    /// Thresholds at shares of the pool were asked for and no pair of the pool has finite scores.
-    #[error("no pair of the pool has finite scores, so there is no Delta to place candidates at: give taus instead")]
+    /// Candidates are shares of the pool, but no pair of the pool has finite scores.
+    #[error("no pair of the pool has finite scores, so candidates cannot be shares of it: give taus instead")]
     EmptyPool,
-    /// A rule of somebody else's failed.
+    /// The status rule failed.
     #[error("the status rule failed")]
     RuleFailed(#[source] BoxError),
 }

@@ -1,4 +1,4 @@
-//! What a reward model's scores offer of a pool.
+//! The number of pairs of a pool that each state would keep.
 
 use rayon::prelude::*;
 use ser_core::{LearningStatus, PairProbabilities};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::rule::MIN_PAIRS_PER_JOB;
 use crate::{CheckedThresholds, LoopState, Status1Rule, Status2Rule};
 
-/// How many pairs of a pool each state of a loop would keep.
+/// The number of pairs of a pool that each state would keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolCounts {
     /// Pairs in the pool.
@@ -43,7 +43,7 @@ impl PoolCounts {
             })
     }
 
-    /// How many pairs a state would keep.
+    /// The number of pairs that a state would keep.
     pub fn kept_by(&self, state: LoopState) -> usize {
         match state {
             LoopState::Status1 => self.status1,
@@ -53,7 +53,7 @@ impl PoolCounts {
         }
     }
 
-    /// Pairs that Status 2 would keep and Status 1 would not: the more ambiguous pairs that the paper turns to.
+    /// Pairs that Status 2 would keep and Status 1 would not: the more ambiguous pairs of the paper.
     pub fn status2_alone(&self) -> usize {
         self.either.saturating_sub(self.status1)
     }

@@ -1,4 +1,4 @@
-//! How a scored pool is spread: the numbers to hold against thresholds.
+//! Quantiles of a scored pool, to compare with thresholds.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 /// Quantiles of numbers, interpolated linearly between neighbours (NumPy's default).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// The least.
+    /// The smallest number.
     pub min: f64,
-    /// 5 % are under this.
+    /// The 5 % quantile.
     pub p05: f64,
-    /// 25 % are under this.
+    /// The 25 % quantile.
     pub p25: f64,
-    /// Half are under this.
+    /// The 50 % quantile.
     pub median: f64,
-    /// 75 % are under this.
+    /// The 75 % quantile.
     pub p75: f64,
-    /// 95 % are under this.
+    /// The 95 % quantile.
     pub p95: f64,
-    /// The greatest.
+    /// The largest number.
     pub max: f64,
 }
 
-/// How the probabilities of a pool's pairs are spread.
+/// Quantiles of the probabilities of a pool's pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolQuantiles {
-    /// Pairs with finite probabilities, which the quantiles are of.
+    /// Pairs with finite probabilities; the quantiles are over these.
     pub pairs: usize,
-    /// Pairs without.
+    /// Pairs with probabilities that are not finite.
     pub not_finite: usize,
-    /// Of Delta = |p_A - p_B| (Eq. 2), to hold against tau_delta.
+    /// Quantiles of Delta = |p_A - p_B| (Eq. 2), to compare with tau_delta.
     pub delta: Quantiles,
-    /// Of the higher-scored answer's p, to hold against tau_high.
+    /// Quantiles of the p of the higher-scored answer, to compare with tau_high.
     pub p_high: Quantiles,
-    /// Of the lower-scored answer's p, to hold against tau_low.
+    /// Quantiles of the p of the lower-scored answer, to compare with tau_low.
     pub p_low: Quantiles,
 }
 
 impl Quantiles {
-    /// Of finite numbers in any order; `None` of none.
+    /// Quantiles of finite numbers in any order; `None` without numbers.
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
@@ -61,7 +61,7 @@ impl Quantiles {
         })
     }
 
-    /// Each with its name, from the least: `min`, `p05`, `p25`, `median`, `p75`, `p95`, `max`.
+    /// The quantiles with their names, in ascending order: `min`, `p05`, `p25`, `median`, `p75`, `p95`, `max`.
     pub fn named(&self) -> [(&'static str, f64); 7] {
         let Quantiles { min, p05, p25, median, p75, p95, max } = *self;
         [("min", min), ("p05", p05), ("p25", p25), ("median", median), ("p75", p75), ("p95", p95), ("max", max)]
@@ -77,7 +77,7 @@ impl fmt::Display for Quantiles {
 }
 
 impl PoolQuantiles {
-    /// Of a scored pool; `None` if no pair has finite probabilities.
+    /// Quantiles of a scored pool; `None` if no pair has finite probabilities.
     pub fn new(pool: &[PairProbabilities]) -> Option<Self> {
         let finite = || pool.iter().filter(|pair| pair.delta().is_finite());
         let of = |number: fn(&PairProbabilities) -> f64| Quantiles::of(finite().map(number).collect());
@@ -94,6 +94,8 @@ impl PoolQuantiles {
 
 #[cfg(test)]
 mod tests {
+    use approx::{abs_diff_eq, assert_abs_diff_eq};
+
     use super::*;
 
     #[test]
@@ -106,13 +108,14 @@ mod tests {
         assert_eq!((quantiles.pairs, quantiles.not_finite), (21, 1));
         let expected = [0.0, 0.025, 0.125, 0.25, 0.375, 0.475, 0.5];
         for ((name, value), expected) in quantiles.delta.named().into_iter().zip(expected) {
-            assert!((value - expected).abs() < 1e-12, "{name}: {value}");
+            assert!(abs_diff_eq!(value, expected, epsilon = 1e-12), "{name}: {value}");
         }
         assert_eq!((quantiles.p_high.min, quantiles.p_high.max, quantiles.p_low.min), (0.5, 0.5, 0.0));
         assert_eq!(quantiles.delta.to_string(), "0.0250 (5 %), 0.2500 (median), 0.4750 (95 %), 0.5000 (greatest)");
         // Between two numbers: 0.1 + 0.05 (0.3 - 0.1).
         let two = Quantiles::of(vec![0.3, 0.1]).unwrap();
-        assert!((two.p05 - 0.11).abs() < 1e-12 && (two.median - 0.2).abs() < 1e-12, "{two:?}");
+        assert_abs_diff_eq!(two.p05, 0.11, epsilon = 1e-12);
+        assert_abs_diff_eq!(two.median, 0.2, epsilon = 1e-12);
         assert_eq!(PoolQuantiles::new(&pool[21..]), None);
     }
 }

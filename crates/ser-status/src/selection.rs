@@ -1,20 +1,20 @@
-//! The filter (Eq. 4): which pairs to train on next, and with which label.
+//! The filter (Eq. 4): selects the pairs to train on next, with their labels.
 
 use rayon::prelude::*;
-use ser_core::{LearningStatus, PairProbabilities, Side, StatusRule};
+use ser_core::{LearningStatus, PoolView, Side, StatusRule};
 use serde::{Deserialize, Serialize};
 
 use crate::StatusError;
 use crate::rule::{MIN_PAIRS_PER_JOB, classify};
 
-/// A pair that was let through, with its pseudo-label.
+/// A selected pair with its pseudo-label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Selected {
-    /// Its place in the pool that was handed in.
+    /// Its index in the pool.
     pub index: usize,
     /// The higher-scored answer: the pseudo-label.
     pub preferred: Side,
-    /// The status that let it through.
+    /// The status by which it was selected.
     pub status: LearningStatus,
     /// |p_A - p_B| (Eq. 2).
     pub delta: f64,
@@ -22,17 +22,20 @@ pub struct Selected {
 
 /// The pairs that `rule` keeps, in the pool's order.
 ///
-/// Whatever the rule says, a tie is left out (it has no label), and so is a pair with a NaN or an infinity.
+/// A tie, which has no label, and a pair with a NaN or an infinity are left out whatever status the rule gives them.
+/// `pool` is a [`PoolView`], or a slice of probabilities.
 ///
 /// # Errors
-/// [`StatusError::RuleFailed`] with the rule's own error, [`StatusError::LengthMismatch`] if it did not answer for
-/// every pair.
-pub fn select(
-    probabilities: &[PairProbabilities],
+/// [`StatusError::RuleFailed`] with the rule's own error, [`StatusError::LengthMismatch`] if it did not give one status
+/// per pair.
+pub fn select<'a>(
+    pool: impl Into<PoolView<'a>>,
     rule: &(impl StatusRule + ?Sized),
 ) -> Result<Vec<Selected>, StatusError> {
-    let statuses = classify(rule, probabilities)?;
-    Ok(probabilities
+    let pool = pool.into();
+    let statuses = classify(rule, &pool)?;
+    Ok(pool
+        .probabilities()
         .par_iter()
         .with_min_len(MIN_PAIRS_PER_JOB)
         .zip(statuses)
@@ -49,6 +52,7 @@ pub fn select(
 mod tests {
     use super::*;
     use crate::{PaperRule, Thresholds};
+    use ser_core::{PairProbabilities, rule_fn};
 
     #[test]
     fn labels_prefer_the_higher_answer() {
@@ -60,8 +64,8 @@ mod tests {
     }
 
     #[test]
-    fn no_rule_can_select_a_tie_or_what_is_not_finite() {
-        let everything = |pairs: &[PairProbabilities]| Ok::<_, StatusError>(vec![LearningStatus::Status2; pairs.len()]);
+    fn no_rule_can_select_a_tie_or_a_score_that_is_not_finite() {
+        let everything = rule_fn(|pool| Ok::<_, StatusError>(vec![LearningStatus::Status2; pool.len()]));
         let pool = [(0.5, 0.5), (f64::NAN, 0.5), (f64::INFINITY, 0.0), (0.1, 0.2)]
             .map(|(a, b)| PairProbabilities::unchecked(a, b));
         let indices: Vec<_> = select(&pool, &everything).unwrap().iter().map(|s| s.index).collect();

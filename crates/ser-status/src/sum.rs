@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 const CHUNK: usize = 16 * 1024;
 
-/// Sums `of` over `items`: within chunks of a fixed size, then over the chunks in order.
+/// The sum of `of` over `items`: within chunks of a fixed size, then over the chunks in order.
 pub(crate) fn ordered_sum<T: Sync>(items: &[T], of: impl Fn(&T) -> f64 + Send + Sync) -> f64 {
     let chunks: Vec<f64> = items.par_chunks(CHUNK).map(|chunk| chunk.iter().map(&of).sum()).collect();
     chunks.iter().sum()

@@ -1,4 +1,4 @@
-//! What other thresholds would have selected, from scores kept from a run.
+//! The selections of other thresholds, from the scores of a run.
 
 use rayon::prelude::*;
 use ser_core::{PairProbabilities, Side, StatusRule};
@@ -8,14 +8,14 @@ use crate::audit::label;
 use crate::rule::MIN_PAIRS_PER_JOB;
 use crate::{LoopState, Proportion, StatusError, Thresholds, select};
 
-/// What one setting of the thresholds selects.
+/// The selection of one setting of the thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepPoint {
     /// The thresholds.
     pub thresholds: Thresholds,
-    /// Selected out of the pool.
+    /// The selected pairs, of the pool.
     pub coverage: Proportion,
-    /// Of the selected pairs with gold, those whose label is gold.
+    /// The correctly labelled pairs, of the selected pairs with gold labels.
     pub precision: Proportion,
 }
 
@@ -24,7 +24,7 @@ pub struct SweepPoint {
 /// `gold` has one entry per pair, or is empty for none.
 ///
 /// # Errors
-/// [`StatusError::LengthMismatch`], and what [`Thresholds::check`] says of an entry.
+/// [`StatusError::LengthMismatch`], and the errors of [`Thresholds::check`] for an entry.
 pub fn sweep(
     probabilities: &[PairProbabilities],
     gold: &[Option<Side>],
@@ -44,7 +44,7 @@ pub fn sweep(
         .collect()
 }
 
-/// How many pairs a rule selects, and how many of those with gold it labels right.
+/// The number of pairs a rule selects, and of those with gold labels the correctly labelled ones.
 pub(crate) fn count(
     probabilities: &[PairProbabilities],
     gold: &[Option<Side>],

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StatusError;
 
-/// How many answers of a pair must be confident for Status 1.
+/// The number of answers of a pair that must be confident for Status 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfidentAnswers {
@@ -13,25 +13,25 @@ pub enum ConfidentAnswers {
     #[default]
     #[serde(rename = "both_answers")]
     Both,
-    /// One is enough: an answer over tau_high or an answer under tau_low, as in the prose under Eq. 4. Without an anchor
-    /// raw scores may drift; if all p then lie over tau_high, this keeps every pair but ties.
+    /// One: an answer over tau_high or an answer under tau_low, as in the text under Eq. 4. Without an anchor raw scores
+    /// may drift; if all p then are over tau_high, this keeps every pair except ties.
     #[serde(rename = "one_answer")]
     One,
 }
 
-/// Thresholds as set, not yet checked. The default is what the authors' code uses: 0.55, 0.45, 0.3.
+/// Unchecked thresholds. The default is that of the authors' code: 0.55, 0.45, 0.3.
 ///
-/// What they select depends on the anchor: see [`Anchor::status2_limit`](crate::Anchor::status2_limit).
+/// Which pairs they select depends on the anchor: see [`Anchor::status2_limit`](crate::Anchor::status2_limit).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Thresholds {
-    /// An answer is surely good if its p is over this.
+    /// An answer with p over this is confidently good.
     pub tau_high: f64,
-    /// An answer is surely bad if its p is under this.
+    /// An answer with p under this is confidently bad.
     pub tau_low: f64,
-    /// Two answers surely differ if |p_1 - p_2| is over this.
+    /// Two answers with |p_A - p_B| over this differ confidently.
     pub tau_delta: f64,
-    /// How many answers must be confident for Status 1.
+    /// The number of answers that must be confident for Status 1.
     pub status1: ConfidentAnswers,
 }
 
@@ -42,7 +42,7 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// Checks that each threshold lies in [0, 1] and that tau_low <= tau_high.
+    /// Checks that each threshold is in [0, 1] and that tau_low <= tau_high.
     ///
     /// # Errors
     /// [`StatusError::ThresholdOutOfRange`] (NaN too) and [`StatusError::ThresholdsCross`].
@@ -60,13 +60,13 @@ impl Thresholds {
     }
 }
 
-/// Thresholds that do not contradict each other; from [`Thresholds::check`].
+/// Checked thresholds, made by [`Thresholds::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Thresholds", try_from = "Thresholds")]
 pub struct CheckedThresholds(Thresholds);
 
 impl CheckedThresholds {
-    /// The numbers.
+    /// The thresholds.
     pub fn get(&self) -> Thresholds {
         self.0
     }
@@ -74,7 +74,7 @@ impl CheckedThresholds {
     /// The first line of Eq. 3: one answer over tau_high, the other under tau_low; with [`ConfidentAnswers::One`], one
     /// answer over tau_high or one under tau_low. False if either is NaN.
     ///
-    /// A comparison and nothing more: the rules also see to numbers that are no probabilities.
+    /// This only compares; the rules also refuse numbers outside [0, 1].
     pub fn status1(&self, pair: PairProbabilities) -> bool {
         let (a, b) = (pair.a.get(), pair.b.get());
         let Thresholds { tau_high, tau_low, status1, .. } = self.0;
@@ -87,7 +87,7 @@ impl CheckedThresholds {
         }
     }
 
-    /// The second line of Eq. 3: Delta over tau_delta. False for NaN. A comparison, as [`status1`](Self::status1) is.
+    /// The second line of Eq. 3: Delta over tau_delta. False for NaN. This only compares, as [`status1`](Self::status1).
     pub fn status2(&self, pair: PairProbabilities) -> bool {
         pair.delta() > self.0.tau_delta
     }

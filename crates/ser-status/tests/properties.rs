@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::{Clusters, LearningStatus, PairProbabilities, PairScores, Side, StatusRule};
+use ser_core::{Clusters, LearningStatus, PairProbabilities, PairScores, PoolView, Side, StatusRule};
 use ser_status::{
     Anchor, AuditSettings, AuthorsCodeRule, Balance, Composition, LoopState, PaperRule, PoolCounts, Selected,
     Thresholds, select, sweep,
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn equation_3_as_written(pool in pool(), t in thresholds()) {
-        let statuses = PaperRule(t.check().unwrap()).classify(&pool).unwrap();
+        let statuses = PaperRule(t.check().unwrap()).classify(&PoolView::new(&pool)).unwrap();
         for (pair, status) in pool.iter().zip(statuses) {
             let (p1, p2) = (pair.a.get(), pair.b.get());
             let expected = if !(0.0..=1.0).contains(&p1) || !(0.0..=1.0).contains(&p2) {
@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn counts_are_what_the_rules_keep(pool in pool(), t in thresholds()) {
-        // Finite numbers that are not probabilities are left to the authors' rule.
+        // Finite numbers that are no probabilities are the script rule's own affair.
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get().abs() > 1.0 || p.b.get().abs() > 1.0)).collect();
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get() < 0.0 || p.b.get() < 0.0)).collect();
         let t = t.check().unwrap();
@@ -87,7 +87,7 @@ proptest! {
         for state in states() {
             prop_assert_eq!(counts.kept_by(state), select(&pool, &state.rule(t)).unwrap().len());
         }
-        prop_assert_eq!(PaperRule(t).classify(&pool).unwrap(), AuthorsCodeRule(t).classify(&pool).unwrap());
+        prop_assert_eq!(PaperRule(t).classify(&PoolView::new(&pool)).unwrap(), AuthorsCodeRule(t).classify(&PoolView::new(&pool)).unwrap());
     }
 
     #[test]
@@ -96,9 +96,9 @@ proptest! {
         let mut turned = pool.clone();
         turned.rotate_left(turn);
         let rule = PaperRule(t.check().unwrap());
-        let mut statuses = rule.classify(&pool).unwrap();
+        let mut statuses = rule.classify(&PoolView::new(&pool)).unwrap();
         statuses.rotate_left(turn);
-        prop_assert_eq!(rule.classify(&turned).unwrap(), statuses);
+        prop_assert_eq!(rule.classify(&PoolView::new(&turned)).unwrap(), statuses);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ser_core::{Learner, Observer, PairLoss, PairProbabilities, StatusRule};
+use ser_core::{Learner, Observer, PairLoss, StatusRule, rule_fn};
 use ser_data::prompt_clusters;
 use ser_eval::Report;
-use ser_status::{Anchor, StatusError};
+use ser_status::Anchor;
 
 use crate::Error;
 use crate::iteration::{
@@ -76,10 +76,7 @@ impl<'a> SelfEvolution<'a> {
     /// the same for the same pairs each time.
     #[must_use]
     pub fn rule<R: StatusRule + 'a>(mut self, rule: R) -> Self {
-        let rule = move |pairs: &[PairProbabilities]| {
-            rule.classify(pairs).map_err(|error| StatusError::RuleFailed(error.into()))
-        };
-        self.rule = Some(Box::new(rule));
+        self.rule = Some(Box::new(rule_fn(move |pool| rule.classify(pool).map_err(Into::into))));
         self
     }
 
@@ -104,7 +101,12 @@ impl<'a> SelfEvolution<'a> {
     /// # Errors
     /// See [`Error`]. After any error the run can be resumed from the last finished stage, once the cause is removed.
     /// [`Error::Interrupted`] if an observer requested a stop.
-    pub fn run<L: Learner>(self, learner: &mut L, data: SerData, folder: impl AsRef<Path>) -> Result<Outcome, Error> {
+    pub fn run<L: Learner + ?Sized>(
+        self,
+        learner: &mut L,
+        data: SerData,
+        folder: impl AsRef<Path>,
+    ) -> Result<Outcome, Error> {
         // Before the folder is created.
         self.settings.check()?;
         data.check_ids()?;
@@ -116,7 +118,12 @@ impl<'a> SelfEvolution<'a> {
     ///
     /// # Errors
     /// As of [`run`](SelfEvolution::run).
-    pub fn run_in<L: Learner>(mut self, learner: &mut L, data: SerData, run: &mut RunFolder) -> Result<Outcome, Error> {
+    pub fn run_in<L: Learner + ?Sized>(
+        mut self,
+        learner: &mut L,
+        data: SerData,
+        run: &mut RunFolder,
+    ) -> Result<Outcome, Error> {
         let checked = self.settings.checked()?;
         data.check_ids()?;
         run.record_or_verify_settings("loop", &self.settings)?;

@@ -1,6 +1,6 @@
 //! A training as a stage of a run, with checkpoints.
 
-use ser_core::{Control, Event, FitSummary, Learner, Observer, PairLoss, Preference, Training};
+use ser_core::{Context, FitSummary, Learner, Observer, PairLoss, PreferenceStore, Stage, Training};
 
 use crate::Error;
 use crate::observe::Observers;
@@ -10,7 +10,7 @@ use crate::run_folder::RunFolder;
 ///
 /// Checkpoints are written to `{name}/checkpoints` as set by [`Training::saving`], and when the observer requests a stop. A
 /// resumed run continues from the newest one, so a killed run ends with the same result as one that was never stopped. The
-/// metrics of each step are reported as [`Event::Metrics`] under the name of the stage.
+/// metrics of each step are reported as [`Event::Metrics`](ser_core::Event::Metrics) under the name of the stage.
 ///
 /// # Errors
 /// [`Error::Interrupted`], after a checkpoint, if the observer requested a stop; the training's own errors.
@@ -29,7 +29,7 @@ pub fn train_in<T: Training + ?Sized>(
         run.training_stage(
             &model,
             |run| {
-                let seconds = take_steps(training, run, name, &checkpoints, observer)?;
+                let seconds = take_steps(training, run, &Stage::from(name), &checkpoints, observer)?;
                 Ok((training, seconds))
             },
             |training, folder| training.save(folder).map_err(Error::stage(&format!("saving {model}"))),
@@ -42,7 +42,7 @@ pub fn train_in<T: Training + ?Sized>(
 #[derive(Clone, Copy)]
 pub struct Fit<'a> {
     /// The preferences.
-    pub preferences: &'a [Preference],
+    pub data: &'a dyn PreferenceStore,
     /// The loss.
     pub loss: &'a dyn PairLoss,
     /// The seed of the training's random numbers.
@@ -56,16 +56,16 @@ pub struct Fit<'a> {
 ///
 /// # Errors
 /// [`Error::Interrupted`] if an observer requested a stop; [`Error::Diverged`]; the learner's own errors.
-pub fn fit_in<L: Learner>(
+pub fn fit_in<L: Learner + ?Sized>(
     learner: &mut L,
     fit: Fit<'_>,
     run: &mut RunFolder,
-    stage: &str,
+    stage: impl Into<Stage>,
     model: &str,
     observers: &mut Observers<'_>,
 ) -> Result<FitSummary, Error> {
     let done = run.is_done(model);
-    let summary = fit_stage(learner, fit, run, stage, model, observers)?;
+    let summary = fit_stage(learner, fit, run, &stage.into(), model, observers)?;
     if done {
         learner.restore(&run.stage_path(model)).map_err(Error::stage(&format!("loading {model}")))?;
     }
@@ -73,11 +73,11 @@ pub fn fit_in<L: Learner>(
 }
 
 /// Like [`fit_in`], but a stage that is done is not loaded.
-pub(crate) fn fit_stage<L: Learner>(
+pub(crate) fn fit_stage<L: Learner + ?Sized>(
     learner: &mut L,
-    Fit { preferences, loss, seed }: Fit<'_>,
+    Fit { data, loss, seed }: Fit<'_>,
     run: &mut RunFolder,
-    stage: &str,
+    stage: &Stage,
     model: &str,
     observers: &mut Observers<'_>,
 ) -> Result<FitSummary, Error> {
@@ -88,24 +88,25 @@ pub(crate) fn fit_stage<L: Learner>(
     let summary = run.training_stage(
         model,
         |run| {
+            let name = stage.to_string();
             let (mut summary, mut seconds) = (None, 0.0);
-            if let Some(mut training) = learner.training(preferences, loss, seed).map_err(Error::stage(stage))? {
+            if let Some(mut training) = learner.training(data, loss, seed).map_err(Error::stage(&name))? {
                 seconds = take_steps(training.as_mut(), run, stage, &checkpoints, observers)?;
                 summary = Some(training.summary());
             }
             let summary = match summary {
                 Some(summary) => summary,
-                None => observers.run_stage(run.path(), stage, None, "steps", |observer| {
-                    learner.fit(preferences, loss, seed, stage, observer)
+                None => observers.run_stage(run.path(), stage, seed, |cx| {
+                    learner.fit(data, loss, cx).map_err(Error::stage(&name))
                 })?,
             };
             if !(summary.loss.is_finite() && summary.accuracy.is_finite()) {
-                return Err(Error::Diverged { stage: stage.to_owned(), loss: summary.loss });
+                return Err(Error::Diverged { stage: name, loss: summary.loss });
             }
             Ok(((learner, summary), seconds))
         },
         |(learner, summary), folder| {
-            learner.snapshot(folder).map_err(Error::stage(stage))?;
+            learner.snapshot(folder).map_err(Error::stage(&stage.to_string()))?;
             Ok(summary)
         },
     )?;
@@ -118,10 +119,11 @@ pub(crate) fn fit_stage<L: Learner>(
 fn take_steps<T: Training + ?Sized>(
     training: &mut T,
     run: &RunFolder,
-    name: &str,
+    stage: &Stage,
     checkpoints: &str,
     observer: &mut dyn Observer,
 ) -> Result<f64, Error> {
+    let _span = tracing::info_span!("training", %stage).entered();
     let (started, mut earlier) = (std::time::Instant::now(), 0.0);
     if let Some((_, folder)) = run.checkpoint(checkpoints)? {
         training.restore(&folder).map_err(Error::stage(&format!("loading {}", folder.display())))?;
@@ -131,18 +133,21 @@ fn take_steps<T: Training + ?Sized>(
     let save = |training: &mut T| {
         let (step, seconds) = (training.done(), earlier + started.elapsed().as_secs_f64());
         run.save_checkpoint(checkpoints, step, saving.save_total_limit, seconds, |folder| {
-            training.snapshot(folder).map_err(Error::stage(&format!("saving a checkpoint of {name}")))
+            training.snapshot(folder).map_err(Error::stage(&format!("saving a checkpoint of {stage}")))
         })
     };
-    let interrupted = || Error::Interrupted { stage: name.to_owned(), path: run.path().to_owned() };
+    let interrupted = || Error::Interrupted { stage: stage.to_string(), path: run.path().to_owned() };
     let total = training.total();
-    if observer.observe(&Event::Started { stage: name, total: Some(total), unit: "steps" }) == Control::Stop {
+    let mut cx = Context::new(stage, observer);
+    let started_at = training.done();
+    if cx.start(Some(total), "steps").is_err() || (started_at > 0 && cx.advance(started_at).is_err()) {
         return Err(interrupted());
     }
     while training.done() < total {
-        let this = format!("{name} step {}", training.done() + 1);
-        let stop = training.step_observed(name, observer).map_err(Error::stage(&this))? == Control::Stop;
+        let this = format!("{stage} step {}", training.done() + 1);
+        let outcome = training.step().map_err(Error::stage(&this))?;
         let step = training.done();
+        let stop = cx.step(step, &outcome).is_err();
         if stop || (step < total && step.is_multiple_of(saving.save_steps.max(1))) {
             save(training)?;
         }
@@ -150,6 +155,6 @@ fn take_steps<T: Training + ?Sized>(
             return Err(interrupted());
         }
     }
-    let _ = observer.observe(&Event::Finished { stage: name });
+    cx.finish();
     Ok(earlier)
 }

@@ -7,17 +7,20 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Control, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, Preference, Scorer, Side};
+use crate::{
+    Context, Control, Event, EventRecord, FitSummary, Learner, Observer, Pair, PairLoss, PairScores, PreferenceStore,
+    Scorer, Side,
+};
 
 pub use requirement::{REQUIRE, Requirement};
 pub use table_policy::TablePolicy;
 
 type ScoreAnswer = dyn FnMut(&Pair, Side) -> f64 + Send;
 
-/// A learner whose scores are given by a function and who notes what it was fitted on.
+/// A learner whose scores are given by a function. It records the sizes of the sets it was fitted on.
 pub struct MockLearner {
     score: Box<ScoreAnswer>,
-    /// How many preferences each call of `fit` got.
+    /// The number of preferences in each call of `fit`.
     pub fits: Vec<usize>,
 }
 
@@ -31,7 +34,7 @@ impl MockLearner {
 impl Scorer for MockLearner {
     type Error = Infallible;
 
-    fn score(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Infallible> {
+    fn score(&mut self, pairs: &[Arc<Pair>], _cx: &mut Context<'_>) -> Result<Vec<PairScores>, Infallible> {
         Ok(pairs.iter().map(|p| PairScores::new((self.score)(p, Side::A), (self.score)(p, Side::B))).collect())
     }
 }
@@ -39,13 +42,11 @@ impl Scorer for MockLearner {
 impl Learner for MockLearner {
     fn fit(
         &mut self,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
         _loss: &dyn PairLoss,
-        _seed: u64,
-        _stage: &str,
-        _observer: &mut dyn Observer,
+        _cx: &mut Context<'_>,
     ) -> Result<FitSummary, Infallible> {
-        self.fits.push(preferences.len());
+        self.fits.push(data.len());
         Ok(FitSummary { steps: 1, loss: 0.0, accuracy: 1.0 })
     }
 
@@ -58,11 +59,12 @@ impl Learner for MockLearner {
     }
 }
 
-/// An observer that stops after a number of events.
+/// An observer that requests a stop after this many events.
+#[derive(Clone, Copy, Debug)]
 pub struct StopAfter(pub usize);
 
 impl Observer for StopAfter {
-    fn observe(&mut self, _event: &crate::Event<'_>) -> Control {
+    fn observe(&mut self, _event: &Event<'_>) -> Control {
         match self.0.checked_sub(1) {
             Some(left) => {
                 self.0 = left;
@@ -70,5 +72,19 @@ impl Observer for StopAfter {
             }
             None => Control::Stop,
         }
+    }
+}
+
+/// An observer that keeps every event.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    /// The events, in order.
+    pub events: Vec<EventRecord>,
+}
+
+impl Observer for Recorder {
+    fn observe(&mut self, event: &Event<'_>) -> Control {
+        self.events.push(event.to_owned());
+        Control::Continue
     }
 }

@@ -3,17 +3,18 @@
 use std::io;
 use std::path::Path;
 
-use crate::{Generator, Message, Objective, Policy, Response, Rollout, Sampling, TokenEvaluation};
+use crate::{Context, Generator, Message, Objective, Policy, Response, Rollout, Sampling, TokenEvaluation};
 
-/// How many tokens there are.
+/// The number of tokens.
 const VOCABULARY: usize = 5;
 /// The token that ends an answer.
 const END: u32 = 0;
 
-/// Logits and a value for every place of an answer, whatever stands before it: the smallest thing that PPO can steer.
+/// Logits and a value for every position of an answer, whatever the tokens before it: the smallest policy that PPO can
+/// train.
 ///
-/// Token 0 ends an answer; tokens 1 to 4 are the letters `a` to `d` of its text. The reference seldom ends and likes
-/// no letter more than another. Steps are plain gradient descent.
+/// Token 0 ends an answer; tokens 1 to 4 are the letters `a` to `d` of its text. The reference ends an answer rarely and
+/// samples all letters with the same probability. Steps are plain gradient descent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TablePolicy {
     logits: Vec<[f64; VOCABULARY]>,
@@ -35,7 +36,7 @@ impl Gradient {
 }
 
 impl TablePolicy {
-    /// A policy that is its reference, for answers of at most `length` tokens.
+    /// A policy that equals its reference, for answers of at most `length` tokens.
     pub fn new(length: usize) -> Self {
         let logits = vec![[-2.0, 0.0, 0.0, 0.0, 0.0]; length];
         TablePolicy { reference: logits.clone(), logits, values: vec![0.0; length], gradient: Gradient::zero(length) }
@@ -43,21 +44,21 @@ impl TablePolicy {
 
     fn sample(&self, prompt: usize, sampling: &Sampling, full_kl: bool, draws: &mut Draws) -> Rollout {
         let mut rollout = Rollout { prompt, prompt_tokens: vec![1], ..Rollout::default() };
-        let mut kl = Vec::new();
-        let places = self.logits.iter().zip(&self.reference).zip(&self.values).take(sampling.max_new_tokens);
-        for ((logits, reference), value) in places {
+        let (mut sampled, mut referred, mut values, mut kl) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let rows = self.logits.iter().zip(&self.reference).zip(&self.values).take(sampling.max_new_tokens);
+        for ((logits, reference), value) in rows {
             let (log_probs, reference) = (log_softmax(logits), log_softmax(reference));
             let mut left = draws.next();
             let chosen = log_probs.iter().position(|log_prob| {
                 left -= log_prob.exp();
                 left < 0.0
             });
-            // Rounding may leave a little over.
+            // Rounding errors may leave a small rest.
             let token = chosen.unwrap_or(VOCABULARY - 1);
             rollout.response.tokens.push(token as u32);
-            rollout.log_probs.push(log_probs[token]);
-            rollout.reference_log_probs.push(reference[token]);
-            rollout.values.push(*value);
+            sampled.push(log_probs[token]);
+            referred.push(reference[token]);
+            values.push(*value);
             kl.push(log_probs.iter().zip(&reference).map(|(p, q)| p.exp() * (p - q)).sum());
             if token as u32 == END {
                 rollout.response.finished = true;
@@ -65,8 +66,8 @@ impl TablePolicy {
             }
             rollout.response.text.push(char::from(b'a' + token as u8 - 1));
         }
-        rollout.full_kl = full_kl.then_some(kl);
-        rollout
+        rollout.full_kl = full_kl.then(|| kl.into());
+        Rollout { log_probs: sampled.into(), reference_log_probs: referred.into(), values: values.into(), ..rollout }
     }
 
     fn evaluate(&self, rollout: &Rollout) -> TokenEvaluation {
@@ -83,18 +84,32 @@ impl TablePolicy {
 impl Generator for TablePolicy {
     type Error = io::Error;
 
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> io::Result<Vec<Vec<Response>>> {
+    fn generate(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Vec<Vec<Response>>> {
+        cx.start(Some((prompts.len() * sampling.samples_per_prompt) as u64), "answers")?;
         let mut draws = Draws(sampling.seed);
         let mut answers = |prompt| {
             let samples = 0..sampling.samples_per_prompt;
             samples.map(|_| self.sample(prompt, sampling, false, &mut draws).response).collect()
         };
-        Ok((0..prompts.len()).map(&mut answers).collect())
+        let answers: Vec<Vec<Response>> = (0..prompts.len()).map(&mut answers).collect();
+        cx.advance(answers.iter().map(|answers| answers.len() as u64).sum())?;
+        Ok(answers)
     }
 }
 
 impl Policy for TablePolicy {
-    fn rollout(&mut self, prompts: &[Vec<Message>], sampling: &Sampling, full_kl: bool) -> io::Result<Vec<Rollout>> {
+    fn rollout(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        full_kl: bool,
+        _cx: &mut Context<'_>,
+    ) -> io::Result<Vec<Rollout>> {
         let mut draws = Draws(sampling.seed);
         Ok((0..prompts.len()).map(|prompt| self.sample(prompt, sampling, full_kl, &mut draws)).collect())
     }
@@ -103,15 +118,15 @@ impl Policy for TablePolicy {
         let evaluations: Vec<_> = mini_batch.iter().map(|rollout| self.evaluate(rollout)).collect();
         let gradients = objective(&evaluations).map_err(io::Error::other)?;
         for ((rollout, now), by) in mini_batch.iter().zip(&evaluations).zip(&gradients) {
-            for (place, token) in rollout.response.tokens.iter().enumerate() {
-                let row = log_softmax(&self.logits[place]);
+            for (position, token) in rollout.response.tokens.iter().enumerate() {
+                let row = log_softmax(&self.logits[position]);
                 for (k, log_prob) in row.iter().enumerate() {
                     let (p, chosen) = (log_prob.exp(), f64::from(u8::from(k == *token as usize)));
-                    let slope = by.log_probs[place] * (chosen - p)
-                        - by.entropies[place] * p * (log_prob + now.entropies[place]);
-                    self.gradient.logits[place][k] += weight * slope;
+                    let slope = by.log_probs[position] * (chosen - p)
+                        - by.entropies[position] * p * (log_prob + now.entropies[position]);
+                    self.gradient.logits[position][k] += weight * slope;
                 }
-                self.gradient.values[place] += weight * by.values[place];
+                self.gradient.values[position] += weight * by.values[position];
             }
         }
         Ok(())
@@ -157,7 +172,7 @@ fn entropy(log_probs: &[f64; VOCABULARY]) -> f64 {
     -log_probs.iter().map(|l| l.exp() * l).sum::<f64>()
 }
 
-/// Uniform numbers in [0, 1): SplitMix64, so that the mock needs no generator from elsewhere.
+/// Uniform numbers in [0, 1) by SplitMix64, so that the mock depends on no crate for them.
 struct Draws(u64);
 
 impl Draws {
@@ -172,6 +187,9 @@ impl Draws {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+    use ndarray::Array1;
+
     use super::*;
     use crate::ObjectiveGradient;
 
@@ -183,14 +201,15 @@ mod tests {
             *weight += (i as f64).sin();
         }
         let sampling = Sampling { seed: 5, ..Sampling::default() };
-        let rollout = policy.rollout(&[vec![]], &sampling, true).unwrap().remove(0);
+        let rollout = policy.rollout(&[vec![]], &sampling, true, &mut Context::silent()).unwrap().remove(0);
         let value = |policy: &TablePolicy| {
             let now = policy.evaluate(&rollout);
-            let sum = |row: &[f64]| row.iter().sum::<f64>();
+            let sum = |row: &Array1<f64>| row.iter().sum::<f64>();
             0.7 * sum(&now.log_probs) - 1.3 * sum(&now.values) + 0.4 * sum(&now.entropies)
         };
         let n = rollout.response.tokens.len();
-        let by = ObjectiveGradient { log_probs: vec![0.7; n], values: vec![-1.3; n], entropies: vec![0.4; n] };
+        let all = |value| Array1::from_elem(n, value);
+        let by = ObjectiveGradient { log_probs: all(0.7), values: all(-1.3), entropies: all(0.4) };
         let mut with_gradient = policy.clone();
         with_gradient.accumulate(&[&rollout], 2.0, &mut |_| Ok(vec![by.clone()])).unwrap();
         let Gradient { logits, values } = with_gradient.gradient;
@@ -203,12 +222,12 @@ mod tests {
                 value(&moved)
             };
             let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - 2.0 * difference).abs() < 1e-8, "{i}: {slope} {difference}");
+            assert_abs_diff_eq!(*slope, 2.0 * difference, epsilon = 1e-8);
         }
     }
 
     #[test]
-    fn a_snapshot_brings_the_same_bits_back() {
+    fn a_snapshot_restores_the_same_bits() {
         let folder = std::env::temp_dir().join(format!("table-policy-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let mut policy = TablePolicy::new(3);

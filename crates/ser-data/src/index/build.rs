@@ -5,7 +5,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{Control, Event, Observer, Pair, Preference, Screening};
+use ser_core::{Context, Pair, Preference, Screening};
 use serde::{Deserialize, Serialize};
 
 use super::record::{RECORD, Record};
@@ -33,7 +33,7 @@ impl TokenIndex {
     /// size, modification time), the tokenizer's files and all settings; if one of them changes, another index is built
     /// beside it.
     ///
-    /// A build that is interrupted, by `observer` or by a crash, continues from its last checkpoint; an incomplete
+    /// A build that is interrupted, by a request to stop or by a crash, continues from its last checkpoint; an incomplete
     /// index never has its final name. Memory holds a few thousand pairs.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl TokenIndex {
         tokenizer: &PairTokenizer,
         read: &ReadSettings,
         folder: &Path,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<Self, DataError> {
         let whole = folder.join(source::key(data, tokenizer, read)?);
         if whole.join(ABOUT).exists() {
@@ -54,7 +54,7 @@ impl TokenIndex {
         let lock = lock(&partial)?;
         // Another process may have finished it meanwhile.
         if !whole.join(ABOUT).exists() {
-            Build::resume(partial.clone())?.run(data, tokenizer, read, observer)?;
+            Build::resume(partial.clone())?.run(data, tokenizer, read, cx)?;
             let renamed =
                 std::fs::remove_file(partial.join(CHECKPOINT)).and_then(|()| std::fs::rename(&partial, &whole));
             renamed.map_err(|error| DataError::io("write", &whole, error))?;
@@ -118,11 +118,9 @@ impl Build {
         data: &Path,
         tokenizer: &PairTokenizer,
         read: &ReadSettings,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<(), DataError> {
-        const STAGE: &str = "index";
-        let mut stopped =
-            observer.observe(&Event::Started { stage: STAGE, total: None, unit: "pairs" }) == Control::Stop;
+        let mut stopped = cx.start(None, "pairs").and_then(|()| cx.advance(self.checkpoint.taken)).is_err();
         let mut source = PreferenceFile::open(data, read)?;
         for _ in 0..self.checkpoint.taken {
             source.next_preference()?;
@@ -133,8 +131,7 @@ impl Build {
                 break;
             }
             self.add(&chunk, tokenizer)?;
-            stopped |=
-                observer.observe(&Event::Advanced { stage: STAGE, done: self.checkpoint.taken }) == Control::Stop;
+            stopped |= cx.advance(chunk.len() as u64).is_err();
             if stopped || chunk_number.is_multiple_of(CHUNKS_PER_CHECKPOINT) {
                 self.save()?;
             }
@@ -145,7 +142,6 @@ impl Build {
         self.checkpoint.summary.read = source.summary().clone();
         self.save()?;
         write_whole(&self.folder, ABOUT, &self.checkpoint.summary)?;
-        let _ = observer.observe(&Event::Finished { stage: STAGE });
         Ok(())
     }
 
@@ -159,7 +155,7 @@ impl Build {
             let blank = preference.pair.responses.iter().any(|answer| answer.trim().is_empty());
             let left_out = match screening {
                 _ if blank => Some(&mut summary.empty),
-                Screening::Fit => None,
+                Screening::Usable => None,
                 Screening::Empty => Some(&mut summary.empty),
                 Screening::TooLong => Some(&mut summary.too_long),
                 Screening::Identical => Some(&mut summary.identical),

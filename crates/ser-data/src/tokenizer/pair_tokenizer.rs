@@ -275,7 +275,7 @@ impl PairTokenizer {
         } else if a == b {
             Screening::Identical
         } else {
-            Screening::Fit
+            Screening::Usable
         }
     }
 

@@ -174,7 +174,7 @@ mod tests {
         let parted = [vec![thinks], vec![Message::assistant("\"No\""), Message::user("Why?")]];
         let responses = [text.responses[0].clone(), "\"No\"\n\nHuman: Why?".to_string()];
         let reasoned = Pair { responses, response_turns: Some(Box::new(parted)), ..messages.clone() };
-        let label = |status| PseudoLabel { round: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };
+        let label = |status| PseudoLabel { iteration: 2, scores: PairScores::new(0.1, 0.7), status, flipped: true };
         #[cfg_attr(not(any(feature = "zstd", feature = "parquet")), expect(unused_mut))]
         let mut files = vec![
             (text.clone(), "a.jsonl"),

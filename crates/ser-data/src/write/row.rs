@@ -86,7 +86,7 @@ impl<'a> Row<'a> {
             Origin::Pseudo(label) => {
                 let (a, b) = (label.scores.a.0, label.scores.b.0);
                 let (score_chosen, score_rejected) = if preference.preferred == Side::A { (a, b) } else { (b, a) };
-                let (round, status, flipped) = (label.round, label.status, label.flipped);
+                let (round, status, flipped) = (label.iteration, label.status, label.flipped);
                 ("pseudo", Some(Lineage { round, status, flipped, score_chosen, score_rejected }))
             }
         };

@@ -28,7 +28,7 @@ fn loop_labels(iterations: &[&IterationReport], slot: f64) -> Vec<String> {
         return names;
     }
     let numbers: Vec<String> = iterations.iter().map(|iteration| iteration.number.to_string()).collect();
-    let every = (1..).find(|every| fit(&numbers, slot * f64::from(*every))).unwrap_or(1) as usize;
+    let every = (1u32..).find(|every| fit(&numbers, slot * f64::from(*every))).unwrap_or(1) as usize;
     numbers.into_iter().enumerate().map(|(i, n)| if i % every == 0 { n } else { String::new() }).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ser_core::{Judge, Observer, Pair, PairScores, Silent, Verdict};
+use ser_core::{Context, Judge, Pair, PairScores, Verdict};
 
 use super::chat::Chat;
 use super::prompt::grade;
@@ -40,19 +40,14 @@ impl AdditiveJudge {
     /// The scores of each pair's answers, A's first, from 0 to 5; none if no score could be read.
     ///
     /// # Errors
-    /// As [`judge_observed`](Judge::judge_observed).
-    pub fn scores(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        stage: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<[Option<f64>; 2]>, EvalError> {
+    /// As [`judge`](Judge::judge).
+    pub fn scores(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<[Option<f64>; 2]>, EvalError> {
         let rubric = self.chat.settings().rubric;
         let mut questions = Vec::with_capacity(2 * pairs.len());
         for pair in pairs {
             questions.extend(pair.responses.iter().map(|answer| grade(rubric, &pair.prompt, answer)));
         }
-        let scores = self.chat.ask(&questions, |reading| reading.score(), stage, observer)?;
+        let scores = self.chat.ask(&questions, |reading| reading.score(), cx)?;
         Ok(scores
             .chunks_exact(2)
             .map(|both| [both.first(), both.last()].map(|score| score.copied().flatten()))
@@ -81,16 +76,7 @@ impl AdditiveJudge {
 impl Judge for AdditiveJudge {
     type Error = EvalError;
 
-    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, EvalError> {
-        self.judge_observed(pairs, "judge", &mut Silent)
-    }
-
-    fn judge_observed(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        stage: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Verdict>, EvalError> {
-        Ok(self.scores(pairs, stage, observer)?.into_iter().map(AdditiveJudge::verdict).collect())
+    fn judge(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<Verdict>, EvalError> {
+        Ok(self.scores(pairs, cx)?.into_iter().map(AdditiveJudge::verdict).collect())
     }
 }

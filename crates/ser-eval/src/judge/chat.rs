@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ser_core::{Control, Event, Observer};
+use ser_core::Context;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -98,14 +98,13 @@ impl Chat {
     }
 
     /// The parsed reply to each question; none if no reply came or nothing could be read in it. The first [`SAMPLES`]
-    /// unreadable replies are reported to the observer. Each reply is stored at once, so after an error, a stop or a
+    /// unreadable replies are reported as notes. Each reply is stored at once, so after an error, a stop or a
     /// kill the same call asks only the remaining questions.
     pub(super) fn ask<T>(
         &mut self,
         questions: &[Question<'_>],
         read: impl Fn(&Reading<'_>) -> Option<T>,
-        stage: &str,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<Vec<Option<T>>, EvalError> {
         let requests = questions.iter().map(|question| self.request(question)).collect::<Result<Vec<_>, _>>()?;
         let mut seen = HashSet::new();
@@ -119,7 +118,7 @@ impl Chat {
             self.usage.cached_completion_tokens += answer.completion_tokens;
         }
         if !open.is_empty() {
-            self.ask_all(&open, stage, observer)?;
+            self.ask_all(&open, cx)?;
         }
         let Chat { known, usage, unreadable, .. } = self;
         let readings = requests.iter().zip(questions).map(|(request, question)| {
@@ -131,8 +130,7 @@ impl Chat {
                 let sample = if answer.trim().is_empty() { "(an empty reply)".to_owned() } else { excerpt(answer) };
                 let sample = if *cut { format!("{sample} (cut off by the token limit)") } else { sample };
                 if unreadable.len() < SAMPLES && !unreadable.contains(&sample) {
-                    let _ = observer
-                        .observe(&Event::Note { text: &format!("no verdict can be read in a reply: {sample}") });
+                    cx.note(&format!("no verdict can be read in a reply: {sample}"));
                     unreadable.push(sample);
                 }
             }
@@ -151,13 +149,10 @@ impl Chat {
         Ok(Request { key: format!("{:x}", Sha256::digest(&body)), body })
     }
 
-    /// Sends requests from several threads; the calling thread stores the answers and reports to the observer.
-    fn ask_all(&mut self, open: &[&Request], stage: &str, observer: &mut dyn Observer) -> Result<(), EvalError> {
+    /// Sends requests from several threads; the calling thread stores the answers and reports progress.
+    fn ask_all(&mut self, open: &[&Request], cx: &mut Context<'_>) -> Result<(), EvalError> {
         let _span = tracing::debug_span!("judge", requests = open.len(), model = self.settings.model).entered();
-        let total = Some(open.len() as u64);
-        if observer.observe(&Event::Started { stage, total, unit: "requests" }) == Control::Stop {
-            return Err(EvalError::Stopped);
-        }
+        cx.start(Some(open.len() as u64), "requests")?;
         let Chat { settings, transport, cache, known, usage, .. } = self;
         let (settings, transport) = (&*settings, &**transport);
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -182,6 +177,7 @@ impl Chat {
             }
             drop(sender);
             loop {
+                let before = tally.done;
                 match receiver.recv_timeout(LISTEN_EVERY) {
                     Ok((request, outcome, retries)) => {
                         usage.retries += u64::from(retries);
@@ -189,7 +185,7 @@ impl Chat {
                             RequestOutcome::Answered(answer) => keep(request, answer, cache.as_mut(), known, usage),
                             _ => Ok(()),
                         };
-                        let result = kept.and_then(|()| tally.note(outcome, settings, usage, observer));
+                        let result = kept.and_then(|()| tally.note(outcome, settings, usage, cx));
                         // The first error is returned; answers under way are still stored.
                         if ended.is_ok() && result.is_err() {
                             ended = result;
@@ -199,9 +195,8 @@ impl Chat {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                let going = observer.observe(&Event::Advanced { stage, done: tally.done });
-                if going == Control::Stop && ended.is_ok() {
-                    ended = Err(EvalError::Stopped);
+                if let (Err(stopped), Ok(())) = (cx.advance(tally.done - before), &ended) {
+                    ended = Err(stopped.into());
                     stop.store(true, Ordering::SeqCst);
                 }
             }
@@ -211,7 +206,6 @@ impl Chat {
         if let Some(reason) = tally.last_reason.filter(|_| known.is_empty()) {
             return Err(EvalError::NoAnswers { requests: open.len() as u64, reason });
         }
-        let _ = observer.observe(&Event::Finished { stage });
         Ok(())
     }
 }
@@ -237,7 +231,7 @@ impl Tally {
         outcome: RequestOutcome,
         settings: &JudgeSettings,
         usage: &mut Usage,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<(), EvalError> {
         let (reason, down) = match outcome {
             RequestOutcome::Answered(_) => {
@@ -255,9 +249,8 @@ impl Tally {
         usage.unanswered += 1;
         self.down = if down { self.down + 1 } else { 0 };
         if self.last_reason.is_none() {
-            let text = format!("a request has no answer: {reason}");
             tracing::warn!(%reason, "a judge's request has no answer");
-            let _ = observer.observe(&Event::Note { text: &text });
+            cx.note(&format!("a request has no answer: {reason}"));
         }
         if self.down >= settings.give_up_after {
             return Err(EvalError::NoAnswers { requests: u64::from(self.down), reason });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ser_core::{Judge, Observer, Pair, Silent, Verdict};
+use ser_core::{Context, Judge, Pair, Verdict};
 
 use super::chat::Chat;
 use super::prompt::compare;
@@ -50,23 +50,14 @@ impl PairwiseJudge {
 impl Judge for PairwiseJudge {
     type Error = EvalError;
 
-    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, EvalError> {
-        self.judge_observed(pairs, "judge", &mut Silent)
-    }
-
-    fn judge_observed(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        stage: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Verdict>, EvalError> {
+    fn judge(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<Verdict>, EvalError> {
         let differing: Vec<bool> = pairs.iter().map(|pair| pair.responses[0] != pair.responses[1]).collect();
         let mut questions = Vec::new();
         for (pair, _) in pairs.iter().zip(&differing).filter(|(_, differs)| **differs) {
             let [a, b] = &pair.responses;
             questions.extend([compare(&pair.prompt, a, b), compare(&pair.prompt, b, a)]);
         }
-        let readings = self.chat.ask(&questions, |reading| reading.verdict(), stage, observer)?;
+        let readings = self.chat.ask(&questions, |reading| reading.verdict(), cx)?;
         let mut readings = readings.chunks_exact(2);
         let verdict = |differs: bool| match differs.then(|| readings.next()) {
             None => Verdict::Tie,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ser_core::{Judge, Observer, Pair, PairScores, Scorer, Verdict};
+use ser_core::{Context, Judge, Pair, PairScores, Scorer, Verdict};
 
 /// Judges by the scores of a [`Scorer`]: the strictly higher score wins, equal scores tie, and NaN gives no verdict.
 ///
@@ -15,17 +15,8 @@ pub struct RewardJudge<S>(pub S);
 impl<S: Scorer> Judge for RewardJudge<S> {
     type Error = S::Error;
 
-    fn judge(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Verdict>, S::Error> {
-        Ok(self.0.score_truncated(pairs)?.0.into_iter().map(verdict).collect())
-    }
-
-    fn judge_observed(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        stage: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Verdict>, S::Error> {
-        Ok(self.0.score_observed(pairs, stage, observer)?.into_iter().map(verdict).collect())
+    fn judge(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<Verdict>, S::Error> {
+        Ok(self.0.score_truncated(pairs, cx)?.0.into_iter().map(verdict).collect())
     }
 }
 

@@ -14,7 +14,10 @@ use approx::assert_abs_diff_eq;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ser_core::testing::StopAfter;
-use ser_core::{Clusters, Control, Event, Judge, Pair, PairId, PairScores, Silent, Verdict};
+use ser_core::{
+    Clusters, Context, Control, Event, Judge, Pair, PairId, PairScores, Stage, Verdict, judge_fn, observer_fn,
+    scorer_fn,
+};
 use ser_eval::{
     AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, NoReply, PairwiseJudge, Prices, Reply, RewardJudge,
     Rubric, Transport, VerdictCounts,
@@ -26,7 +29,7 @@ use endpoint::{A, Answer, B, between, endpoint, honest, judge, numbers, pairs, s
 #[test]
 fn both_orders_are_asked_and_counted() {
     let (mut judge, asked) = judge(|question, _| honest(question));
-    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [5, 3], [7, 7]])).unwrap();
+    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [5, 3], [7, 7]]), &mut Context::silent()).unwrap();
     assert_eq!(verdicts, [A, B, A, Verdict::Tie]);
     let asked = asked.lock().unwrap();
     // Identical answers are not asked about.
@@ -42,7 +45,7 @@ fn both_orders_are_asked_and_counted() {
 #[test]
 fn a_judge_that_always_prefers_the_first_contradicts_itself() {
     let (mut judge, _) = judge(|_, _| says("Verdict: A"));
-    let verdicts = judge.judge(&pairs(&[[1, 2], [2, 1]])).unwrap();
+    let verdicts = judge.judge(&pairs(&[[1, 2], [2, 1]]), &mut Context::silent()).unwrap();
     assert_eq!(verdicts, [Verdict::Contradiction; 2]);
     let counts = VerdictCounts::of(&verdicts);
     assert_eq!((counts.ties, counts.contradictions, counts.failures), (2, 2, 0));
@@ -54,7 +57,7 @@ fn the_contradiction_rate_is_of_the_pairs_that_were_asked() {
     let (mut judge, _) =
         judge(|question, _| if numbers(question).contains(&9) { says("?") } else { says("Verdict: A") });
     let pairs = pairs(&[[1, 2], [2, 1], [3, 3], [9, 1]]);
-    let verdicts = judge.judge(&pairs).unwrap();
+    let verdicts = judge.judge(&pairs, &mut Context::silent()).unwrap();
     let compare = |pairs: &[Arc<Pair>], verdicts: &[Verdict]| {
         Comparison::measure("ours", "theirs", "judge", pairs, verdicts, Clusters::Singletons, &Bootstrap::default())
             .unwrap()
@@ -74,13 +77,13 @@ fn the_contradiction_rate_is_of_the_pairs_that_were_asked() {
 fn unreadable_replies_are_counted_and_two_are_shown() {
     let (mut judge, _) = judge(|question, _| says(&format!("I would rather not, {:?}.", numbers(question))));
     let mut notes = Vec::new();
-    let mut observer = |event: &Event<'_>| {
+    let mut observer = observer_fn(|event: &Event<'_>| {
         if let Event::Note { text } = event {
             notes.push((*text).to_owned());
         }
         Control::Continue
-    };
-    judge.judge_observed(&pairs(&[[2, 1], [3, 1]]), "judge", &mut observer).unwrap();
+    });
+    judge.judge(&pairs(&[[2, 1], [3, 1]]), &mut Context::new(Stage::Judge, &mut observer)).unwrap();
     assert_eq!(judge.usage().unreadable, 4);
     assert_eq!(judge.unreadable_samples(), ["I would rather not, [2, 1].", "I would rather not, [1, 2]."]);
     assert_eq!(notes[0], "no verdict can be read in a reply: I would rather not, [2, 1].");
@@ -100,7 +103,7 @@ fn the_authors_preset_sends_their_rubric_and_sampling() {
     let settings = JudgeSettings::authors_code("http://unused", "judge");
     assert_eq!(settings.rubric, Rubric::AuthorsCode);
     let mut judge = AdditiveJudge::with_transport(settings, Box::new(Keep(Arc::clone(&bodies)))).unwrap();
-    assert_eq!(judge.scores(&pairs(&[[1, 2]]), "judge", &mut Silent).unwrap(), [[Some(4.0), Some(4.0)]]);
+    assert_eq!(judge.scores(&pairs(&[[1, 2]]), &mut Context::silent()).unwrap(), [[Some(4.0), Some(4.0)]]);
     let body = bodies.lock().unwrap()[0].clone();
     let sampling = ["temperature", "top_p", "max_tokens"].map(|name| body[name].as_f64().unwrap());
     assert_eq!(sampling, [0.7, 0.95, 1024.0]);
@@ -118,7 +121,7 @@ fn one_order_only_is_a_failure_and_no_tie() {
         [a, b] if a > b => honest(question),
         _ => status(500, None),
     });
-    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [9, 3]])).unwrap();
+    let verdicts = judge.judge(&pairs(&[[2, 1], [1, 2], [9, 3]]), &mut Context::silent()).unwrap();
     assert_eq!(verdicts, [Verdict::Failure; 3]);
     let usage = judge.usage();
     assert_eq!((usage.answers, usage.unanswered, usage.unreadable), (3, 3, 0));
@@ -135,14 +138,14 @@ fn what_passes_is_tried_again() {
         2 => Err(NoReply { reason: "timeout".to_owned() }),
         _ => honest(question),
     });
-    assert_eq!(judge.judge(&pairs(&[[2, 1], [1, 2]])).unwrap(), [A, B]);
+    assert_eq!(judge.judge(&pairs(&[[2, 1], [1, 2]]), &mut Context::silent()).unwrap(), [A, B]);
     assert_eq!((judge.usage().retries, judge.usage().unanswered), (12, 0));
 }
 
 #[test]
 fn answers_that_cannot_be_read_are_failures_and_not_asked_again() {
     let (mut judge, asked) = judge(|_, _| says("I would rather not say."));
-    assert_eq!(judge.judge(&pairs(&[[2, 1]])).unwrap(), [Verdict::Failure]);
+    assert_eq!(judge.judge(&pairs(&[[2, 1]]), &mut Context::silent()).unwrap(), [Verdict::Failure]);
     assert_eq!((judge.usage().unreadable, judge.usage().unanswered), (2, 0));
     assert!(asked.lock().unwrap().values().all(|times| *times == 1));
 }
@@ -151,7 +154,7 @@ fn answers_that_cannot_be_read_are_failures_and_not_asked_again() {
 fn a_request_that_is_bad_in_itself_is_not_repeated() {
     let (mut judge, asked) =
         judge(|question, _| if numbers(question).contains(&9) { status(400, None) } else { honest(question) });
-    assert_eq!(judge.judge(&pairs(&[[9, 1], [2, 1]])).unwrap(), [Verdict::Failure, A]);
+    assert_eq!(judge.judge(&pairs(&[[9, 1], [2, 1]]), &mut Context::silent()).unwrap(), [Verdict::Failure, A]);
     assert!(asked.lock().unwrap().values().all(|times| *times == 1));
 }
 
@@ -166,7 +169,7 @@ fn what_the_endpoint_asks_to_wait_is_waited() {
         let settings = JudgeSettings { longest_wait_seconds: longest, ..settings() };
         let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
         let start = Instant::now();
-        assert_eq!(judge.judge(&pairs(&[[2, 1]])).unwrap(), [A]);
+        assert_eq!(judge.judge(&pairs(&[[2, 1]]), &mut Context::silent()).unwrap(), [A]);
         start.elapsed()
     };
     assert!(wait(0.3, 60.0) >= Duration::from_millis(300));
@@ -185,7 +188,7 @@ fn a_refusal_ends_the_work_at_once_and_keeps_what_there_is() {
             );
         let settings = JudgeSettings { cache: Some(path.clone()), concurrency: 1, ..settings() };
         let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
-        let error = judge.judge(&pairs(&[[2, 1], [99, 1], [3, 1], [4, 1]])).unwrap_err();
+        let error = judge.judge(&pairs(&[[2, 1], [99, 1], [3, 1], [4, 1]]), &mut Context::silent()).unwrap_err();
         assert!(matches!(&error, EvalError::Refused { status, .. } if *status == refusal), "{error}");
         let message = error.to_string();
         assert!(message.contains(&format!("status {refusal}: not now, [key]")), "{message}");
@@ -203,14 +206,15 @@ fn an_endpoint_that_is_down_is_given_up() {
         });
         let settings = JudgeSettings { give_up_after: 3, retries: 1, concurrency: 1, ..settings() };
         let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
-        let error = judge.judge(&pairs(&(0..50).map(|i| [i, i + 1]).collect::<Vec<_>>())).unwrap_err();
+        let error =
+            judge.judge(&pairs(&(0..50).map(|i| [i, i + 1]).collect::<Vec<_>>()), &mut Context::silent()).unwrap_err();
         assert!(matches!(error, EvalError::NoAnswers { requests: 3, .. }), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         assert!(asked.lock().unwrap().len() <= 5);
     }
     // Not an answer at all: the endpoint is no judge.
     let (mut judge, _) = judge(|_, _| Ok(Reply { status: 200, retry_after: None, body: "hello".to_owned() }));
-    let error = judge.judge(&pairs(&[[1, 2]])).unwrap_err();
+    let error = judge.judge(&pairs(&[[1, 2]]), &mut Context::silent()).unwrap_err();
     assert!(error.to_string().contains("not a chat completion: hello"), "{error}");
 }
 
@@ -223,16 +227,16 @@ fn nothing_is_asked_twice_after_a_stop_at_any_moment() {
         let (transport, first) = endpoint(|question, _| honest(question));
         let settings = JudgeSettings { cache, concurrency: 2, ..settings() };
         let mut judge = PairwiseJudge::with_transport(settings.clone(), transport).unwrap();
-        match judge.judge_observed(&pairs(&all), "judge", &mut StopAfter(moment)) {
+        match judge.judge(&pairs(&all), &mut Context::new(Stage::Judge, &mut StopAfter(moment))) {
             Ok(verdicts) => assert_eq!(verdicts.len(), 12),
-            Err(error) => assert!(matches!(error, EvalError::Stopped), "{error}"),
+            Err(error) => assert!(matches!(error, EvalError::Stopped(_)), "{error}"),
         }
         drop(judge);
         let (transport, second) = endpoint(|question, _| honest(question));
         // The endpoint has moved meanwhile.
         let settings = JudgeSettings { endpoint: "http://elsewhere/v1".to_owned(), ..settings };
         let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
-        let verdicts = judge.judge(&pairs(&all)).unwrap();
+        let verdicts = judge.judge(&pairs(&all), &mut Context::silent()).unwrap();
         let expected: Vec<Verdict> = all
             .iter()
             .map(|[a, b]| {
@@ -267,13 +271,19 @@ fn another_model_or_setting_is_another_question() {
     ];
     for settings in others {
         let (transport, asked) = endpoint(|question, _| honest(question));
-        PairwiseJudge::with_transport(settings, transport).unwrap().judge(&pairs(&[[1, 2]])).unwrap();
+        PairwiseJudge::with_transport(settings, transport)
+            .unwrap()
+            .judge(&pairs(&[[1, 2]]), &mut Context::silent())
+            .unwrap();
         assert_eq!(asked.lock().unwrap().len(), 2);
     }
     // Retries and the like make no difference.
     let (transport, asked) = endpoint(|question, _| honest(question));
     let settings = JudgeSettings { retries: 9, concurrency: 1, ..base };
-    PairwiseJudge::with_transport(settings, transport).unwrap().judge(&pairs(&[[1, 2]])).unwrap();
+    PairwiseJudge::with_transport(settings, transport)
+        .unwrap()
+        .judge(&pairs(&[[1, 2]]), &mut Context::silent())
+        .unwrap();
     assert!(asked.lock().unwrap().is_empty());
 }
 
@@ -288,13 +298,13 @@ fn the_key_stays_out_of_cache_and_notes() {
     let settings = JudgeSettings { cache: Some(path.clone()), ..settings() };
     let mut judge = PairwiseJudge::with_transport(settings, transport).unwrap();
     let mut notes = Vec::new();
-    let mut observer = |event: &Event<'_>| {
+    let mut observer = observer_fn(|event: &Event<'_>| {
         if let Event::Note { text } = event {
             notes.push((*text).to_owned());
         }
         Control::Continue
-    };
-    judge.judge_observed(&pairs(&[[2, 1]]), "judge", &mut observer).unwrap();
+    });
+    judge.judge(&pairs(&[[2, 1]]), &mut Context::new(Stage::Judge, &mut observer)).unwrap();
     assert_eq!(notes, ["a request has no answer: status 500: not now, [key]"]);
     let kept = fs::read_to_string(&path).unwrap();
     assert!(kept.contains("Your key is [key].") && !kept.contains("s3cret"), "{kept}");
@@ -313,7 +323,7 @@ fn requests_under_way_are_bounded() {
         }
     });
     let mut judge = PairwiseJudge::with_transport(JudgeSettings { concurrency: 3, ..settings() }, transport).unwrap();
-    judge.judge(&pairs(&(0..20).map(|i| [i, i + 1]).collect::<Vec<_>>())).unwrap();
+    judge.judge(&pairs(&(0..20).map(|i| [i, i + 1]).collect::<Vec<_>>()), &mut Context::silent()).unwrap();
     assert_eq!(most.load(Ordering::SeqCst), 3);
 }
 
@@ -325,25 +335,31 @@ fn the_additive_judge_grades_each_answer() {
     });
     let mut judge = AdditiveJudge::with_transport(settings(), transport).unwrap();
     let pairs = pairs(&[[5, 3], [0, 4], [2, 2], [9, 1], [7, 1]]);
-    let scores = judge.scores(&pairs, "judge", &mut Silent).unwrap();
+    let scores = judge.scores(&pairs, &mut Context::silent()).unwrap();
     let some = |a, b| [Some(a), Some(b)];
     assert_eq!(scores, [some(5.0, 3.0), some(0.0, 4.0), some(2.0, 2.0), [None, Some(1.0)], [None, Some(1.0)]]);
-    assert_eq!(judge.judge(&pairs).unwrap(), [A, B, Verdict::Tie, Verdict::Failure, Verdict::Failure]);
+    assert_eq!(
+        judge.judge(&pairs, &mut Context::silent()).unwrap(),
+        [A, B, Verdict::Tie, Verdict::Failure, Verdict::Failure]
+    );
     // Equal answers to one question are one request, and the second call asked for nothing.
     assert_eq!(asked.lock().unwrap().values().sum::<usize>(), 9);
 }
 
 #[test]
 fn a_reward_model_and_a_closure_judge() {
-    let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, Infallible> {
-        let score = |text: &str| text.parse().unwrap_or(f64::NAN);
-        Ok(pairs.iter().map(|p| PairScores::new(score(&p.responses[0]), score(&p.responses[1]))).collect())
-    };
+    let scorer = scorer_fn(|pairs, _| {
+        let score = |text: &String| text.parse().unwrap_or(f64::NAN);
+        Ok::<_, Infallible>(pairs.iter().map(|p| PairScores::from(p.responses.each_ref().map(score))).collect())
+    });
     let mut all = pairs(&[[2, 1], [1, 2], [3, 3]]);
     all.push(Arc::new(Pair::from_text(PairId(9), "q", "none", "1")));
-    assert_eq!(RewardJudge(scorer).judge(&all).unwrap(), [A, B, Verdict::Tie, Verdict::Failure]);
-    let mut closure = |pairs: &[Arc<Pair>]| -> Result<Vec<Verdict>, Infallible> { Ok(vec![Verdict::Tie; pairs.len()]) };
-    assert_eq!(closure.judge_observed(&all, "judge", &mut Silent).unwrap(), [Verdict::Tie; 4]);
+    assert_eq!(
+        RewardJudge(scorer).judge(&all, &mut Context::silent()).unwrap(),
+        [A, B, Verdict::Tie, Verdict::Failure]
+    );
+    let mut closure = judge_fn(|pairs, _| Ok::<_, Infallible>(vec![Verdict::Tie; pairs.len()]));
+    assert_eq!(closure.judge(&all, &mut Context::silent()).unwrap(), [Verdict::Tie; 4]);
 }
 
 proptest! {
@@ -358,7 +374,7 @@ proptest! {
             [2, 3] => status(400, None),
             _ => honest(question),
         };
-        let verdicts = |pairs: &[Arc<Pair>]| judge(answer).0.judge(pairs);
+        let verdicts = |pairs: &[Arc<Pair>]| judge(answer).0.judge(pairs, &mut Context::silent());
         let straight = pairs(&all);
         let swapped: Vec<_> = straight.iter().map(|pair| Arc::new(Pair::clone(pair).swapped())).collect();
         // All requests refused is an error, in either order.

@@ -45,7 +45,7 @@ fn figure(outcome: &StepOutcome, name: &str) -> f64 {
 
 #[test]
 fn it_learns_what_is_preferred_from_where_it_is_its_reference() {
-    let loss = DpoSettings::default().build().unwrap();
+    let loss = DpoSettings::default().check().unwrap();
     let mut model = model();
     let mut training = DpoTraining::new(&mut model, &preferences(), &loss, &settings(), 0).unwrap();
     let steps: Vec<StepOutcome> = (0..training.total()).map(|_| training.step().unwrap()).collect();
@@ -61,7 +61,7 @@ fn it_learns_what_is_preferred_from_where_it_is_its_reference() {
 
 #[test]
 fn a_restored_training_ends_with_the_same_bits() {
-    let loss = DpoSettings::default().build().unwrap();
+    let loss = DpoSettings::default().check().unwrap();
     let settings = DpoTrainingSettings {
         training: TrainingSettings { batch_size: 1, epochs: 2, ..settings().training },
         lora: LoraSettings { dropout: 0.3, ..settings().lora },
@@ -83,10 +83,10 @@ fn a_restored_training_ends_with_the_same_bits() {
 
 #[test]
 fn settings_that_mean_nothing_are_refused() {
-    let loss = DpoSettings::default().build().unwrap();
+    let loss = DpoSettings::default().check().unwrap();
     let mut model = model();
     let mut refuse = |settings: DpoTrainingSettings, preferences: &[Preference]| {
-        DpoTraining::new(&mut model, preferences, &loss, &settings, 0).err().unwrap().to_string()
+        DpoTraining::new(&mut model, &preferences, &loss, &settings, 0).err().unwrap().to_string()
     };
     assert!(refuse(DpoTrainingSettings { beta: 0.0, ..settings() }, &preferences()).contains("dpo.beta is 0"));
     assert!(refuse(settings(), &[]).contains("no preference fits"));
@@ -94,7 +94,7 @@ fn settings_that_mean_nothing_are_refused() {
 
 /// The gradients of the first step: Adam's first moment after it is a tenth of them.
 fn first_gradients(mut model: CausalLm, training: TrainingSettings, weights: [f64; 3], beta: f64) -> Vec<Tensor> {
-    let loss = DpoSettings { beta, ..DpoSettings::default() }.build().unwrap();
+    let loss = DpoSettings { beta, ..DpoSettings::default() }.check().unwrap();
     let preferences: Vec<Preference> =
         preferences().into_iter().zip(weights).map(|(p, weight)| Preference { weight, ..p }).collect();
     let training = TrainingSettings { max_grad_norm: None, epochs: 1, ..training };
@@ -155,7 +155,7 @@ fn small_gradients_do_not_underflow_in_f16() {
 
 #[test]
 fn preferences_that_are_left_out_are_counted() {
-    let loss = DpoSettings::default().build().unwrap();
+    let loss = DpoSettings::default().check().unwrap();
     let long = Arc::new(Pair::from_text(PairId(9), "q", "a very long answer ".repeat(40), "no"));
     let preferences = [preferences(), vec![Preference::human(long, Side::A)]].concat();
     let mut model = model();

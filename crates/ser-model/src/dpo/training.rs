@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ser_core::{FitSummary, PairLoss, PairTarget, Preference, PreferenceTraining, Saving, StepOutcome, Training};
+use ser_core::ndarray::aview2;
+use ser_core::{FitSummary, PairLoss, PairTarget, PreferenceStore, PreferenceTraining, Saving, StepOutcome, Training};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
 
@@ -41,22 +42,24 @@ pub struct DpoTraining<'a> {
 }
 
 impl<'a> DpoTraining<'a> {
-    /// Gives `model` a fresh adapter to train on `preferences`. Those with a text of more tokens than
+    /// Gives `model` a fresh adapter to train on `data`. Those with a text of more tokens than
     /// [`CausalLm::text_limit`], or with an empty answer, are left out: [`left_out`](Self::left_out) says how many.
     ///
     /// # Errors
     /// Settings that cannot be used; no preference that can be used.
     pub fn new(
         model: &'a mut CausalLm,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
         loss: &'a dyn PairLoss,
         settings: &DpoTrainingSettings,
         seed: u64,
     ) -> Result<Self, ModelError> {
         settings.check()?;
         let limit = model.text_limit();
-        let mut pairs = Vec::with_capacity(preferences.len());
-        for preference in preferences {
+        let mut pairs = Vec::with_capacity(data.len());
+        for position in 0..data.len() {
+            let read = data.read(&[position]).map_err(ModelError::Store)?;
+            let Some(preference) = read.first() else { continue };
             let text = |side| model.tokenizer.tokenize_completion(&preference.pair, side);
             let texts = [text(preference.preferred)?.into(), text(preference.preferred.other())?.into()];
             if texts.iter().all(|text: &CausalExample| text.tokens.len() <= limit && text.places().next().is_some()) {
@@ -77,7 +80,7 @@ impl<'a> DpoTraining<'a> {
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, seed)?;
         let (params, kind, settings) = (model.parameters(true)?, model.network.kind, settings.clone());
         let trainer = Trainer::new(params, kind, &settings.training, pairs.len(), seed, EpochOrder::Independent)?;
-        let left_out = preferences.len() - pairs.len();
+        let left_out = data.len() - pairs.len();
         Ok(DpoTraining { model, loss, pairs, left_out, settings, seed, trainer })
     }
 
@@ -103,11 +106,11 @@ impl<'a> DpoTraining<'a> {
             .map(|([chosen, rejected], pair)| [chosen - pair.reference[0], rejected - pair.reference[1]])
             .collect();
         let targets: Vec<PairTarget> = part.iter().map(|pair| pair.target).collect();
-        let output = self.loss.evaluate(&ratios, &targets).map_err(ModelError::Loss)?;
+        let output = self.loss.evaluate(aview2(&ratios), &targets).map_err(ModelError::Loss)?;
         // The loss is a weighted mean over this part; the step's is over all of its pairs.
         let weight: f64 = targets.iter().map(|target| target.weight).sum();
         let factor = self.trainer.stepper.loss_factor() * weight / step_pairs as f64;
-        let slopes: Vec<f32> = output.gradient.iter().flatten().map(|slope| (factor * slope) as f32).collect();
+        let slopes: Vec<f32> = output.gradient.iter().map(|slope| (factor * slope) as f32).collect();
         let slopes = Tensor::f_from_slice(&slopes)?.f_to_device(sums.device())?;
         sums.f_mul(&slopes)?.f_sum(Kind::Float)?.f_backward()?;
         rows.finish()?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ser_core::{Control, Event, Sampling};
+use ser_core::{Context, Sampling};
 use tch::{Kind, Tensor};
 
 use super::answer::Answer;
@@ -86,24 +86,18 @@ impl<'a, 'o> Engine<'a, 'o> {
     }
 
     /// Until every answer has ended.
-    pub(super) fn run(mut self) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
-        let stage = self.options.stage;
+    pub(super) fn run(mut self, cx: &mut Context<'_>) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
         let total = (self.prompts.len() * self.sampling.samples_per_prompt) as u64;
-        let started = Event::Started { stage, total: Some(total), unit: "answers" };
-        if self.options.observer.observe(&started) == Control::Stop {
-            return Err(ModelError::Stopped(stage.to_owned()));
-        }
+        cx.start(Some(total), "answers")?;
+        let mut reported = 0;
         loop {
             self.admit()?;
             if self.rows.is_empty() {
                 break;
             }
             self.step()?;
-            if self.options.observer.observe(&Event::Advanced { stage, done: self.done }) == Control::Stop {
-                return Err(ModelError::Stopped(format!("{stage}, answer {} of {total}", self.done)));
-            }
+            cx.advance(self.done - std::mem::replace(&mut reported, self.done))?;
         }
-        let _ = self.options.observer.observe(&Event::Finished { stage });
         Ok(self.answers.into_iter().map(|samples| samples.into_iter().flatten().collect()).collect())
     }
 

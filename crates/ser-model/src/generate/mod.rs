@@ -6,7 +6,7 @@ mod engine;
 mod options;
 mod sampler;
 
-use ser_core::Sampling;
+use ser_core::{Context, Sampling};
 
 pub use options::{GenerateOptions, SampledAnswer, TextPiece};
 pub use sampler::check as check_sampling;
@@ -22,6 +22,7 @@ pub(crate) fn sample(
     prompts: &[Vec<u32>],
     sampling: &Sampling,
     options: GenerateOptions<'_>,
+    cx: &mut Context<'_>,
 ) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
     sampler::check(sampling)?;
     let limit = source.limit;
@@ -33,5 +34,5 @@ pub(crate) fn sample(
             return Err(ModelError::LongPrompt { prompt: i, tokens: prompt.len(), limit });
         }
     }
-    tch::no_grad(|| Engine::new(source, prompts, sampling, options)?.run())
+    tch::no_grad(|| Engine::new(source, prompts, sampling, options)?.run(cx))
 }

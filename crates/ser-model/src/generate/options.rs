@@ -1,6 +1,6 @@
 //! What generation takes besides prompts, and what it returns.
 
-use ser_core::{Observer, Response};
+use ser_core::Response;
 use ser_data::PairTokenizer;
 
 use crate::network::Network;
@@ -28,15 +28,12 @@ pub struct SampledAnswer {
     pub log_probs: Vec<f64>,
 }
 
-/// What is wanted of a generation besides its answers.
+/// Options of a generation.
+#[derive(Default)]
 pub struct GenerateOptions<'a> {
-    /// What the observer hears the work called.
-    pub stage: &'a str,
-    /// Hears how many answers are done, and may stop the work at any step.
-    pub observer: &'a mut dyn Observer,
-    /// Gets texts as they come.
+    /// Called with each piece of text.
     pub on_text: Option<&'a mut dyn FnMut(TextPiece<'_>)>,
-    /// Whether log-probabilities are wanted.
+    /// Whether log-probabilities are returned.
     pub log_probs: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Answers of a language model to prompts.
 
-use ser_core::{Generator, Message, Observer, Response, Sampling, Silent};
+use ser_core::{Context, Generator, Message, Response, Sampling};
 use ser_data::TemplateKind;
 
 use super::causal_lm::CausalLm;
@@ -18,7 +18,7 @@ impl CausalLm {
     ///
     /// # Errors
     /// Settings that mean nothing; a prompt without tokens, with unknown ids, or that leaves no room for an answer; logits
-    /// that are no numbers; [`ModelError::Stopped`] if the observer said stop.
+    /// that are no numbers; [`ModelError::Stopped`] if a stop was requested.
     ///
     /// [`CausalLmSettings::batch_answers`]: crate::CausalLmSettings::batch_answers
     pub fn sample(
@@ -26,6 +26,7 @@ impl CausalLm {
         prompts: &[Vec<u32>],
         sampling: &Sampling,
         options: GenerateOptions<'_>,
+        cx: &mut Context<'_>,
     ) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
         let source = Source {
             network: &self.network,
@@ -36,7 +37,7 @@ impl CausalLm {
             limit: self.generation_limit(),
             strips_space: self.strips_space(),
         };
-        sample(source, prompts, sampling, options)
+        sample(source, prompts, sampling, options, cx)
     }
 
     /// The longest text, prompt and answer, that it can make. Under dynamic rotary scaling that is the length trained on:
@@ -57,20 +58,14 @@ impl CausalLm {
 impl Generator for CausalLm {
     type Error = ModelError;
 
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, ModelError> {
-        self.generate_observed(prompts, sampling, "generate", &mut Silent)
-    }
-
-    fn generate_observed(
+    fn generate(
         &mut self,
         prompts: &[Vec<Message>],
         sampling: &Sampling,
-        stage: &str,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<Vec<Vec<Response>>, ModelError> {
         let tokens = prompts.iter().map(|prompt| self.tokenize_prompt(prompt)).collect::<Result<Vec<_>, _>>()?;
-        let options = GenerateOptions { stage, observer, on_text: None, log_probs: false };
-        let answers = self.sample(&tokens, sampling, options)?;
+        let answers = self.sample(&tokens, sampling, GenerateOptions::default(), cx)?;
         Ok(answers.into_iter().map(|samples| samples.into_iter().map(|s| s.response).collect()).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! The policy on the tokens of rollouts: log-probabilities after sampling, and the backward pass of an objective.
 
+use ser_core::ndarray::Array1;
 use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
@@ -78,7 +79,7 @@ impl PolicyModel {
         let evaluations: Vec<TokenEvaluation> =
             lists.map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies }).collect();
         let gradients = objective(&evaluations).map_err(ModelError::Loss)?;
-        let column = |of: fn(&ObjectiveGradient) -> &Vec<f64>| -> Vec<f32> {
+        let column = |of: fn(&ObjectiveGradient) -> &Array1<f64>| -> Vec<f32> {
             gradients.iter().flat_map(of).map(|slope| (weight * slope) as f32).collect()
         };
         let mut sum = weighted(&evaluated.log_probs, &column(|g| &g.log_probs))?;
@@ -130,7 +131,7 @@ fn weighted(x: &Tensor, slopes: &[f32]) -> Result<Tensor, ModelError> {
 }
 
 /// A list of numbers per text, out of all of them one after the other.
-fn per_text(all: &Tensor, counts: &[i64]) -> Result<Vec<Vec<f64>>, ModelError> {
+fn per_text(all: &Tensor, counts: &[i64]) -> Result<Vec<Array1<f64>>, ModelError> {
     let all = Vec::<f32>::try_from(&all.f_detach()?.f_to_device(tch::Device::Cpu)?)?;
     let mut rest = all.as_slice();
     let mut texts = Vec::with_capacity(counts.len());

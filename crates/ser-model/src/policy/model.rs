@@ -9,7 +9,7 @@ use crate::adapter::DEFAULT_ADAPTER;
 use crate::language_model::CausalLm;
 use crate::seeds::Seeds;
 use crate::train::{Parameter, Stepper};
-use ser_core::{Generator, Message, Objective, Policy, Response, Rollout, Sampling};
+use ser_core::{Context, Generator, Message, Objective, Policy, Response, Rollout, Sampling};
 
 /// A causal language model that PPO can steer.
 ///
@@ -58,8 +58,13 @@ impl PolicyModel {
 impl Generator for PolicyModel {
     type Error = ModelError;
 
-    fn generate(&mut self, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<Vec<Response>>, ModelError> {
-        self.model.generate(prompts, sampling)
+    fn generate(
+        &mut self,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<Vec<Response>>, ModelError> {
+        self.model.generate(prompts, sampling, cx)
     }
 }
 
@@ -71,8 +76,9 @@ impl Policy for PolicyModel {
         prompts: &[Vec<Message>],
         sampling: &Sampling,
         full_kl: bool,
+        cx: &mut Context<'_>,
     ) -> Result<Vec<Rollout>, ModelError> {
-        let answers = self.model.generate(prompts, &Sampling { samples_per_prompt: 1, ..sampling.clone() })?;
+        let answers = self.model.generate(prompts, &Sampling { samples_per_prompt: 1, ..sampling.clone() }, cx)?;
         let mut rollouts = Vec::with_capacity(prompts.len());
         for (place, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
             for response in answers {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ser_core::{Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
+use ser_core::ndarray::Array1;
+use ser_core::{Context, Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
 use ser_data::{TemplateKind, TextSettings};
 
 use tch::{Kind, Tensor};
@@ -38,7 +39,7 @@ fn sampling(seed: u64) -> Sampling {
 /// An objective that is linear in everything, with different slopes for every token.
 fn slopes(now: &[TokenEvaluation]) -> Vec<ObjectiveGradient> {
     let mut place = 0.0;
-    let mut row = |n: usize, scale: f64| -> Vec<f64> {
+    let mut row = |n: usize, scale: f64| -> Array1<f64> {
         (0..n)
             .map(|_| {
                 place += 1.0;
@@ -55,7 +56,7 @@ fn slopes(now: &[TokenEvaluation]) -> Vec<ObjectiveGradient> {
 }
 
 fn value(now: &[TokenEvaluation]) -> f64 {
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+    let dot = |x: &Array1<f64>, y: &Array1<f64>| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
     let sum = |(e, g): (&TokenEvaluation, &ObjectiveGradient)| {
         dot(&e.log_probs, &g.log_probs) + dot(&e.values, &g.values) + dot(&e.entropies, &g.entropies)
     };
@@ -74,7 +75,7 @@ fn stir(policy: &mut PolicyModel, rollouts: &[Rollout]) {
 #[test]
 fn rollouts_say_what_whole_texts_say() {
     let mut policy = policy(0.5);
-    let first = policy.rollout(&prompts(), &sampling(1), true).unwrap();
+    let first = policy.rollout(&prompts(), &sampling(1), true, &mut Context::silent()).unwrap();
     for rollout in &first {
         // A fresh adapter is its reference, and a fresh head says 0.
         assert_eq!(rollout.log_probs, rollout.reference_log_probs);
@@ -82,7 +83,7 @@ fn rollouts_say_what_whole_texts_say() {
         assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6));
     }
     stir(&mut policy, &first);
-    let rollouts = policy.rollout(&prompts(), &sampling(2), true).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(2), true, &mut Context::silent()).unwrap();
     assert_eq!(rollouts.iter().map(|r| r.prompt).collect::<Vec<_>>(), [0, 1, 2]);
     for rollout in &rollouts {
         let tokens = rollout.response.tokens.len();
@@ -91,7 +92,7 @@ fn rollouts_say_what_whole_texts_say() {
             [tokens; 3]
         );
         let text = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
-        let near = |all: Vec<f64>, ours: &[f64]| {
+        let near = |all: Vec<f64>, ours: &Array1<f64>| {
             for (a, b) in all[rollout.prompt_tokens.len() - 1..].iter().zip(ours) {
                 assert!((a - b).abs() < 1e-5, "{a} {b}");
             }
@@ -108,14 +109,14 @@ fn rollouts_say_what_whole_texts_say() {
 #[test]
 fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
     let mut policy = policy(0.0);
-    let rollouts = policy.rollout(&prompts(), &sampling(3), false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(3), false, &mut Context::silent()).unwrap();
     stir(&mut policy, &rollouts);
-    let rollouts = policy.rollout(&prompts(), &sampling(4), false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(4), false, &mut Context::silent()).unwrap();
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy
         .accumulate(&batch, 0.0, &mut |now| {
             for (e, r) in now.iter().zip(&rollouts) {
-                let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+                let near = |a: &Array1<f64>, b: &Array1<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
                 assert!(near(&e.log_probs, &r.log_probs) && near(&e.values, &r.values));
                 assert!(e.entropies.iter().all(|h| *h > 0.0 && *h < (260_f64).ln()));
             }
@@ -129,10 +130,10 @@ fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
 fn what_may_not_end_has_no_probability_of_ending() {
     let mut policy = policy(0.0);
     let sampling = Sampling { min_new_tokens: 6, ..sampling(11) };
-    let rollouts = policy.rollout(&prompts(), &sampling, true).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling, true, &mut Context::silent()).unwrap();
     assert!(rollouts.iter().all(|r| r.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6)));
     stir(&mut policy, &rollouts);
-    let rollouts = policy.rollout(&prompts(), &sampling, true).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling, true, &mut Context::silent()).unwrap();
     let ends: Vec<i64> = policy.model().stop_ids().iter().map(|id| i64::from(*id)).collect();
     let wanted = |model: &CausalLm, rollout: &Rollout| -> Vec<f64> {
         let text = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
@@ -146,7 +147,7 @@ fn what_may_not_end_has_no_probability_of_ending() {
         }
         wanted
     };
-    let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    let near = |a: &Array1<f64>, b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
     for rollout in &rollouts {
         assert_eq!(rollout.min_new_tokens, 6);
         assert!(near(&rollout.log_probs, &wanted(policy.model(), rollout)));
@@ -166,7 +167,7 @@ fn gradients_are_finite_differences() {
 fn gradients_are_finite_differences_with(min_new_tokens: usize) {
     let mut policy = policy(0.0);
     let sampling = Sampling { min_new_tokens, ..sampling(5) };
-    let rollouts = policy.rollout(&prompts(), &sampling, false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling, false, &mut Context::silent()).unwrap();
     stir(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy.accumulate(&batch, 2.0, &mut |now| Ok(slopes(now))).unwrap();
@@ -174,14 +175,8 @@ fn gradients_are_finite_differences_with(min_new_tokens: usize) {
     let gradients: Vec<Tensor> = leaves.iter().map(|leaf| leaf.grad().copy()).collect();
     let evaluate = |policy: &mut PolicyModel| {
         let mut sum = 0.0;
-        let zero = |now: &[TokenEvaluation]| {
-            let empty = |n: usize| vec![0.0; n];
-            let of = |e: &TokenEvaluation| {
-                let n = e.values.len();
-                ObjectiveGradient { log_probs: empty(n), values: empty(n), entropies: empty(n) }
-            };
-            now.iter().map(of).collect::<Vec<_>>()
-        };
+        let zero =
+            |now: &[TokenEvaluation]| now.iter().map(|e| ObjectiveGradient::zeros(e.values.len())).collect::<Vec<_>>();
         policy
             .accumulate(&batch, 1.0, &mut |now| {
                 sum = value(now);
@@ -215,14 +210,14 @@ fn gradients_are_finite_differences_with(min_new_tokens: usize) {
 #[test]
 fn a_snapshot_brings_the_same_next_steps_back() {
     let mut through = policy(0.4);
-    let rollouts = through.rollout(&prompts(), &sampling(6), false).unwrap();
+    let rollouts = through.rollout(&prompts(), &sampling(6), false, &mut Context::silent()).unwrap();
     stir(&mut through, &rollouts);
     let folder = tempfile::tempdir().unwrap();
     through.snapshot(folder.path()).unwrap();
     let mut resumed = policy(0.4);
     resumed.restore(folder.path()).unwrap();
     for policy in [&mut through, &mut resumed] {
-        let rollouts = policy.rollout(&prompts(), &sampling(7), false).unwrap();
+        let rollouts = policy.rollout(&prompts(), &sampling(7), false, &mut Context::silent()).unwrap();
         stir(policy, &rollouts);
     }
     let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
@@ -230,15 +225,15 @@ fn a_snapshot_brings_the_same_next_steps_back() {
     };
     assert_eq!(bits(&through), bits(&resumed));
     assert_eq!(
-        through.rollout(&prompts(), &sampling(8), false).unwrap(),
-        resumed.rollout(&prompts(), &sampling(8), false).unwrap()
+        through.rollout(&prompts(), &sampling(8), false, &mut Context::silent()).unwrap(),
+        resumed.rollout(&prompts(), &sampling(8), false, &mut Context::silent()).unwrap()
     );
 }
 
 #[test]
 fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bonus() {
     let mut policy = policy(0.9);
-    let rollouts = policy.rollout(&prompts(), &sampling(9), false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(9), false, &mut Context::silent()).unwrap();
     stir(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     let mut seen = Vec::new();
@@ -255,7 +250,7 @@ fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bon
 
 /// The leaves after some steps, as bits.
 fn stirred(mut policy: PolicyModel) -> Vec<Vec<f32>> {
-    let rollouts = policy.rollout(&prompts(), &sampling(6), false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(6), false, &mut Context::silent()).unwrap();
     stir(&mut policy, &rollouts);
     policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
 }
@@ -268,7 +263,7 @@ fn checkpointing_changes_nothing() {
 /// The gradients of f32, scaled and unscaled again, though they are too small for f16 by themselves.
 #[test]
 fn small_gradients_do_not_underflow_in_f16() {
-    let rollouts = policy(0.0).rollout(&prompts(), &sampling(5), false).unwrap();
+    let rollouts = policy(0.0).rollout(&prompts(), &sampling(5), false, &mut Context::silent()).unwrap();
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     let norm = |precision: Precision, weight: f64| {
         let mut policy = policy_in(precision, 0.0, false);
@@ -283,7 +278,7 @@ fn small_gradients_do_not_underflow_in_f16() {
 #[test]
 fn a_step_that_overflows_f16_is_left_out() {
     let mut policy = policy_in(Precision::F16, 0.0, false);
-    let rollouts = policy.rollout(&prompts(), &sampling(5), false).unwrap();
+    let rollouts = policy.rollout(&prompts(), &sampling(5), false, &mut Context::silent()).unwrap();
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
         policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ser_core::{Learner, LossOutput, Pair, PairTarget, Preference, Scorer, Side, Silent};
+use ser_core::ndarray::{Array2, ArrayView2};
+use ser_core::{Context, Learner, LossOutput, Pair, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings, TokenizedPair};
 use tch::{Kind, Tensor};
 
@@ -45,7 +46,7 @@ fn base_scores_equal_transformers() {
         let (folder, expected, pairs) = golden(family);
         let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
         // A fresh adapter changes nothing: B is zero.
-        near(&flat(model.score(&pairs).unwrap()), &expected.base, 2e-5, family);
+        near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.base, 2e-5, family);
     }
 }
 
@@ -53,7 +54,7 @@ fn base_scores_equal_transformers() {
 fn adapted_scores_equal_peft() {
     for family in &families() {
         let (mut model, expected, pairs) = adapted(family);
-        near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, family);
+        near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.adapted, 2e-5, family);
     }
 }
 
@@ -121,12 +122,15 @@ fn packed_equals_plain() {
 fn company_order_and_budget_do_not_change_a_score() {
     for family in &families() {
         let (mut model, _, pairs) = adapted(family);
-        let together = flat(model.score(&pairs).unwrap());
-        let alone: Vec<f64> = pairs.iter().flat_map(|p| flat(model.score(std::slice::from_ref(p)).unwrap())).collect();
+        let together = flat(model.score(&pairs, &mut Context::silent()).unwrap());
+        let alone: Vec<f64> = pairs
+            .iter()
+            .flat_map(|p| flat(model.score(std::slice::from_ref(p), &mut Context::silent()).unwrap()))
+            .collect();
         near(&alone, &together, 1e-5, "alone");
         model.settings.token_budget = 1;
         let reversed: Vec<Arc<Pair>> = pairs.iter().rev().cloned().collect();
-        let mut scores = model.score(&reversed).unwrap();
+        let mut scores = model.score(&reversed, &mut Context::silent()).unwrap();
         scores.reverse();
         near(&flat(scores), &together, 1e-5, "reversed, another budget");
     }
@@ -143,7 +147,7 @@ fn half_precision_is_as_near_as_in_transformers() {
             let settings = RewardModelSettings { precision, ..raw() };
             let mut model =
                 RewardModel::with_adapter(&folder, &folder.join("adapter"), &settings, Device::cpu()).unwrap();
-            let scores = flat(model.score(&pairs).unwrap());
+            let scores = flat(model.score(&pairs, &mut Context::silent()).unwrap());
             let ours = scores.iter().zip(&expected.adapted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             println!("{family}, {precision:?}: {ours:.5}, transformers {theirs:.5}");
             // The largest of eight rounding errors, and sums in another order have others: what counts is all of them.
@@ -154,11 +158,12 @@ fn half_precision_is_as_near_as_in_transformers() {
     }
 }
 
-fn bradley_terry(scores: &[[f64; 2]], _: &[PairTarget]) -> Result<LossOutput, ser_core::BoxError> {
-    let n = scores.len() as f64;
-    let wrong = |[good, bad]: [f64; 2]| 1.0 / (1.0 + (good - bad).exp());
-    let value = scores.iter().map(|&s| -(1.0 - wrong(s)).ln()).sum::<f64>() / n;
-    Ok(LossOutput { value, gradient: scores.iter().map(|&s| [-wrong(s) / n, wrong(s) / n]).collect() })
+fn bradley_terry(scores: ArrayView2<'_, f64>, _: &[PairTarget]) -> Result<LossOutput, ser_core::BoxError> {
+    let n = scores.nrows() as f64;
+    let wrong = |row: usize| 1.0 / (1.0 + (scores[[row, 0]] - scores[[row, 1]]).exp());
+    let value = (0..scores.nrows()).map(|row| -(1.0 - wrong(row)).ln()).sum::<f64>() / n;
+    let by = |(row, side)| if side == 0 { -wrong(row) / n } else { wrong(row) / n };
+    Ok(LossOutput { value, gradient: Array2::from_shape_fn(scores.dim(), by) })
 }
 
 fn quick() -> TrainingSettings {
@@ -175,7 +180,7 @@ fn fitted(seed: u64) -> (RewardModel, ser_core::FitSummary, Vec<Arc<Pair>>) {
         .enumerate()
         .map(|(i, pair)| Preference::human(pair.clone(), if i % 2 == 0 { Side::A } else { Side::B }))
         .collect();
-    let summary = model.fit(&preferences, &bradley_terry, seed, "fit", &mut Silent).unwrap();
+    let summary = model.fit(&preferences, &loss_fn(bradley_terry), &mut Context::silent().with_seed(seed)).unwrap();
     (model, summary, pairs)
 }
 
@@ -183,28 +188,28 @@ fn fitted(seed: u64) -> (RewardModel, ser_core::FitSummary, Vec<Arc<Pair>>) {
 fn learns_what_it_is_shown_the_same_way_each_time() {
     let (mut model, summary, pairs) = fitted(5);
     assert_eq!(summary.steps, 12);
-    let scores = model.score(&pairs).unwrap();
+    let scores = model.score(&pairs, &mut Context::silent()).unwrap();
     let sides: Vec<Option<Side>> = scores.iter().map(|s| s.higher()).collect();
     assert_eq!(sides, [Some(Side::A), Some(Side::B), Some(Side::A), Some(Side::B)]);
     let (mut again, same, _) = fitted(5);
-    assert_eq!((again.score(&pairs).unwrap(), same), (scores.clone(), summary));
+    assert_eq!((again.score(&pairs, &mut Context::silent()).unwrap(), same), (scores.clone(), summary));
     let (mut other, _, _) = fitted(6);
-    assert_ne!(other.score(&pairs).unwrap(), scores);
+    assert_ne!(other.score(&pairs, &mut Context::silent()).unwrap(), scores);
 }
 
 #[test]
 fn a_snapshot_brings_everything_back() {
     let (mut model, _, pairs) = fitted(5);
-    let scores = model.score(&pairs).unwrap();
+    let scores = model.score(&pairs, &mut Context::silent()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     model.snapshot(folder.path()).unwrap();
     let (mut other, _, _) = fitted(6);
     other.restore(folder.path()).unwrap();
-    assert_eq!(other.score(&pairs).unwrap(), scores);
+    assert_eq!(other.score(&pairs, &mut Context::silent()).unwrap(), scores);
     // And from outside: base and adapter folder make the same model.
     let (base, _, _) = golden("llama");
     let mut loaded = RewardModel::with_adapter(&base, folder.path(), &raw(), Device::cpu()).unwrap();
-    assert_eq!(loaded.score(&pairs).unwrap(), scores);
+    assert_eq!(loaded.score(&pairs, &mut Context::silent()).unwrap(), scores);
 }
 
 #[test]
@@ -213,19 +218,24 @@ fn adapters_are_switched_and_turned_off() {
     let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
     model.load_adapter(&folder.join("adapter"), "second").unwrap();
     assert_eq!((model.adapters(), model.active_adapter()), (vec!["default", "second"], Some("second")));
-    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second");
-    let base = model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap()));
+    near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.adapted, 2e-5, "second");
+    let base = model.with_adapter_disabled(|model| flat(model.score(&pairs, &mut Context::silent()).unwrap()));
     near(&base, &expected.base, 2e-5, "off");
-    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, on again");
+    near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.adapted, 2e-5, "second, on again");
     model.set_adapter("default").unwrap();
     // Fresh: it changes nothing, and it is what a fit trains.
-    assert_eq!(flat(model.score(&pairs).unwrap()), base);
+    assert_eq!(flat(model.score(&pairs, &mut Context::silent()).unwrap()), base);
     let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
-    model.fit(&preferences, &bradley_terry, 0, "fit", &mut Silent).unwrap();
-    assert_ne!(flat(model.score(&pairs).unwrap()), base);
+    model.fit(&preferences, &loss_fn(bradley_terry), &mut Context::silent().with_seed(0)).unwrap();
+    assert_ne!(flat(model.score(&pairs, &mut Context::silent()).unwrap()), base);
     model.set_adapter("second").unwrap();
-    near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, "second, after training the other");
-    assert_eq!(model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap())), base);
+    near(
+        &flat(model.score(&pairs, &mut Context::silent()).unwrap()),
+        &expected.adapted,
+        2e-5,
+        "second, after training the other",
+    );
+    assert_eq!(model.with_adapter_disabled(|model| flat(model.score(&pairs, &mut Context::silent()).unwrap())), base);
     let error = model.set_adapter("third").unwrap_err().to_string();
     assert!(error.contains("\"third\"; adapters: default, second"), "{error}");
     assert!(model.load_adapter(&folder.join("adapter"), "second").is_err());
@@ -237,13 +247,13 @@ fn adapters_are_switched_and_turned_off() {
 fn merged_scores_are_the_same_and_unmerged_ones_to_the_bit() {
     for family in &families() {
         let (mut model, expected, pairs) = adapted(family);
-        let before = model.score(&pairs).unwrap();
+        let before = model.score(&pairs, &mut Context::silent()).unwrap();
         model.merge_adapter().unwrap();
-        near(&flat(model.score(&pairs).unwrap()), &expected.adapted, 2e-5, family);
-        let base = model.with_adapter_disabled(|model| flat(model.score(&pairs).unwrap()));
+        near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.adapted, 2e-5, family);
+        let base = model.with_adapter_disabled(|model| flat(model.score(&pairs, &mut Context::silent()).unwrap()));
         near(&base, &expected.base, 2e-5, family);
         model.unmerge_adapter().unwrap();
-        assert_eq!(model.score(&pairs).unwrap(), before);
+        assert_eq!(model.score(&pairs, &mut Context::silent()).unwrap(), before);
     }
 }
 
@@ -267,21 +277,21 @@ fn adapters_of_every_kind_are_written_and_read() {
     for lora in kinds {
         let settings = RewardModelSettings { lora, training: quick(), ..raw() };
         let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
-        let base = model.score(&pairs).unwrap();
+        let base = model.score(&pairs, &mut Context::silent()).unwrap();
         let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
-        model.fit(&preferences, &bradley_terry, 1, "fit", &mut Silent).unwrap();
-        let scores = model.score(&pairs).unwrap();
+        model.fit(&preferences, &loss_fn(bradley_terry), &mut Context::silent().with_seed(1)).unwrap();
+        let scores = model.score(&pairs, &mut Context::silent()).unwrap();
         assert_ne!(scores, base);
-        assert_eq!(model.with_adapter_disabled(|model| model.score(&pairs).unwrap()), base);
+        assert_eq!(model.with_adapter_disabled(|model| model.score(&pairs, &mut Context::silent()).unwrap()), base);
         let out = tempfile::tempdir().unwrap();
         model.save_adapter(out.path()).unwrap();
         let mut loaded = RewardModel::with_adapter(&folder, out.path(), &raw(), Device::cpu()).unwrap();
-        assert_eq!(loaded.score(&pairs).unwrap(), scores);
+        assert_eq!(loaded.score(&pairs, &mut Context::silent()).unwrap(), scores);
         model.merge_adapter().unwrap();
-        near(&flat(model.score(&pairs).unwrap()), &flat(scores.clone()), 2e-5, "merged");
+        near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &flat(scores.clone()), 2e-5, "merged");
         // A fit and a restore drop what was merged.
         model.restore(out.path()).unwrap();
-        assert_eq!(model.score(&pairs).unwrap(), scores);
+        assert_eq!(model.score(&pairs, &mut Context::silent()).unwrap(), scores);
     }
 }
 
@@ -297,8 +307,9 @@ fn checkpointing_changes_nothing() {
             let training = TrainingSettings { gradient_checkpointing, ..quick() };
             let settings = RewardModelSettings { training, ..raw() };
             let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
-            let summary = model.fit(&preferences(&pairs), &bradley_terry, 3, "fit", &mut Silent).unwrap();
-            (summary, model.score(&pairs).unwrap(), trained(&model))
+            let summary =
+                model.fit(&preferences(&pairs), &loss_fn(bradley_terry), &mut Context::silent().with_seed(3)).unwrap();
+            (summary, model.score(&pairs, &mut Context::silent()).unwrap(), trained(&model))
         };
         let (plain, checkpointed) = (fit(false), fit(true));
         assert_eq!((plain.0, plain.1), (checkpointed.0, checkpointed.1), "{family}");
@@ -315,9 +326,9 @@ fn half_precision_learns_too() {
         let training = TrainingSettings { epochs: 12, ..quick() };
         let settings = RewardModelSettings { precision, training, ..raw() };
         let mut model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
-        let before = model.score(&pairs).unwrap();
-        model.fit(&preferences, &bradley_terry, 1, "fit", &mut Silent).unwrap();
-        let after = model.score(&pairs).unwrap();
+        let before = model.score(&pairs, &mut Context::silent()).unwrap();
+        model.fit(&preferences, &loss_fn(bradley_terry), &mut Context::silent().with_seed(1)).unwrap();
+        let after = model.score(&pairs, &mut Context::silent()).unwrap();
         let margin = |scores: &[ser_core::PairScores]| scores.iter().map(|s| s.a.0 - s.b.0).sum::<f64>();
         assert!(margin(&after) > margin(&before) + 1.0, "{precision:?}: {before:?} to {after:?}");
         assert!(trained(&model).iter().all(|leaf| leaf.kind() == Kind::Float));
@@ -329,8 +340,9 @@ fn a_stop_ends_the_fit() {
     let (folder, _, pairs) = golden("llama");
     let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
     let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
-    let stop = &mut ser_core::testing::StopAfter(1);
-    let error = model.fit(&preferences, &bradley_terry, 0, "fit", stop).unwrap_err();
+    let mut stop = ser_core::testing::StopAfter(1);
+    let mut cx = Context::new("fit", &mut stop);
+    let error = model.fit(&preferences, &loss_fn(bradley_terry), &mut cx).unwrap_err();
     assert!(error.to_string().contains("stopped on request"), "{error}");
 }
 
@@ -341,10 +353,13 @@ fn answers_longer_than_the_positions_are_scored_without_their_end() {
     let prompt = "Why? ";
     let answer = "So. ".repeat(limit);
     let long = Arc::new(Pair::from_text(ser_core::PairId(900), prompt, &answer, &answer));
-    assert!(matches!(model.score(&[Arc::clone(&long)]), Err(crate::ModelError::TooLong { .. })));
+    assert!(matches!(
+        model.score(&[Arc::clone(&long)], &mut Context::silent()),
+        Err(crate::ModelError::TooLong { .. })
+    ));
     let fits = Arc::clone(&pairs[0]);
-    let expected = model.score(&[Arc::clone(&fits)]).unwrap();
-    let (scores, truncated) = model.score_truncated(&[fits, Arc::clone(&long)]).unwrap();
+    let expected = model.score(&[Arc::clone(&fits)], &mut Context::silent()).unwrap();
+    let (scores, truncated) = model.score_truncated(&[fits, Arc::clone(&long)], &mut Context::silent()).unwrap();
     assert_eq!(truncated, 1);
     near(&flat(scores[..1].to_vec()), &flat(expected), 2e-5, "a text that fits");
     assert!(scores[1].a.0.is_finite());
@@ -356,5 +371,5 @@ fn answers_longer_than_the_positions_are_scored_without_their_end() {
     let alone = Vec::<f32>::try_from(&model.scores(&[&cut]).unwrap()).unwrap();
     near(&[scores[1].a.0], &[f64::from(alone[0])], 2e-5, "the cut text");
     let mut lent = &mut model;
-    assert_eq!(Scorer::score_truncated(&mut lent, &[long]).unwrap().1, 1);
+    assert_eq!(Scorer::score_truncated(&mut lent, &[long], &mut Context::silent()).unwrap().1, 1);
 }

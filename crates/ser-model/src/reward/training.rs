@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ser_core::ndarray::aview2;
 use ser_core::{
-    BoxedTraining, Control, FitSummary, Learner, Observer, Pair, PairLoss, PairTarget, Preference, PreferenceTraining,
-    Saving, Side, StepOutcome, Training,
+    BoxedTraining, Context, FitSummary, Learner, Pair, PairLoss, PairTarget, Preference, PreferenceStore,
+    PreferenceTraining, Saving, Side, StepOutcome, Training,
 };
 use ser_data::TokenizedPair;
 use serde::{Deserialize, Serialize};
@@ -23,28 +24,22 @@ impl Learner for RewardModel {
     /// num_tokens, grad_norm, learning_rate, epoch; and loss_scale in f16.
     fn fit(
         &mut self,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
         loss: &dyn PairLoss,
-        seed: u64,
-        stage: &str,
-        observer: &mut dyn Observer,
+        cx: &mut Context<'_>,
     ) -> Result<FitSummary, ModelError> {
-        let mut training = RewardTraining::new(self, preferences, loss, seed)?;
-        match training.run(stage, observer)? {
-            Control::Continue => Ok(training.summary()),
-            Control::Stop => {
-                Err(ModelError::Stopped(format!("{stage}, step {} of {}", training.done(), training.total())))
-            }
-        }
+        let mut training = RewardTraining::new(self, data, loss, cx.seed())?;
+        training.run(cx)?;
+        Ok(training.summary())
     }
 
     fn training<'a>(
         &'a mut self,
-        preferences: &'a [Preference],
+        data: &'a dyn PreferenceStore,
         loss: &'a dyn PairLoss,
         seed: u64,
     ) -> Result<Option<BoxedTraining<'a, ModelError>>, ModelError> {
-        Ok(Some(Box::new(RewardTraining::new(self, preferences, loss, seed)?)))
+        Ok(Some(Box::new(RewardTraining::new(self, data, loss, seed)?)))
     }
 
     fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
@@ -56,13 +51,16 @@ impl Learner for RewardModel {
     }
 }
 
+/// Preferences that are read and tokenized at a time.
+const CHUNK: usize = 4096;
+
 /// The training of a reward model's active adapter and its head, step by step.
 ///
 /// The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss.
 pub struct RewardTraining<'a> {
     model: &'a mut RewardModel,
     loss: &'a dyn PairLoss,
-    preferences: &'a [Preference],
+    data: &'a dyn PreferenceStore,
     tokens: Vec<TokenizedPair>,
     pub(super) trainer: Trainer<PairMetrics>,
     dropout: Seeds,
@@ -77,26 +75,30 @@ struct State {
 }
 
 impl<'a> RewardTraining<'a> {
-    /// A training of `model` on `preferences`, from its present weights.
+    /// A training of `model` on `data`, from its present weights.
     ///
     /// # Errors
-    /// [`ModelError::NoData`] without preferences, [`ModelError::NoActiveAdapter`] without an active adapter, and texts
-    /// that cannot be tokenized.
+    /// [`ModelError::NoData`] without preferences, [`ModelError::Store`] if they cannot be read,
+    /// [`ModelError::NoActiveAdapter`] without an active adapter, and texts that cannot be tokenized.
     pub fn new(
         model: &'a mut RewardModel,
-        preferences: &'a [Preference],
+        data: &'a dyn PreferenceStore,
         loss: &'a dyn PairLoss,
         seed: u64,
     ) -> Result<Self, ModelError> {
-        if preferences.is_empty() {
+        if data.is_empty() {
             return Err(ModelError::NoData("no preferences were given"));
         }
-        let pairs: Vec<Arc<Pair>> = preferences.iter().map(|p| p.pair.clone()).collect();
-        let tokens = model.tokenized(&pairs)?;
+        let mut tokens = Vec::with_capacity(data.len());
+        for start in (0..data.len()).step_by(CHUNK) {
+            let chunk = data.read_range(start..(start + CHUNK).min(data.len())).map_err(ModelError::Store)?;
+            let pairs: Vec<Arc<Pair>> = chunk.into_iter().map(|preference| preference.pair).collect();
+            tokens.extend(model.tokenized(&pairs)?);
+        }
         model.network.unmerge()?;
         let (params, settings) = (model.parameters()?, &model.settings.training);
-        let trainer = Trainer::new(params, model.network.kind, settings, preferences.len(), seed, EpochOrder::Chained)?;
-        Ok(RewardTraining { model, loss, preferences, tokens, trainer, dropout: Seeds::new(seed) })
+        let trainer = Trainer::new(params, model.network.kind, settings, data.len(), seed, EpochOrder::Chained)?;
+        Ok(RewardTraining { model, loss, data, tokens, trainer, dropout: Seeds::new(seed) })
     }
 
     /// Forward pass over some pairs of a step of `step_pairs` pairs, their loss, and the backward pass.
@@ -121,17 +123,18 @@ impl<'a> RewardTraining<'a> {
             })
             .collect();
         let targets: Vec<PairTarget> = examples.iter().map(|(_, preference)| PairTarget::from(*preference)).collect();
-        let output = self.loss.evaluate(&ordered, &targets).map_err(ModelError::Loss)?;
+        let output = self.loss.evaluate(aview2(&ordered), &targets).map_err(ModelError::Loss)?;
         // The loss is a weighted mean over this batch; the step's is over all of its pairs.
         let weight: f64 = targets.iter().map(|target| target.weight).sum();
         let factor = self.trainer.stepper.loss_factor() * weight / step_pairs as f64;
         let gradient: Vec<f32> = output
             .gradient
-            .iter()
+            .rows()
+            .into_iter()
             .zip(examples)
-            .flat_map(|(&[preferred, other], (_, preference))| match preference.preferred {
-                Side::A => [preferred, other],
-                Side::B => [other, preferred],
+            .flat_map(|(row, (_, preference))| {
+                let by = |side: Side| row.get(usize::from(side != preference.preferred)).copied().unwrap_or(f64::NAN);
+                [by(Side::A), by(Side::B)]
             })
             .map(|g| (g * factor) as f32)
             .collect();
@@ -155,8 +158,9 @@ impl Training for RewardTraining<'_> {
 
     fn step(&mut self) -> Result<StepOutcome, ModelError> {
         let batch = self.trainer.batch();
-        let examples: Vec<(&TokenizedPair, &Preference)> =
-            batch.iter().filter_map(|&i| Some((self.tokens.get(i)?, self.preferences.get(i)?))).collect();
+        let preferences = self.data.read(&batch).map_err(ModelError::Store)?;
+        let tokens = batch.iter().filter_map(|&i| self.tokens.get(i));
+        let examples: Vec<(&TokenizedPair, &Preference)> = tokens.zip(&preferences).collect();
         let mut metrics = PairMetrics::default();
         for part in examples.chunks(self.trainer.settings().batch_size) {
             metrics.add(&self.backward(part, examples.len())?);

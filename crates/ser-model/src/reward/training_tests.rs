@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{Learner, Pair, PairId, Preference, Side, Silent, StepOutcome, Training};
+use ser_core::{Context, Learner, Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use tch::{Device, Kind, Tensor};
@@ -15,7 +15,7 @@ use crate::train::Optim;
 use crate::{LoraSettings, Precision, TrainingSettings};
 
 fn loss() -> PairwiseLoss {
-    LossSettings { kind: LossKind::BradleyTerry, ..LossSettings::default() }.build().unwrap()
+    LossSettings { kind: LossKind::BradleyTerry, ..LossSettings::default() }.check().unwrap()
 }
 
 fn model(training: TrainingSettings, dropout: f64, precision: Precision) -> RewardModel {
@@ -51,7 +51,7 @@ fn tensor(folder: &Path, name: &str, size: &[i64]) -> Tensor {
 fn first_gradients(training: TrainingSettings, preferences: &[Preference], precision: Precision) -> Vec<Tensor> {
     let (mut model, loss) = (model(training, 0.0, precision), loss());
     let folder = tempfile::tempdir().unwrap();
-    let mut training = RewardTraining::new(&mut model, preferences, &loss, 3).unwrap();
+    let mut training = RewardTraining::new(&mut model, &preferences, &loss, 3).unwrap();
     training.step().unwrap();
     training.snapshot(folder.path()).unwrap();
     let sizes: Vec<Vec<i64>> = training.trainer.stepper.params().iter().map(Tensor::size).collect();
@@ -161,7 +161,7 @@ fn a_restored_training_ends_with_the_same_bits() {
         drop(training);
         // What `fit` does is the same training.
         let mut fitted = make();
-        let summary = fitted.fit(&preferences, &loss, 7, "fit", &mut Silent).unwrap();
+        let summary = fitted.fit(&preferences, &loss, &mut Context::silent().with_seed(7)).unwrap();
         assert_eq!(bits(&fitted), bits(&whole));
         for (done, folder) in snapshots.iter().enumerate() {
             let mut model = make();
@@ -177,7 +177,8 @@ fn a_restored_training_ends_with_the_same_bits() {
         }
         // Of other data it is no checkpoint.
         let mut model = make();
-        let mut training = RewardTraining::new(&mut model, &preferences[1..], &loss, 7).unwrap();
+        let fewer = &preferences[1..];
+        let mut training = RewardTraining::new(&mut model, &fewer, &loss, 7).unwrap();
         let error = training.restore(snapshots[4].path()).unwrap_err().to_string();
         assert!(error.contains("5 examples and 9 steps"), "{error}");
     }
@@ -198,7 +199,7 @@ fn biases_do_not_decay() {
     for parameter in model.parameters().unwrap() {
         tch::no_grad(|| drop(parameter.tensor.shallow_clone().fill_(2.0)));
     }
-    model.fit(&preferences, &loss(), 0, "fit", &mut Silent).unwrap();
+    model.fit(&preferences, &loss(), &mut Context::silent().with_seed(0)).unwrap();
     let mut kept = 0;
     for parameter in model.parameters().unwrap() {
         let bias = parameter.name.ends_with("bias");

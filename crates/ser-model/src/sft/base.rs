@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ser_core::{Control, Event, FitSummary, Observer, Preference, Training};
+use ser_core::{Context, FitSummary, Preference, Training};
 use ser_data::TextSettings;
 
 use super::example::sft_examples;
@@ -22,29 +22,18 @@ pub fn make_base<'a>(
     settings: &BaseSettings,
     seed: u64,
     device: Device,
-    observer: &mut dyn Observer,
+    cx: &mut Context<'_>,
 ) -> Result<FitSummary, ModelError> {
     settings.training.check()?;
     let mut model = fresh_base(folder, texts, text, settings, seed, device)?;
     let texts = sft_examples(&model, sft, LossTurns::Last)?;
     if let Some(warning) = texts.warning() {
-        let _ = observer.observe(&Event::Note { text: &warning });
+        cx.note(&warning);
     }
     let examples = texts.examples;
-    let stage = "teach the base model its language";
     let sft = SftSettings { training: settings.training.clone(), ..SftSettings::default() };
     let mut training = SftTraining::new(&mut model, examples, Vec::new(), &sft, seed)?;
-    let total = training.total();
-    let stopped = |step: u64| ModelError::Stopped(format!("{stage}, step {step} of {total}"));
-    if observer.observe(&Event::Started { stage, total: Some(total), unit: "steps" }) == Control::Stop {
-        return Err(stopped(0));
-    }
-    while training.done() < total {
-        if training.step_observed(stage, observer)? == Control::Stop {
-            return Err(stopped(training.done()));
-        }
-    }
-    let _ = observer.observe(&Event::Finished { stage });
+    training.run(cx)?;
     let summary = training.summary();
     drop(training);
     model.save(folder)?;

@@ -1,9 +1,9 @@
-//! Schedules: which state the reward model is in next, given what came of the loops so far.
+//! Schedules: the state of the reward model in the next iteration, from the results of the iterations so far.
 
-mod facts;
+mod iteration;
 mod settings;
 
-pub use facts::{Decision, IterationStats, Reason, Validation};
+pub use iteration::{Decision, IterationStats, Reason, Validation};
 pub use settings::{AuthorsCode, Automatic, Plan, ScheduleSettings};
 
 use crate::LoopState;
@@ -18,8 +18,8 @@ impl Schedule {
         &self.0
     }
 
-    /// The state of the next loop. `history` holds the seed model's facts and then those of each loop's model, so
-    /// its length is the next loop's number. Without a scored model (an empty history) there is nothing to select.
+    /// The state of the next iteration. `history` has the statistics of the seed model and then those of each
+    /// iteration's model, so its length is the number of the next iteration. With an empty history the loop ends.
     pub fn decide(&self, history: &[IterationStats]) -> Decision {
         let Some(last) = history.last() else {
             return stop(Reason::NothingToSelect);
@@ -47,7 +47,7 @@ impl Automatic {
                 (true, reason) => (LoopState::Status2, reason),
                 (false, reason) => (LoopState::Status1, reason),
             },
-            // Only validation can say that Status 2 is done.
+            // Without validation Status 2 continues to the limit.
             Some(_) if last.validation.is_none_or(|v| v.pairs == 0) => (LoopState::Status2, Reason::Planned),
             Some(_) => match self.marginal(last) {
                 (true, reason) => return stop(reason),
@@ -87,13 +87,13 @@ fn stop(reason: Reason) -> Decision {
     Decision { state: LoopState::Stop, reason }
 }
 
-/// The first state that keeps a pair, as Eq. 3 tries one status after the other; an explicit stop ends the search.
+/// The first state that keeps a pair: Eq. 3 tries one status after the other. An explicit stop ends the search.
 fn first_that_keeps(states: &[LoopState], last: &IterationStats) -> Decision {
     let planned = states.iter().take_while(|state| **state != LoopState::Stop).enumerate();
     let mut nothing = Reason::LoopLimit;
-    for (place, &state) in planned {
+    for (index, &state) in planned {
         if last.available.kept_by(state) > 0 {
-            let reason = if place == 0 { Reason::Planned } else { Reason::PlannedKeepsNothing };
+            let reason = if index == 0 { Reason::Planned } else { Reason::PlannedKeepsNothing };
             return Decision { state, reason };
         }
         nothing = Reason::NothingToSelect;
@@ -108,7 +108,7 @@ mod tests {
     use LoopState::{Either, Status1, Status2, Stop};
     use ser_core::Clusters;
 
-    fn facts(state: Option<LoopState>, status1: usize, status2: usize) -> IterationStats {
+    fn stats(state: Option<LoopState>, status1: usize, status2: usize) -> IterationStats {
         let either = status1.max(status2);
         let available = PoolCounts { pairs: 1000, status1, status2, either };
         IterationStats { state, available, fresh_status1: status1, validation: None }
@@ -119,10 +119,10 @@ mod tests {
         let before: Vec<bool> = (0..1000).map(|i| i >= 500).collect();
         let validation = Validation::new(&now, Some(&before), Clusters::Singletons).unwrap();
         assert_eq!((validation.gained, validation.lost), (gained, lost));
-        IterationStats { validation: Some(validation), ..facts(Some(state), 300, 300) }
+        IterationStats { validation: Some(validation), ..stats(Some(state), 300, 300) }
     }
 
-    /// Runs a schedule to its end, the same facts after every loop.
+    /// Runs a schedule to its end, with the same statistics after every iteration.
     fn run(settings: ScheduleSettings, each: impl Fn(Option<LoopState>) -> IterationStats) -> Vec<LoopState> {
         let schedule = settings.check().unwrap();
         let mut history = vec![each(None)];
@@ -136,27 +136,27 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_plan() {
+    fn the_plan_of_the_paper() {
         let paper = ScheduleSettings::default;
-        assert_eq!(run(paper(), |s| facts(s, 10, 10)), [Status1, Status1, Status2, Stop]);
-        assert_eq!(run(paper(), |s| facts(s, 0, 10)), [Status2, Status2, Status2, Stop], "Eq. 3 falls to Status 2");
-        assert_eq!(run(paper(), |s| facts(s, 10, 0)), [Status1, Status1, Stop]);
-        assert_eq!(run(paper(), |s| facts(s, 0, 0)), [Stop]);
+        assert_eq!(run(paper(), |s| stats(s, 10, 10)), [Status1, Status1, Status2, Stop]);
+        assert_eq!(run(paper(), |s| stats(s, 0, 10)), [Status2, Status2, Status2, Stop], "Eq. 3 falls to Status 2");
+        assert_eq!(run(paper(), |s| stats(s, 10, 0)), [Status1, Status1, Stop]);
+        assert_eq!(run(paper(), |s| stats(s, 0, 0)), [Stop]);
         let early = Plan { plan: vec![Status1, Stop, Status2] };
-        assert_eq!(run(ScheduleSettings::Paper(early), |s| facts(s, 10, 10)), [Status1, Stop]);
+        assert_eq!(run(ScheduleSettings::Paper(early), |s| stats(s, 10, 10)), [Status1, Stop]);
     }
 
     #[test]
     fn the_authors_code() {
-        let authors = ScheduleSettings::AuthorsCode(AuthorsCode { max_loops: 2 });
-        assert_eq!(run(authors.clone(), |s| facts(s, 0, 10)), [Either, Either, Stop]);
-        assert_eq!(run(authors, |s| facts(s, 0, 0)), [Stop]);
+        let code = ScheduleSettings::AuthorsCode(AuthorsCode { max_loops: 2 });
+        assert_eq!(run(code.clone(), |s| stats(s, 0, 10)), [Either, Either, Stop]);
+        assert_eq!(run(code, |s| stats(s, 0, 0)), [Stop]);
     }
 
     #[test]
     fn automatic_shifts_when_the_gain_is_marginal() {
         let schedule = ScheduleSettings::Automatic(Automatic { max_loops: 9, ..Automatic::default() }).check().unwrap();
-        let seed = facts(None, 300, 300);
+        let seed = stats(None, 300, 300);
         let next = |rounds: &[IterationStats]| {
             let mut history = vec![seed];
             history.extend(rounds);
@@ -174,28 +174,28 @@ mod tests {
     }
 
     #[test]
-    fn automatic_respects_the_least_gain_and_the_loop_limit() {
+    fn automatic_respects_the_least_gain_and_the_limit_of_iterations() {
         let settings = Automatic { min_gain: 0.04, ..Automatic::default() };
         let schedule = ScheduleSettings::Automatic(settings).check().unwrap();
-        let seed = facts(None, 300, 300);
+        let seed = stats(None, 300, 300);
         assert_eq!(schedule.decide(&[seed, validated(Status1, 50, 20)]).state, Status2);
-        let always = |s: Option<LoopState>| s.map_or(facts(None, 300, 300), |s| validated(s, 90, 0));
+        let always = |s: Option<LoopState>| s.map_or(stats(None, 300, 300), |s| validated(s, 90, 0));
         assert_eq!(run(ScheduleSettings::Automatic(Automatic::default()), always), [Status1, Status1, Status1, Stop]);
     }
 
     #[test]
-    fn automatic_without_validation_looks_at_fresh_pairs() {
+    fn automatic_without_validation_counts_fresh_pairs() {
         let settings = || ScheduleSettings::Automatic(Automatic::default());
-        assert_eq!(run(settings(), |s| facts(s, 10, 50)), [Status1, Status1, Status1, Stop]);
-        assert_eq!(run(settings(), |s| facts(s, 9, 50)), [Status1, Status2, Status2, Stop]);
-        assert_eq!(run(settings(), |s| facts(s, 0, 50)), [Status2, Status2, Status2, Stop]);
-        assert_eq!(run(settings(), |s| facts(s, 0, 0)), [Stop]);
+        assert_eq!(run(settings(), |s| stats(s, 10, 50)), [Status1, Status1, Status1, Stop]);
+        assert_eq!(run(settings(), |s| stats(s, 9, 50)), [Status1, Status2, Status2, Stop]);
+        assert_eq!(run(settings(), |s| stats(s, 0, 50)), [Status2, Status2, Status2, Stop]);
+        assert_eq!(run(settings(), |s| stats(s, 0, 0)), [Stop]);
     }
 
     #[test]
     fn reasons_are_sentences() {
         let schedule = ScheduleSettings::Automatic(Automatic::default()).check().unwrap();
-        let decision = schedule.decide(&[facts(None, 300, 300), validated(Status1, 25, 20)]);
+        let decision = schedule.decide(&[stats(None, 300, 300), validated(Status1, 25, 20)]);
         assert_eq!(decision.reason.to_string(), "the last loop's gain is marginal: 0.50 ± 0.67 points");
         assert_eq!(schedule.decide(&[]).reason, Reason::NothingToSelect);
     }

@@ -1,19 +1,19 @@
-//! The schedules there are, and their settings.
+//! The settings of the schedules.
 
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
 use crate::{LoopState, StatusError};
 
-/// How the state of the reward model is decided, loop by loop; not yet checked.
+/// Unchecked settings of a schedule, which decides the state of the reward model in each iteration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ScheduleSettings {
-    /// A fixed plan; by default the paper's runs: Status 1, Status 1, Status 2, stop.
+    /// A fixed plan; by default that of the paper: Status 1, Status 1, Status 2, stop.
     Paper(Plan),
-    /// Status 1 until its improvement is marginal, then Status 2 until that one's is, then stop.
+    /// Status 1 until its improvement is marginal, then Status 2 until its improvement is marginal, then stop.
     Automatic(Automatic),
-    /// The authors' code: each loop, pairs of either status, until there are none.
+    /// The authors' code: in each iteration pairs of either status, until there are none.
     #[serde(alias = "script")]
     AuthorsCode(AuthorsCode),
 }
@@ -22,29 +22,29 @@ pub enum ScheduleSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// The state of each loop, from loop 1; then it stops.
+    /// The state of each iteration, from iteration 1; the loop ends after the last.
     pub plan: Vec<LoopState>,
 }
 
 /// The automatic schedule.
 ///
-/// After each loop, **its improvement is marginal** if
+/// After each iteration, **its improvement is marginal** if
 /// - with validation on at least two prompts: gain < `min_gain`, or gain <= `standard_errors` * standard error (see [`Validation::gain`](crate::Validation::gain));
-/// - without: `fresh_status1` / pool < `min_fresh_share` (this judges Status 1; Status 2 goes on to the loop limit).
+/// - without: `fresh_status1` / pool < `min_fresh_share` (this applies to Status 1; Status 2 continues to the limit of iterations).
 ///
-/// It begins with Status 1. A marginal Status-1 loop is followed by Status 2, which is not left for Status 1 again;
-/// a marginal Status-2 loop is the last. A Status 1 that keeps no pair gives way to Status 2; a Status 2 that keeps
-/// no pair ends it.
+/// It begins with Status 1. A marginal iteration of Status 1 is followed by Status 2, after which Status 1 does not come
+/// back; a marginal iteration of Status 2 is the last. If Status 1 keeps no pair, Status 2 follows; if Status 2 keeps no
+/// pair, the loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Automatic {
     /// Least gain in accuracy that counts, as a share (0.005 is half a point). Default 0.
     pub min_gain: f64,
-    /// How many of its standard errors a gain must exceed. Default 1.
+    /// The number of its standard errors that a gain must exceed. Default 1.
     pub standard_errors: f64,
     /// Least share of the pool that must be fresh Status 1. Default 0.01.
     pub min_fresh_share: f64,
-    /// Most loops after loop 0. Default 3, as in the paper.
+    /// The largest number of iterations after iteration 0. Default 3, as in the paper.
     pub max_loops: usize,
 }
 
@@ -52,7 +52,7 @@ pub struct Automatic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthorsCode {
-    /// Most loops after loop 0. Default 3, as in the paper.
+    /// The largest number of iterations after iteration 0. Default 3, as in the paper.
     pub max_loops: usize,
 }
 
@@ -84,7 +84,7 @@ impl ScheduleSettings {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`StatusError::EmptySetting`] for a plan of nothing, [`StatusError::SettingOutOfRange`].
+    /// [`StatusError::EmptySetting`] for an empty plan, [`StatusError::SettingOutOfRange`].
     pub fn check(self) -> Result<Schedule, StatusError> {
         match &self {
             ScheduleSettings::Paper(Plan { plan }) if plan.is_empty() => {
@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(plan, ScheduleSettings::Paper(Plan { plan: vec![Status1, Either, Stop] }));
         let automatic = read("kind = 'automatic'\nmax_loops = 5").unwrap();
         assert_eq!(automatic, ScheduleSettings::Automatic(Automatic { max_loops: 5, ..Automatic::default() }));
-        assert!(read("kind = 'script'\nmin_gain = 1").is_err(), "not a setting of this schedule");
+        assert!(read("kind = 'authors_code'\nmin_gain = 1").is_err(), "not a setting of this schedule");
+        assert_eq!(read("kind = 'script'").unwrap(), ScheduleSettings::AuthorsCode(AuthorsCode::default()));
         assert!(ScheduleSettings::Paper(Plan { plan: vec![] }).check().is_err());
         let bad = ScheduleSettings::Automatic(Automatic { min_gain: f64::NAN, ..Automatic::default() });
         assert_eq!(bad.check().unwrap_err().to_string(), "schedule.min_gain is NaN: give a number from 0 to 1");

@@ -34,7 +34,7 @@ impl Config {
         self.check_loop()?;
         in_table("prompts.answers", self.prompts.answers.check())?;
         sampling("prompts.answers.sampling", &self.prompts.answers.sampling)?;
-        in_table("ppo", self.ppo.clone().build())?;
+        in_table("ppo", self.ppo.clone().check())?;
         in_table("policy_run", self.policy_run.check())?;
         self.check_rollouts()?;
         sampling("policies.sampling", &self.policies.sampling)?;
@@ -60,7 +60,7 @@ impl Config {
         let evolution = &self.evolution;
         in_table("loop.thresholds", evolution.thresholds.check())?;
         in_table("loop.schedule", evolution.schedule.clone().check())?;
-        in_table("loop.loss", evolution.loss.build())?;
+        in_table("loop.loss", evolution.loss.check())?;
         in_table("loop.balance", evolution.balance.check())?;
         in_table("loop.bootstrap", evolution.bootstrap.check())?;
         let audit = LoopSettings { audit: evolution.audit, ..LoopSettings::default() };
@@ -79,7 +79,7 @@ impl Config {
         in_table("sft", self.sft.check())?;
         in_table("policy", self.policy.check())?;
         in_table("dpo", self.dpo.check())?;
-        in_table("dpo", DpoSettings { beta: self.dpo.beta, ..DpoSettings::default() }.build())?;
+        in_table("dpo", DpoSettings { beta: self.dpo.beta, ..DpoSettings::default() }.check())?;
         in_table("base", self.base.training.check())?;
         in_table("base.shape", NetworkConfig::llama(self.base.vocab_size as i64, &self.base.shape))
     }

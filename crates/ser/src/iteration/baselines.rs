@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
-use ser_core::{Learner, LearningStatus, Preference};
+use ser_core::{Learner, LearningStatus, Preference, Stage, StageModel};
 use ser_eval::BaselineKind;
 use ser_status::{Anchor, ScheduleSettings, Selected};
 
@@ -29,7 +29,7 @@ pub(crate) struct Comparison {
 
 impl LoopInputs<'_> {
     /// Trains and measures the baselines of the settings. They are compared with the last of `iterations`.
-    pub(crate) fn baselines<L: Learner>(
+    pub(crate) fn baselines<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         iterations: &[&Iteration],
@@ -50,7 +50,7 @@ impl LoopInputs<'_> {
             let preferences: Vec<_> = self.data.seed.iter().cloned().chain(pool).collect();
             let n = preferences.len();
             // It depends on no validation label.
-            done.push(self.compare(stages, BaselineKind::Full, "full", BASE, &preferences, [n, n])?);
+            done.push(self.compare(stages, BaselineKind::Full, BASE, &preferences, [n, n])?);
         }
         let Some(step) = step else {
             return Ok(done);
@@ -66,14 +66,7 @@ impl LoopInputs<'_> {
             let preferences = self.training_set(&labels, &kept);
             let seen = self.seed_seen() + labels.len() + kept.len();
             let human = seen + self.validation_read();
-            done.push(self.compare(
-                stages,
-                BaselineKind::Oracle,
-                "oracle",
-                &step.start,
-                &preferences,
-                [seen, human],
-            )?);
+            done.push(self.compare(stages, BaselineKind::Oracle, &step.start, &preferences, [seen, human])?);
         }
         Ok(done)
     }
@@ -97,7 +90,7 @@ impl LoopInputs<'_> {
 
     /// Repeats the iterations without the filter: each model labels as many pairs for the next one as in SER, drawn at
     /// random from the candidates.
-    fn at_random<L: Learner>(
+    fn at_random<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         iterations: &[&Iteration],
@@ -110,13 +103,13 @@ impl LoopInputs<'_> {
         let selection_steps =
             iterations.iter().filter_map(|iteration| Some((iteration.number, iteration.step.as_ref()?)));
         for (number, step) in selection_steps {
-            let name = format!("baseline random, loop {number}");
+            let name = StageModel::Random(Some(number));
             let stage = |what| format!("baselines/random/{number:02}/{what}");
             let candidates = pool.candidates();
             let scores = match number {
                 // Both label the first selection by the model of Loop 0.
                 1 => step.scores.clone(),
-                _ => stages.score(&format!("the pool, {name}"), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
+                _ => stages.score(&Stage::ScorePool(name), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
             };
             // SER's anchor serves here too: no anchor changes which answer scores higher. A tie or a NaN has no label.
             let probabilities = step.summary.anchor.apply(&scores);
@@ -132,47 +125,52 @@ impl LoopInputs<'_> {
             pool.record(&candidates, &selected, &labels);
             let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &step.start };
             let model = stage("model");
-            steps += stages.train(&name, &model, start, &preferences)?.steps;
+            steps += stages.train(&Stage::Train(name), &model, start, &preferences)?.steps;
             teacher = model;
         }
         let human = self.seed_seen() + self.validation_read();
-        self.measure(stages, BaselineKind::Random, "random", &teacher, [seen, human], Some(steps))
+        self.measure(stages, BaselineKind::Random, &teacher, [seen, human], Some(steps))
     }
 
-    fn compare<L: Learner>(
+    fn compare<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         kind: BaselineKind,
-        name: &str,
         start: &str,
         preferences: &[Preference],
         seen: [usize; 2],
     ) -> Result<Comparison, Error> {
-        let model = format!("baselines/{name}/model");
-        let fit = stages.train(&format!("baseline {name}"), &model, start, preferences)?;
+        let (name, folder) = named(kind);
+        let model = format!("baselines/{folder}/model");
+        let fit = stages.train(&Stage::Train(name), &model, start, &preferences)?;
         // Steps that led to other weights than the base's are not counted.
         let steps = (start == BASE).then_some(fit.steps);
-        self.measure(stages, kind, name, &model, seen, steps)
+        self.measure(stages, kind, &model, seen, steps)
     }
 
-    fn measure<L: Learner>(
+    fn measure<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         kind: BaselineKind,
-        name: &str,
         model: &str,
         [trained_on, human_labels]: [usize; 2],
         steps: Option<u64>,
     ) -> Result<Comparison, Error> {
-        let test = self.test.score(
-            stages,
-            &format!("test, baseline {name}"),
-            &format!("baselines/{name}/test.jsonl"),
-            model,
-        )?;
-        stages
-            .observers
-            .note(&format!("baseline {name}: test accuracy {:.1} %", 100.0 * test.accuracy().unwrap_or_default()));
+        let (name, folder) = named(kind);
+        let file = format!("baselines/{folder}/test.jsonl");
+        let test = self.test.score(stages, &Stage::ScoreTest(name), &file, model)?;
+        stages.observers.note(&format!("{name}: test accuracy {:.1} %", 100.0 * test.accuracy().unwrap_or_default()));
         Ok(Comparison { kind, test, trained_on, human_labels, steps })
+    }
+}
+
+/// The name of a baseline's model in stages, and its folder under `baselines`.
+fn named(kind: BaselineKind) -> (StageModel, &'static str) {
+    match kind {
+        BaselineKind::Full => (StageModel::Full, "full"),
+        BaselineKind::Random => (StageModel::Random(None), "random"),
+        BaselineKind::Oracle => (StageModel::Oracle, "oracle"),
+        // These are models of iterations, and no stage trains or scores them as baselines.
+        BaselineKind::Loop0 | BaselineKind::Ser => (StageModel::Iteration(0), "loop0"),
     }
 }

@@ -1,13 +1,13 @@
 //! The filter that selects pairs of the scored pool (Eq. 4): by status, by a certified threshold, or by a custom rule.
 
-use ser_core::{Clusters, LearningStatus, PairProbabilities, Side, StatusRule};
+use ser_core::{BoxError, Clusters, LearningStatus, PairProbabilities, PoolView, Side, StatusRule};
 use ser_status::{
     Certification, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule,
     StatusError, Thresholds, select,
 };
 
 /// A rule of the caller, with its error type erased.
-pub(crate) type CustomRule<'a> = Box<dyn StatusRule<Error = StatusError> + 'a>;
+pub(crate) type CustomRule<'a> = Box<dyn StatusRule<Error = BoxError> + 'a>;
 
 /// One iteration's filter.
 pub(super) enum Filter<'a> {
@@ -46,21 +46,21 @@ impl Filter<'_> {
     }
 
     /// How many pairs each state would keep. A filter that ignores the state keeps the same pairs in all of them.
-    pub(crate) fn counts(&self, pool: &[PairProbabilities]) -> Result<PoolCounts, StatusError> {
+    pub(crate) fn counts(&self, pool: &PoolView<'_>) -> Result<PoolCounts, StatusError> {
         if let Filter::ByState(thresholds) = self {
-            return Ok(PoolCounts::new(pool, *thresholds));
+            return Ok(PoolCounts::new(pool.probabilities(), *thresholds));
         }
         let kept = self.select(pool, LoopState::Either)?.len();
         Ok(PoolCounts { pairs: pool.len(), status1: kept, status2: kept, either: kept })
     }
 
     /// The pairs kept in a state, in the pool's order.
-    pub(crate) fn select(&self, pool: &[PairProbabilities], state: LoopState) -> Result<Vec<Selected>, StatusError> {
+    pub(crate) fn select(&self, pool: &PoolView<'_>, state: LoopState) -> Result<Vec<Selected>, StatusError> {
         match (state, self) {
             (LoopState::Stop, _) | (_, Filter::Certified(None)) => Ok(Vec::new()),
-            (_, Filter::ByState(thresholds)) => select(pool, &state.rule(*thresholds)),
-            (_, Filter::Certified(Some(rule))) => select(pool, rule),
-            (_, Filter::Custom(rule)) => select(pool, &***rule),
+            (_, Filter::ByState(thresholds)) => select(*pool, &state.rule(*thresholds)),
+            (_, Filter::Certified(Some(rule))) => select(*pool, rule),
+            (_, Filter::Custom(rule)) => select(*pool, *rule),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::aview2;
-use ser_core::{Clusters, Learner, Pair, PairScores, Preference, Side};
+use ser_core::{Clusters, Learner, Pair, PairScores, Preference, Side, Stage};
 use ser_data::prompt_clusters;
 use ser_eval::{chosen_first, correct};
 
@@ -60,19 +60,19 @@ impl HeldOut {
     }
 
     /// Scores them with the weights of `model`; the scores become the stage `file`.
-    pub(crate) fn score<L: Learner>(
+    pub(crate) fn score<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
-        name: &str,
+        stage: &Stage,
         file: &str,
         model: &str,
     ) -> Result<Scored, Error> {
         // Skip the stage if there are no pairs.
-        let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(name, file, model, &self.pairs)? };
+        let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(stage, file, model, &self.pairs)? };
         let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
         let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
         Ok(Scored {
-            correct: correct(aview2(&chosen_first)).map_err(Error::stage(name))?,
+            correct: correct(aview2(&chosen_first)).map_err(Error::stage(&stage.to_string()))?,
             scores,
             chosen_first,
             prompts: Arc::clone(&self.prompts),

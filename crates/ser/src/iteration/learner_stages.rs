@@ -1,9 +1,12 @@
 //! The learner in its run folder: every training and every scoring is a stage that is done once.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{FitSummary, Learner, Pair, PairLoss, PairScores, Preference, Screening};
+use ser_core::{
+    Context, FitSummary, Learner, Pair, PairLoss, PairScores, PairStore, PreferenceStore, Scorer, Screening, Stage,
+};
 
 use crate::Error;
 use crate::observe::Observers;
@@ -15,7 +18,7 @@ use crate::training::{Fit, fit_stage};
 pub(super) const BASE: &str = "rounds/base";
 
 /// A learner with the run folder that its stages are in.
-pub(crate) struct LearnerStages<'r, 'o, L> {
+pub(crate) struct LearnerStages<'r, 'o, L: ?Sized> {
     pub(crate) learner: &'r mut L,
     pub(crate) run: &'r mut RunFolder,
     pub(crate) observers: &'r mut Observers<'o>,
@@ -25,7 +28,7 @@ pub(crate) struct LearnerStages<'r, 'o, L> {
     loaded: Option<String>,
 }
 
-impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
+impl<'r, 'o, L: Learner + ?Sized> LearnerStages<'r, 'o, L> {
     /// Saves an untrained learner as the stage [`BASE`].
     pub(crate) fn new(
         learner: &'r mut L,
@@ -41,12 +44,14 @@ impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
 
     /// Screens pairs by the learner.
     pub(crate) fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Error> {
-        let stage = "screen the pairs";
-        let learner = &mut *self.learner;
-        let total = Some(pairs.len() as u64);
-        let screened = self.observers.run_stage(self.run.path(), stage, total, "pairs", |_| learner.screen(pairs))?;
-        Error::count(stage, pairs.len(), screened.len())?;
-        Ok(screened)
+        let (stage, learner) = (Stage::Screen, &mut *self.learner);
+        let name = stage.to_string();
+        self.observers.run_stage(self.run.path(), &stage, 0, |cx| {
+            cx.start(Some(pairs.len() as u64), "pairs").map_err(Error::stage(&name))?;
+            let screened = learner.screen(pairs, cx).map_err(Error::stage(&name))?;
+            Error::count(&name, pairs.len(), screened.len())?;
+            Ok(screened)
+        })
     }
 
     /// Loads a stage's weights into the learner, unless it has them.
@@ -62,27 +67,26 @@ impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
         Ok(())
     }
 
-    /// Trains from the weights of `start` and saves the result as the stage `model`, reported as `name`. A learner whose
+    /// Trains from the weights of `start` and saves the result as `model`. A learner whose
     /// training can be stopped between steps writes checkpoints beside the model; a resumed run continues from these.
     pub(crate) fn train(
         &mut self,
-        name: &str,
+        stage: &Stage,
         model: &str,
         start: &str,
-        preferences: &[Preference],
+        data: &dyn PreferenceStore,
     ) -> Result<FitSummary, Error> {
-        let stage = format!("train {name}");
         if !self.run.is_done(model) {
             self.load(start)?;
         }
-        let seed = seed_for(self.seed, &stage);
+        let seed = seed_for(self.seed, &stage.to_string());
         let LearnerStages { learner, run, observers, loss, loaded, .. } = self;
-        let work = Fit { preferences, loss: *loss, seed };
+        let work = Fit { data, loss: *loss, seed };
         if run.is_done(model) {
-            return fit_stage(&mut **learner, work, run, &stage, model, observers);
+            return fit_stage(&mut **learner, work, run, stage, model, observers);
         }
         *loaded = None;
-        let summary = fit_stage(&mut **learner, work, run, &stage, model, observers)?;
+        let summary = fit_stage(&mut **learner, work, run, stage, model, observers)?;
         *loaded = Some(model.to_owned());
         Ok(summary)
     }
@@ -90,23 +94,18 @@ impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
     /// Scores pairs with the weights of `model` and keeps the scores in the stage `file`.
     pub(crate) fn score(
         &mut self,
-        name: &str,
+        stage: &Stage,
         file: &str,
         model: &str,
-        pairs: &[Arc<Pair>],
+        pairs: &dyn PairStore,
     ) -> Result<Vec<PairScores>, Error> {
-        let stage = format!("score {name}");
         if !self.run.is_done(file) {
             self.load(model)?;
         }
         let LearnerStages { learner, run, observers, .. } = self;
         let (path, target) = (run.path().to_owned(), run.stage_path(file));
         run.file_stage(file, |out| {
-            let scores = observers.run_stage(&path, &stage, Some(pairs.len() as u64), "pairs", |observer| {
-                learner.score_observed(pairs, &stage, observer)
-            })?;
-            Error::count(&stage, pairs.len(), scores.len())?;
-            write_scores(out, &target, pairs, &scores)
+            observers.run_stage(&path, stage, 0, |cx| score_in_chunks(*learner, pairs, cx, out, &target))
         })?;
         // Always read from the file, so that a resumed run gets the same scores.
         read_scores(&target, pairs)
@@ -116,7 +115,7 @@ impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
     pub(crate) fn prune(&mut self, kept: &str) -> Result<(), Error> {
         let iteration = |stage: &str| {
             let parts: Vec<&str> = stage.split('/').collect();
-            matches!(parts[..], ["iterations", _, "model"] | ["baselines", "random", _, "model"])
+            matches!(parts[..], ["rounds", _, "model"] | ["baselines", "random", _, "model"])
         };
         let stages: Vec<String> = self.run.timing().map(|(stage, _)| stage.to_owned()).collect();
         for stage in stages.iter().filter(|stage| iteration(stage) && *stage != kept) {
@@ -129,4 +128,26 @@ impl<'r, 'o, L: Learner> LearnerStages<'r, 'o, L> {
     pub(crate) fn path(&self, stage: &str) -> PathBuf {
         self.run.stage_path(stage)
     }
+}
+
+/// Pairs that are read and scored at a time.
+const CHUNK: usize = 65_536;
+
+/// Scores pairs and writes the scores to a file, a chunk of pairs at a time.
+pub(crate) fn score_in_chunks<S: Scorer + ?Sized>(
+    scorer: &mut S,
+    pairs: &dyn PairStore,
+    cx: &mut Context<'_>,
+    out: &mut dyn Write,
+    path: &Path,
+) -> Result<(), Error> {
+    let stage = cx.stage().to_string();
+    cx.start(Some(pairs.len() as u64), "pairs").map_err(Error::stage(&stage))?;
+    for start in (0..pairs.len()).step_by(CHUNK) {
+        let chunk = pairs.read_range(start..(start + CHUNK).min(pairs.len())).map_err(Error::stage(&stage))?;
+        let scores = scorer.score(&chunk, cx).map_err(Error::stage(&stage))?;
+        Error::count(&stage, chunk.len(), scores.len())?;
+        write_scores(out, path, &chunk, &scores)?;
+    }
+    Ok(())
 }

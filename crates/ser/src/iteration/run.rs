@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use ndarray::aview2;
-use ser_core::{Event, FitSummary, Learner, Observer, Preference};
+use ser_core::{Event, FitSummary, Learner, Observer, Preference, Stage, StageModel};
 use ser_eval::Evaluation;
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ struct Metrics<'a> {
 
 impl LoopInputs<'_> {
     /// Runs iterations until the schedule says stop or nothing is selected.
-    pub(crate) fn run<L: Learner>(&self, stages: &mut LearnerStages<'_, '_, L>) -> Result<Iterations, Error> {
+    pub(crate) fn run<L: Learner + ?Sized>(&self, stages: &mut LearnerStages<'_, '_, L>) -> Result<Iterations, Error> {
         let mut iterations = vec![self.train(stages, 0, BASE, &self.data.seed, None)?];
         let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed);
         let mut history = Vec::new();
@@ -58,7 +58,7 @@ impl LoopInputs<'_> {
     }
 
     /// Trains an iteration's model and measures it.
-    fn train<L: Learner>(
+    fn train<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         number: usize,
@@ -67,14 +67,15 @@ impl LoopInputs<'_> {
         step: Option<SelectionStep>,
     ) -> Result<Iteration, Error> {
         let model = stage_of(number, "model");
-        let fit = stages.train(&format!("loop {number}"), &model, start, preferences)?;
+        let name = StageModel::Iteration(number as u32);
+        let fit = stages.train(&Stage::Train(name), &model, start, &preferences)?;
         let validation = self.validation.score(
             stages,
-            &format!("validation, loop {number}"),
+            &Stage::ScoreValidation(name),
             &stage_of(number, "validation.jsonl"),
             &model,
         )?;
-        let test = self.test.score(stages, &format!("test, loop {number}"), &stage_of(number, "test.jsonl"), &model)?;
+        let test = self.test.score(stages, &Stage::ScoreTest(name), &stage_of(number, "test.jsonl"), &model)?;
         let evaluation = Evaluation::measure(aview2(&test.chosen_first), test.clusters(), &self.settings.bootstrap)
             .map_err(Error::stage("measuring the test pairs"))?;
         let metrics = Metrics {
@@ -92,7 +93,7 @@ impl LoopInputs<'_> {
 }
 
 /// Sends an iteration's metrics to the observers.
-fn report_metrics<L: Learner>(stages: &mut LearnerStages<'_, '_, L>, number: usize, metrics: &Metrics<'_>) {
+fn report_metrics<L: Learner + ?Sized>(stages: &mut LearnerStages<'_, '_, L>, number: usize, metrics: &Metrics<'_>) {
     let accuracy = metrics.test.accuracy.value;
     let mut values = vec![("eval_accuracy", accuracy), ("fitted_on", metrics.fitted_on as f64)];
     values.extend(metrics.validation_accuracy.map(|a| ("eval_validation_accuracy", a)));
@@ -100,7 +101,7 @@ fn report_metrics<L: Learner>(stages: &mut LearnerStages<'_, '_, L>, number: usi
         values.push(("kept", selection.audit.coverage.count as f64));
         values.extend(selection.audit.precision.share().map(|p| ("pseudo_label_precision", p)));
     }
-    let stage = format!("loop {number}");
+    let stage = Stage::Iteration(number as u32);
     // A stop takes effect at the next stage.
     let _ = stages.observers.observe(&Event::Metrics { stage: &stage, step: number as u64, values: &values });
     let validation = metrics.validation_accuracy.map_or(String::new(), |a| format!(", validation {:.1} %", 100.0 * a));

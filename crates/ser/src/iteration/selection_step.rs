@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use ser_core::{Clusters, Event, Learner, Observer, PairProbabilities};
+use ser_core::{Clusters, Event, Learner, Observer, PairProbabilities, PoolView, Stage, StageModel};
 use ser_status::{
     Certification, Composition, Decision, FittedAnchor, IterationStats, LoopState, PoolCounts, PoolQuantiles, Reason,
     StatusError, Validation,
@@ -16,13 +16,13 @@ use super::learner_stages::{BASE, LearnerStages};
 use super::stop::{Stop, Unselected};
 use super::types::{Iteration, LoopInputs, SelectionStep, SelectionSummary, stage_of};
 use crate::Error;
-use crate::pool::PoolState;
+use crate::pool::{Candidates, PoolState};
 use crate::run_folder::write_lines;
 use crate::settings::WarmStart;
 
 impl LoopInputs<'_> {
     /// The last iteration's model labels the pool; or the reason why the loop ends.
-    pub(super) fn selection_step<L: Learner>(
+    pub(super) fn selection_step<L: Learner + ?Sized>(
         &self,
         stages: &mut LearnerStages<'_, '_, L>,
         iterations: &[Iteration],
@@ -45,14 +45,14 @@ impl LoopInputs<'_> {
 
         let candidates = pool.candidates();
         let file = stage_of(number, "scores.jsonl");
-        let scores = stages.score(&format!("the pool for loop {number}"), &file, &teacher.model, &candidates.pairs)?;
+        let stage = Stage::ScorePool(StageModel::Iteration(number as u32));
+        let scores = stages.score(&stage, &file, &teacher.model, &candidates.pairs)?;
         let anchor = self.settings.anchor.fit(&scores, &teacher.validation.scores).map_err(failed)?;
         let probabilities = anchor.apply(&scores);
         let (filter, certification) = self.filter(&anchor, &probabilities, &teacher.validation).map_err(failed)?;
-        let counts = filter.counts(&probabilities).map_err(failed)?;
-        let fresh: Vec<_> =
-            probabilities.iter().zip(&candidates.fresh).filter(|(_, fresh)| **fresh).map(|(p, _)| *p).collect();
-        let fresh_status1 = filter.counts(&fresh).map_err(failed)?.status1;
+        let view = PoolView::new(&probabilities).with_scores(&scores).with_pairs(&candidates.pairs);
+        let counts = filter.counts(&view).map_err(failed)?;
+        let fresh_status1 = fresh_status1(&filter, &view, &candidates).map_err(failed)?;
         history.push(IterationStats { available: counts, fresh_status1, ..stats });
         let decision = self.checked.schedule.decide(history);
         monitor.check_scores(number as u32, &scores);
@@ -84,7 +84,7 @@ impl LoopInputs<'_> {
             monitor.check_status2(number as u32, &counts);
         }
         let lengths = candidates.lengths();
-        let selected = filter.select(&probabilities, decision.state).map_err(failed)?;
+        let selected = filter.select(&view, decision.state).map_err(failed)?;
         let passed = selected.len();
         let selected = self.settings.balance.apply(selected, Some(&lengths)).map_err(failed)?;
         let rule = filter.describe(decision.state);
@@ -145,6 +145,17 @@ impl LoopInputs<'_> {
     }
 }
 
+/// The number of pairs of Status 1 among those that no earlier iteration has selected.
+fn fresh_status1(filter: &Filter<'_>, pool: &PoolView<'_>, candidates: &Candidates) -> Result<usize, StatusError> {
+    fn fresh<T: Clone>(items: &[T], candidates: &Candidates) -> Vec<T> {
+        items.iter().zip(&candidates.fresh).filter(|(_, fresh)| **fresh).map(|(item, _)| item.clone()).collect()
+    }
+    let probabilities = fresh(pool.probabilities(), candidates);
+    let (scores, pairs) = (fresh(pool.scores().unwrap_or_default(), candidates), fresh(&candidates.pairs, candidates));
+    let view = PoolView::new(&probabilities).with_scores(&scores).with_pairs(&pairs);
+    Ok(filter.counts(&view)?.status1)
+}
+
 /// The last iteration's statistics before its model scores the pool, as if every pair were available.
 fn stats_before_scoring(iterations: &[Iteration]) -> Result<IterationStats, StatusError> {
     let last = iterations.last();
@@ -159,14 +170,18 @@ fn stats_before_scoring(iterations: &[Iteration]) -> Result<IterationStats, Stat
 }
 
 /// Sends the quantiles of the pool's probabilities to the observers, under the thresholds' names.
-fn report_quantiles<L: Learner>(stages: &mut LearnerStages<'_, '_, L>, number: usize, quantiles: &PoolQuantiles) {
+fn report_quantiles<L: Learner + ?Sized>(
+    stages: &mut LearnerStages<'_, '_, L>,
+    number: usize,
+    quantiles: &PoolQuantiles,
+) {
     let PoolQuantiles { pairs, delta, p_high, p_low, .. } = quantiles;
     let mut named = vec![("pairs".to_owned(), *pairs as f64)];
     for (what, quantiles) in [("delta", delta), ("p_high", p_high), ("p_low", p_low)] {
         named.extend(quantiles.named().map(|(quantile, value)| (format!("{what}_{quantile}"), value)));
     }
     let values: Vec<(&str, f64)> = named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let stage = format!("the pool for loop {number}");
+    let stage = Stage::Pool(number as u32);
     // A stop takes effect at the next stage.
     let _ = stages.observers.observe(&Event::Metrics { stage: &stage, step: number as u64, values: &values });
 }

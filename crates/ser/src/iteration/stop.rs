@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ser_core::{PairProbabilities, PairScores, Side};
+use ser_core::{PairProbabilities, PairScores, PoolView, Side};
 use ser_status::{
     Anchor, Certification, LoopState, PoolCounts, PoolQuantiles, PrecisionTarget, Reason, StatusError, Trial,
 };
@@ -136,7 +136,7 @@ impl Unselected<'_> {
                 continue;
             }
             let anchored = anchor.fit(self.scores, self.validation)?.apply(self.scores);
-            let counts = self.filter.counts(&anchored)?;
+            let counts = self.filter.counts(&PoolView::new(&anchored).with_scores(self.scores))?;
             if counts.either > self.counts.either {
                 changes.push(format!(
                     "loop.anchor = \"{name}\" ({} pairs would pass Status 1, {} Status 2)",

@@ -5,15 +5,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ser_core::{Control, Event, Observer};
+use ser_core::{Control, Event, Observer, unix_time};
 use ser_eval::{PolicyStage, PolicyTraining};
 use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::run_folder::write_file;
 
-/// An observer that appends every [`Event::Metrics`] to a file, one JSON object per line: `stage`, `step`, and the metrics
-/// under their names (TRL's: `loss`, `accuracy`, `margin`, ...). Values that are not finite are null.
+/// An observer that appends every [`Event::Metrics`] to a file, one JSON object per line: `stage`, `step`, `time` (seconds
+/// since 1970-01-01T00:00:00Z), and the metrics under their names (TRL's: `loss`, `accuracy`, `margin`, ...). Values that are not finite are null.
 ///
 /// To write it into a run folder, open the [`RunFolder`](crate::RunFolder) first: that refuses folders with other files.
 ///
@@ -57,7 +57,7 @@ impl MetricsLog {
             if line.get("stage").is_some_and(|s| s == stage)
                 && let Some(step) = line.get("step").and_then(Value::as_u64)
             {
-                let metrics = line.iter().filter(|(name, _)| *name != "step");
+                let metrics = line.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "time"));
                 let metrics: Vec<_> = metrics.filter_map(|(n, v)| Some((n.as_str(), v.as_f64()?))).collect();
                 found.record(step, &metrics);
             }
@@ -77,6 +77,7 @@ impl MetricsLog {
         let mut line = Map::new();
         line.insert("stage".to_owned(), stage.into());
         line.insert("step".to_owned(), step.into());
+        line.insert("time".to_owned(), unix_time().into());
         line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
         // At once and as a whole: a process that is killed leaves every line it wrote.
         let line = Value::Object(line).to_string() + "\n";
@@ -109,7 +110,7 @@ impl Observer for MetricsLog {
     fn observe(&mut self, event: &Event<'_>) -> Control {
         if let Event::Metrics { stage, step, values } = event
             && self.error.is_none()
-            && let Err(error) = self.write(stage, *step, values)
+            && let Err(error) = self.write(&stage.to_string(), *step, values)
         {
             // A log that cannot be written does not stop the work.
             self.error = Some(error);
@@ -120,6 +121,8 @@ impl Observer for MetricsLog {
 
 #[cfg(test)]
 mod tests {
+    use ser_core::Stage;
+
     use super::*;
 
     #[test]
@@ -129,11 +132,9 @@ mod tests {
         for step in [1, 2, 3, 2] {
             let mut log = MetricsLog::append(&path).unwrap();
             let values = [("loss", 0.5), ("grad_norm", f64::NAN)];
-            assert_eq!(
-                log.observe(&Event::Metrics { stage: "train loop 0", step, values: &values }),
-                Control::Continue
-            );
-            assert_eq!(log.observe(&Event::Finished { stage: "train loop 0" }), Control::Continue);
+            let stage = &Stage::from("train loop 0");
+            assert_eq!(log.observe(&Event::Metrics { stage, step, values: &values }), Control::Continue);
+            assert_eq!(log.observe(&Event::Finished { stage }), Control::Continue);
             log.finish().unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
@@ -141,6 +142,7 @@ mod tests {
         assert_eq!(lines.len(), 2, "steps 2 and 3 were taken again from step 2 on");
         assert_eq!(lines[1]["step"], 2);
         assert_eq!(lines[1]["loss"], 0.5);
+        assert!(lines[1]["time"].as_f64().unwrap() >= lines[0]["time"].as_f64().unwrap());
         assert!(lines[1]["grad_norm"].is_null());
         let stage = MetricsLog::stage(&path, "train loop 0", "RM", PolicyTraining::Sft).unwrap();
         assert_eq!(stage.curves.len(), 1);

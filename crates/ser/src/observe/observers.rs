@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ser_core::{Control, Event, Observer};
+use ser_core::{Context, Control, Event, Observer, Stage};
 
 use crate::Error;
 
@@ -34,30 +34,31 @@ impl<'a> Observers<'a> {
         let _ = self.observe(&Event::Note { text });
     }
 
-    /// Runs a stage between [`Event::Started`] and [`Event::Finished`].
+    /// Runs a stage, with one [`Event::Started`] and one [`Event::Finished`].
     ///
     /// # Errors
     /// [`Error::Interrupted`] if an observer requested a stop, whatever the work returned; else the work's own error.
-    pub(crate) fn run_stage<T, E: Into<ser_core::BoxError>>(
+    pub(crate) fn run_stage<T>(
         &mut self,
         run: &Path,
-        stage: &str,
-        total: Option<u64>,
-        unit: &str,
-        work: impl FnOnce(&mut dyn Observer) -> Result<T, E>,
+        stage: &Stage,
+        seed: u64,
+        work: impl FnOnce(&mut Context<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let interrupted = || Error::Interrupted { stage: stage.to_owned(), path: run.to_owned() };
-        if self.observe(&Event::Started { stage, total, unit }) == Control::Stop {
-            return Err(interrupted());
-        }
-        let result = work(self);
-        // Work that was stopped may have ended early without an error.
+        let interrupted = || Error::Interrupted { stage: stage.to_string(), path: run.to_owned() };
         if self.stopped {
             return Err(interrupted());
         }
-        let result = result.map_err(Error::stage(stage))?;
+        let _span = tracing::info_span!("stage", %stage).entered();
+        let mut cx = Context::new(stage, self).with_seed(seed);
+        let result = work(&mut cx);
+        // Work that was stopped may have ended early without an error.
+        if cx.is_stopped() {
+            return Err(interrupted());
+        }
+        let result = result?;
         // This stage is complete: a stop takes effect at the next one.
-        let _ = self.observe(&Event::Finished { stage });
+        cx.finish();
         Ok(result)
     }
 }
@@ -73,20 +74,22 @@ impl Observer for Observers<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ser_core::observer_fn;
+
     use super::*;
 
     #[test]
     fn every_observer_gets_every_event_and_a_stop_is_remembered() {
         let mut seen = 0;
         let mut observers = Observers::new();
-        observers.push(|event: &Event<'_>| match event {
+        observers.push(observer_fn(|event| match event {
             Event::Note { text: "stop" } => Control::Stop,
             _ => Control::Continue,
-        });
-        observers.push(|_: &Event<'_>| {
+        }));
+        observers.push(observer_fn(|_| {
             seen += 1;
             Control::Continue
-        });
+        }));
         observers.note("go");
         assert!(!observers.stopped());
         observers.note("stop");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ser_core::{Control, Event, Observer};
+use ser_core::{Control, Event, Observer, Stage};
 
 /// The time between two lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -69,41 +69,29 @@ impl Progress {
     }
 
     fn start(&mut self, name: &str, total: Option<u64>, unit: &str) {
-        match &mut self.stage {
-            // The implementation knows the number of steps better than the caller that started the stage.
-            Some(stage) if stage.name == name && stage.done == 0 => {
-                stage.total = total;
-                unit.clone_into(&mut stage.unit);
-                if let Some(bar) = &stage.bar {
-                    set_shape(bar, total, unit);
-                }
-            }
-            _ => {
-                self.end();
-                let bar = self.bars.then(|| {
-                    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-                    set_shape(&bar, total, unit);
-                    bar.set_prefix(name.to_owned());
-                    bar.enable_steady_tick(Duration::from_millis(250));
-                    bar
-                });
-                let now = Instant::now();
-                self.stage = Some(StageBar {
-                    name: name.to_owned(),
-                    unit: unit.to_owned(),
-                    total,
-                    done: 0,
-                    metrics: String::new(),
-                    started: now,
-                    last_line_at: now,
-                    bar,
-                });
-            }
-        }
+        self.end();
+        let bar = self.bars.then(|| {
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+            set_shape(&bar, total, unit);
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        let now = Instant::now();
+        self.stage = Some(StageBar {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            total,
+            done: 0,
+            metrics: String::new(),
+            started: now,
+            last_line_at: now,
+            bar,
+        });
     }
 
-    fn advance(&mut self, name: &str, done: u64) {
-        if let Some(stage) = self.stage.as_mut().filter(|stage| stage.name == name) {
+    fn advance(&mut self, name: &Stage, done: u64) {
+        if let Some(stage) = self.stage.as_mut().filter(|stage| *name == *stage.name.as_str()) {
             stage.done = done;
             match &stage.bar {
                 Some(bar) => bar.set_position(done),
@@ -137,17 +125,19 @@ impl Default for Progress {
 impl Observer for Progress {
     fn observe(&mut self, event: &Event<'_>) -> Control {
         match event {
-            Event::Started { stage, total, unit } => self.start(stage, *total, unit),
+            Event::Started { stage, total, unit } => self.start(&stage.to_string(), *total, unit),
             Event::Advanced { stage, done } => self.advance(stage, *done),
             Event::Metrics { stage: name, values, .. } => {
-                if let Some(stage) = self.stage.as_mut().filter(|stage| stage.name == *name) {
+                if let Some(stage) = self.stage.as_mut().filter(|stage| **name == *stage.name.as_str()) {
                     stage.metrics = metrics(values);
                     if let Some(bar) = &stage.bar {
                         bar.set_message(stage.metrics.clone());
                     }
                 }
             }
-            Event::Finished { stage: name } if self.stage.as_ref().is_some_and(|stage| stage.name == *name) => {
+            Event::Finished { stage: name }
+                if self.stage.as_ref().is_some_and(|stage| **name == *stage.name.as_str()) =>
+            {
                 self.end();
             }
             Event::Note { text } => self.say(text),
@@ -235,11 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_can_be_started_again_by_the_model() {
+    fn lines_have_units_and_totals() {
         let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
-        progress.start("train", None, "pairs");
         progress.start("train", Some(8), "steps");
-        progress.advance("train", 4);
+        progress.advance(&Stage::TrainReward, 4);
         let stage = progress.stage.as_ref().unwrap();
         assert!(stage.line().starts_with("train: 4/8 steps, "), "{}", stage.line());
         assert!(stage.last_line().starts_with("train: 8 steps in "), "{}", stage.last_line());
@@ -248,8 +237,9 @@ mod tests {
     #[test]
     fn the_flag_stops_the_work() {
         let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
-        assert_eq!(progress.observe(&Event::Finished { stage: "x" }), Control::Continue);
+        let finished = Event::Finished { stage: &Stage::Score };
+        assert_eq!(progress.observe(&finished), Control::Continue);
         progress.stop_flag().store(true, Ordering::SeqCst);
-        assert_eq!(progress.observe(&Event::Finished { stage: "x" }), Control::Stop);
+        assert_eq!(progress.observe(&finished), Control::Stop);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ser_core::{Message, Pair, PairId, PairScores, RawText, Reward, Scorer};
+use ser_core::{Context, Message, Pair, PairId, PairScores, RawText, Reward, Scorer};
 use sha2::{Digest, Sha256};
 
 use crate::run_folder::hash_text;
@@ -43,10 +43,10 @@ impl<S: Scorer> ScorerReward<S> {
 impl<S: Scorer> Reward for ScorerReward<S> {
     type Error = S::Error;
 
-    fn reward(&mut self, answers: &[(&[Message], &str)]) -> Result<Vec<f64>, S::Error> {
+    fn reward(&mut self, answers: &[(&[Message], &str)], cx: &mut Context<'_>) -> Result<Vec<f64>, S::Error> {
         let pairs: Vec<_> =
             answers.iter().map(|(prompt, answer)| Arc::new(paired_with_itself(prompt, answer))).collect();
-        let (scores, truncated) = self.scorer.score_truncated(&pairs)?;
+        let (scores, truncated) = self.scorer.score_truncated(&pairs, cx)?;
         self.truncated += truncated as u64;
         let reward = |scores: &PairScores| if self.probability { scores.a.sigmoid().get() } else { scores.a.0 };
         Ok(scores.iter().map(reward).collect())
@@ -66,7 +66,10 @@ fn paired_with_itself(prompt: &[Message], answer: &str) -> Pair {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::convert::Infallible;
     use std::sync::Mutex;
+
+    use ser_core::scorer_fn;
 
     use super::*;
 
@@ -74,14 +77,15 @@ mod tests {
     #[test]
     fn two_rewards_can_share_a_scorer_that_caches_by_id() {
         let known = Mutex::new(HashMap::new());
-        let scorer = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
+        let scorer = scorer_fn(|pairs, _| {
             let mut known = known.lock().unwrap();
             let score = |pair: &Arc<Pair>| *known.entry(pair.id).or_insert(pair.responses[0].len() as f64);
-            Ok(pairs.iter().map(score).map(|score| PairScores::new(score, score)).collect())
-        };
+            Ok::<_, Infallible>(pairs.iter().map(score).map(|score| PairScores::new(score, score)).collect())
+        });
+        let cx = &mut Context::silent();
         let prompt = [Message::user("q")];
         let (mut first, mut second) = (ScorerReward::raw(scorer), ScorerReward::raw(scorer));
-        assert_eq!(first.reward(&[(&prompt, "x"), (&prompt, "four")]).unwrap(), [1.0, 4.0]);
-        assert_eq!(second.reward(&[(&prompt, "seven!!"), (&prompt, "x"), (&[], "ab")]).unwrap(), [7.0, 1.0, 2.0]);
+        assert_eq!(first.reward(&[(&prompt, "x"), (&prompt, "four")], cx).unwrap(), [1.0, 4.0]);
+        assert_eq!(second.reward(&[(&prompt, "seven!!"), (&prompt, "x"), (&[], "ab")], cx).unwrap(), [7.0, 1.0, 2.0]);
     }
 }

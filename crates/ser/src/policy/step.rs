@@ -1,7 +1,9 @@
 //! One step of PPO.
 
-use ser_core::{Message, Policy, Reward, Rollout};
-use ser_ppo::{KlPenalty, MaskedRow, MiniBatchLoss, Prepared, Sample, StepStatistics, masked_mean, masked_var};
+use ser_core::{Context, Control, Event, Message, Observer, Policy, Reward, Rollout, Stage};
+use ser_ppo::{
+    KlPenalty, MaskedRow, MiniBatchLoss, PreparedStep, StepStatistics, TargetedRollout, masked_mean, masked_var,
+};
 
 use super::state::{KeptAnswer, PolicyStep};
 use super::training::PpoTraining;
@@ -11,22 +13,38 @@ use crate::seeds::seed_for;
 /// Metrics of a step, by name.
 type Metrics = Vec<(&'static str, f64)>;
 
-impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
-    /// Takes a step and records its metrics. Returns these, and the number of optimizer steps that were skipped because
-    /// gradients overflowed.
-    pub(super) fn take_step(&mut self) -> Result<(Metrics, usize), Error> {
+/// The notes of the calls within a step. Their progress is not reported: the stage's progress is in steps, and a step is
+/// not stopped halfway.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    fn observe(&mut self, event: &Event<'_>) -> Control {
+        if let Event::Note { text } = event {
+            self.0.push((*text).to_owned());
+        }
+        Control::Continue
+    }
+}
+
+impl<P: Policy + ?Sized, R: Reward + ?Sized> PpoTraining<'_, P, R> {
+    /// Takes a step and records its metrics. Returns these, the number of optimizer steps that were skipped because
+    /// gradients overflowed, and the notes of policy and reward.
+    pub(super) fn take_step(&mut self) -> Result<(Metrics, usize, Vec<String>), Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
         let learning_rate = self.ppo.learning_rate(step, self.total);
         let prompts = self.prompts.of_step(step, settings.batch_size);
         let seed = seed_for(settings.seed, &format!("rollouts of step {step}"));
         let sampling = self.settings.sampling(self.ppo.response_length(step), seed);
+        let mut notes = Notes::default();
+        let full_kl = settings.kl_penalty == KlPenalty::Full;
         let rollouts = self
             .policy
-            .rollout(&prompts, &sampling, settings.kl_penalty == KlPenalty::Full)
+            .rollout(&prompts, &sampling, full_kl, &mut Context::new(Stage::Generate, &mut notes))
             .map_err(Error::stage("sampling rollouts"))?;
         Error::count("sampling rollouts", prompts.len(), rollouts.len())?;
-        let rewards = self.rewards(&prompts, &rollouts)?;
+        let rewards = self.rewards(&prompts, &rollouts, &mut notes)?;
         self.keep_answers(step + 1, &prompts, &rollouts, &rewards);
 
         let failed = |e| Error::stage("PPO's arithmetic")(e);
@@ -44,15 +62,21 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         let reward_std = masked_var(&all).unwrap_or_default().sqrt();
         let step_metrics = PolicyStep { reward_mean, reward_std, grad_norm, statistics };
         self.state.steps.push(step_metrics);
-        Ok((step_metrics.metrics(), norms.iter().filter(|norm| norm.is_infinite()).count()))
+        Ok((step_metrics.metrics(), norms.iter().filter(|norm| norm.is_infinite()).count(), notes.0))
     }
 
-    fn rewards(&mut self, prompts: &[Vec<Message>], rollouts: &[Rollout]) -> Result<Vec<f64>, Error> {
+    fn rewards(
+        &mut self,
+        prompts: &[Vec<Message>],
+        rollouts: &[Rollout],
+        notes: &mut Notes,
+    ) -> Result<Vec<f64>, Error> {
         let answers: Vec<(&[Message], &str)> = rollouts
             .iter()
             .map(|r| (prompts.get(r.prompt).map_or(&[][..], Vec::as_slice), r.response.text.as_str()))
             .collect();
-        let rewards = self.reward.reward(&answers).map_err(Error::stage("rewarding answers"))?;
+        let mut cx = Context::new(Stage::Reward, notes);
+        let rewards = self.reward.reward(&answers, &mut cx).map_err(Error::stage("rewarding answers"))?;
         Error::count("rewarding answers", answers.len(), rewards.len())?;
         Ok(rewards)
     }
@@ -62,18 +86,22 @@ impl<P: Policy, R: Reward> PpoTraining<'_, P, R> {
         &mut self,
         step: u64,
         rollouts: &[Rollout],
-        prepared: &Prepared,
+        prepared: &PreparedStep,
     ) -> Result<(Vec<MiniBatchLoss>, Vec<f64>), Error> {
         let settings = self.ppo.settings();
         let learning_rate = self.ppo.learning_rate(step, self.total);
-        let samples: Vec<Sample<'_>> =
-            rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
+        let samples: Vec<TargetedRollout<'_>> = rollouts
+            .iter()
+            .zip(&prepared.targets)
+            .map(|(rollout, targets)| TargetedRollout { rollout, targets })
+            .collect();
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for epoch in 0..settings.ppo_epochs as u64 {
             let start = losses.len();
             for update in self.ppo.updates(samples.len(), step, epoch) {
                 for indices in &update {
-                    let batch: Vec<Sample<'_>> = indices.iter().filter_map(|p| samples.get(*p).copied()).collect();
+                    let batch: Vec<TargetedRollout<'_>> =
+                        indices.iter().filter_map(|p| samples.get(*p).copied()).collect();
                     let mini_batch: Vec<&Rollout> = batch.iter().map(|s| s.rollout).collect();
                     self.policy
                         .accumulate(&mini_batch, 1.0 / update.len() as f64, &mut |now| {

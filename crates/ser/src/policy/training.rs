@@ -22,12 +22,12 @@ use crate::training::train_in;
 ///
 /// ```
 /// use ser::testing::TablePolicy;
-/// use ser::{Message, Training};
+/// use ser::{Message, Training, reward_fn};
 /// use ser::ppo::PpoSettings;
 /// use ser::{PolicyRunSettings, PpoTraining};
 ///
 /// let mut policy = TablePolicy::new(8);
-/// let mut reward = |_prompt: &[Message], answer: &str| answer.matches('c').count() as f64;
+/// let mut reward = reward_fn(|_prompt, answer| answer.matches('c').count() as f64);
 /// let prompts = vec![vec![Message::user("Which letter?")]];
 /// // The reward is a count, not a probability, so it is not scaled by Eq. 7.
 /// let ppo =
@@ -41,7 +41,7 @@ use crate::training::train_in;
 /// assert!(steps[29].reward_mean > steps[0].reward_mean);
 /// # Ok::<(), ser::Error>(())
 /// ```
-pub struct PpoTraining<'a, P, R> {
+pub struct PpoTraining<'a, P: ?Sized, R: ?Sized> {
     pub(super) ppo: Ppo,
     pub(super) settings: PolicyRunSettings,
     pub(super) policy: &'a mut P,
@@ -51,7 +51,7 @@ pub struct PpoTraining<'a, P, R> {
     pub(super) state: State,
 }
 
-impl<'a, P: Policy, R: Reward> PpoTraining<'a, P, R> {
+impl<'a, P: Policy + ?Sized, R: Reward + ?Sized> PpoTraining<'a, P, R> {
     /// A training of `policy`, which is changed in place.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl<'a, P: Policy, R: Reward> PpoTraining<'a, P, R> {
         reward: &'a mut R,
         prompts: Vec<Vec<Message>>,
     ) -> Result<Self, Error> {
-        let ppo = ppo.build().map_err(Error::stage("reading the settings"))?;
+        let ppo = ppo.check().map_err(Error::stage("reading the settings"))?;
         settings.check()?;
         if prompts.is_empty() {
             return Err(Error::NoPrompts);
@@ -131,7 +131,7 @@ impl<'a, P: Policy, R: Reward> PpoTraining<'a, P, R> {
     }
 }
 
-impl<P: Policy, R: Reward> Training for PpoTraining<'_, P, R> {
+impl<P: Policy + ?Sized, R: Reward + ?Sized> Training for PpoTraining<'_, P, R> {
     type Error = Error;
 
     fn done(&self) -> u64 {
@@ -144,8 +144,8 @@ impl<P: Policy, R: Reward> Training for PpoTraining<'_, P, R> {
 
     /// One step of PPO. Reports TRL's metrics, and `env/reward_mean` and `env/reward_std` of the rewards before scaling.
     fn step(&mut self) -> Result<StepOutcome, Error> {
-        let (values, skipped) = self.take_step()?;
-        let mut notes: Vec<String> = self.new_warnings(&self.statistics()).map(|warning| warning.to_string()).collect();
+        let (values, skipped, mut notes) = self.take_step()?;
+        notes.extend(self.new_warnings(&self.statistics()).map(|warning| warning.to_string()));
         if skipped > 0 {
             let step = self.done();
             notes.push(format!("step {step} skips {skipped} optimizer steps: gradients overflowed float16"));

@@ -7,7 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{BoxError, Control, Event, Generator, Message, Observer, Pair, PairId, RawText, Sampling};
+use ser_core::{
+    BoxError, Context, Control, Event, Generator, Message, Pair, PairId, RawText, Sampling, Stage, Stopped, observer_fn,
+};
 use ser_data::PromptKey;
 use ser_eval::Count;
 use serde::{Deserialize, Serialize};
@@ -114,39 +116,32 @@ where
     }
     let path = run.path().to_owned();
     let (mut pool, mut left_out) = (SampledPool::default(), LeftOut::default());
-    let total = Some(prompts.len() as u64);
-    observers.run_stage(&path, STAGE, total, "prompts", |observer| {
-        let mut work = |observer: &mut dyn Observer| -> Result<(), Error> {
-            for (i, (stage, chunk)) in stages.iter().zip(prompts.chunks(CHUNK)).enumerate() {
-                let target = run.stage_path(stage);
-                let made = run.file_stage(stage, |out| {
-                    let Some(generator) = generator.as_mut() else {
-                        return Err(Error::Damaged { path: target.clone() });
-                    };
-                    let mut progress = |event: &Event<'_>| match event {
-                        // Progress is in prompts: two answers each. Later attempts are not counted again.
-                        Event::Advanced { done, .. } => {
-                            let done = ((i * CHUNK) as u64 + done / 2).min((i * CHUNK + chunk.len()) as u64);
-                            observer.observe(&Event::Advanced { stage: STAGE, done })
-                        }
-                        _ => Control::Continue,
-                    };
-                    let pairs = answer(generator, chunk, settings, i, &mut progress)?;
-                    write_lines(out, &target, chunk, &pairs, i * CHUNK)
-                })?;
-                left_out.identical += made.identical;
-                left_out.empty += made.empty;
-                // Always read from the file, so that a resumed run gets the same pairs.
-                pool.pairs.extend(read_lines(&target, first_id)?);
-                let done = (i * CHUNK + chunk.len()) as u64;
-                if observer.observe(&Event::Advanced { stage: STAGE, done }) == Control::Stop {
-                    break;
-                }
+    observers.run_stage(&path, &Stage::SampleAnswers, settings.sampling.seed, |cx| {
+        let mut stopped = cx.start(Some(prompts.len() as u64), "prompts").is_err();
+        for (i, (stage, chunk)) in stages.iter().zip(prompts.chunks(CHUNK)).enumerate() {
+            if stopped {
+                break;
             }
-            Ok(())
-        };
-        Ok::<_, Error>(work(observer))
-    })??;
+            let (target, mut reported) = (run.stage_path(stage), 0);
+            let made = run.file_stage(stage, |out| {
+                let Some(generator) = generator.as_mut() else {
+                    return Err(Error::Damaged { path: target.clone() });
+                };
+                let pairs = answer(generator, chunk, settings, i, &mut |answers| {
+                    // Progress is in prompts: two answers each. Later attempts are not counted again.
+                    let prompts = (answers / 2).clamp(reported, chunk.len() as u64);
+                    cx.advance(prompts - std::mem::replace(&mut reported, prompts))
+                })?;
+                write_lines(out, &target, chunk, &pairs, i * CHUNK)
+            })?;
+            left_out.identical += made.identical;
+            left_out.empty += made.empty;
+            // Always read from the file, so that a resumed run gets the same pairs.
+            pool.pairs.extend(read_lines(&target, first_id)?);
+            stopped = cx.advance(chunk.len() as u64 - reported).is_err();
+        }
+        Ok(())
+    })?;
     let reasons = [("two answers the same", left_out.identical), ("an empty answer", left_out.empty)];
     let counted = reasons.into_iter().filter(|(_, n)| *n > 0);
     pool.left_out = counted.map(|(why, n)| Count::new(format!("prompts: {why}"), n)).collect();
@@ -156,7 +151,8 @@ where
 impl SerData {
     /// The first id that is greater than all others.
     pub fn free_id(&self) -> u64 {
-        let labelled = [&self.seed, &self.validation, &self.test].into_iter().flatten().map(|p| p.pair.id.0);
+        let labelled =
+            [&self.seed, &self.validation, &self.test].into_iter().flat_map(|part| part.iter()).map(|p| p.pair.id.0);
         labelled.chain(self.pool.iter().map(|pair| pair.id.0)).max().map_or(0, |id| id.saturating_add(1))
     }
 
@@ -180,7 +176,8 @@ impl SerData {
         self.counts.left_out.extend(sampled.left_out);
         let held_out = self.held_out_prompts();
         let (before, all) = (self.pool.len(), sampled.pairs.len());
-        self.pool.extend(sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair))));
+        let added = sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair)));
+        self.pool = self.pool.iter().cloned().chain(added).collect();
         let left_out = all - (self.pool.len() - before);
         // These rows are counted already.
         self.counts.rows -= left_out as u64;
@@ -188,7 +185,7 @@ impl SerData {
     }
 
     fn held_out_prompts(&self) -> HashSet<PromptKey> {
-        self.test.iter().chain(&self.validation).map(|preference| PromptKey::of(&preference.pair)).collect()
+        self.test.iter().chain(self.validation.iter()).map(|preference| PromptKey::of(&preference.pair)).collect()
     }
 
     /// Counts prompts of the test or validation set as rows read and left out.
@@ -215,7 +212,7 @@ fn answer<G: Generator>(
     prompts: &[Vec<Message>],
     settings: &PoolSampling,
     stage: usize,
-    observer: &mut dyn Observer,
+    progress: &mut (dyn FnMut(u64) -> Result<(), Stopped> + Send),
 ) -> Result<Vec<Answers>, Error> {
     let mut found: Vec<Vec<String>> = vec![Vec::new(); prompts.len()];
     for attempt in 0..settings.attempts {
@@ -226,7 +223,12 @@ fn answer<G: Generator>(
         let asked: Vec<Vec<Message>> = open.iter().filter_map(|&i| prompts.get(i).cloned()).collect();
         let seed = seed_for(settings.sampling.seed, &format!("answers {stage}, attempt {attempt}"));
         let sampling = Sampling { samples_per_prompt: 2, seed, ..settings.sampling.clone() };
-        let answers = generator.generate_observed(&asked, &sampling, STAGE, observer).map_err(Error::stage(STAGE))?;
+        let mut observer = observer_fn(|event: &Event<'_>| match event {
+            Event::Advanced { done, .. } if progress(*done).is_err() => Control::Stop,
+            _ => Control::Continue,
+        });
+        let mut cx = Context::new(Stage::SampleAnswers, &mut observer);
+        let answers = generator.generate(&asked, &sampling, &mut cx).map_err(Error::stage(STAGE))?;
         if answers.len() != asked.len() {
             let (expected, got) = (asked.len(), answers.len());
             return Err(Error::Count { stage: STAGE.into(), expected, got });

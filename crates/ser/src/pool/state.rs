@@ -117,7 +117,7 @@ impl Candidates {
                 preferred,
                 flipped,
             };
-            let label = PseudoLabel { round: iteration, scores, status, flipped };
+            let label = PseudoLabel { iteration, scores, status, flipped };
             let label = Preference::pseudo(Arc::clone(pair), preferred, label);
             Some((Preference { margin: self.margin, ..label }, line))
         });

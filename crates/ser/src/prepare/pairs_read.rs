@@ -165,8 +165,8 @@ mod tests {
         let mut read = PairsRead::open(&path, &settings).unwrap();
         assert_eq!(read.rows, [1, 3, 4, 5]);
         assert_eq!(read.preferences.iter().map(|p| p.pair.id.0).collect::<Vec<_>>(), [0, 2, 3, 4]);
-        let screened = [Screening::Fit, Screening::Identical, Screening::Empty, Screening::TooLong];
-        read.keep(&screened, |screening| matches!(screening, Screening::Fit | Screening::Identical));
+        let screened = [Screening::Usable, Screening::Identical, Screening::Empty, Screening::TooLong];
+        read.keep(&screened, |screening| matches!(screening, Screening::Usable | Screening::Identical));
         assert_eq!((read.rows.as_slice(), read.preferences.len()), (&[1, 3][..], 2));
         let said = read.lines().join("\n");
         assert!(said.contains("left out: 1 row that could not be read") && said.contains("line 2"), "{said}");

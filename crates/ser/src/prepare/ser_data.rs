@@ -12,20 +12,20 @@ use crate::run_folder::{Fingerprint, RunFolder};
 
 /// The parts of a preference set that self-evolution uses; [`prepare`](crate::prepare()) makes them from preferences.
 ///
-/// Ids are unique among all parts.
-#[derive(Debug, Default)]
+/// Ids are unique among all parts. Clones share the pairs.
+#[derive(Clone, Debug, Default)]
 pub struct SerData {
     /// The labelled seed, which Loop 0 is trained on.
-    pub seed: Vec<Preference>,
+    pub seed: Arc<[Preference]>,
     /// Labelled pairs that no training sees. They select the resulting model, and anchors and thresholds are fitted on
     /// them. May be empty if the settings need none.
-    pub validation: Vec<Preference>,
+    pub validation: Arc<[Preference]>,
     /// The unlabelled pool.
-    pub pool: Vec<Arc<Pair>>,
+    pub pool: Arc<[Arc<Pair>]>,
     /// The gold labels of the pool, if known. Only the audit and the baselines Full and oracle read them.
     pub gold: Option<GoldLabels>,
     /// Labelled pairs that every model is measured on.
-    pub test: Vec<Preference>,
+    pub test: Arc<[Preference]>,
     /// Counts for the report: rows read and rows left out before the run. The run adds its own.
     pub counts: DataCounts,
 }
@@ -43,7 +43,8 @@ impl SerData {
 
     /// Checks that ids are unique.
     pub(crate) fn check_ids(&self) -> Result<(), Error> {
-        let labelled = [&self.seed, &self.validation, &self.test].into_iter().flatten().map(|p| p.pair.id);
+        let labelled =
+            [&self.seed, &self.validation, &self.test].into_iter().flat_map(|part| part.iter()).map(|p| p.pair.id);
         let mut seen = HashSet::new();
         match labelled.chain(self.pool.iter().map(|pair| pair.id)).find(|id| !seen.insert(*id)) {
             Some(PairId(id)) => Err(Error::DuplicateId { id }),
@@ -53,8 +54,9 @@ impl SerData {
 
     /// All pairs, in the order that [`keep_usable`](SerData::keep_usable) takes their screening in.
     pub(crate) fn all_pairs(&self) -> Vec<Arc<Pair>> {
-        let labelled = [&self.seed, &self.validation, &self.test].into_iter().flatten().map(|p| &p.pair);
-        labelled.chain(&self.pool).map(Arc::clone).collect()
+        let labelled =
+            [&self.seed, &self.validation, &self.test].into_iter().flat_map(|part| part.iter()).map(|p| &p.pair);
+        labelled.chain(self.pool.iter()).map(Arc::clone).collect()
     }
 
     /// Leaves out and counts the pairs that the learner cannot work on.
@@ -94,20 +96,21 @@ impl SerData {
 }
 
 /// Keeps the usable items of a part and counts the others by reason.
-fn keep_usable<T>(
-    part: &mut Vec<T>,
+fn keep_usable<T: Clone>(
+    part: &mut Arc<[T]>,
     screened: &mut impl Iterator<Item = Screening>,
     name: &str,
     left_out: &mut BTreeMap<String, u64>,
 ) {
-    part.retain(|_| {
+    let kept = part.iter().filter(|_| {
         let why = match screened.next() {
             Some(Screening::TooLong) => "over the length limit",
             Some(Screening::Identical) => "answers the same to the model",
             Some(Screening::Empty) => "an empty answer",
-            Some(Screening::Fit) | None => return true,
+            Some(Screening::Usable) | None => return true,
         };
         *left_out.entry(format!("{name}: {why}")).or_default() += 1;
         false
     });
+    *part = kept.cloned().collect();
 }

@@ -106,11 +106,11 @@ pub fn prepare(
         Some(test) => with_free_ids(test, &rest),
         None => part(SplitPart::Test),
     };
-    data.seed = in_random_order(&part(SplitPart::Labelled), settings.seed)?;
-    data.validation = in_random_order(&part(SplitPart::Validation), settings.seed)?;
-    data.test = in_random_order(&test, settings.seed)?;
+    data.seed = in_random_order(&part(SplitPart::Labelled), settings.seed)?.into();
+    data.validation = in_random_order(&part(SplitPart::Validation), settings.seed)?.into();
+    data.test = in_random_order(&test, settings.seed)?.into();
     let (pool, gold) = blind(&part(SplitPart::Pool), settings.seed)?;
-    (data.pool, data.gold) = (pool, Some(gold));
+    (data.pool, data.gold) = (pool.into(), Some(gold));
     let (sft, ppo) = (part(SplitPart::Sft), part(SplitPart::Ppo));
     data.counts.splits = [("SFT", &sft), ("PPO", &ppo)].map(|(name, p)| Count::new(name, p.len() as u64)).to_vec();
     Ok(PreparedData { data, sft, ppo, notes: Vec::new() })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::aview2;
-use ser_core::{Clusters, FitSummary, Observer, Pair, Preference, Scorer};
+use ser_core::{Clusters, Context, FitSummary, Observer, Pair, Preference, Scorer};
 use ser_data::prompt_clusters;
 use ser_eval::{
     Binning, Bootstrap, Calibration, DataCounts, Evaluation, IterationReport, Report, Timing, chosen_first,
@@ -13,7 +13,8 @@ use ser_eval::{
 
 use super::write::write_report;
 use crate::Error;
-use crate::run_folder::{RunFolder, read_scores, write_scores};
+use crate::iteration::score_in_chunks;
+use crate::run_folder::{RunFolder, read_scores};
 
 /// Bins of the reliability table.
 const BINS: usize = 10;
@@ -45,7 +46,7 @@ pub struct TrainedReward<'a> {
 ///
 /// # Errors
 /// The scorer's errors; [`Error::Damaged`] for a scores file that was changed.
-pub fn score_held_out<S: Scorer>(
+pub fn score_held_out<S: Scorer + ?Sized>(
     run: &mut RunFolder,
     stage: &str,
     scorer: &mut S,
@@ -58,10 +59,13 @@ pub fn score_held_out<S: Scorer>(
     let pairs: Vec<Arc<Pair>> = held_out.iter().map(|preference| Arc::clone(&preference.pair)).collect();
     let path = run.stage_path(stage);
     run.file_stage(stage, |out| {
-        let scores =
-            scorer.score_observed(&pairs, stage, observer).map_err(Error::stage("scoring the held-out pairs"))?;
-        Error::count(stage, pairs.len(), scores.len())?;
-        write_scores(out, &path, &pairs, &scores)
+        let mut cx = Context::new(stage, observer);
+        let written = score_in_chunks(scorer, &pairs, &mut cx, out, &path);
+        if cx.is_stopped() {
+            return Err(Error::Interrupted { stage: stage.to_owned(), path: path.clone() });
+        }
+        cx.finish();
+        written
     })?;
     // Always read from the file, so that a resumed run gets the same scores.
     let scores = read_scores(&path, &pairs)?;
@@ -128,7 +132,7 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use ser_core::{PairId, PairScores, Side, Silent};
+    use ser_core::{PairId, PairScores, Side, Silent, scorer_fn};
 
     use super::*;
 
@@ -138,9 +142,8 @@ mod tests {
         let mut run = RunFolder::open(root.path(), false).unwrap();
         let pair = |i: u64| Arc::new(Pair::from_text(PairId(i), format!("q{i}"), "good", "bad"));
         let held_out: Vec<Preference> = (0..30).map(|i| Preference::human(pair(i), Side::A)).collect();
-        let mut learner = |pairs: &[Arc<Pair>]| -> Result<Vec<PairScores>, std::convert::Infallible> {
-            Ok(pairs.iter().map(|_| PairScores::new(1.0, 0.0)).collect())
-        };
+        let mut learner =
+            scorer_fn(|pairs, _| Ok::<_, std::convert::Infallible>(vec![PairScores::new(1.0, 0.0); pairs.len()]));
         let test = score_held_out(&mut run, "reward/test_scores.jsonl", &mut learner, &held_out, &mut Silent).unwrap();
         assert_eq!(test.len(), 30);
         let fit = FitSummary { steps: 3, loss: 0.5, accuracy: 0.75 };

@@ -5,53 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{LearningStatus, Pair, PairId, PairProbabilities, PairScores, Side};
+use ser_core::{LearningStatus, Pair, PairId, PairProbabilities, PairScores, PairStore, RawScore, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-
-/// A raw score in JSON. JSON has no NaN and no infinities; these are the strings `nan`, `inf` and `-inf`.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Finite(f64),
-    Other(NotFinite),
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum NotFinite {
-    #[serde(rename = "nan")]
-    Nan,
-    #[serde(rename = "inf")]
-    Infinite,
-    #[serde(rename = "-inf")]
-    NegativeInfinite,
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        if value.is_finite() {
-            Number::Finite(value)
-        } else if value.is_nan() {
-            Number::Other(NotFinite::Nan)
-        } else if value > 0.0 {
-            Number::Other(NotFinite::Infinite)
-        } else {
-            Number::Other(NotFinite::NegativeInfinite)
-        }
-    }
-}
-
-impl From<Number> for f64 {
-    fn from(number: Number) -> f64 {
-        match number {
-            Number::Finite(value) => value,
-            Number::Other(NotFinite::Nan) => f64::NAN,
-            Number::Other(NotFinite::Infinite) => f64::INFINITY,
-            Number::Other(NotFinite::NegativeInfinite) => f64::NEG_INFINITY,
-        }
-    }
-}
 
 /// A line of a scores file.
 #[derive(Serialize, Deserialize)]
@@ -59,7 +16,7 @@ impl From<Number> for f64 {
 struct ScoresLine {
     id: PairId,
     /// Raw scores, A's first.
-    raw: [Number; 2],
+    raw: [RawScore; 2],
 }
 
 /// A line of `selection.jsonl`: a pseudo-label with its lineage.
@@ -70,7 +27,7 @@ pub(crate) struct SelectionLine {
     #[serde(rename = "round")]
     pub(crate) iteration: u32,
     /// Raw scores, A's first.
-    pub(crate) raw: PairScoresArray,
+    pub(crate) raw: [f64; 2],
     /// Anchored probabilities, A's first.
     pub(crate) probability: [f64; 2],
     pub(crate) delta: f64,
@@ -79,9 +36,6 @@ pub(crate) struct SelectionLine {
     /// Whether the label contradicts the pair's label of the previous iteration.
     pub(crate) flipped: bool,
 }
-
-/// Raw scores, A's first.
-pub(crate) type PairScoresArray = [f64; 2];
 
 /// Both probabilities, A's first.
 pub(crate) fn both(probabilities: PairProbabilities) -> [f64; 2] {
@@ -109,25 +63,35 @@ pub(crate) fn write_scores(
     scores: &[PairScores],
 ) -> Result<(), Error> {
     let lines = pairs.iter().zip(scores);
-    write_lines(out, path, lines.map(|(p, s)| ScoresLine { id: p.id, raw: [s.a.0.into(), s.b.0.into()] }))
+    write_lines(out, path, lines.map(|(p, s)| ScoresLine { id: p.id, raw: [s.a, s.b] }))
 }
 
+/// Pairs that are read at a time.
+const CHUNK: usize = 65_536;
+
 /// Reads the scores of exactly these pairs, in this order.
-pub(crate) fn read_scores(path: &Path, pairs: &[Arc<Pair>]) -> Result<Vec<PairScores>, Error> {
+pub(crate) fn read_scores(path: &Path, pairs: &dyn PairStore) -> Result<Vec<PairScores>, Error> {
     let format = |line: usize, what: &dyn std::fmt::Display| Error::Format {
         path: path.to_owned(),
         message: format!("line {}: {what}", line + 1),
     };
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut scores = Vec::with_capacity(pairs.len());
+    let (mut chunk, mut chunk_start) = (Vec::new(), 0);
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(Error::io("read", path))?;
         let line: ScoresLine = serde_json::from_str(&line).map_err(|e| format(index, &e))?;
-        if pairs.get(index).is_none_or(|pair| pair.id != line.id) {
+        if index == chunk_start + chunk.len() && index < pairs.len() {
+            chunk_start = index;
+            chunk = pairs
+                .read_range(index..(index + CHUNK).min(pairs.len()))
+                .map_err(Error::stage("reading the scored pairs"))?;
+        }
+        if chunk.get(index - chunk_start).is_none_or(|pair| pair.id != line.id) {
             return Err(format(index, &"another pair's scores"));
         }
-        let [a, b] = line.raw.map(f64::from);
-        scores.push(PairScores::new(a, b));
+        let [a, b] = line.raw;
+        scores.push(PairScores { a, b });
     }
     if scores.len() != pairs.len() {
         return Err(format(scores.len(), &"the file ends before the pairs do"));

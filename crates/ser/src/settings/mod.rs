@@ -219,7 +219,7 @@ impl LoopSettings {
         const STAGE: &str = "reading the settings";
         let thresholds = self.thresholds.check().map_err(Error::stage(STAGE))?;
         let schedule = self.schedule.clone().check().map_err(Error::stage(STAGE))?;
-        let loss = self.loss.build().map_err(Error::stage(STAGE))?;
+        let loss = self.loss.check().map_err(Error::stage(STAGE))?;
         self.balance.check().map_err(Error::stage(STAGE))?;
         self.bootstrap.check().map_err(Error::stage(STAGE))?;
         if let Some(target) = &self.precision_target {

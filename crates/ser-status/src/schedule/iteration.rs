@@ -1,4 +1,4 @@
-//! What a schedule knows, and what it says.
+//! The inputs and decisions of schedules.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clustered::check_ids;
 use crate::{LoopState, PoolCounts, StatusError};
 
-/// How the right answers of two reward models on the same held-out pairs compare.
+/// The right answers of a reward model on held-out pairs, compared with those of the model before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Held-out pairs.
@@ -21,13 +21,13 @@ pub struct Validation {
     pub gained: usize,
     /// Pairs it gets wrong and the model before got right; 0 for the first model.
     pub lost: usize,
-    /// Sum over prompts of (gained - lost - gain * pairs)^2, which the gain's standard error is made of.
+    /// Sum over prompts of (gained - lost - gain * pairs)^2, for the standard error of the gain.
     pub squared_residuals: f64,
 }
 
 impl Validation {
-    /// From one flag per held-out pair, in the same order for both models: whether the model got it right. `clusters`
-    /// says which of the pairs share a prompt.
+    /// From one flag per held-out pair, in the same order for both models: whether the model gets it right. `clusters`
+    /// groups the pairs by prompt.
     ///
     /// # Errors
     /// [`StatusError::LengthMismatch`].
@@ -74,61 +74,61 @@ impl Validation {
 
     /// Whether the gain is over so many of its standard errors; `None` with fewer than two prompts.
     pub fn gain_exceeds(&self, standard_errors: f64) -> Option<bool> {
-        // A single gained pair has a gain of exactly one standard error, which rounding must not turn into more.
+        // The gain of a single gained pair is exactly one standard error; rounding must not make it more.
         self.gain().map(|(gain, error)| gain > standard_errors * error * (1.0 + 1e-9))
     }
 }
 
-/// What a schedule knows of one reward model: of loop 0 (the seed), then of each loop.
+/// The statistics of one iteration's reward model: of iteration 0 (the seed), then of each later one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IterationStats {
-    /// The state whose pairs it was trained on; `None` for the seed model.
+    /// The state by which its training pairs were selected; `None` for the seed model.
     pub state: Option<LoopState>,
-    /// What its scores offer of the pool that the next loop may label.
+    /// How many pairs each state would keep of the pool that the next iteration may label.
     pub available: PoolCounts,
-    /// Of `available.status1`, those that no earlier loop has selected.
+    /// Of `available.status1`, those that no earlier iteration has selected.
     pub fresh_status1: usize,
-    /// How it does on held-out labelled pairs, where there are any.
+    /// Its results on held-out labelled pairs, where there are any.
     pub validation: Option<Validation>,
 }
 
-/// The next loop's state, and why.
+/// The state of the next iteration, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The state.
     pub state: LoopState,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Why a schedule decided as it did; displays as a sentence for people.
+/// The reason of a decision; displays as a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// It is this state's turn.
+    /// The plan has this state.
     Planned,
-    /// The state whose turn it was keeps no pair, and this one does.
+    /// The planned state keeps no pair, and this one does.
     PlannedKeepsNothing,
-    /// No state that may come keeps a pair.
+    /// No allowed state keeps a pair.
     NothingToSelect,
-    /// As many loops as were allowed.
+    /// The limit of iterations is reached.
     LoopLimit,
-    /// The last loop's gain in validation accuracy is not marginal.
+    /// The last iteration's gain in validation accuracy is not marginal.
     Improving {
         /// The gain.
         gain: f64,
         /// Its standard error.
         standard_error: f64,
     },
-    /// The last loop's gain in validation accuracy is marginal.
+    /// The last iteration's gain in validation accuracy is marginal.
     Marginal {
         /// The gain.
         gain: f64,
         /// Its standard error.
         standard_error: f64,
     },
-    /// Without validation: the share of the pool that is fresh Status 1 is worth another loop.
+    /// Without validation: the share of the pool that is fresh Status 1 is not marginal.
     Fresh {
         /// The share.
         share: f64,
@@ -167,6 +167,8 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
@@ -178,8 +180,8 @@ mod tests {
         // Differences 0, 1, -1, 1: mean 1/4, squared residuals 3 - 4/16 = 11/4, standard error sqrt(4/3 * 11/4) / 4.
         let (gain, error) = v.gain().unwrap();
         assert_eq!(gain, 0.25);
-        assert!((error - (11f64 / 48.0).sqrt()).abs() < 1e-15);
-        // One gained pair of any number of pairs is one standard error, and not more.
+        assert_abs_diff_eq!(error, (11f64 / 48.0).sqrt(), epsilon = 1e-15);
+        // The gain of one gained pair is one standard error, whatever the number of pairs.
         for n in 2..200 {
             let now: Vec<bool> = (0..n).map(|i| i == 0).collect();
             let one = Validation::new(&now, Some(&vec![false; n]), Clusters::Singletons).unwrap();
@@ -189,7 +191,7 @@ mod tests {
         let by_prompt = Validation::new(&now, Some(&before), Clusters::Ids(&[7, 7, 3, 3])).unwrap();
         let (gain, error) = by_prompt.gain().unwrap();
         assert_eq!((gain, by_prompt.prompts), (0.25, 2));
-        assert!((error - (2.0 * 0.5_f64).sqrt() / 4.0).abs() < 1e-15);
+        assert_abs_diff_eq!(error, (2.0 * 0.5_f64).sqrt() / 4.0, epsilon = 1e-15);
         assert_eq!(Validation::new(&now, Some(&before), Clusters::Ids(&[1; 4])).unwrap().gain(), None);
         assert!(Validation::new(&now, Some(&before[..3]), Clusters::Singletons).is_err());
         assert!(Validation::new(&now, Some(&before), Clusters::Ids(&[1; 3])).is_err());
