@@ -23,15 +23,18 @@ pub(crate) struct Options {
     /// Goes on with the run in that folder
     #[arg(long)]
     resume: bool,
-    /// Further options for the example ser_loop, after `--`
+    /// Further options for `ser run`, after `--`
     #[arg(last = true)]
     further: Vec<String>,
 }
 
-/// Fetches libtorch, builds, and runs the example `ser_loop`, which prints its table and where its report is.
+/// Fetches libtorch, builds, and runs `ser run`, which prints its table and where its report is.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::run(workspace, &setup::Options::default())?;
-    let mut command = workspace.cargo(&["run", "--release", "--features", "libtorch", "--example", "ser_loop", "--"]);
+    let mut build = workspace.cargo(&["build", "--release", "--package", "ser-cli"]);
+    Origin::find(workspace).apply(&mut build)?;
+    run_command(build)?;
+    let mut command = workspace.ser("run");
     if options.full {
         command.arg("--full");
     }
@@ -39,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         command.args(["--seed", &seed.to_string()]);
     }
     if let Some(out) = &options.out {
-        // The example runs in the workspace's root; the path was meant from here.
+        // The program runs in the workspace's root; the path is relative to this folder.
         command.arg("--out").arg(path::absolute(out).with_context(|| format!("{} is no path", out.display()))?);
     }
     if options.resume {

@@ -90,28 +90,28 @@ struct Plan {
     name: &'static str,
     size: &'static str,
     script: &'static str,
-    example: &'static str,
+    command: &'static str,
     pairs: u32,
     unit: Unit,
 }
 
 impl Job {
     fn plan(self) -> Plan {
-        let (name, size, script, example, pairs, unit) = match self {
-            Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train_reward", 240, Unit::PairsPerSecond),
-            Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train_reward", 120, Unit::PairsPerSecond),
-            Job::ScoreTiny => ("score-tiny", "tiny", "hf_score.py", "score_pairs", 1000, Unit::PairsPerSecond),
-            Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score_pairs", 400, Unit::PairsPerSecond),
+        let (name, size, script, command, pairs, unit) = match self {
+            Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train reward", 240, Unit::PairsPerSecond),
+            Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train reward", 120, Unit::PairsPerSecond),
+            Job::ScoreTiny => ("score-tiny", "tiny", "hf_score.py", "score", 1000, Unit::PairsPerSecond),
+            Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score", 400, Unit::PairsPerSecond),
             Job::GenerateTiny => ("generate-tiny", "tiny", "hf_generate.py", "generate", 64, Unit::TokensPerSecond),
             Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
             // Five steps of 8 prompts each, the first of which warms up.
-            Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train_ppo", 40, Unit::StepsPerMinute),
+            Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train ppo", 40, Unit::StepsPerMinute),
         };
-        Plan { name, size, script, example, pairs, unit }
+        Plan { name, size, script, command, pairs, unit }
     }
 }
 
-/// The flags of the example `generate` in a measurement.
+/// The flags of `ser generate` in a measurement.
 const GENERATION: [&str; 7] = ["--greedy", "--batch", "8", "--max-new-tokens", "64", "--min-new-tokens", "64"];
 
 /// The longest text in tokens: one less than the 512 of the measurements, for those who append an end token.
@@ -128,13 +128,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => environment.corpus(workspace)?,
     };
     let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };
-    let mut build = workspace.cargo(&["build", "--release", "--features", "libtorch"]);
-    for job in jobs {
-        build.args(["--example", job.plan().example]);
-    }
-    if jobs.contains(&Job::PpoTiny) {
-        build.args(["--example", "train_reward"]);
-    }
+    let mut build = workspace.cargo(&["build", "--release", "--package", "ser-cli"]);
     Origin::find(workspace).apply(&mut build)?;
     run_command(build)?;
 
@@ -164,8 +158,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// Trains the reward model of our side of PPO for a few steps: it must have a head. TRL's side has a fresh one.
 fn reward_model(workspace: &Workspace, environment: &Environment, data: &Path, model: &Path) -> Result<()> {
     let pairs = environment.pairs(data, 32, model, false, LONGEST)?;
-    let mut train = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
-    train.args(["train_reward", "--", "--template", "raw", "--model"]).arg(model).arg("--data").arg(pairs);
+    let mut train = workspace.ser("train reward");
+    train.args(["--template", "raw", "--model"]).arg(model).arg("--data").arg(pairs);
     train.arg("--out").arg(environment.fresh_folder("reward")?);
     Origin::find(workspace).apply(&mut train)?;
     run_command(train)
@@ -195,13 +189,13 @@ fn compare(
             bail!("{} printed no figure; it said:\n{}", plan.script, said.1);
         }
 
-        // The defaults of the examples are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
+        // The defaults of `ser` are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
         // pairs, at most 512 tokens.
-        let mut ours = workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example"]);
-        ours.args([plan.example, "--", "--timing", "--template", "raw", "--threads", &threads]);
+        let mut ours = workspace.ser(plan.command);
+        ours.args(["--timing", "--template", "raw", "--threads", &threads]);
         ours.arg("--model").arg(model);
-        match plan.example {
-            "train_reward" => {
+        match plan.command {
+            "train reward" => {
                 ours.arg("--data").arg(pairs).arg("--out").arg(environment.fresh_folder("adapter")?);
                 // TRL's side holds nothing out.
                 ours.args(["--set", "split.test=0"]);
@@ -210,7 +204,7 @@ fn compare(
             "generate" => {
                 ours.arg("--prompts").arg(pairs).args(GENERATION);
             }
-            "train_ppo" => {
+            "train ppo" => {
                 let out = environment.fresh_folder("ppo-run")?;
                 ours.arg("--prompts").arg(pairs).arg("--reward-model").arg(environment.path("reward"));
                 ours.arg("--config").arg(workspace.path("xtask/peers/ppo.toml")).arg("--out").arg(out);
@@ -224,7 +218,7 @@ fn compare(
         Origin::find(workspace).apply(&mut ours)?;
         let said = output(ours)?;
         let Some((_, our_figure)) = figures(&said.1, plan.unit).pop() else {
-            bail!("{} --timing printed no figure; it said:\n{}", plan.example, said.1);
+            bail!("ser {} --timing printed no figure; it said:\n{}", plan.command, said.1);
         };
 
         for (name, figure) in peers {

@@ -27,6 +27,13 @@ impl Workspace {
         self.root.join(relative)
     }
 
+    /// A command of the program `ser`, built in release mode: `run`, `train reward`.
+    pub(crate) fn ser(&self, command: &str) -> Command {
+        let mut program = self.cargo(&["run", "--quiet", "--release", "--package", "ser-cli", "--"]);
+        program.args(command.split(' '));
+        program
+    }
+
     /// A cargo command in the workspace's root.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));

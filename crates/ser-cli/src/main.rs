@@ -1,3 +1,35 @@
-//! The program `ser`.
+//! The program `ser`: Self-Evolved Reward Learning from the command line. Its commands are thin over the library `ser`.
 
-fn main() {}
+mod commands;
+mod exit;
+mod flags;
+mod input;
+mod logging;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::Command;
+use logging::Verbosity;
+
+/// Self-Evolved Reward Learning: trains a reward model on a few labels and lets it label the rest of its training data
+#[derive(Parser)]
+#[command(name = "ser", version, after_help = exit::CODES, arg_required_else_help = true, propagate_version = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+fn main() -> ExitCode {
+    let Program { command, verbosity } = Program::parse();
+    if let Err(error) = verbosity.install() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let on_interrupt = command.on_interrupt();
+    exit::exit_code(command.run(), on_interrupt)
+}

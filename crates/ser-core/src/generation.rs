@@ -43,6 +43,51 @@ impl Default for Sampling {
     }
 }
 
+/// A sampling setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}; {expected}")]
+pub struct SamplingError {
+    /// The field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The values that can be used.
+    pub expected: &'static str,
+}
+
+impl Sampling {
+    /// Checks the settings, as every generation does first.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn check(&self) -> Result<(), SamplingError> {
+        let Sampling { max_new_tokens, min_new_tokens, temperature, top_p, repetition_penalty, .. } = *self;
+        let bad = |field, value: String, expected| Err(SamplingError { field, value, expected });
+        if max_new_tokens == 0 {
+            return bad("max_new_tokens", "0".into(), "it must be at least 1");
+        }
+        if min_new_tokens > max_new_tokens {
+            return bad("min_new_tokens", min_new_tokens.to_string(), "it must be at most max_new_tokens");
+        }
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return bad("temperature", temperature.to_string(), "it must be 0 (greedy) or a finite number over 0");
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return bad("top_p", top_p.to_string(), "it must be over 0 and at most 1");
+        }
+        if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
+            return bad("repetition_penalty", repetition_penalty.to_string(), "it must be a finite number over 0");
+        }
+        if self.samples_per_prompt == 0 {
+            return bad("samples_per_prompt", "0".into(), "it must be at least 1");
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return bad("stop", "\"\"".into(), "an empty text would end every answer at once");
+        }
+        Ok(())
+    }
+}
+
 /// One sampled answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Response {

@@ -31,7 +31,7 @@ pub use closures::{
 pub use clusters::{ClusterIndex, Clusters};
 pub use context::{Context, Stopped};
 pub use error::BoxError;
-pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, TokenEvaluation};
+pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, SamplingError, TokenEvaluation};
 pub use observe::{Control, Event, EventRecord, Observer, OwnedEvent, Silent, StepOutcome, unix_time};
 pub use pair::{Message, Pair, PairId, RawText, Role, Side};
 pub use pool_view::{NoPairs, PoolView};

@@ -115,6 +115,38 @@ pub enum Error {
     #[cfg(feature = "config")]
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// The models of a procedure could not be made or checked.
+    #[error(transparent)]
+    Models(BoxError),
+    /// Data on which nothing can be trained, or a setting that leaves none.
+    #[error("{0}")]
+    Unusable(String),
+    /// A setting of a table does not fit the model.
+    #[error("{table}")]
+    Table {
+        /// The table: `policy.lora`.
+        table: String,
+        /// What does not fit.
+        source: BoxError,
+    },
+    /// There is no base model: none is named, or it is not made yet.
+    #[error("there is no base model: name its folder (run.model), with config.json, tokenizer.json and *.safetensors")]
+    NoModel,
+    /// A feature of this crate is needed.
+    #[error("{what} needs the feature `{feature}` of ser")]
+    Feature {
+        /// What needs it.
+        what: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// A language model or reward model failed.
+    #[cfg(feature = "libtorch")]
+    #[error(transparent)]
+    Model(#[from] ser_model::ModelError),
+    /// A judge or a measurement failed.
+    #[error(transparent)]
+    Eval(#[from] ser_eval::EvalError),
     /// Two pairs of a run have the same number.
     #[error("two pairs have the id {id}: ids must be unique among all pairs of a run")]
     DuplicateId {
@@ -158,6 +190,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the work was stopped on request, for example by Ctrl-C.
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            Error::Interrupted { .. } | Error::Eval(ser_eval::EvalError::Stopped(_)) => true,
+            #[cfg(feature = "libtorch")]
+            Error::Model(ser_model::ModelError::Stopped(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Makes an I/O error into ours, for `map_err`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::Io { action, path: path.to_owned(), source }

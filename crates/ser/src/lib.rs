@@ -4,10 +4,14 @@
 pub mod config;
 mod error;
 mod iteration;
+#[cfg(all(feature = "libtorch", feature = "config"))]
+mod language_models;
 mod observe;
 mod policy;
 mod pool;
 mod prepare;
+#[cfg(feature = "config")]
+mod procedure;
 mod report;
 mod run_folder;
 mod seeds;
@@ -16,13 +20,22 @@ mod settings;
 mod training;
 
 pub use error::Error;
+#[cfg(all(feature = "libtorch", feature = "config"))]
+pub use language_models::{
+    ConfiguredReward, LanguageModels, adapter_folder, fetched, prompts_that_fit, reward_of, train_dpo,
+    trained_language_model,
+};
 #[cfg(feature = "progress")]
 pub use observe::Progress;
 pub use observe::{MetricsLog, Observers};
-pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward};
+pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward, WordReward};
 pub use pool::{PoolSampling, SampledPool, sample_pool};
 pub use prepare::{PairsRead, PreparedData, SerData, count_rows, prepare, prepare_files};
-pub use report::{TrainedReward, score_held_out, write_policy_report, write_report, write_reward_report};
+#[cfg(feature = "config")]
+pub use procedure::{Models, ModelsFn, Procedure, ProcedureData, ProcedureRun, models_fn};
+pub use report::{
+    TrainedReward, redraw_report, score_held_out, write_policy_report, write_report, write_reward_report,
+};
 pub use run_folder::RunFolder;
 pub use seeds::seed_for;
 pub use self_evolution::{Outcome, SelfEvolution};

@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Threads of each run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
-    /// Further options for the example ser_loop in every run, after `--`
+    /// Further options for `ser run` in every run, after `--`
     #[arg(last = true)]
     further: Vec<String>,
 }

@@ -64,7 +64,7 @@ pub(crate) struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// Builds the program once, so that runs that begin together do not wait for each other.
     pub(crate) fn build(workspace: &'a Workspace, options: &'a Options) -> Result<Self> {
-        let mut build = workspace.cargo(&["build", "--release", "--features", "libtorch", "--example", "ser_loop"]);
+        let mut build = workspace.cargo(&["build", "--release", "--package", "ser-cli"]);
         Origin::find(workspace).apply(&mut build)?;
         run_command(build)?;
         Ok(Runner { workspace, options })
@@ -123,13 +123,12 @@ impl<'a> Runner<'a> {
         let started = Instant::now();
         let log = place.with_extension("log");
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command =
-            self.workspace.cargo(&["run", "--quiet", "--release", "--features", "libtorch", "--example", "ser_loop"]);
-        command.arg("--").args(&arguments).arg("--resume").arg("--out").arg(&place);
+        let mut command = self.workspace.ser("run");
+        command.args(&arguments).arg("--resume").arg("--out").arg(&place);
         command.env("OMP_NUM_THREADS", self.options.threads.to_string());
         command.stdout(output.try_clone()?).stderr(output);
         Origin::find(self.workspace).apply(&mut command)?;
-        let status = command.status().context("ser_loop could not be started")?;
+        let status = command.status().context("ser could not be started")?;
         if !status.success() {
             return Err(anyhow!("{} failed ({status}): {} says why", place.display(), log.display()));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser_core::Sampling;
+use ser_core::{Sampling, SamplingError};
 
 use crate::ModelError;
 
@@ -13,30 +13,11 @@ use crate::ModelError;
 /// # Errors
 /// [`ModelError::Setting`] names the first setting out of its range.
 pub fn check(sampling: &Sampling) -> Result<(), ModelError> {
-    let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
-    let Sampling { max_new_tokens, min_new_tokens, temperature, top_p, repetition_penalty, .. } = *sampling;
-    if max_new_tokens == 0 {
-        return bad("max_new_tokens", "0".into(), "it must be at least 1");
-    }
-    if min_new_tokens > max_new_tokens {
-        return bad("min_new_tokens", min_new_tokens.to_string(), "it must be at most max_new_tokens");
-    }
-    if !(temperature.is_finite() && temperature >= 0.0) {
-        return bad("temperature", temperature.to_string(), "it must be 0 (greedy) or a finite number over 0");
-    }
-    if !(top_p > 0.0 && top_p <= 1.0) {
-        return bad("top_p", top_p.to_string(), "it must be over 0 and at most 1");
-    }
-    if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
-        return bad("repetition_penalty", repetition_penalty.to_string(), "it must be a finite number over 0");
-    }
-    if sampling.samples_per_prompt == 0 {
-        return bad("samples_per_prompt", "0".into(), "it must be at least 1");
-    }
-    if sampling.stop.iter().any(String::is_empty) {
-        return bad("stop", "\"\"".into(), "an empty text would end every answer at once");
-    }
-    Ok(())
+    sampling.check().map_err(|SamplingError { field, value, expected }| ModelError::Setting {
+        name: field,
+        value,
+        expected,
+    })
 }
 
 /// Whether the most probable token is taken as the network has it.

@@ -79,7 +79,7 @@ impl ConfigBuilder {
     /// # Errors
     /// An unknown key, or a value of the wrong type.
     pub fn value(self, key: &str, value: impl Into<Value>) -> Result<Self, ConfigError> {
-        let keys = tables::nested(key.split('.'), value.into());
+        let keys = tables::with_present_names(tables::nested(key.split('.'), value.into()));
         tables::config(&keys)?;
         Ok(self.layer(Source { path: None, text: None, keys }))
     }

@@ -33,11 +33,11 @@ impl Config {
         in_table("text", self.text.check())?;
         self.check_loop()?;
         in_table("prompts.answers", self.prompts.answers.check())?;
-        sampling("prompts.answers.sampling", &self.prompts.answers.sampling)?;
+        in_table("prompts.answers.sampling", self.prompts.answers.sampling.check())?;
         in_table("ppo", self.ppo.clone().check())?;
         in_table("policy_run", self.policy_run.check())?;
         self.check_rollouts()?;
-        sampling("policies.sampling", &self.policies.sampling)?;
+        in_table("policies.sampling", self.policies.sampling.check())?;
         if self.policies.sampling.samples_per_prompt != 1 {
             let key = "policies.sampling.samples_per_prompt";
             return Err(refused(key, "must be 1: policies are compared by one answer each"));
@@ -93,7 +93,7 @@ impl Config {
             return Err(refused("policy_run.min_new_tokens", &why));
         }
         let rollouts = Sampling { max_new_tokens: longest, stop: run.stop.clone(), ..Sampling::default() };
-        sampling("policy_run", &rollouts)
+        in_table("policy_run", rollouts.check())
     }
 
     /// Eq. 7 scales probabilities; a reward model's raw score is none.
@@ -113,17 +113,6 @@ impl Config {
 
 fn refused(key: &str, why: &str) -> ConfigError {
     ConfigError::new(format!("{key} {why}")).with_key(key)
-}
-
-/// Refuses settings that a generator would refuse.
-#[cfg(feature = "libtorch")]
-fn sampling(table: &str, sampling: &Sampling) -> Result<(), ConfigError> {
-    in_table(table, ser_model::check_sampling(sampling))
-}
-
-#[cfg(not(feature = "libtorch"))]
-fn sampling(_: &str, _: &Sampling) -> Result<(), ConfigError> {
-    Ok(())
 }
 
 /// A table's check; the error has the table's name before the key.

@@ -172,7 +172,7 @@ impl Config {
     }
 
     fn put(&mut self, key: &str, value: Value) -> Result<(), ConfigError> {
-        let given = tables::nested(key.split('.'), value);
+        let given = tables::with_present_names(tables::nested(key.split('.'), value));
         tables::config(&given)?;
         let mut all = tables::object(self)?;
         tables::merge(&mut all, given.clone());

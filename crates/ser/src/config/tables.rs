@@ -10,6 +10,10 @@ use super::{Config, ConfigError, seeds};
 /// Tables with one key that names a variant. A later variant replaces an earlier one.
 const VARIANTS: [&str; 3] = ["candidates", "kl_control", "response_length"];
 
+/// Keys with an earlier name: table, earlier name, name.
+const RENAMED: [(&str, &str, &str); 3] =
+    [("loop", "carry", "pool_reuse"), ("loop", "choice", "model_selection"), ("loop", "guards", "drift_limits")];
+
 /// Tables that exist with the feature `libtorch` alone.
 #[cfg(not(feature = "libtorch"))]
 const LANGUAGE_MODELS: [&str; 7] = ["model", "lora", "training", "sft", "policy", "dpo", "base"];
@@ -33,7 +37,7 @@ pub(super) fn parse(text: &str, path: Option<&Path>) -> Result<Map<String, Value
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         ConfigError::new(error.message()).at(path, Some(before.matches('\n').count() + 1))
     })?;
-    let table = to_json(table);
+    let table = with_present_names(to_json(table));
     match read(&table) {
         Ok(_) => Ok(table),
         Err((key, message)) => Err(match key {
@@ -120,6 +124,19 @@ pub(super) fn merge(table: &mut Map<String, Value>, later: Map<String, Value>) {
             (_, value) => drop(table.insert(key, value)),
         }
     }
+}
+
+/// The same table, in which keys with an earlier name have their present one, so that a later layer replaces them.
+pub(super) fn with_present_names(mut table: Map<String, Value>) -> Map<String, Value> {
+    for (name, earlier, present) in RENAMED {
+        if let Some(Value::Object(inner)) = table.get_mut(name)
+            && !inner.contains_key(present)
+            && let Some(value) = inner.remove(earlier)
+        {
+            inner.insert(present.to_owned(), value);
+        }
+    }
+    table
 }
 
 /// The value of a dotted key.

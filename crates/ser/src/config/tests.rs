@@ -71,3 +71,12 @@ fn a_table_for_language_models_needs_the_feature() {
     assert!(error.to_string().contains("line 3: sft: the table [sft] is for language models"), "{error}");
     assert!(error.to_string().contains("feature `libtorch`"), "{error}");
 }
+
+#[test]
+fn an_earlier_name_of_a_key_is_replaced_by_a_later_layer() {
+    let builder = Config::builder().preset("[loop]\npool_reuse = \"rest\"\n").unwrap();
+    let config = builder.toml("[loop]\ncarry = \"whole\"\n").unwrap().build().unwrap();
+    assert_eq!(config.evolution.pool_reuse, crate::PoolReuse::Whole);
+    let config = Config::builder().set("loop.choice=last").unwrap().set("loop.model_selection=validation").unwrap();
+    assert_eq!(config.build().unwrap().evolution.model_selection, crate::ModelSelection::Validation);
+}

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,8 +15,36 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// prints one line per stage and one every ten seconds.
 pub struct Progress {
     bars: bool,
+    hidden: bool,
     stage: Option<StageBar>,
     stop: Arc<AtomicBool>,
+    run: RunProgress,
+}
+
+/// The progress of the whole run.
+struct RunProgress {
+    /// Stages of the run; 0 if unknown.
+    expected: Arc<AtomicU64>,
+    finished: u64,
+    started: Instant,
+}
+
+impl RunProgress {
+    /// `[3/20, about 12 min 00 s left] `, or nothing if the number of stages is unknown.
+    fn text(&self) -> String {
+        let expected = self.expected.load(Ordering::Relaxed);
+        if expected == 0 {
+            return String::new();
+        }
+        let left = expected.saturating_sub(self.finished);
+        let of = (self.finished + 1).min(expected);
+        if self.finished == 0 {
+            return format!("[{of}/{expected}] ");
+        }
+        let seconds = self.started.elapsed().as_secs_f64() / self.finished as f64 * left as f64;
+        let time = span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        format!("[{of}/{expected}, about {time} left] ")
+    }
 }
 
 /// The running stage.
@@ -34,7 +62,8 @@ struct StageBar {
 impl Progress {
     /// Draws bars if standard error is a terminal.
     pub fn new() -> Self {
-        Progress { bars: stderr().is_terminal(), stage: None, stop: Arc::default() }
+        let run = RunProgress { expected: Arc::default(), finished: 0, started: Instant::now() };
+        Progress { bars: stderr().is_terminal(), hidden: false, stage: None, stop: Arc::default(), run }
     }
 
     /// Like [`new`](Progress::new). The first Ctrl-C (or SIGTERM, SIGHUP) requests a stop after which the run can be
@@ -61,7 +90,24 @@ impl Progress {
         Arc::clone(&self.stop)
     }
 
+    /// Shows nothing if `hidden`; a stop can still be requested.
+    #[must_use]
+    pub fn hidden(mut self, hidden: bool) -> Self {
+        self.hidden = hidden;
+        self.bars &= !hidden;
+        self
+    }
+
+    /// The number of stages of the run, which may be set once it is known: progress then also shows how many are done
+    /// and the time left.
+    pub fn expected_stages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.run.expected)
+    }
+
     fn say(&self, line: &str) {
+        if self.hidden {
+            return;
+        }
         match self.stage.as_ref().and_then(|stage| stage.bar.as_ref()) {
             Some(bar) => bar.suspend(|| drop(writeln!(stderr(), "{line}"))),
             None => drop(writeln!(stderr(), "{line}")),
@@ -73,7 +119,7 @@ impl Progress {
         let bar = self.bars.then(|| {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
             set_shape(&bar, total, unit);
-            bar.set_prefix(name.to_owned());
+            bar.set_prefix(format!("{}{name}", self.run.text()));
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
@@ -97,7 +143,7 @@ impl Progress {
                 Some(bar) => bar.set_position(done),
                 None if stage.last_line_at.elapsed() >= LINE_EVERY => {
                     stage.last_line_at = Instant::now();
-                    let line = stage.line();
+                    let line = format!("{}{}", self.run.text(), stage.line());
                     self.say(&line);
                 }
                 None => {}
@@ -139,6 +185,7 @@ impl Observer for Progress {
                 if self.stage.as_ref().is_some_and(|stage| **name == *stage.name.as_str()) =>
             {
                 self.end();
+                self.run.finished += 1;
             }
             Event::Note { text } => self.say(text),
             _ => {}
@@ -197,10 +244,16 @@ fn set_shape(bar: &ProgressBar, total: Option<u64>, unit: &str) {
     }
 }
 
-/// Loss and accuracy.
+/// Loss and accuracy; in PPO, mean reward and KL divergence.
 fn metrics(values: &[(&str, f64)]) -> String {
-    let shown = values.iter().filter(|(name, _)| matches!(*name, "loss" | "accuracy"));
-    shown.map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join(", ")
+    let name = |name| match name {
+        "loss" | "accuracy" => Some(name),
+        "env/reward_mean" => Some("reward"),
+        "objective/kl" => Some("KL"),
+        _ => None,
+    };
+    let shown = values.iter().filter_map(|(key, value)| Some(format!("{} {value:.3}", name(*key)?)));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// `0.4 s`, `33 s`, `4 min 05 s`, `2 h 10 min`.
@@ -218,6 +271,25 @@ fn span(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    fn plain() -> Progress {
+        let mut progress = Progress::new();
+        progress.bars = false;
+        progress
+    }
+
+    #[test]
+    fn a_run_of_known_length_shows_how_many_stages_are_done() {
+        let mut progress = plain();
+        assert_eq!(progress.run.text(), "");
+        progress.expected_stages().store(4, Ordering::Relaxed);
+        assert_eq!(progress.run.text(), "[1/4] ");
+        for _ in 0..2 {
+            progress.start("train", Some(1), "steps");
+            let _ = progress.observe(&Event::Finished { stage: &Stage::TrainReward });
+        }
+        assert!(progress.run.text().starts_with("[3/4, about 0.0 s left"), "{}", progress.run.text());
+    }
+
     #[test]
     fn time_spans_have_two_units_at_most() {
         let texts = [400, 33_000, 245_000, 7_800_000].map(|ms| span(Duration::from_millis(ms)));
@@ -226,7 +298,7 @@ mod tests {
 
     #[test]
     fn lines_have_units_and_totals() {
-        let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
+        let mut progress = plain();
         progress.start("train", Some(8), "steps");
         progress.advance(&Stage::TrainReward, 4);
         let stage = progress.stage.as_ref().unwrap();
@@ -236,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_flag_stops_the_work() {
-        let mut progress = Progress { bars: false, stage: None, stop: Arc::default() };
+        let mut progress = plain();
         let finished = Event::Finished { stage: &Stage::Score };
         assert_eq!(progress.observe(&finished), Control::Continue);
         progress.stop_flag().store(true, Ordering::SeqCst);

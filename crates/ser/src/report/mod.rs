@@ -9,4 +9,4 @@ mod write;
 pub use policy::write_policy_report;
 pub use reward::{TrainedReward, score_held_out, write_reward_report};
 pub(crate) use self_evolution::{Findings, report};
-pub use write::write_report;
+pub use write::{redraw_report, write_report};

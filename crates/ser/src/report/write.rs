@@ -1,11 +1,11 @@
 //! Writes a report into a run folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ser_eval::{Report, StageTime, Timing};
 
 use crate::Error;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, read_json, write_file};
 
 /// Writes `report.json` and `report.html` into a run folder, with the run's settings and timing. Returns the path of
 /// `report.html`.
@@ -21,6 +21,20 @@ pub fn write_report(run: &RunFolder, report: &mut Report) -> Result<PathBuf, Err
     run.write_text("report.html", &report.to_html())?;
     run.write_text("report.json", &json)?;
     Ok(run.stage_path("report.html"))
+}
+
+/// Draws `report.html` of a run folder again, from its `report.json`. Returns the report and the path of `report.html`.
+///
+/// # Errors
+/// [`Error::Io`] if the folder has no `report.json`; [`Error::Format`] if that is not a report.
+pub fn redraw_report(folder: impl AsRef<Path>) -> Result<(Report, PathBuf), Error> {
+    let (json, html) = (folder.as_ref().join("report.json"), folder.as_ref().join("report.html"));
+    let Some(report) = read_json::<Report>(&json)? else {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::Io { action: "read", path: json, source });
+    };
+    write_file(&html, |out| out.write_all(report.to_html().as_bytes()).map_err(Error::io("write", &html)))?;
+    Ok((report, html))
 }
 
 pub(super) fn timing(run: &RunFolder) -> Timing {

@@ -1,22 +1,6 @@
-//! Who answers better? Two files of answers to the same prompts, judged by a language model behind an OpenAI-compatible
-//! endpoint (OpenAI, vLLM, llama.cpp, Ollama, ...).
-//!
-//! ```sh
-//! cargo run --release --example judge_answers -- ppo.jsonl sft.jsonl \
-//!   --endpoint http://localhost:8000/v1 --judge-model llama-3-70b
-//! ```
-//!
-//! Each line of a file has `prompt` (a text, or messages) and `answer` or `response`. Rows are matched by `id` if all have
-//! one, else by prompt. Every answer of the judge is kept in a cache beside the first file as it comes: after Ctrl-C, an
-//! error or a kill, the same command goes on, and asks for nothing twice. The API key comes from the environment
-//! variable that `--api-key-env` names, and is written nowhere.
-//!
-//! Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict, since every reply is
-//! missing or unreadable; 130, stopped by Ctrl-C.
+//! `ser judge`.
 
 mod answers;
-#[path = "../exit/mod.rs"]
-mod exit;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,28 +8,30 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
-use ser::Progress;
+use clap::{Args, ValueEnum};
 use ser::data::prompt_clusters;
 use ser::eval::{
-    AdditiveJudge, Bootstrap, Comparison, EvalError, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts,
-    comparison_table,
+    AdditiveJudge, Bootstrap, Comparison, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts, comparison_table,
 };
-use ser::{Clusters, Judge, Pair, Stage, Verdict};
+use ser::{Clusters, Context as Work, Judge, Pair, Stage, Verdict};
 
+use crate::output;
 use answers::{Answers, matched};
 
-/// What an interrupted judgement says: answers are kept in the cache.
-const GO_ON: &str = "The same command goes on from here.";
+/// Printed after an interruption: answers are kept in the cache.
+pub(crate) const GO_ON: &str = "The same command goes on from here.";
 
-/// Judges two files of answers: wins, ties, losses and win rates
-#[derive(Parser)]
+/// The endpoint is any OpenAI-compatible one (OpenAI, vLLM, llama.cpp, Ollama, ...). Each line of a file has `prompt` (a text,
+/// or messages) and `answer` or `response`. Rows are matched by `id` if all have one, else by prompt. Every answer of the judge
+/// is kept in a cache beside the first file as it comes: after Ctrl-C, an error or a kill, the same command goes on, and asks
+/// for nothing twice. The API key comes from the environment variable that --api-key-env names, and is written nowhere.
+#[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict; 130, \
-                        stopped by Ctrl-C."
+    after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict, since \
+                  every reply is missing or unreadable; 130, stopped by Ctrl-C."
 )]
-struct Arguments {
-    /// JSON lines with `prompt` and `answer` or `response`: those whose wins are counted
+pub(crate) struct Arguments {
+    /// JSON lines with `prompt` and `answer` or `response`, whose wins are counted; `-` for stdin
     answers: PathBuf,
     /// The answers they are compared with
     against: PathBuf,
@@ -59,8 +45,8 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
     /// How to judge
-    #[arg(long, value_enum, default_value_t = Way::Pairwise)]
-    judge: Way,
+    #[arg(long, value_enum, default_value_t = JudgeKind::Pairwise)]
+    judge: JudgeKind,
     /// Prints JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -106,7 +92,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Way {
+enum JudgeKind {
     /// Which of two is better, asked in both orders; if they disagree it is a tie (the paper)
     Pairwise,
     /// A score from 0 to 5 for each answer
@@ -134,25 +120,25 @@ struct Judged {
 /// No pair has a verdict.
 const NOTHING_JUDGED: u8 = 3;
 
-fn main() -> ExitCode {
-    let result = run(Arguments::parse());
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let result = judge(arguments);
     if let Err(error) = &result
-        && matches!(error.downcast_ref(), Some(EvalError::NoAnswers { .. }))
+        && matches!(error.downcast_ref(), Some(ser::eval::EvalError::NoAnswers { .. }))
     {
-        eprintln!("{GO_ON}");
+        output::note(GO_ON);
     }
-    exit::exit_code(result, Some(GO_ON))
+    result
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+fn judge(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let prices = arguments
         .prompt_price
         .zip(arguments.completion_price)
         .map(|(prompt, completion)| Prices { prompt_per_million: prompt, completion_per_million: completion });
     let (endpoint, model) = (arguments.endpoint, arguments.judge_model);
     let preset = match arguments.judge {
-        Way::Authors => JudgeSettings::authors_code(endpoint, model),
-        Way::Pairwise | Way::Additive => JudgeSettings { endpoint, model, ..JudgeSettings::default() },
+        JudgeKind::Authors => JudgeSettings::authors_code(endpoint, model),
+        JudgeKind::Pairwise | JudgeKind::Additive => JudgeSettings { endpoint, model, ..JudgeSettings::default() },
     };
     let settings = JudgeSettings {
         api_key_env: arguments.api_key_env,
@@ -171,18 +157,18 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (first, second) = (Answers::read(&arguments.answers)?, Answers::read(&arguments.against)?);
     let (pairs, left_out) = matched(&first, &second, arguments.common)?;
     if left_out > 0 {
-        eprintln!("{left_out} rows that only one file has are left out");
+        output::note(format_args!("{left_out} rows that only one file has are left out"));
     }
     let way = match arguments.judge {
-        Way::Pairwise => "pairwise",
-        Way::Additive => "additive",
-        Way::Authors => "additive, the authors' rubric",
+        JudgeKind::Pairwise => "pairwise",
+        JudgeKind::Additive => "additive",
+        JudgeKind::Authors => "additive, the authors' rubric",
     };
     let judge = format!("{way}, {}", settings.model);
     let token_limit = settings.max_tokens;
     let Judged { verdicts, mean_scores, usage, unreadable_samples } = match arguments.judge {
-        Way::Pairwise => pairwise(settings, &pairs)?,
-        Way::Additive | Way::Authors => additive(settings, &pairs)?,
+        JudgeKind::Pairwise => pairwise(settings, &pairs)?,
+        JudgeKind::Additive | JudgeKind::Authors => additive(settings, &pairs)?,
     };
     if let Some(path) = &arguments.verdicts {
         let lines: String = pairs.iter().zip(&verdicts).map(|(pair, verdict)| line(pair, *verdict)).collect();
@@ -194,25 +180,28 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let comparison =
         Comparison::measure(policy, against, judge, &pairs, &verdicts, Clusters::Ids(&prompts), &bootstrap)?;
     let cost = prices.map(|prices| usage.cost(prices));
-    eprintln!("{}", said(&usage, cost));
+    output::note(summary(&usage, cost));
     if usage.cut_off > 0 {
         let limit = token_limit.map_or("the endpoint's limit".to_owned(), |limit| format!("--max-tokens {limit}"));
-        eprintln!("warning: {} replies were cut off at {limit}; raise it for a judge that thinks", usage.cut_off);
+        let cut_off = usage.cut_off;
+        output::note(format_args!(
+            "warning: {cut_off} replies were cut off at {limit}; raise it for a judge that thinks"
+        ));
     }
     let warnings = comparison.warnings();
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        output::note(format_args!("warning: {warning}"));
     }
     let mut out = io::stdout().lock();
     if arguments.json {
-        let figures = serde_json::json!({
+        let metrics = serde_json::json!({
             "comparison": comparison, "mean_scores": mean_scores, "usage": usage, "cost": cost,
             "unreadable_samples": unreadable_samples, "warnings": warnings,
         });
-        writeln!(out, "{figures:#}")?;
+        writeln!(out, "{metrics:#}")?;
     } else {
         write!(out, "{}", comparison_table(std::slice::from_ref(&comparison)))?;
-        if arguments.judge == Way::Pairwise && comparison.counts.contradictions == 0 {
+        if arguments.judge == JudgeKind::Pairwise && comparison.counts.contradictions == 0 {
             writeln!(out, "contradicted itself on no pair")?;
         }
         if let Some([policy, against]) = mean_scores {
@@ -233,8 +222,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = PairwiseJudge::new(settings)?;
-    let mut progress = progress()?;
-    let mut cx = ser::Context::new(Stage::Judge, &mut progress);
+    let mut progress = output::progress()?;
+    let mut cx = Work::new(Stage::Judge, &mut progress);
     let verdicts = judge.judge(pairs, &mut cx)?;
     cx.finish();
     let unreadable_samples = judge.unreadable_samples().to_vec();
@@ -243,8 +232,8 @@ fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judg
 
 fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = AdditiveJudge::new(settings)?;
-    let mut progress = progress()?;
-    let mut cx = ser::Context::new(Stage::Judge, &mut progress);
+    let mut progress = output::progress()?;
+    let mut cx = Work::new(Stage::Judge, &mut progress);
     let scores = judge.scores(pairs, &mut cx)?;
     cx.finish();
     let mean = |side: usize| {
@@ -257,10 +246,6 @@ fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judg
     Ok(Judged { verdicts, mean_scores, usage: judge.usage(), unreadable_samples })
 }
 
-fn progress() -> anyhow::Result<Progress> {
-    Progress::with_ctrl_c().context("cannot listen for Ctrl-C")
-}
-
 fn line(pair: &Pair, verdict: Verdict) -> String {
     format!("{}\n", serde_json::json!({"prompt": pair.prompt, "answers": pair.responses, "verdict": verdict}))
 }
@@ -271,8 +256,8 @@ fn names(first: &Path, second: &Path) -> [String; 2] {
     if stems[0] == stems[1] { [first, second].map(|path| path.display().to_string()) } else { stems }
 }
 
-/// What asking took, in a line.
-fn said(usage: &Usage, cost: Option<f64>) -> String {
+/// The number of requests and tokens, and the cost, in a line.
+fn summary(usage: &Usage, cost: Option<f64>) -> String {
     let Usage { answers, from_cache, retries, unanswered, unreadable, prompt_tokens, completion_tokens, .. } = usage;
     let mut text = format!(
         "{answers} answers, {from_cache} more from the cache, {retries} retries; {unanswered} requests unanswered, \

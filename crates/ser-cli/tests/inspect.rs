@@ -1,27 +1,17 @@
-//! The example `inspect_data` as a program.
+//! `ser inspect`.
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod support;
 
-/// The example that cargo built beside this test; built here if only this test was asked for.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let path = profile.join("examples").join(format!("inspect_data{}", std::env::consts::EXE_SUFFIX));
-    if !path.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "inspect_data"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
-        assert!(build.status().unwrap().success());
-    }
-    path
-}
+use std::path::Path;
+use std::process::Output;
+
+use support::ser;
 
 fn inspect(data: &str, arguments: &[&str], home: &Path) -> Output {
     let offline = [("HF_HUB_OFFLINE", "1"), ("HF_HUB_CACHE", "")];
-    Command::new(program()).arg(data).args(arguments).envs(offline).env("HF_HOME", home).output().unwrap()
+    ser("inspect").arg(data).args(arguments).envs(offline).env("HF_HOME", home).output().unwrap()
 }
 
 fn said(output: &[u8]) -> &str {

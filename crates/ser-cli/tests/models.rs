@@ -1,4 +1,4 @@
-//! The examples with a neural reward model as programs: bad input, killed runs, training and scoring.
+//! The loop, reward training, scoring and generation as commands: killed runs, bad input, results.
 
 #![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used)]
@@ -6,61 +6,17 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Output;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use support::report_without_timing;
-use tempfile::TempDir;
+use support::{golden, report_without_timing, rows, stderr};
 
-const EXAMPLES: [&str; 4] = ["ser_loop", "train_reward", "score_pairs", "generate"];
-
-/// The folder with the examples that cargo built beside this test; built here if only this test was asked for.
-fn examples() -> &'static Path {
-    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let folder = profile.join("examples");
-        if EXAMPLES.iter().any(|name| !folder.join(name).exists()) {
-            let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "--quiet", "--features", "libtorch"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-            build.args(EXAMPLES.iter().flat_map(|name| ["--example", name]));
-            build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
-            assert!(build.status().unwrap().success());
-        }
-        folder
-    });
-    &FOLDER
+fn owned(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
-fn command(example: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(examples().join(example));
-    // One thread: several tests run at once.
-    command.args(arguments).args(["--device", "cpu", "--threads", "1"]).env("OMP_NUM_THREADS", "1");
-    command
-}
-
-fn run(example: &str, arguments: &[&str]) -> Output {
-    command(example, arguments).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/llama")
-}
-
-/// A preference file of so many rows.
-fn rows(folder: &TempDir, n: usize) -> PathBuf {
-    let path = folder.path().join("pairs.jsonl");
-    let row = |i: usize| format!(r#"{{"prompt": "Question {i}? ", "chosen": "good {i} ", "rejected": "bad"}}"#) + "\n";
-    fs::write(&path, (0..n).map(row).collect::<String>()).unwrap();
-    path
+fn run(command: &str, arguments: &[&str]) -> Output {
+    support::run(command, &owned(arguments))
 }
 
 /// Few pairs of the built-in corpus and a network of a few thousand weights.
@@ -85,41 +41,9 @@ const SMALL: [&str; 18] = [
     "3",
 ];
 
-fn start(folder: &Path) -> Child {
-    let mut command = command("ser_loop", &SMALL);
-    command.arg("--resume").arg("--out").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
 #[test]
 fn killed_at_any_instant_a_run_ends_in_the_same_report() {
-    let root = tempfile::tempdir().unwrap();
-    let whole = root.path().join("whole");
-    let started = Instant::now();
-    assert!(start(&whole).wait().unwrap().success());
-    let time = started.elapsed();
-    let expected = report_without_timing(&whole);
-    let seed = std::process::id().into();
-    println!("kills drawn from seed {seed}, a run takes {time:?}");
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut kills, mut runs) = (0, 0);
-    while kills < 10 {
-        runs += 1;
-        let folder = root.path().join(format!("killed-{runs}"));
-        loop {
-            let mut child = start(&folder);
-            std::thread::sleep(rng.random_range(Duration::ZERO..time * 2 / 3));
-            if kills == 10 || child.try_wait().unwrap().is_some() {
-                assert!(child.wait().unwrap().success());
-                break;
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            kills += 1;
-        }
-        assert_eq!(report_without_timing(&folder), expected, "run {runs}");
-    }
-    println!("{kills} kills in {runs} runs");
+    support::killed_at_any_instant("run", &SMALL.map(str::to_owned), report_without_timing);
 }
 
 /// The lines of JSON that a program wrote to stdout.
@@ -132,13 +56,13 @@ fn lines(output: &Output) -> Vec<serde_json::Value> {
 #[test]
 fn trains_an_adapter_and_scores_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (data, adapter) = (rows(&folder, 60), folder.path().join("rm"));
-    let (model, data, out) = (golden(), data.to_str().unwrap().to_owned(), adapter.to_str().unwrap());
+    let (data, adapter) = (rows(folder.path(), 60), folder.path().join("rm"));
+    let (model, out) = (golden("llama"), adapter.to_str().unwrap());
     let model = model.to_str().unwrap();
     let common = ["--model", model, "--data", &data];
     let train: Vec<&str> =
         [&common[..], &["--out", out, "--set", "training.learning_rate=0.01", "--set", "training.epochs=3"]].concat();
-    let trained = run("train_reward", &train);
+    let trained = run("train reward", &train);
     assert!(trained.status.success(), "{}", stderr(&trained));
     let report: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(adapter.join("report.json")).unwrap()).unwrap();
@@ -147,7 +71,7 @@ fn trains_an_adapter_and_scores_with_it() {
     let record = fs::read_to_string(adapter.join("reward/model/ser.json")).unwrap();
     assert!(record.contains("authors_code"), "{record}");
 
-    let scored = run("score_pairs", &[&common[..], &["--adapter", out]].concat());
+    let scored = run("score", &[&common[..], &["--adapter", out]].concat());
     assert!(
         stderr(&scored).contains("texts: template authors_code, with end token, at most 512 tokens"),
         "{}",
@@ -164,23 +88,23 @@ fn trains_an_adapter_and_scores_with_it() {
         assert_eq!((&line["score_j"], &line["score_k"]), (&line["probability"][0], &line["probability"][1]));
     }
     let other = ["--adapter", out, "--template", "raw"];
-    let refused = run("score_pairs", &[&common[..], &other].concat());
+    let refused = run("score", &[&common[..], &other].concat());
     assert!(
         stderr(&refused).contains("trained with template authors_code, but raw is asked for"),
         "{}",
         stderr(&refused)
     );
-    let forced = lines(&run("score_pairs", &[&common[..], &other, &["--force-text"]].concat()));
+    let forced = lines(&run("score", &[&common[..], &other, &["--force-text"]].concat()));
     assert_ne!(forced[0]["raw"], all[0]["raw"]);
 
     // The run folder is refused; resumed, it is what it was.
     let before = fs::read(adapter.join("reward/model/adapter_model.safetensors")).unwrap();
-    let again = run("train_reward", &train);
+    let again = run("train reward", &train);
     assert!(!again.status.success() && stderr(&again).contains("resume"), "{}", stderr(&again));
-    let resumed = run("train_reward", &[&train[..], &["--resume"]].concat());
+    let resumed = run("train reward", &[&train[..], &["--resume"]].concat());
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert_eq!(fs::read(adapter.join("reward/model/adapter_model.safetensors")).unwrap(), before);
-    let changed = run("train_reward", &[&train[..], &["--resume", "--set", "lora.rank=2"]].concat());
+    let changed = run("train reward", &[&train[..], &["--resume", "--set", "lora.rank=2"]].concat());
     assert!(stderr(&changed).contains("model.lora.rank"), "{}", stderr(&changed));
 }
 
@@ -192,9 +116,9 @@ fn score_lines_stay_in_step_with_rows() {
     let row = |prompt: &str| format!(r#"{{"prompt": "{prompt}", "chosen": "good", "rejected": "bad"}}"#);
     let long = row(&"long ".repeat(20));
     fs::write(&path, [row("one "), "{\"prompt\": ".into(), long, row("four ")].join("\n")).unwrap();
-    let model = golden();
+    let model = golden("llama");
     let common = ["--model", model.to_str().unwrap(), "--data", path.to_str().unwrap()];
-    let scored = run("score_pairs", &[&common[..], &["--on-bad-row", "skip", "--max-length", "60"]].concat());
+    let scored = run("score", &[&common[..], &["--on-bad-row", "skip", "--max-length", "60"]].concat());
     let told = stderr(&scored);
     let rows: Vec<_> = lines(&scored).iter().map(|l| (l["row"].as_u64(), l["id"].as_u64())).collect();
     assert_eq!(rows, [(Some(1), Some(0)), (Some(4), Some(3))]);
@@ -205,19 +129,19 @@ fn score_lines_stay_in_step_with_rows() {
 #[test]
 fn a_causal_model_is_refused_as_a_reward_model() {
     let folder = tempfile::tempdir().unwrap();
-    let data = rows(&folder, 2);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/generation/llama");
-    let common = ["--model", model.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let refused = run("score_pairs", &common);
+    let data = rows(folder.path(), 2);
+    let model = golden("generation/llama");
+    let common = ["--model", model.to_str().unwrap(), "--data", &data];
+    let refused = run("score", &common);
     assert!(!refused.status.success() && refused.stdout.is_empty());
     assert!(stderr(&refused).contains("no score head (score.weight) is saved with this model"), "{}", stderr(&refused));
-    assert_eq!(lines(&run("score_pairs", &[&common[..], &["--fresh-head"]].concat())).len(), 2);
+    assert_eq!(lines(&run("score", &[&common[..], &["--fresh-head"]].concat())).len(), 2);
 }
 
 #[test]
 fn generate_uses_the_chat_template_of_a_folder_that_has_one() {
     let folder = tempfile::tempdir().unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ser-model/tests/golden/generation/llama");
+    let model = golden("generation/llama");
     for entry in fs::read_dir(&model).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
@@ -233,25 +157,15 @@ fn generate_uses_the_chat_template_of_a_folder_that_has_one() {
     assert!(said(&model, &[]).contains("texts: template raw"));
 }
 
-/// What `ser_loop` says of bad input; it must not have made its folder.
 fn refused(arguments: &[&str]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let output = run("ser_loop", &[arguments, &["--out", out.to_str().unwrap()]].concat());
-    assert!(!output.status.success());
-    assert!(!out.exists(), "nothing may be left behind");
-    let text = stderr(&output);
-    // Notes may come before the error, nothing after it.
-    let sentence = text.lines().last().unwrap_or_default().to_owned();
-    assert!(sentence.starts_with("error: ") && text.matches("error: ").count() == 1, "{text}");
-    sentence
+    support::refused("run", &owned(arguments))
 }
 
 #[test]
 fn bad_input_is_one_sentence_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let good = rows(&folder, 60);
-    let (good, model) = (good.to_str().unwrap(), golden());
+    let good = rows(folder.path(), 60);
+    let (good, model) = (good.as_str(), golden("llama"));
     let model = model.to_str().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);

@@ -1,38 +1,30 @@
-//! Answers prompts with a causal language model: the text alone on stdout, as it comes where that is a terminal.
-//!
-//! ```sh
-//! cargo run --release --features libtorch --example generate -- --model llama-3-8b --prompt "Why is the sky blue?"
-//! ```
-//!
-//! With `--prompts` it answers a file of prompts, a line of JSON for each answer: `{"prompt": …, "response": …}`.
-//!
-//! Prompts become texts as in the training of the model, which `ser.json` beside its weights records. Without that file
-//! the model's chat template is used, and a prompt stands as it is where there is none.
-
-mod config;
-mod exit;
+//! `ser generate`.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
-use clap::Parser;
-use ser::Progress;
+use anyhow::bail;
+use clap::Args;
 use ser::data::{TemplateKind, TextSettings, has_chat_template, read_prompts};
 use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest};
-use ser::{Message, Sampling, Stage};
+use ser::{Context, Message, Sampling, Stage, fetched};
 
-use config::{Flags, fetched};
+use crate::flags::Flags;
+use crate::input::Input;
+use crate::output;
 
-/// Answers prompts with a causal language model
-#[derive(Parser)]
-struct Arguments {
+/// Writes the answer's text alone to standard output, as it comes if that is a terminal. With --prompts it answers a file of
+/// prompts, one line of JSON per answer: {"prompt": …, "response": …}.
+///
+/// Prompts become texts as in the training of the model, which ser.json beside its weights records. Without that file the
+/// model's chat template is used, and a prompt is used as it is if there is none.
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// The prompt; an empty one with --template raw begins a text from nothing
     #[arg(long, conflicts_with = "prompts", required_unless_present = "prompts")]
     prompt: Option<String>,
-    /// File of prompts: JSON lines with `prompt`, or a prompt a line
+    /// File of prompts: JSON lines with `prompt`, or a prompt a line; `-` for stdin
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Adapter folder in PEFT's layout
@@ -44,10 +36,10 @@ struct Arguments {
     /// Always the most probable token; the same as --temperature 0
     #[arg(long, conflicts_with = "temperature")]
     greedy: bool,
-    /// At most so many tokens
+    /// Most tokens of an answer
     #[arg(long, default_value_t = 256)]
     max_new_tokens: usize,
-    /// No end before so many tokens
+    /// Fewest tokens of an answer
     #[arg(long, default_value_t = 0)]
     min_new_tokens: usize,
     /// Softmax temperature
@@ -78,20 +70,16 @@ struct Arguments {
     flags: Flags,
 }
 
-fn main() -> ExitCode {
-    exit::exit_code(run(Arguments::parse()), None)
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = arguments.flags.load("")?;
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let (config, device) = arguments.flags.load_with_device(&[])?;
     let Some(folder) = &config.run.model else { bail!("give --model FOLDER") };
     if let Some(data) = &config.run.data {
         bail!("{}: pairs are not answered; give --prompt TEXT, or --prompts FILE", data.display());
     }
     let prompts = match &arguments.prompts {
         Some(file) => {
-            let (prompts, read) = read_prompts(file, &config.data)?;
-            config::tell(&read);
+            let (prompts, read) = read_prompts(Input::open(file)?.path(), &config.data)?;
+            output::note_read(&read);
             prompts
         }
         None => vec![vec![Message::user(arguments.prompt.clone().unwrap_or_default())]],
@@ -104,8 +92,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         &folders,
         &TextSettings { template, append_eos: false, max_length: None, ..TextSettings::default() },
     )?;
-    eprintln!("{text}");
-    let device = config::device(&config)?;
+    output::note(&text);
     let settings = CausalLmSettings {
         text: text.settings.clone(),
         batch_answers: arguments.batch,
@@ -133,13 +120,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     if arguments.timing {
         let first = tokenize(prompts.get(..arguments.batch.min(prompts.len())).unwrap_or_default())?;
-        model.sample(&first, &sampling, GenerateOptions::default(), &mut ser::Context::silent())?;
+        model.sample(&first, &sampling, GenerateOptions::default(), &mut Context::silent())?;
     }
     let start = Instant::now();
     let tokens = tokenize(&prompts)?;
     let answers = if arguments.prompts.is_some() {
-        let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-        let mut cx = ser::Context::new(Stage::Generate, &mut progress);
+        let mut progress = output::progress()?;
+        let mut cx = Context::new(Stage::Generate, &mut progress);
         let answers = model.sample(&tokens, &sampling, GenerateOptions::default(), &mut cx)?;
         cx.finish();
         drop(progress);
@@ -150,8 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     if arguments.timing {
         let count: usize = answers.iter().flatten().map(|answer| answer.response.tokens.len()).sum();
-        let figure = serde_json::json!({"tokens_per_s": count as f64 / start.elapsed().as_secs_f64()});
-        eprintln!("{figure}");
+        output::timing(&serde_json::json!({"tokens_per_s": count as f64 / start.elapsed().as_secs_f64()}));
     }
     Ok(())
 }
@@ -172,7 +158,7 @@ fn write_lines(prompts: &[Vec<Message>], answers: &[Vec<SampledAnswer>]) -> anyh
     Ok(out.flush()?)
 }
 
-/// The answers' texts and nothing else; a single one as it comes where someone looks on.
+/// The answers' texts alone; a single one as it comes if standard output is a terminal.
 fn write_text(model: &CausalLm, tokens: &[Vec<u32>], sampling: &Sampling) -> anyhow::Result<Vec<Vec<SampledAnswer>>> {
     let mut out = io::stdout().lock();
     let streams = out.is_terminal() && sampling.samples_per_prompt == 1;
@@ -184,7 +170,7 @@ fn write_text(model: &CausalLm, tokens: &[Vec<u32>], sampling: &Sampling) -> any
     };
     let on_text: Option<&mut dyn FnMut(TextPiece<'_>)> = if streams { Some(&mut show) } else { None };
     let options = GenerateOptions { on_text, ..GenerateOptions::default() };
-    let answers = model.sample(tokens, sampling, options, &mut ser::Context::silent())?;
+    let answers = model.sample(tokens, sampling, options, &mut Context::silent())?;
     if let Some(error) = failed {
         return Err(error.into());
     }

@@ -1,33 +1,28 @@
-//! What is in a preference dataset: rows, layout, ties, duplicates, lengths, what is left out and why, a few samples.
-//!
-//! ```sh
-//! cargo run --release --example inspect_data -- hh-rlhf.jsonl.gz
-//! cargo run --release --example inspect_data -- 'data/train-*.parquet' --on-bad-row skip
-//! cargo run --release --features tokenizers --example inspect_data -- hf://owner/name --split train --tokenizer llama-3-8b
-//! ```
-//!
-//! The data is read as a stream; memory holds a hash per pair, to find duplicates.
+//! `ser inspect`.
 
-mod exit;
+mod counts;
+#[cfg(feature = "tokenizers")]
+mod tokens;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceFile, PromptKey, ReadSettings};
+use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceFile, ReadSettings};
 use ser::{Message, Preference};
 
-/// Tells what is in a preference dataset
-#[derive(Parser)]
-struct Arguments {
-    /// A file, a folder of shards, a glob, or hf://owner/name
+use crate::input::Input;
+use counts::Counts;
+
+/// The data is read as a stream; memory holds a hash per pair, to find duplicates.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A file, a folder of shards, a glob, or hf://owner/name; `-` for stdin
     data: PathBuf,
-    /// The layout; the first row shows it if not given
+    /// The layout; found from the first row if not given
     #[arg(long)]
     layout: Option<Layout>,
     /// Of a folder or repository with several splits, the one to read
@@ -64,55 +59,7 @@ struct Arguments {
     max_length: usize,
 }
 
-fn main() -> ExitCode {
-    exit::exit_code(run(&Arguments::parse()), None)
-}
-
-/// What is counted while pairs pass by.
-#[derive(Default)]
-struct Counts {
-    pairs: u64,
-    prompts: HashSet<u64>,
-    /// Of each pair of answers to a prompt, in either order: which way round the first was.
-    seen: HashMap<u64, bool>,
-    duplicates: u64,
-    contradictions: u64,
-    identical: u64,
-    longer_chosen: u64,
-    margins: u64,
-    turns: LengthCounts,
-    prompt: LengthCounts,
-    chosen: LengthCounts,
-    rejected: LengthCounts,
-}
-
-impl Counts {
-    fn add(&mut self, preference: &Preference, hasher: &RandomState) {
-        let pair = &preference.pair;
-        let (chosen, rejected) = (preference.chosen(), preference.rejected());
-        let prompt = hasher.hash_one(PromptKey::of(pair));
-        self.pairs += 1;
-        self.prompts.insert(prompt);
-        let straight = chosen < rejected;
-        let (low, high) = if straight { (chosen, rejected) } else { (rejected, chosen) };
-        match self.seen.insert(hasher.hash_one((prompt, low, high)), straight) {
-            Some(before) if before == straight => self.duplicates += 1,
-            Some(_) => self.contradictions += 1,
-            None => {}
-        }
-        self.identical += u64::from(chosen == rejected);
-        let characters = |text: &str| text.chars().count();
-        let (of_chosen, of_rejected) = (characters(chosen), characters(rejected));
-        self.longer_chosen += u64::from(of_chosen > of_rejected);
-        self.margins += u64::from(preference.margin.is_some());
-        self.turns.add(pair.prompt.len());
-        self.prompt.add(pair.prompt.iter().map(|turn| characters(&turn.content)).sum());
-        self.chosen.add(of_chosen);
-        self.rejected.add(of_rejected);
-    }
-}
-
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = ReadSettings {
         layout: arguments.layout,
         split: arguments.split.clone(),
@@ -125,39 +72,40 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     #[cfg(feature = "tokenizers")]
     let mut tokens = tokens::Tokens::new(arguments)?;
-    let mut file = PreferenceFile::open(&arguments.data, &settings)?;
-    let (mut counts, hasher) = (Counts::default(), RandomState::new());
+    let input = Input::open(&arguments.data)?;
+    let mut file = PreferenceFile::open(input.path(), &settings)?;
+    let mut counts = Counts::default();
     let mut samples: Vec<Preference> = Vec::new();
     let mut rng = ChaCha8Rng::seed_from_u64(arguments.seed);
     while let Some(preference) = file.next_preference()? {
-        counts.add(&preference, &hasher);
+        counts.add(&preference);
         #[cfg(feature = "tokenizers")]
         if let Some(tokens) = &mut tokens {
             tokens.add(&preference)?;
         }
-        // Each pair so far is as likely to be among the samples.
+        // Each pair so far is among the samples with the same probability.
         if samples.len() < arguments.samples {
             samples.push(preference);
-        } else if let Ok(place) = usize::try_from(rng.random_range(0..counts.pairs))
-            && let Some(sample) = samples.get_mut(place)
+        } else if let Ok(index) = usize::try_from(rng.random_range(0..counts.pairs))
+            && let Some(sample) = samples.get_mut(index)
         {
             *sample = preference;
         }
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    tell(&mut out, &file, &counts)?;
+    write_summary(&mut out, &file, &counts)?;
     #[cfg(feature = "tokenizers")]
     if let Some(tokens) = &tokens {
-        tokens.tell(&mut out)?;
+        tokens.write(&mut out)?;
     }
     for sample in &samples {
-        tell_sample(&mut out, sample)?;
+        write_sample(&mut out, sample)?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Result<()> {
+fn write_summary(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Result<()> {
     let summary = file.summary();
     let share = |part: u64, whole: u64| format!("{part} ({:.1} %)", 100.0 * part as f64 / whole.max(1) as f64);
     writeln!(out, "layout             {}", file.layout().map_or("none", Layout::as_str))?;
@@ -209,12 +157,12 @@ fn tell(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Res
         ("chosen, chars", &counts.chosen),
         ("rejected, chars", &counts.rejected),
     ] {
-        tell_lengths(out, name, lengths)?;
+        write_lengths(out, name, lengths)?;
     }
     Ok(())
 }
 
-fn tell_lengths(out: &mut impl Write, name: &str, lengths: &LengthCounts) -> io::Result<()> {
+fn write_lengths(out: &mut impl Write, name: &str, lengths: &LengthCounts) -> io::Result<()> {
     write!(out, "{name:<15} {:>7.1}", lengths.mean().unwrap_or(0.0))?;
     for percent in [50.0, 90.0, 99.0, 100.0] {
         write!(out, " {:>9}", lengths.percentile(percent).unwrap_or(0))?;
@@ -222,7 +170,7 @@ fn tell_lengths(out: &mut impl Write, name: &str, lengths: &LengthCounts) -> io:
     writeln!(out)
 }
 
-fn tell_sample(out: &mut impl Write, sample: &Preference) -> io::Result<()> {
+fn write_sample(out: &mut impl Write, sample: &Preference) -> io::Result<()> {
     let pair = &sample.pair;
     let margin = sample.margin.map_or(String::new(), |margin| format!(", margin {margin}"));
     writeln!(out, "\npair {}{margin}", pair.id.0)?;
@@ -248,70 +196,4 @@ fn beginning(text: &str) -> String {
         line.push('…');
     }
     line
-}
-
-/// Lengths in tokens.
-#[cfg(feature = "tokenizers")]
-mod tokens {
-    use std::io::{self, Write};
-    use std::path::PathBuf;
-
-    use ser::data::{LengthCounts, PairTokenizer, TextSettings};
-    use ser::{Preference, Screening};
-
-    use super::{Arguments, tell_lengths};
-
-    pub(super) struct Tokens {
-        tokenizer: PairTokenizer,
-        limit: usize,
-        lengths: LengthCounts,
-        screened: [u64; 4],
-    }
-
-    impl Tokens {
-        pub(super) fn new(arguments: &Arguments) -> anyhow::Result<Option<Self>> {
-            let Some(folder) = &arguments.tokenizer else { return Ok(None) };
-            let folder =
-                if folder.starts_with("hf://") { ser::data::hub::model_folder(folder)? } else { PathBuf::from(folder) };
-            let settings =
-                TextSettings { max_length: Some(arguments.max_length), append_eos: false, ..TextSettings::default() };
-            let tokenizer = PairTokenizer::from_folder(folder, &settings)?;
-            Ok(Some(Tokens {
-                tokenizer,
-                limit: arguments.max_length,
-                lengths: LengthCounts::default(),
-                screened: [0; 4],
-            }))
-        }
-
-        pub(super) fn add(&mut self, preference: &Preference) -> anyhow::Result<()> {
-            let pairs = [std::sync::Arc::clone(&preference.pair)];
-            let tokens = self.tokenizer.tokenize(&pairs)?;
-            for pair in &tokens {
-                let (p, a, b) = pair.lengths();
-                self.lengths.add(p + a);
-                self.lengths.add(p + b);
-            }
-            for screening in self.tokenizer.screen_pairs(&pairs)? {
-                let place = match screening {
-                    Screening::Usable => 0,
-                    Screening::TooLong => 1,
-                    Screening::Identical => 2,
-                    Screening::Empty => 3,
-                };
-                self.screened[place] += 1;
-            }
-            Ok(())
-        }
-
-        pub(super) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
-            tell_lengths(out, "text, tokens", &self.lengths)?;
-            let [fit, too_long, identical, empty] = self.screened;
-            let all = self.screened.iter().sum::<u64>().max(1);
-            writeln!(out, "\nfit for training   {fit} ({:.1} %)", 100.0 * fit as f64 / all as f64)?;
-            writeln!(out, "over {} tokens    {too_long}", self.limit)?;
-            writeln!(out, "identical texts    {identical}")?;
-            writeln!(out, "empty answers      {empty}")
-        }
-    }
 }

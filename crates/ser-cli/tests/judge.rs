@@ -1,41 +1,21 @@
-//! `judge_answers` as a user runs it, against an endpoint that misbehaves: counts, cache, resume, and no key anywhere.
+//! `ser judge` against an endpoint that misbehaves: counts, cache, resume, and no key anywhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![cfg(feature = "progress")]
 
-#[path = "support/chat_server.rs"]
-#[allow(unreachable_pub)]
-mod chat_server;
+mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use chat_server::{ChatServer, Does, Request};
+use support::chat_server::{ChatServer, Does, Request};
+use support::ser;
 
 const KEY: &str = "sk-Very/Secret+0815";
-
-/// The example as a program.
-fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let path = profile.join("examples").join(format!("judge_answers{}", std::env::consts::EXE_SUFFIX));
-        if !path.exists() {
-            let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "--quiet", "--example", "judge_answers"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-            build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
-            assert!(build.status().unwrap().success());
-        }
-        path
-    });
-    &PROGRAM
-}
 
 fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
     text.split_once(from).unwrap().1.split_once(to).unwrap().0
@@ -83,7 +63,7 @@ fn files(folder: &Path, n: usize) {
 }
 
 fn command(folder: &Path, server: &ChatServer, more: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = ser("judge");
     command.current_dir(folder).args(["ours.jsonl", "theirs.jsonl", "--endpoint", &server.endpoint]);
     command.args(["--judge-model", "judge", "--first-wait", "0.01", "--json"]).args(more);
     command.env("JUDGE_KEY", KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -304,8 +284,8 @@ fn the_additive_judge_and_the_table() {
     assert_eq!(figures["mean_scores"], serde_json::json!([2.8, 1.9]));
     let mut command = command(folder.path(), &server, &["--judge", "additive"]);
     // Without --json there is a table.
-    let arguments: Vec<_> = command.get_args().filter(|a| *a != "--json").map(ToOwned::to_owned).collect();
-    command = Command::new(program());
+    let arguments: Vec<_> = command.get_args().skip(1).filter(|a| *a != "--json").map(ToOwned::to_owned).collect();
+    command = ser("judge");
     let output = command.args(arguments).current_dir(folder.path()).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     for text in ["ours vs theirs", "65.0 %", "judge: additive, judge", "mean scores: 2.80 and 1.90"] {

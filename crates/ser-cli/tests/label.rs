@@ -1,38 +1,20 @@
-//! The example `label_pairs` as a program, against the authors' filter written in the plainest way.
+//! `ser label` against the authors' filter.
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
+use std::process::{Child, Output, Stdio};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-
-/// The example that cargo built beside this test; built here if only this test was asked for.
-fn program() -> &'static PathBuf {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(build);
-    &PROGRAM
-}
-
-fn build() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let path = profile.join("examples").join(format!("label_pairs{}", std::env::consts::EXE_SUFFIX));
-    if !path.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "label_pairs"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        build.args(if profile.ends_with("release") { &["--release"][..] } else { &[] });
-        assert!(build.status().unwrap().success());
-    }
-    path
-}
+use support::ser;
 
 fn start(arguments: &[&str]) -> Child {
     let piped = Stdio::piped;
-    Command::new(program()).args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
+    ser("label").args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
 }
 
 /// Feeds `input` and waits for the end.

@@ -1,42 +1,29 @@
-//! Trains one reward model on the labels given, measures it on held-out pairs, and writes a report.
-//!
-//! ```sh
-//! cargo run --release --features libtorch --example train_reward -- --model llama-3-8b --data hh.jsonl.gz --out runs/rm
-//! ```
-//!
-//! `--out` is a run folder: an existing one is refused unless `--resume` goes on with it. Adapter and head are in its
-//! folder `reward/model`, in PEFT's layout; `score_pairs --adapter` and `train_ppo --reward-model` take the run folder,
-//! too. Without `--test-data` a share of the pairs is held out (`split.test`, 0.1; 0 holds none out).
-
-mod config;
-mod exit;
+//! `ser train reward`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
-use clap::Parser;
+use anyhow::bail;
+use clap::Args;
+use ser::config::Config;
 use ser::eval::{Count, DataCounts};
 use ser::model::RewardModel;
-use ser::{Control, Event, Pair, Scorer, Screening, Stage, observer_fn};
 use ser::{
-    Fit, MetricsLog, Observers, PairsRead, Progress, RunFolder, TrainedReward, fit_in, score_held_out,
-    write_reward_report,
+    Context, Control, Event, Fit, Pair, PairsRead, Scorer, Screening, Stage, TrainedReward, fit_in, observer_fn,
+    score_held_out, write_reward_report,
 };
 
-use config::{Config, Flags};
+use crate::flags::{Flags, RunFlags};
+use crate::output;
 
-/// Trains a reward model on a file of preferences
-#[derive(Parser)]
-struct Arguments {
-    /// The run's folder
-    #[arg(long)]
-    out: PathBuf,
-    /// Goes on with the run in that folder
-    #[arg(long)]
-    resume: bool,
+/// Adapter and head are in the run folder's reward/model, in PEFT's layout; `ser score --adapter` and `ser train ppo
+/// --reward-model` also take the run folder. Without --test-data a share of the pairs is held out (split.test, 0.1; 0 holds
+/// none out).
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    run: RunFlags,
     /// Held-out preferences to measure accuracy on; a part of --data if not given
     #[arg(long, value_name = "FILE")]
     test_data: Option<PathBuf>,
@@ -52,18 +39,13 @@ const WARM_UP: u64 = 4;
 /// The stage that trains.
 const MODEL: &str = "reward/model";
 
-fn main() -> ExitCode {
-    exit::exit_code(run(Arguments::parse()), Some("Run the same command with --resume to go on."))
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = arguments.flags.load("")?;
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let (config, device) = arguments.flags.load_with_device(&[])?;
     let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    // Everything that may be wrong with settings and input is found before a folder is made.
+    // Settings and input are checked before a folder is made.
     let loss = config.evolution.loss.check()?;
-    let device = config::device(&config)?;
     let mut train = PairsRead::open(data, &config.data)?;
     let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
     let mut test = match arguments.test_data.as_ref().or(config.run.test_data.as_ref()) {
@@ -79,9 +61,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
-        model.tokenizer().notes(&pairs)?.iter().for_each(|note| eprintln!("note: {name}{note}"));
-        part.keep(&model.screen(&pairs, &mut ser::Context::silent())?, |screening| screening == Screening::Usable);
-        part.lines().iter().for_each(|line| eprintln!("{name}{line}"));
+        model.tokenizer().notes(&pairs)?.iter().for_each(|note| output::note(format_args!("note: {name}{note}")));
+        part.keep(&model.screen(&pairs, &mut Context::silent())?, |screening| screening == Screening::Usable);
+        part.lines().iter().for_each(|line| output::note(format_args!("{name}{line}")));
         counts.left_out.extend(part.counts());
     }
     if train.preferences.is_empty() {
@@ -90,17 +72,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     counts.splits =
         vec![Count::new("training", train.preferences.len() as u64), Count::new("test", test.preferences.len() as u64)];
 
-    let progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-    let mut run = RunFolder::open(&arguments.out, arguments.resume)?;
+    let progress = output::progress()?;
+    let mut clock: Vec<Instant> = Vec::new();
+    let (mut run, mut observers) = super::open(&arguments.run, progress)?;
     run.record_or_verify_settings("model", &config.reward_model())?;
     run.record_or_verify_settings("loss", &config.evolution.loss)?;
     run.record_or_verify_data("seed", &config.run.seed)?;
     train.record_in(&mut run, "training")?;
     test.record_in(&mut run, "test")?;
-    let mut clock: Vec<Instant> = Vec::new();
-    let mut observers = Observers::new();
-    observers.push(progress);
-    observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
     observers.push(observer_fn(|event| {
         if let Event::Advanced { stage: Stage::TrainReward, .. } = event {
             clock.push(Instant::now());
@@ -125,29 +104,39 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             bootstrap: config.evolution.bootstrap,
         },
     )?;
-    eprintln!(
-        "{} steps on {} pairs: loss {:.4}, accuracy {:.3} in the last epoch{}\nThe adapter is in {}.\nThe report is {}",
-        fit.steps,
-        train.preferences.len(),
-        fit.loss,
-        fit.accuracy,
-        held_out(&scores),
-        run.stage_path(MODEL).display(),
-        html.display()
-    );
+    let model = run.stage_path(MODEL);
+    let right = scores.iter().filter(|[chosen, rejected]| chosen > rejected).count();
+    if arguments.run.json {
+        let accuracy = (!scores.is_empty()).then(|| right as f64 / scores.len() as f64);
+        let json = serde_json::json!({
+            "model": model, "html": html, "steps": fit.steps, "loss": fit.loss, "accuracy": fit.accuracy,
+            "test_pairs": scores.len(), "test_accuracy": accuracy,
+        });
+        output::result(true, &json, "")?;
+    } else {
+        output::note(format_args!(
+            "{} steps on {} pairs: loss {:.4}, accuracy {:.3} in the last epoch{}\nThe adapter is in {}.\nThe report is {}",
+            fit.steps,
+            train.preferences.len(),
+            fit.loss,
+            fit.accuracy,
+            held_out(right, scores.len()),
+            model.display(),
+            html.display()
+        ));
+    }
     if arguments.timing {
         print_timing(&clock, &config, fit.loss)?;
     }
     Ok(())
 }
 
-/// What the held-out pairs say, for the summary line.
-fn held_out(scores: &[[f64; 2]]) -> String {
-    if scores.is_empty() {
-        return "; no pairs were held out".to_owned();
+/// Accuracy on the held-out pairs, for the summary line.
+fn held_out(right: usize, pairs: usize) -> String {
+    match pairs {
+        0 => "; no pairs were held out".to_owned(),
+        _ => format!("; {:.3} on {pairs} held-out pairs", right as f64 / pairs as f64),
     }
-    let right = scores.iter().filter(|[chosen, rejected]| chosen > rejected).count();
-    format!("; {:.3} on {} held-out pairs", right as f64 / scores.len() as f64, scores.len())
 }
 
 /// Pairs per second over all steps but the first ones, on stderr.
@@ -157,7 +146,6 @@ fn print_timing(clock: &[Instant], config: &Config, loss: f64) -> anyhow::Result
     };
     let steps = (clock.len() as u64 - WARM_UP) as f64;
     let pairs = steps * (config.training.batch_size * config.training.gradient_accumulation) as f64;
-    let figure = serde_json::json!({"pairs_per_s": pairs / (*last - *first).as_secs_f64(), "loss": loss});
-    eprintln!("{figure}");
+    output::timing(&serde_json::json!({"pairs_per_s": pairs / (*last - *first).as_secs_f64(), "loss": loss}));
     Ok(())
 }

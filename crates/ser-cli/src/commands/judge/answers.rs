@@ -1,4 +1,4 @@
-//! Files of answers, and what belongs together in two of them.
+//! Files of answers, and the pairs of two of them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,6 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use ser::{Message, Pair, PairId, RawText};
 use serde::Deserialize;
+
+use crate::input::Input;
 
 /// The answers of one file.
 pub(crate) struct Answers {
@@ -42,7 +44,8 @@ enum Prompt {
 impl Answers {
     /// Reads a file of JSON lines; empty lines are left out.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let input = Input::open(path)?;
+        let bytes = fs::read(input.path()).with_context(|| format!("cannot read {}", path.display()))?;
         let mut rows = Vec::new();
         for (bytes, line) in bytes.split(|byte| *byte == b'\n').zip(1..) {
             let here = || format!("{} line {line}", path.display());

@@ -1,0 +1,93 @@
+//! The commands.
+
+mod completions;
+mod config;
+#[cfg(feature = "libtorch")]
+mod generate;
+mod inspect;
+mod judge;
+mod label;
+#[cfg(feature = "libtorch")]
+mod merge;
+mod report;
+#[cfg(feature = "libtorch")]
+mod run;
+#[cfg(feature = "libtorch")]
+mod score;
+#[cfg(feature = "libtorch")]
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+#[cfg(feature = "libtorch")]
+use crate::flags::RESUME;
+
+/// A command of the program.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Trains a reward model on a few labels and lets it label the rest itself; with --full, the whole procedure
+    #[cfg(feature = "libtorch")]
+    Run(run::Arguments),
+    /// Trains one model: a reward model, or a language model by SFT, PPO or DPO
+    #[cfg(feature = "libtorch")]
+    #[command(subcommand)]
+    Train(train::Train),
+    /// Scores a file's pairs with a reward model, one line of JSON per pair
+    #[cfg(feature = "libtorch")]
+    Score(score::Arguments),
+    /// Gives each scored pair on standard input its learning status and its pseudo-label
+    Label(label::Arguments),
+    /// Answers prompts with a language model
+    #[cfg(feature = "libtorch")]
+    Generate(generate::Arguments),
+    /// Judges two files of answers by a language model behind an endpoint: wins, ties, losses and win rates
+    Judge(judge::Arguments),
+    /// Describes a preference dataset: layout, ties, duplicates, lengths, rows left out, samples
+    Inspect(inspect::Arguments),
+    /// Merges an adapter into its base model
+    #[cfg(feature = "libtorch")]
+    Merge(merge::Arguments),
+    /// Draws the report of a run folder again
+    Report(report::Arguments),
+    /// Prints the effective settings of files and flags as TOML
+    Config(config::Arguments),
+    /// Prints a script that completes commands and flags in a shell
+    Completions(completions::Arguments),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self {
+            #[cfg(feature = "libtorch")]
+            Command::Run(arguments) => run::run(&arguments).map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Train(train) => train.run().map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Score(arguments) => score::run(&arguments).map(done),
+            Command::Label(arguments) => label::run(&arguments).map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Generate(arguments) => generate::run(arguments).map(done),
+            Command::Judge(arguments) => judge::run(arguments),
+            Command::Inspect(arguments) => inspect::run(&arguments).map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Merge(arguments) => merge::run(&arguments).map(done),
+            Command::Report(arguments) => report::run(&arguments).map(done),
+            Command::Config(arguments) => config::run(&arguments).map(done),
+            Command::Completions(arguments) => completions::run(&arguments).map(done),
+        }
+    }
+
+    /// What is printed after Ctrl-C: how to continue.
+    pub(crate) fn on_interrupt(&self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "libtorch")]
+            Command::Run(_) | Command::Train(_) => Some(RESUME),
+            Command::Judge(_) => Some(judge::GO_ON),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `ser score`.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Args;
+use ser::data::{TemplateKind, TextSettings};
+use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage, adapter_folder};
+
+use crate::flags::Flags;
+use crate::input::Input;
+use crate::output;
+
+/// One line of JSON per pair on standard output, in the file's order, the chosen answer first: {"id": 7, "row": 8, "raw": [r,
+/// r], "probability": [p, p], "score_j": p, "score_k": p}, p = sigmoid(r). `row` is the pair's row in the file, from 1, bad
+/// rows counted and blank lines not; `id` is its number in a run. `score_j` and `score_k` repeat the probabilities under the
+/// names of the authors' code, which `ser label` reads too. Labels in the file are not used.
+///
+/// Texts are made as in the training of the model, which ser.json beside the adapter records. A model without that file is
+/// read with the raw template and no end token, unless flags say otherwise. Pairs that are left out are noted on standard
+/// error, with rows and reasons: rows that cannot be read (--on-bad-row skip), ties, and texts over the length limit.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Adapter folder in PEFT's layout, or the run folder of `ser train reward`; without it, --model is the reward model
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Ends every text of the template authors_code with the end token
+    #[arg(long)]
+    append_eos: bool,
+    /// Makes texts as flags and settings say even where the model was trained otherwise
+    #[arg(long)]
+    force_text: bool,
+    /// Scores with a fresh head where none is saved: random numbers that follow from --seed, for timings
+    #[arg(long)]
+    fresh_head: bool,
+    /// Prints pairs per second, tokenization included, as a line of JSON on stderr
+    #[arg(long)]
+    timing: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let (config, device) = arguments.flags.load_with_device(&[])?;
+    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
+        bail!("give --model FOLDER and --data FILE");
+    };
+    let adapter = arguments.adapter.as_deref().map(adapter_folder).transpose()?;
+    let request = TextRequest {
+        append_eos: if arguments.append_eos { Some(true) } else { config.text_request().append_eos },
+        force: arguments.force_text,
+        ..config.text_request()
+    };
+    let raw =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
+    let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
+    let text = request.resolve(&folders, &raw)?;
+    output::note(&text);
+    let settings =
+        RewardModelSettings { text: text.settings.clone(), force_text: request.force, ..config.reward_model() };
+    let mut model = match &adapter {
+        Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
+        None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
+        _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
+            Err(error @ ModelError::NoHead { .. }) => {
+                bail!("{error}; --fresh-head scores with a random one all the same")
+            }
+            model => model?,
+        },
+    };
+
+    let input = Input::open(data)?;
+    let mut read = PairsRead::open(input.path(), &config.data)?;
+    let start = Instant::now();
+    if settings.text.max_length.is_some() {
+        // Equal answers, and empty ones, have scores as well.
+        read.keep(&model.screen(&pairs(&read), &mut Context::silent())?, |screening| screening != Screening::TooLong);
+    }
+    for line in read.lines() {
+        output::note(line);
+    }
+    for note in model.tokenizer().notes(&pairs(&read))? {
+        output::note(format_args!("note: {note}"));
+    }
+    let mut progress = output::progress()?;
+    let mut cx = Context::new(Stage::Score, &mut progress);
+    let scores = model.score(&pairs(&read), &mut cx)?;
+    cx.finish();
+    let seconds = start.elapsed().as_secs_f64();
+    drop(progress);
+    write_lines(&read, &scores)?;
+    if arguments.timing {
+        output::timing(&serde_json::json!({"pairs_per_s": scores.len() as f64 / seconds}));
+    }
+    Ok(())
+}
+
+fn pairs(read: &PairsRead) -> Vec<Arc<Pair>> {
+    read.preferences.iter().map(|preference| Arc::clone(&preference.pair)).collect()
+}
+
+fn write_lines(read: &PairsRead, scores: &[PairScores]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for ((preference, row), score) in read.preferences.iter().zip(&read.rows).zip(scores) {
+        let p = score.sigmoid();
+        let line = serde_json::json!({
+            "id": preference.pair.id, "row": row, "raw": [score.a, score.b], "probability": [p.a, p.b],
+            "score_j": p.a, "score_k": p.b,
+        });
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}

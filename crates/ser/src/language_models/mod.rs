@@ -1,0 +1,215 @@
+//! Language models of folders, as the models of a procedure.
+
+mod checks;
+mod reward;
+mod texts;
+
+use std::path::{Path, PathBuf};
+
+use ser_core::{Context, FitSummary, Preference, Stage};
+use ser_loss::DpoSettings;
+use ser_model::{
+    CausalExample, CausalLm, Device, DpoTraining, PolicyModel, RewardModel, SftTraining, fresh_base, make_base,
+    merge_adapter,
+};
+
+use crate::config::Config;
+use crate::observe::Observers;
+use crate::procedure::{Models, ProcedureData};
+use crate::{Error, RunFolder, train_in};
+
+pub use reward::{ConfiguredReward, reward_of};
+pub use texts::{adapter_folder, fetched, prompts_that_fit, trained_language_model};
+
+/// Size limit of a weight file in bytes.
+const SHARD: u64 = 5_000_000_000;
+
+/// Models made from a [`Config`]: a base model from a folder, its supervised fine-tuning, reward models and policies as
+/// adapters on it.
+///
+/// Without `run.model`, a small base model is made for the built-in corpus in the run folder.
+pub struct LanguageModels {
+    config: Config,
+    device: Device,
+    /// Which device was chosen, and why.
+    device_note: String,
+    /// Folder of the base model; none if it is made in the run folder.
+    base: Option<PathBuf>,
+    /// Folder of the model that reward models and policies start from, once it is made.
+    start: Option<PathBuf>,
+    /// A reward model that was made for a check and starts from the right folder.
+    reward: Option<RewardModel>,
+    /// Tokenized texts of supervised fine-tuning.
+    sft: Vec<CausalExample>,
+}
+
+impl LanguageModels {
+    /// Sets the number of threads, chooses the device, and fetches `run.model` if it is an address `hf://owner/name`.
+    ///
+    /// # Errors
+    /// A device that does not exist; an address that cannot be fetched.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let mut config = config.clone();
+        if config.run.data.is_none() && config.run.model.is_none() {
+            // SFT of an untrained model also has to teach it its language.
+            config.sft.training = config.base.training.clone();
+        }
+        ser_model::set_threads(config.run.threads);
+        let (device, device_note) = Device::choose(config.model.device)?;
+        let base = config.run.model.as_deref().map(fetched).transpose()?;
+        Ok(LanguageModels { config, device, device_note, base, start: None, reward: None, sft: Vec::new() })
+    }
+
+    /// Folder of the model that reward models and policies start from; known once [`Models::start`] is done.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`] before that.
+    pub fn start_folder(&self) -> Result<&Path, Error> {
+        self.start.as_deref().ok_or(Error::NoModel)
+    }
+
+    fn causal_lm(&self, folder: &Path) -> Result<CausalLm, Error> {
+        Ok(CausalLm::from_folder(folder, &self.config.causal_lm(), self.device)?)
+    }
+
+    /// Makes the built-in corpus's base model in the run folder. It is pre-trained, unless SFT follows.
+    fn make_base(
+        &self,
+        data: &ProcedureData,
+        texts: &[String],
+        policies: bool,
+        run: &mut RunFolder,
+        observers: &mut Observers<'_>,
+    ) -> Result<PathBuf, Error> {
+        let LanguageModels { config, device, .. } = self;
+        run.record_or_verify_settings("base", &config.base)?;
+        run.record_or_verify_settings("corpus", &config.corpus)?;
+        run.record_or_verify_settings("policies", &config.policies)?;
+        let (seed, sft) = (config.run.seed, &data.prepared.sft);
+        run.folder_stage("base", |folder| {
+            let texts = texts.iter().map(String::as_str);
+            if policies {
+                fresh_base(folder, texts, &config.text, &config.base, seed, *device)?;
+                return Ok::<Option<FitSummary>, Error>(None);
+            }
+            let mut cx = Context::new(Stage::Pretrain, observers);
+            let fit = make_base(folder, texts, sft, &config.text, &config.base, seed, *device, &mut cx)?;
+            cx.finish();
+            Ok(Some(fit))
+        })?;
+        Ok(run.stage_path("base"))
+    }
+
+    /// Fine-tunes the base model on chosen answers; the folder of the result, with its adapter merged.
+    fn fine_tune(&mut self, base: &Path, run: &mut RunFolder, observers: &mut Observers<'_>) -> Result<PathBuf, Error> {
+        run.record_or_verify_settings("sft", &self.config.sft)?;
+        let mut model = self.causal_lm(base)?;
+        let mut examples = std::mem::take(&mut self.sft);
+        // The last tenth is for validation.
+        let held_out = examples.split_off(examples.len() - examples.len() / 10);
+        let (settings, seed) = (&self.config.sft, self.config.run.seed);
+        let mut training = SftTraining::new(&mut model, examples, held_out, settings, seed)?;
+        train_in(&mut training, run, "sft", observers)?;
+        let trained = run.stage_path("sft/model");
+        if settings.lora.is_none() {
+            return Ok(trained);
+        }
+        run.folder_stage("sft/merged", |folder| {
+            merge_adapter(base, &trained, folder, SHARD)?;
+            Ok::<(), Error>(())
+        })?;
+        Ok(run.stage_path("sft/merged"))
+    }
+}
+
+impl Models for LanguageModels {
+    type Error = Error;
+    type Learner = RewardModel;
+    type Generator = CausalLm;
+    type Policy = PolicyModel;
+
+    fn check(&mut self, data: &mut ProcedureData, observers: &mut Observers<'_>) -> Result<(), Error> {
+        observers.note(&self.device_note);
+        self.check_all(data, observers)
+    }
+
+    fn start(
+        &mut self,
+        data: &ProcedureData,
+        policies: bool,
+        run: &mut RunFolder,
+        observers: &mut Observers<'_>,
+    ) -> Result<(), Error> {
+        let base = match (&self.base, &data.corpus_texts) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(texts)) => self.make_base(data, texts, policies, run, observers)?,
+            (None, None) => return Err(Error::NoModel),
+        };
+        self.start = Some(if policies { self.fine_tune(&base, run, observers)? } else { base });
+        Ok(())
+    }
+
+    fn learner(&mut self, run: &mut RunFolder) -> Result<RewardModel, Error> {
+        let settings = self.config.reward_model();
+        let model = match self.reward.take() {
+            Some(model) => model,
+            None => RewardModel::from_folder(self.start_folder()?, &settings, self.device)?,
+        };
+        run.record_or_verify_settings("model", &settings)?;
+        Ok(model)
+    }
+
+    fn pool_generator(&mut self) -> Result<CausalLm, Error> {
+        match &self.config.prompts.generator {
+            Some(folder) => {
+                let (model, _) = trained_language_model(&self.config, &fetched(folder)?, false, self.device)?;
+                Ok(model)
+            }
+            None => self.generator(),
+        }
+    }
+
+    fn generator(&mut self) -> Result<CausalLm, Error> {
+        self.causal_lm(self.start_folder()?)
+    }
+
+    fn policy(&mut self, run: &mut RunFolder) -> Result<PolicyModel, Error> {
+        run.record_or_verify_settings("policy", &self.config.policy)?;
+        Ok(PolicyModel::new(self.generator()?, &self.config.policy)?)
+    }
+
+    fn dpo(
+        &mut self,
+        preferences: &[Preference],
+        run: &mut RunFolder,
+        observers: &mut Observers<'_>,
+    ) -> Result<Option<CausalLm>, Error> {
+        let mut model = self.generator()?;
+        train_dpo(&mut model, preferences, &self.config, run, observers)?;
+        Ok(Some(model))
+    }
+}
+
+/// Trains a language model by DPO as the stage `dpo` of a run; returns the number of preferences left out because they
+/// are too long or empty.
+///
+/// # Errors
+/// Settings that cannot be used, no preference that can be trained on, [`Error::Interrupted`].
+pub fn train_dpo(
+    model: &mut CausalLm,
+    preferences: &[Preference],
+    config: &Config,
+    run: &mut RunFolder,
+    observers: &mut Observers<'_>,
+) -> Result<usize, Error> {
+    run.record_or_verify_settings("dpo", &config.dpo)?;
+    let loss = DpoSettings { beta: config.dpo.beta, ..DpoSettings::default() };
+    let loss = loss.check().map_err(Error::stage("reading the settings"))?;
+    let mut training = DpoTraining::new(model, &preferences, &loss, &config.dpo, config.run.seed)?;
+    let left_out = training.left_out();
+    if left_out > 0 {
+        observers.note(&format!("DPO leaves out {left_out} preferences: too long, or empty"));
+    }
+    train_in(&mut training, run, "dpo", observers)?;
+    Ok(left_out)
+}

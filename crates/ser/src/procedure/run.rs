@@ -1,0 +1,185 @@
+//! A procedure in its run folder, stage by stage.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ser_core::Preference;
+
+use super::answers::Answers;
+use super::comparison::Comparer;
+use super::policies::Trained;
+use super::{Models, Procedure, ProcedureData, of_models};
+use crate::config::Config;
+use crate::observe::{MetricsLog, Observers};
+use crate::pool::sample_pool;
+use crate::{Error, Outcome, RunFolder, SelfEvolution};
+
+/// The reward model at the end of the loop.
+pub(super) struct Evolved<L> {
+    pub(super) learner: L,
+    pub(super) outcome: Outcome,
+}
+
+/// A [`Procedure`] in its open run folder.
+///
+/// Each method is a stage. It first does the stages that it needs; stages that are done already, in this process or an
+/// earlier one, are read from the folder.
+pub struct ProcedureRun<'a, M: Models> {
+    pub(super) config: Config,
+    pub(super) models: M,
+    pub(super) data: ProcedureData,
+    pub(super) run: RunFolder,
+    pub(super) observers: Observers<'a>,
+    pub(super) judge: Option<Comparer<'a>>,
+    /// The labelled seed, which DPO is trained on.
+    pub(super) labelled: Arc<[Preference]>,
+    pub(super) evolved: Option<Evolved<M::Learner>>,
+    pub(super) trained: Option<Trained>,
+    started: bool,
+    compared: bool,
+}
+
+impl<'a, M: Models> ProcedureRun<'a, M> {
+    pub(super) fn open(procedure: Procedure<'a, M>, folder: PathBuf) -> Result<Self, Error> {
+        let Procedure { config, mut models, data, pool_prompts, mut observers, judge, resume, title } = procedure;
+        config.check()?;
+        if judge.is_none() && config.policies.train {
+            Comparer::check(&config)?;
+        }
+        let mut data = ProcedureData::read(&config, data, pool_prompts, &mut observers)?;
+        if let Some(title) = title {
+            data.title = title;
+        }
+        if !data.pool_prompts.is_empty() {
+            let prompts = std::mem::take(&mut data.pool_prompts);
+            data.pool_prompts = data.prepared.data.without_held_out(prompts);
+        }
+        models.check(&mut data, &mut observers).map_err(of_models)?;
+        data.test_prompts.truncate(config.policies.judged);
+        let run = RunFolder::open(folder, resume)?;
+        observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
+        data.warnings.iter().for_each(|warning| observers.note(warning));
+        Ok(ProcedureRun {
+            config,
+            models,
+            labelled: data.prepared.data.seed.clone(),
+            data,
+            run,
+            observers,
+            judge,
+            evolved: None,
+            trained: None,
+            started: false,
+            compared: false,
+        })
+    }
+
+    /// The run folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.run
+    }
+
+    /// Makes the model that all others start from: the base model and, if policies are trained, its supervised
+    /// fine-tuning.
+    ///
+    /// # Errors
+    /// The models' own; [`Error::Interrupted`].
+    pub fn sft(&mut self) -> Result<(), Error> {
+        if !self.started {
+            let policies = self.config.policies.train;
+            self.models.start(&self.data, policies, &mut self.run, &mut self.observers).map_err(of_models)?;
+            self.started = true;
+        }
+        Ok(())
+    }
+
+    /// Runs the loop; at its end, writes the report.
+    ///
+    /// # Errors
+    /// See [`SelfEvolution::run`].
+    pub fn evolve(&mut self) -> Result<&Outcome, Error> {
+        let evolved = self.take_evolved()?;
+        Ok(&self.evolved.insert(evolved).outcome)
+    }
+
+    /// Trains the policies: PPO with the evolved reward model and with the full-data one, and DPO; each answers the test
+    /// prompts.
+    ///
+    /// # Errors
+    /// The models' own; [`Error::Interrupted`].
+    pub fn train_policies(&mut self) -> Result<(), Error> {
+        if self.trained.is_none() {
+            let mut evolved = self.take_evolved()?;
+            let trained = Trained::train(self, &mut evolved.learner);
+            self.evolved = Some(evolved);
+            self.trained = Some(trained?);
+        }
+        Ok(())
+    }
+
+    /// Compares the policies' answers, and adds all results of policies to the report.
+    ///
+    /// # Errors
+    /// The judge's own; [`Error::Interrupted`].
+    pub fn compare(&mut self) -> Result<(), Error> {
+        self.train_policies()?;
+        if !self.compared {
+            super::comparison::compare(self)?;
+            self.compared = true;
+        }
+        Ok(())
+    }
+
+    /// Runs all stages that are left.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        self.evolve()?;
+        if self.config.policies.train {
+            self.compare()?;
+        }
+        Ok(self.take_evolved()?.outcome)
+    }
+
+    /// The evolved model; runs the loop first if that is not done in this process.
+    fn take_evolved(&mut self) -> Result<Evolved<M::Learner>, Error> {
+        if let Some(evolved) = self.evolved.take() {
+            return Ok(evolved);
+        }
+        self.sft()?;
+        let mut learner = self.models.learner(&mut self.run).map_err(of_models)?;
+        self.fill_pool()?;
+        let data = std::mem::take(&mut self.data.prepared.data);
+        let ProcedureRun { config, observers, run, data: ProcedureData { title, .. }, .. } = self;
+        let outcome = SelfEvolution::new(config.evolution.clone())
+            .title(title.as_str())
+            .observer(&mut *observers)
+            .run_in(&mut learner, data, run)?;
+        Ok(Evolved { learner, outcome })
+    }
+
+    /// Adds two sampled answers per prompt to the pool.
+    fn fill_pool(&mut self) -> Result<(), Error> {
+        if self.data.pool_prompts.is_empty() {
+            return Ok(());
+        }
+        let ProcedureRun { config, models, data, run, observers, .. } = self;
+        let first_id = data.prepared.data.free_id();
+        let make = || models.pool_generator().map_err(of_models);
+        let pool = sample_pool(make, &data.pool_prompts, &config.prompts.answers, first_id, run, observers)?;
+        data.prepared.data.add_to_pool(pool);
+        Ok(())
+    }
+
+    /// The answers of a policy to the test prompts, as a stage.
+    pub(super) fn answers<G: ser_core::Generator>(
+        &mut self,
+        name: &'static str,
+        policy: &mut G,
+    ) -> Result<Answers, Error> {
+        let ProcedureRun { config, data, run, observers, .. } = self;
+        run.record_or_verify_settings("policies", &config.policies)?;
+        Answers::of(name, policy, &data.test_prompts, &config.policies.sampling, run, observers)
+    }
+}
