@@ -143,6 +143,7 @@ impl PreferenceFile {
     fn next_file(&mut self) -> Result<bool, DataError> {
         self.current = None;
         let Some(path) = self.files.pop_front() else { return Ok(false) };
+        tracing::debug!(file = %path.display(), "reading a file of pairs");
         let source = Source::open(&path, &self.settings, PlainText::Refused)?;
         self.summary.files += 1;
         #[cfg(feature = "parquet")]

@@ -32,6 +32,7 @@ pub fn read_prompts(
 ) -> Result<(Vec<Vec<Message>>, ReadSummary), DataError> {
     settings.check()?;
     let path = path.as_ref();
+    let _span = tracing::debug_span!("read_prompts", path = %path.display()).entered();
     let mut summary = ReadSummary::default();
     let mut prompts = Vec::new();
     for file in data_files(path, settings.split.as_deref())? {

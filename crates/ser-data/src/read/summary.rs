@@ -62,6 +62,7 @@ impl ReadSummary {
         match on_bad_row {
             OnBadRow::Stop => Err(DataError::Row { path: file, position, problem }),
             OnBadRow::Skip => {
+                tracing::debug!(file = %file.display(), %position, %problem, "row skipped");
                 self.skipped += 1;
                 if self.skipped_rows.len() < Self::LISTED {
                     let problem = match problem {
