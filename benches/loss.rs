@@ -5,6 +5,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use ser_core::ndarray::aview2;
 use ser_core::{PairLoss, PairTarget};
 use ser_loss::{LossKind, LossSettings};
 
@@ -20,6 +21,6 @@ fn value_and_gradient(bencher: Bencher<'_, '_>, kind: LossKind) {
     let scores: Vec<[f64; 2]> =
         (0..PAIRS).map(|_| [rng.random_range(-3.0..3.0), rng.random_range(-3.0..3.0)]).collect();
     let targets = vec![PairTarget { weight: 1.0, margin: None, probability: 1.0 }; PAIRS];
-    let loss = LossSettings { kind, ..LossSettings::default() }.build().unwrap();
-    bencher.counter(ItemsCount::new(PAIRS)).bench(|| loss.evaluate(&scores, &targets).unwrap());
+    let loss = LossSettings { kind, ..LossSettings::default() }.check().unwrap();
+    bencher.counter(ItemsCount::new(PAIRS)).bench(|| loss.evaluate(aview2(&scores), &targets).unwrap());
 }

@@ -13,7 +13,7 @@ use ser::model::{
     RewardTraining, TrainingSettings, fresh_base,
 };
 use ser::ppo::PpoSettings;
-use ser::{Generator, Message, Pair, PolicyRunSettings, PpoTraining, Sampling, Scorer, Training};
+use ser::{Context, Generator, Message, Pair, PolicyRunSettings, PpoTraining, Sampling, Scorer, Training, reward_fn};
 use tempfile::TempDir;
 
 const PAIRS: usize = 64;
@@ -53,14 +53,14 @@ fn scoring(bencher: Bencher<'_, '_>) {
     let (folder, corpus) = base();
     let mut model = reward_model(&folder);
     let pairs: Vec<Arc<Pair>> = corpus.train.preferences.iter().take(PAIRS).map(|p| p.pair.clone()).collect();
-    bencher.counter(ItemsCount::new(PAIRS)).bench_local(|| model.score(&pairs).unwrap());
+    bencher.counter(ItemsCount::new(PAIRS)).bench_local(|| model.score(&pairs, &mut Context::silent()).unwrap());
 }
 
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn reward_step(bencher: Bencher<'_, '_>) {
     let (folder, corpus) = base();
     let mut model = reward_model(&folder);
-    let loss = LossSettings::default().build().unwrap();
+    let loss = LossSettings::default().check().unwrap();
     let mut training = RewardTraining::new(&mut model, &corpus.train.preferences, &loss, 0).unwrap();
     bencher.counter(ItemsCount::new(ANSWERS)).bench_local(|| training.step().unwrap());
 }
@@ -70,14 +70,16 @@ fn generation(bencher: Bencher<'_, '_>) {
     let (folder, corpus) = base();
     let (mut model, prompts) = (language_model(&folder), prompts(&corpus));
     let sampling = Sampling { max_new_tokens: NEW_TOKENS, ..Sampling::default() };
-    bencher.counter(ItemsCount::new(ANSWERS)).bench_local(|| model.generate(&prompts, &sampling).unwrap());
+    bencher
+        .counter(ItemsCount::new(ANSWERS))
+        .bench_local(|| model.generate(&prompts, &sampling, &mut Context::silent()).unwrap());
 }
 
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn ppo_step(bencher: Bencher<'_, '_>) {
     let (folder, corpus) = base();
     let mut policy = PolicyModel::new(language_model(&folder), &PolicySettings::default()).unwrap();
-    let mut reward = |_: &[Message], answer: &str| answer.len() as f64 / 100.0;
+    let mut reward = reward_fn(|_, answer| answer.len() as f64 / 100.0);
     let ppo = PpoSettings {
         batch_size: ANSWERS,
         mini_batch_size: ANSWERS,

@@ -5,8 +5,9 @@
 use divan::{Bencher, counter::ItemsCount};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use ser_core::ndarray::Array1;
 use ser_core::{Response, Rollout, TokenEvaluation};
-use ser_ppo::{Ppo, PpoSettings, Sample, ScoredRollout, gae};
+use ser_ppo::{Ppo, PpoSettings, ScoredRollout, TargetedRollout, gae};
 
 const ROLLOUTS: usize = 64;
 const TOKENS: usize = 256;
@@ -36,7 +37,7 @@ fn rollouts() -> Vec<Rollout> {
 }
 
 fn ppo() -> Ppo {
-    PpoSettings::default().build().unwrap()
+    PpoSettings::default().check().unwrap()
 }
 
 fn scored(rollouts: &[Rollout]) -> Vec<ScoredRollout<'_>> {
@@ -46,8 +47,9 @@ fn scored(rollouts: &[Rollout]) -> Vec<ScoredRollout<'_>> {
 #[divan::bench]
 fn generalized_advantages(bencher: Bencher<'_, '_>) {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let (rewards, values) = (draws(&mut rng, -1.0, 1.0), draws(&mut rng, -1.0, 1.0));
-    bencher.counter(ItemsCount::new(TOKENS)).bench(|| gae(&rewards, &values, 1.0, 0.95).unwrap());
+    let (rewards, values): (Array1<f64>, Array1<f64>) =
+        (draws(&mut rng, -1.0, 1.0).into(), draws(&mut rng, -1.0, 1.0).into());
+    bencher.counter(ItemsCount::new(TOKENS)).bench(|| gae(rewards.view(), values.view(), 1.0, 0.95).unwrap());
 }
 
 /// Rewards, advantages, returns and statistics of a step.
@@ -64,7 +66,7 @@ fn objective(bencher: Bencher<'_, '_>) {
     let (ppo, rollouts) = (ppo(), rollouts());
     let prepared = ppo.advantages(&scored(&rollouts), 0.05, &[0]).unwrap();
     let samples: Vec<_> =
-        rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| Sample { rollout, targets }).collect();
+        rollouts.iter().zip(&prepared.targets).map(|(rollout, targets)| TargetedRollout { rollout, targets }).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let evaluations: Vec<_> = rollouts
         .iter()
