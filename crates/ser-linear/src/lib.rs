@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod cache;
+mod committee;
+mod error;
+mod features;
+mod files;
+mod lbfgs;
+mod learner;
+mod representation;
+mod settings;
+
+pub use cache::CachedFeatures;
+pub use error::LinearError;
+pub use features::Features;
+pub use learner::LinearReward;
+pub use settings::{CheckedLinearSettings, Combination, LinearSettings};
