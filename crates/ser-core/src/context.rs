@@ -100,6 +100,20 @@ impl<'a> Context<'a> {
         self.going()
     }
 
+    /// Like [`start`](Context::start), for work of which earlier processes did `done` units: these are not reported, and
+    /// [`advance`](Context::advance) adds to them.
+    ///
+    /// # Errors
+    /// [`Stopped`] if a stop was requested.
+    pub fn resume(&mut self, done: u64, total: Option<u64>, unit: &str) -> Result<(), Stopped> {
+        let first = self.done.is_none();
+        let started = self.start(total, unit);
+        if first {
+            self.done = Some(done);
+        }
+        started
+    }
+
     /// Reports that `n` more units are done. `advance(0)` only looks for a request to stop.
     ///
     /// # Errors
@@ -212,6 +226,16 @@ mod tests {
         let names = |events: Vec<OwnedEvent>| events.iter().map(OwnedEvent::name).collect::<Vec<_>>();
         assert_eq!(names(record(|cx| cx.finish())), ["started", "finished"]);
         assert_eq!(names(record(|cx| cx.advance(1).unwrap())), ["started", "advanced"]);
+    }
+
+    #[test]
+    fn a_resumed_stage_goes_on_from_the_units_done() {
+        let events = record(|cx| {
+            cx.resume(4, Some(9), "steps").unwrap();
+            cx.advance(1).unwrap();
+        });
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[1], OwnedEvent::Advanced { stage: Stage::from("work"), done: 5 });
     }
 
     #[test]

@@ -284,7 +284,7 @@ pub trait Training: Send {
         Self::Error: From<Stopped>,
     {
         let total = self.total();
-        cx.start(Some(total), "steps")?;
+        cx.resume(self.done(), Some(total), "steps")?;
         while self.done() < total {
             let outcome = self.step()?;
             cx.step(self.done(), &outcome)?;

@@ -78,7 +78,7 @@ pub struct DpoOutput {
 /// let target = PairTarget { weight: 1.0, margin: None, probability: 1.0 };
 /// let out = loss.evaluate(policy.view(), reference.view(), &[target])?;
 /// // h = 2 - -3 = 5, so the loss is -log sigmoid(0.5).
-/// assert!((out.value - 0.474_076_984).abs() < 1e-9);
+/// approx::assert_abs_diff_eq!(out.value, 0.474_076_984, epsilon = 1e-9);
 /// # Ok::<(), ser_loss::LossError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -63,7 +63,7 @@ const MAX_ERROR: f64 = 0.2;
 /// let control = KlControl::Adaptive(AdaptiveKl { target: 6.0, horizon: 10_000.0 });
 /// let mut controller = KlController::new(0.2, control, 100)?;
 /// controller.update(12.0, 100)?; // error clipped to 0.2: 0.2 (1 + 0.2 * 100 / 10000)
-/// assert!((controller.coefficient() - 0.2004).abs() < 1e-12);
+/// approx::assert_abs_diff_eq!(controller.coefficient(), 0.2004, epsilon = 1e-12);
 /// # Ok::<(), ser_ppo::PpoError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

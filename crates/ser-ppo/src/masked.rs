@@ -68,8 +68,9 @@ pub fn masked_var(rows: &[MaskedRow<'_>]) -> Option<f64> {
 /// let (first, second) = (array![1.0, 2.0], array![3.0, 99.0]);
 /// let rows = [MaskedRow::whole(&first), MaskedRow::new(&second, Some(&[true, false]))?];
 /// let white = masked_whiten(&rows, true); // mean 2, variance 1
-/// assert!((white[0][0] + 1.0).abs() < 1e-7 && white[0][1] == 0.0 && (white[1][0] - 1.0).abs() < 1e-7);
-/// assert_eq!(white[1][1], 0.0);
+/// approx::assert_abs_diff_eq!(white[0][0], -1.0, epsilon = 1e-7);
+/// approx::assert_abs_diff_eq!(white[1][0], 1.0, epsilon = 1e-7);
+/// assert_eq!((white[0][1], white[1][1]), (0.0, 0.0));
 /// # Ok::<(), ser_ppo::PpoError>(())
 /// ```
 pub fn masked_whiten(rows: &[MaskedRow<'_>], shift_mean: bool) -> Vec<Array1<f64>> {

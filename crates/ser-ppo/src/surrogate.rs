@@ -23,9 +23,11 @@ pub fn probability_ratio(log_prob: f64, old_log_prob: f64) -> f64 {
 /// use ser_ppo::clipped_surrogate;
 /// let (old, new) = (0.5_f64.ln(), 0.75_f64.ln()); // rho = 1.5
 /// let good = clipped_surrogate(new, old, 1.0, 0.2);
-/// assert!((good.value + 1.2).abs() < 1e-12 && good.slope == 0.0 && good.clipped);
+/// approx::assert_abs_diff_eq!(good.value, -1.2, epsilon = 1e-12);
+/// assert!(good.slope == 0.0 && good.clipped);
 /// let bad = clipped_surrogate(new, old, -1.0, 0.2); // not clipped: the gradient reverses the change
-/// assert!((bad.value - 1.5).abs() < 1e-12 && (bad.slope - 1.5).abs() < 1e-12 && !bad.clipped);
+/// approx::assert_abs_diff_eq!(bad.value, 1.5, epsilon = 1e-12);
+/// assert!(bad.slope == bad.value && !bad.clipped);
 /// ```
 pub fn clipped_surrogate(log_prob: f64, old_log_prob: f64, advantage: f64, clip_range: f64) -> TokenLoss {
     let ratio = probability_ratio(log_prob, old_log_prob);
@@ -45,9 +47,12 @@ pub fn clipped_surrogate(log_prob: f64, old_log_prob: f64, advantage: f64, clip_
 /// ```
 /// use ser_ppo::clipped_value_loss;
 /// let near = clipped_value_loss(1.1, 1.0, 2.0, 0.2);
-/// assert!((near.value - 0.405).abs() < 1e-12 && (near.slope + 0.9).abs() < 1e-12 && !near.clipped);
+/// approx::assert_abs_diff_eq!(near.value, 0.405, epsilon = 1e-12);
+/// approx::assert_abs_diff_eq!(near.slope, -0.9, epsilon = 1e-12);
+/// assert!(!near.clipped);
 /// let far = clipped_value_loss(1.5, 1.0, 2.0, 0.2); // held at 1.2
-/// assert!((far.value - 0.32).abs() < 1e-12 && far.slope == 0.0 && far.clipped);
+/// approx::assert_abs_diff_eq!(far.value, 0.32, epsilon = 1e-12);
+/// assert!(far.slope == 0.0 && far.clipped);
 /// ```
 pub fn clipped_value_loss(value: f64, old_value: f64, return_: f64, clip_range: f64) -> TokenLoss {
     let error = value - return_;

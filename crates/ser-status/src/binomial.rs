@@ -128,6 +128,8 @@ fn tail(k: usize, n: usize, p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use approx::{abs_diff_eq, assert_abs_diff_eq, relative_eq};
+
     use super::*;
 
     #[test]
@@ -139,7 +141,7 @@ mod tests {
                 for k in 0..=n {
                     sum += choose * f64::powi(p, k as i32) * f64::powi(1.0 - p, (n - k) as i32);
                     choose = choose * (n - k) as f64 / (k + 1) as f64;
-                    assert!((cumulative(k, n, p) - sum).abs() < 1e-13, "{k} of {n} at {p}");
+                    assert!(abs_diff_eq!(cumulative(k, n, p), sum, epsilon = 1e-13), "{k} of {n} at {p}");
                 }
             }
         }
@@ -151,7 +153,7 @@ mod tests {
         for line in include_str!("../tests/golden/binomial.csv").lines().skip(1) {
             let v: Vec<f64> = line.split(',').map(|x| x.parse().unwrap()).collect();
             let ours = cumulative(v[0] as usize, v[1] as usize, v[2]);
-            assert!((ours - v[3]).abs() <= 1e-8 * v[3] + 1e-300, "{line}: {ours}");
+            assert!(relative_eq!(ours, v[3], epsilon = 1e-300, max_relative = 1e-8), "{line}: {ours}");
         }
     }
 
@@ -169,7 +171,7 @@ mod tests {
             (7.0, 0.90, 1.894_578_605_061_305),
         ] {
             let t = student_two_sided(confidence, degrees).unwrap();
-            assert!((t - expected).abs() < 1e-6, "{degrees}: {t}");
+            assert!(abs_diff_eq!(t, expected, epsilon = 1e-6), "{degrees}: {t}");
         }
     }
 
@@ -177,11 +179,13 @@ mod tests {
     fn wilson_by_hand() {
         // 8 of 10 at 95 %: the textbook (0.4901625, 0.9433178).
         let i = Proportion { count: 8, of: 10 }.wilson(0.95).unwrap().unwrap();
-        assert!((i.low - 0.490_162_5).abs() < 1e-6 && (i.high - 0.943_317_8).abs() < 1e-6, "{i:?}");
+        assert_abs_diff_eq!(i.low, 0.490_162_5, epsilon = 1e-6);
+        assert_abs_diff_eq!(i.high, 0.943_317_8, epsilon = 1e-6);
         let all = Proportion { count: 10, of: 10 }.wilson(0.95).unwrap().unwrap();
-        assert!((1.0 - all.high).abs() < 1e-15 && (all.low - 0.722_467_2).abs() < 1e-6, "{all:?}");
+        assert_abs_diff_eq!(all.high, 1.0, epsilon = 1e-15);
+        assert_abs_diff_eq!(all.low, 0.722_467_2, epsilon = 1e-6);
         assert_eq!(Proportion::default().wilson(0.95).unwrap(), None);
-        assert!((normal_two_sided(0.95).unwrap() - 1.959_963_984_540_054).abs() < 1e-12);
+        assert_abs_diff_eq!(normal_two_sided(0.95).unwrap(), 1.959_963_984_540_054, epsilon = 1e-12);
         for bad in [0.0, 1.0, f64::NAN] {
             assert!(Proportion::default().wilson(bad).is_err());
         }

@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_selected_is_finite_and_no_tie(pool in pool(), t in thresholds()) {
+    fn selected_pairs_are_finite_and_not_tied(pool in pool(), t in thresholds()) {
         for state in states() {
             for s in select(&pool, &state.rule(t.check().unwrap())).unwrap() {
                 let pair = pool[s.index];
@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn counts_are_what_the_rules_keep(pool in pool(), t in thresholds()) {
-        // Finite numbers that are no probabilities are the script rule's own affair.
+        // Finite numbers that are not probabilities are left to the rule of the authors' code.
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get().abs() > 1.0 || p.b.get().abs() > 1.0)).collect();
         let pool: Vec<_> = pool.into_iter().filter(|p| !(p.a.get() < 0.0 || p.b.get() < 0.0)).collect();
         let t = t.check().unwrap();

@@ -139,8 +139,7 @@ fn take_steps<T: Training + ?Sized>(
     let interrupted = || Error::Interrupted { stage: stage.to_string(), path: run.path().to_owned() };
     let total = training.total();
     let mut cx = Context::new(stage, observer);
-    let started_at = training.done();
-    if cx.start(Some(total), "steps").is_err() || (started_at > 0 && cx.advance(started_at).is_err()) {
+    if cx.resume(training.done(), Some(total), "steps").is_err() {
         return Err(interrupted());
     }
     while training.done() < total {

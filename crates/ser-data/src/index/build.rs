@@ -120,7 +120,7 @@ impl Build {
         read: &ReadSettings,
         cx: &mut Context<'_>,
     ) -> Result<(), DataError> {
-        let mut stopped = cx.start(None, "pairs").and_then(|()| cx.advance(self.checkpoint.taken)).is_err();
+        let mut stopped = cx.resume(self.checkpoint.taken, None, "pairs").is_err();
         let mut source = PreferenceFile::open(data, read)?;
         for _ in 0..self.checkpoint.taken {
             source.next_preference()?;

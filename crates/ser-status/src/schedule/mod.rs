@@ -157,9 +157,9 @@ mod tests {
     fn automatic_shifts_when_the_gain_is_marginal() {
         let schedule = ScheduleSettings::Automatic(Automatic { max_loops: 9, ..Automatic::default() }).check().unwrap();
         let seed = stats(None, 300, 300);
-        let next = |rounds: &[IterationStats]| {
+        let next = |later: &[IterationStats]| {
             let mut history = vec![seed];
-            history.extend(rounds);
+            history.extend(later);
             schedule.decide(&history).state
         };
         assert_eq!(next(&[]), Status1);
