@@ -7,11 +7,11 @@ fn main() {
     println!("cargo:rerun-if-changed=cpp");
     println!("cargo:rustc-check-cfg=cfg(ser_openmp)");
     let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
-        // torch-sys was built for its docs alone.
+        // torch-sys was built for documentation only.
         return;
     };
     let lib = PathBuf::from(lib);
-    // For the build scripts of those who link binaries.
+    // For the build scripts of crates that link binaries.
     println!("cargo:libtorch_lib={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 
@@ -23,8 +23,8 @@ fn main() {
         .include(lib.join("../include"))
         .include(lib.join("../include/torch/csrc/api/include"))
         .files(["cpp/shim.cpp", "cpp/attention.cpp", "cpp/product.cpp", "cpp/rows.cpp", "cpp/kernel.cpp"]);
-    // libtorch's parallel loops live in its headers, and run on one thread where those are compiled without OpenMP.
-    // Its threads are GCC's, so another compiler's OpenMP would bring a second pool of them.
+    // libtorch's parallel loops are in its headers and run on one thread if compiled without OpenMP. libtorch uses GCC's
+    // OpenMP, so another compiler's would add a second thread pool.
     if shim.get_compiler().is_like_gnu() {
         shim.flag("-fopenmp");
         link_openmp(&lib);
@@ -34,7 +34,7 @@ fn main() {
     }
     shim.compile("ser_shim");
 
-    // The kernels, once per instruction set; the shim picks at run time.
+    // The kernels, once per instruction set; the shim selects one at run time.
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     let variants: &[(&str, &[&str])] = if x86 {
         &[
@@ -60,7 +60,7 @@ fn main() {
     println!("cargo:rustc-link-lib=stdc++");
 }
 
-/// Links the OpenMP library that libtorch brings, under whatever name; the system's where it brings none.
+/// Links the OpenMP library that comes with libtorch, whatever its name is, or else the system's.
 fn link_openmp(lib: &Path) {
     let names =
         std::fs::read_dir(lib).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());

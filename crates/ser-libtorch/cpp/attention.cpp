@@ -1,4 +1,4 @@
-// Attention over the kernels: packed, as an autograd function, and of a decoding step.
+// Attention by the kernels: over packed segments, as an autograd function, and of a decoding step.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -19,8 +19,8 @@ std::vector<Segment> read(const at::Tensor& table) {
   return segments;
 }
 
-// Runs `work(segment, kv_head)` for all, the longest segments first, so that no thread is left with a long one.
-// Every task writes rows and heads of its own: the result does not depend on who ran it.
+// Runs `work(segment, kv_head)` for all, the longest segments first, so that the threads finish at about the same time.
+// Tasks write disjoint rows and heads, so the result does not depend on the threads.
 template <typename Work>
 void for_each_task(const std::vector<Segment>& segments, int64_t kv_heads, const Work& work) {
   std::vector<int64_t> order(segments.size());
@@ -81,16 +81,16 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   return PackedAttention::apply(q, k, v, table, scale, window);
 }
 
-at::Tensor decode_attention(const at::Tensor& q_, const at::Tensor& k, const at::Tensor& v, const int64_t* runs,
+at::Tensor decode_attention(const at::Tensor& q_, const at::Tensor& k, const at::Tensor& v, const int64_t* ranges,
                             const int64_t* ends, double scale) {
   const auto q = q_.contiguous();
   auto out = at::empty_like(q);
   const auto shape = shape_of(q, k, scale, 0);
-  const auto* table = reinterpret_cast<const Run*>(runs);
+  const auto* table = reinterpret_cast<const SlotRange*>(ranges);
   const int64_t width = shape.heads * shape.dim;
   const auto *queries = q.data_ptr<float>(), *keys = k.data_ptr<float>(), *values = v.data_ptr<float>();
   auto* results = out.data_ptr<float>();
-  // A task for each row and key/value head; it writes heads of its own.
+  // One task for each row and key/value head; tasks write disjoint heads.
   at::parallel_for(0, q.size(0) * shape.kv_heads, 1, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i++) {
       const int64_t row = i / shape.kv_heads, first = row == 0 ? 0 : ends[row - 1];

@@ -1,8 +1,7 @@
 // Attention over packed pairs on the CPU, compiled once per instruction set (SER_ISA).
 //
-// A chain's keys are gathered once into scratch (rows, and transposed), then blocks of 32 queries run
-// S = Q K^T, softmax over the keys each row may see, O = P V, all by one small matrix product. Masked blocks are
-// never computed. Backward recomputes P from the saved log-sum-exp (Dao et al., FlashAttention, 2022, appendix B).
+// The keys of a chain are gathered once into scratch memory (rows, and transposed). Then each block of 32 queries computes
+// S = Q K^T, the softmax over the keys of each row, and O = P V with one small matrix product. Masked blocks are skipped. Backward recomputes P from the saved log-sum-exp (Dao et al., FlashAttention, 2022, appendix B).
 #include "kernel.h"
 #include "vector.h"
 
@@ -16,8 +15,8 @@ constexpr int64_t BLOCK = 32;   // queries handled together
 
 thread_local Scratch scratch;
 
-// C[m, n] = (add ? C : 0) + A B, A's entry (i, k) at a[i * row + k * col], B [depth, n] and C rows of ldb and ldc.
-// m is a multiple of MR, n of NR: scratch is padded so.
+// C[m, n] = (add ? C : 0) + A B. Entry (i, k) of A is at a[i * row + k * col]; the rows of B [depth, n] and C are ldb and ldc
+// apart. m is a multiple of MR and n of NR; scratch memory is padded accordingly.
 void product(int64_t m, int64_t n, int64_t depth, const float* a, int64_t row, int64_t col, const float* b,
              int64_t ldb, float* c, int64_t ldc, bool add) {
   for (int64_t j = 0; j < n; j += NR) {
@@ -52,7 +51,7 @@ void product(int64_t m, int64_t n, int64_t depth, const float* a, int64_t row, i
   }
 }
 
-// x[from..to], a multiple of LANES entries, becomes its softmax at `scale`. Returns the logarithm of the sum of e^.
+// Replaces x[from..to], a multiple of LANES entries, by the softmax of scale * x. Returns the log-sum-exp.
 inline float softmax(float* x, int64_t from, int64_t to, float scale) {
   const float top = largest(x, from, to) * scale;
   vec total{};
@@ -67,10 +66,10 @@ inline float softmax(float* x, int64_t from, int64_t to, float scale) {
   return top + std::log(sum);
 }
 
-// One causal chain: its keys lie in two runs of rows, the prompt's and its own.
+// One causal chain. Its keys are in two ranges of rows, the prompt's and its own.
 struct Chain {
-  int64_t keys, prompt, first, own;  // number of keys; the prompt's length; rows where the two runs begin
-  int64_t query, row;                // first query's place in the chain; its row in q
+  int64_t keys, prompt, first, own;  // number of keys; the prompt's length; first rows of the two ranges
+  int64_t query, row;                // position of the first query in the chain; its row in q
 };
 
 int chains_of(const Segment& s, Chain out[2]) {
@@ -112,12 +111,12 @@ void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t dim, float*
   }
 }
 
-// The keys that row `place` sees: [low, place].
-inline int64_t lowest(const Shape& s, int64_t place) {
-  return s.window > 0 && place >= s.window ? place - s.window + 1 : 0;
+// The keys of the query at position `position`: [low, position].
+inline int64_t lowest(const Shape& s, int64_t position) {
+  return s.window > 0 && position >= s.window ? position - s.window + 1 : 0;
 }
 
-// to[n] = a . b_n for LANES rows b_n that lie `stride` apart, each as `dot` gives it.
+// to[n] = a . b_n for LANES rows b_n, `stride` apart, each equal to the result of `dot`.
 inline void dots(const float* a, const float* b, int64_t stride, int64_t dim, float* to) {
   vec sum[LANES] = {};
   int64_t d = 0;
@@ -131,14 +130,14 @@ inline void dots(const float* a, const float* b, int64_t stride, int64_t dim, fl
     for (int n = 0; n < LANES; n++) to[n] += a[d] * b[n * stride + d];
 }
 
-// N vectors of the sums that G rows of weights, `apart`, give of the runs' values; the sums lie `dim` apart.
+// N vectors of the weighted sums of the ranges' values for G rows of weights, `apart` apart; the sums are `dim` apart.
 template <int G, int N>
-inline void weighted(const Run* runs, int64_t count, const float* v, int64_t stride, const float* weights,
+inline void weighted(const SlotRange* ranges, int64_t count, const float* v, int64_t stride, const float* weights,
                      int64_t apart, float* to, int64_t dim) {
   vec sum[G][N] = {};
   for (int64_t r = 0; r < count; r++) {
-    const float* value = v + runs[r].start * stride;
-    for (int64_t i = 0; i < runs[r].length; i++, weights++, value += stride)
+    const float* value = v + ranges[r].start * stride;
+    for (int64_t i = 0; i < ranges[r].length; i++, weights++, value += stride)
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++)
 #pragma GCC unroll 4
@@ -148,42 +147,42 @@ inline void weighted(const Run* runs, int64_t count, const float* v, int64_t str
     for (int n = 0; n < N; n++) store(to + g * dim + n * LANES, sum[g][n]);
 }
 
-// The same for all `dim` entries.
+// The weighted sums of all `dim` entries.
 template <int G>
-inline void weighted_all(const Run* runs, int64_t count, const float* v, int64_t stride, const float* weights,
+inline void weighted_all(const SlotRange* ranges, int64_t count, const float* v, int64_t stride, const float* weights,
                          int64_t apart, float* to, int64_t dim) {
   int64_t d = 0;
   for (; d + 4 * LANES <= dim; d += 4 * LANES)
-    weighted<G, 4>(runs, count, v + d, stride, weights, apart, to + d, dim);
-  for (; d + LANES <= dim; d += LANES) weighted<G, 1>(runs, count, v + d, stride, weights, apart, to + d, dim);
+    weighted<G, 4>(ranges, count, v + d, stride, weights, apart, to + d, dim);
+  for (; d + LANES <= dim; d += LANES) weighted<G, 1>(ranges, count, v + d, stride, weights, apart, to + d, dim);
   for (; d < dim; d++)
     for (int g = 0; g < G; g++) {
       const float* weight = weights + g * apart;
       float sum = 0;
       for (int64_t r = 0; r < count; r++)
-        for (int64_t i = 0; i < runs[r].length; i++) sum += *weight++ * v[(runs[r].start + i) * stride + d];
+        for (int64_t i = 0; i < ranges[r].length; i++) sum += *weight++ * v[(ranges[r].start + i) * stride + d];
       to[g * dim + d] = sum;
     }
 }
 
 }  // namespace
 
-void decode(const Shape& shape, const Run* runs, int64_t count, int64_t kv_head, const float* q, const float* k,
+void decode(const Shape& shape, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,
             const float* v, float* out) {
   const int64_t D = shape.dim, group = shape.heads / shape.kv_heads, stride = shape.kv_heads * D;
   int64_t keys = 0;
-  for (int64_t r = 0; r < count; r++) keys += runs[r].length;
+  for (int64_t r = 0; r < count; r++) keys += ranges[r].length;
   const int64_t padded = round_up(keys, LANES);
   float* scores = scratch.take(4, group * padded);
   const float* queries = q + kv_head * group * D;
   float* results = out + kv_head * group * D;
   int64_t j = 0;
   for (int64_t r = 0; r < count; r++) {
-    const float* key = k + runs[r].start * stride + kv_head * D;
+    const float* key = k + ranges[r].start * stride + kv_head * D;
     int64_t i = 0;
-    for (; i + LANES <= runs[r].length; i += LANES, j += LANES, key += LANES * stride)
+    for (; i + LANES <= ranges[r].length; i += LANES, j += LANES, key += LANES * stride)
       for (int64_t g = 0; g < group; g++) dots(queries + g * D, key, stride, D, scores + g * padded + j);
-    for (; i < runs[r].length; i++, j++, key += stride)
+    for (; i < ranges[r].length; i++, j++, key += stride)
       for (int64_t g = 0; g < group; g++) scores[g * padded + j] = dot(queries + g * D, key, D);
   }
   for (int64_t g = 0; g < group; g++) {
@@ -194,9 +193,9 @@ void decode(const Shape& shape, const Run* runs, int64_t count, int64_t kv_head,
   const float* values = v + kv_head * D;
   int64_t g = 0;
   for (; g + 2 <= group; g += 2)
-    weighted_all<2>(runs, count, values, stride, scores + g * padded, padded, results + g * D, D);
+    weighted_all<2>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
   for (; g < group; g++)
-    weighted_all<1>(runs, count, values, stride, scores + g * padded, padded, results + g * D, D);
+    weighted_all<1>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
 }
 
 void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
@@ -226,13 +225,13 @@ void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const f
         product(tile, to - from, D, queries, width, 1, keys_t + from, padded, scores + from, padded, false);
         for (int64_t i = 0; i < tile; i++) {
           float* s = scores + i * padded;
-          const int64_t place = at + i;
+          const int64_t position = at + i;
           if (i >= rows) {
             std::memset(s + from, 0, (to - from) * sizeof(float));
             continue;
           }
-          const int64_t low = lowest(shape, place), high = place + 1;
-          // What the row must not see becomes e^-inf = 0.
+          const int64_t low = lowest(shape, position), high = position + 1;
+          // Masked keys become e^-inf = 0.
           for (int64_t j = from; j < low; j++) s[j] = -std::numeric_limits<float>::infinity();
           for (int64_t j = high; j < to; j++) s[j] = -std::numeric_limits<float>::infinity();
           lse[(first + i) * H + h] = softmax(s, from, to, shape.scale);
@@ -265,7 +264,7 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
     float* delta = scratch.take(7, BLOCK * padded);
     float* key_sum = scratch.take(8, padded * width);
     float* value_sum = scratch.take(9, padded * width);
-    // The transposed values are made from rows, for which key_sum's memory serves before it is needed.
+    // The transposed values are computed from rows, which use the memory of key_sum before it is needed.
     gather(c, v + kv_head * D, kv_stride, D, key_sum, width, padded);
     transpose(key_sum, padded, D, width, values_t, padded);
     gather(c, k + kv_head * D, kv_stride, D, keys, width, padded);
@@ -289,7 +288,7 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
             std::memset(ds + from, 0, (to - from) * sizeof(float));
             continue;
           }
-          const int64_t place = at + i, low = lowest(shape, place), high = place + 1;
+          const int64_t position = at + i, low = lowest(shape, position), high = position + 1;
           const float* o = out + ((first + i) * H + h) * D;
           const float* g = grads + i * width;
           const vec shift = splat(lse[(first + i) * H + h]), mean = splat(dot(o, g, D)), scale = splat(shape.scale);

@@ -1,4 +1,4 @@
-// Which instruction set's kernels run.
+// Selection of the instruction set.
 #include "kernel.h"
 
 #include <cstdlib>

@@ -1,29 +1,29 @@
-// What is compiled once per instruction set, in f32 on the CPU. Each call is one task: it writes rows, heads or
-// columns of its own.
+// The kernels, in f32 on the CPU, compiled once per instruction set. Each call is one task; tasks write disjoint rows, heads
+// or columns.
 #pragma once
 #include <cstdint>
 
 namespace ser {
 
 // A pair [prompt | a | b] in the packed rows: `prompt` then `a` is one causal chain, `prompt` then `b` the other.
-// Queries are given from place `query_a` of the first chain and from place `query_b` of the second on; they lie at
-// rows `row_a` and `row_b` of q. A single text has b = 0.
+// The queries are the positions from `query_a` on in the first chain, at rows `row_a..` of q, and from `query_b` on in b, at
+// rows `row_b..`. A single text has b = 0.
 struct Segment {
   int64_t start, prompt, a, b, query_a, query_b, row_a, row_b;
 };
 
-// A row of a decoding step reads keys and values in runs of consecutive slots.
-struct Run {
+// Consecutive slots of the cache. A row of a decoding step reads the keys and values of several ranges.
+struct SlotRange {
   int64_t start, length;
 };
 
 struct Shape {
   int64_t heads, kv_heads, dim;
   float scale;
-  int64_t window;  // keys further back than this are not seen; 0 means all are
+  int64_t window;  // sliding-window size in tokens; 0 for none
 };
 
-// Entry (i, j) lies at data[i * row + j * column]; one of the two is 1.
+// Entry (i, j) is at data[i * row + j * column]; one of the two is 1.
 struct Matrix {
   const float* data;
   int64_t row, column;
@@ -34,14 +34,14 @@ struct Matrix {
 //   [slots, kv_heads, dim].
 // product_kernel.cpp: multiply: rows row..row_end of columns column..column_end of c = a b + bias (null for none), a
 //   [rows, depth], c's rows `width` apart, `column` a multiple of panel_width. few_rows: columns from..to of
-//   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on what stands
-//   beside it.
+//   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on other
+//   entries.
 // rows_kernel.cpp: one row each, or a range of entries. dropout: entries from..to, each 0 or x / (1 - p) by a draw that
-//   depends on its place and the seed, whatever the instruction set. rms_norm: y = x inverse weight with inverse =
+//   depends on its index and the seed, not on the instruction set. rms_norm: y = x inverse weight with inverse =
 //   1 / sqrt(mean(x^2) + eps). swiglu: y = silu(gate) up. rotate: of each head, y_a = x_a cos_a + x_b first and
-//   y_b = x_b cos_b + x_a second, a and b its halves; with first and second changed over it is its own gradient.
-//   log_prob: of `target` under the softmax of the logits, the entropy of that, and two numbers which, taken from a
-//   logit, leave its log p.
+//   y_b = x_b cos_b + x_a second, a and b its halves; with first and second exchanged it is its own gradient.
+//   log_prob: log p of `target` under the softmax of the logits, the entropy, and two numbers whose subtraction from a
+//   logit gives its log p.
 #define SER_DECLARE(ISA)                                                                                         \
   namespace ISA {                                                                                                \
   void attend(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k, const float* v,     \
@@ -49,7 +49,7 @@ struct Matrix {
   void attend_backward(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k,            \
                        const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q, \
                        float* grad_k, float* grad_v);                                                            \
-  void decode(const Shape&, const Run* runs, int64_t count, int64_t kv_head, const float* q, const float* k,     \
+  void decode(const Shape&, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,     \
               const float* v, float* out);                                                                       \
   int panel_width();                                                                                             \
   void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth,      \
@@ -76,8 +76,8 @@ SER_DECLARE(avx2)
 SER_DECLARE(avx512)
 #endif
 
-// Those of the best instruction set that this processor has, but of none better than the environment variable
-// SER_KERNELS names (avx512, avx2, baseline): so that the others can be tested.
+// The kernels of the best instruction set that the processor supports, limited by the environment variable SER_KERNELS
+// (avx512, avx2, baseline), which lets tests run the others.
 struct Kernel {
   const char* name;
   decltype(&baseline::attend) attend;

@@ -1,4 +1,4 @@
-// The linear map over weights that are not trained, as an autograd function over the kernels.
+// The linear map with frozen weights, as an autograd function over the kernels.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -15,9 +15,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// Up to so many rows the time goes into reading the weights, and packing them first would double it.
+// Up to this many rows the time is that of reading the weights, and packing them first would double it.
 constexpr int64_t FEW = 16;
-// Multiplications that are worth another thread.
+// The number of multiplications that justifies another thread.
 constexpr int64_t GRAIN = 1 << 19;
 
 using Bias = std::optional<at::Tensor>;
@@ -28,7 +28,7 @@ const float* data_or_null(const Bias& bias) { return bias ? bias->data_ptr<float
 at::Tensor multiply(const at::Tensor& a, const Matrix& b, int64_t width, const Bias& bias) {
   const int64_t rows = a.size(0), depth = a.size(1), panel = kernel().panel_width();
   auto c = at::empty({rows, width}, a.options());
-  // A task is a panel of columns, and where there are fewer of them than threads, of a part of the rows.
+  // A task is a panel of columns. With fewer panels than threads the rows are split too.
   const int64_t panels = (width + panel - 1) / panel, threads = at::get_num_threads();
   const int64_t parts = std::max<int64_t>(1, std::min(threads / std::max<int64_t>(1, panels), rows / FEW));
   const int64_t part = (rows + parts - 1) / parts;
@@ -47,7 +47,7 @@ at::Tensor multiply(const at::Tensor& a, const Matrix& b, int64_t width, const B
 at::Tensor few_rows(const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
   const int64_t rows = x.size(0), depth = x.size(1), width = weight.size(0);
   auto y = at::empty({rows, width}, x.options());
-  // A task of at least a few tens of microseconds; by fours, so that the kernel's tiles are whole.
+  // A task takes at least some tens of microseconds; multiples of four keep the kernel's tiles complete.
   const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, depth));
   at::parallel_for(0, (width + 3) / 4, grain, [&](int64_t from, int64_t to) {
     kernel().few_rows(rows, depth, from * 4, std::min(width, to * 4), width, x.data_ptr<float>(),

@@ -1,8 +1,8 @@
 // Matrix products in f32 on the CPU, compiled once per instruction set (SER_ISA).
 //
-// Many rows: as Goto and van de Geijn have it (Anatomy of high-performance matrix multiplication, 2008), panels of
-// the right side are packed into the second-level cache, and rows of the left side pass them in register tiles. Few
-// rows, as a decoding step has them: the weights are read once, as they lie.
+// Many rows, after Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): panels of the right side
+// are packed into the second-level cache and multiplied with register tiles of the left side. Few rows, as in a decoding
+// step: the weights are read once, unpacked.
 #include "kernel.h"
 #include "vector.h"
 
@@ -13,8 +13,8 @@ namespace {
 constexpr int MR = LANES == 16 ? 12 : 6;  // rows of a register tile: 24 of 32 registers hold sums, or 12 of 16
 constexpr int NR = 2 * LANES;             // columns of a panel
 constexpr int GROUP = 4;                  // panels packed together
-constexpr int64_t DEEP = 512;             // of the depth at a time: a group takes 256 KiB of vectors of 16
-constexpr int FEW = 4;                    // rows of a tile where rows are few
+constexpr int64_t DEEP = 512;             // depth per block: a group takes 256 KiB with vectors of 16
+constexpr int FEW = 4;                    // rows of a tile for few rows
 
 thread_local Scratch scratch;
 
@@ -39,7 +39,7 @@ inline void transpose(vec (&x)[LANES]) {
   }
 }
 
-// Columns column..column + NR of rows k..k + deep, as rows of NR; what lies past column_end is 0.
+// Columns column..column + NR of rows k..k + deep, as rows of NR; columns past column_end are 0.
 void pack(const Matrix& b, int64_t k, int64_t deep, int64_t column, int64_t column_end, float* to) {
   const int64_t columns = std::min<int64_t>(NR, column_end - column);
   const float* from = b.data + k * b.row + column * b.column;
@@ -69,11 +69,11 @@ void pack(const Matrix& b, int64_t k, int64_t deep, int64_t column, int64_t colu
   }
 }
 
-// R rows of a, `row` apart, against one panel. `first` says that the sums begin here, from the bias if there is one.
+// R rows of a, `row` apart, against one panel. `first` starts the sums, from the bias if there is one.
 template <int R>
 inline void tile(const float* a, int64_t row, const float* panel, int64_t deep, bool first, const float* bias, float* c,
                  int64_t width) {
-  // Rows by threes: base, base + row and base + 2 row are one address mode each.
+  // Three rows at a time: base, base + row and base + 2 row each fit one addressing mode.
   constexpr int THREE = R < 3 ? R : 3, T = R / THREE;
   static_assert(R % THREE == 0);
   vec sum[R][2];
@@ -101,10 +101,10 @@ inline void tile(const float* a, int64_t row, const float* panel, int64_t deep, 
     for (int h = 0; h < 2; h++) store(c + r * width + h * LANES, sum[r][h]);
 }
 
-// Up to MR rows against one panel, of which `columns` columns are wanted.
+// Up to MR rows against the first `columns` columns of one panel.
 void rows_by_panel(const float* a, int64_t row, int64_t rows, const float* panel, int64_t deep, bool first,
                    const float* bias, int64_t columns, float* c, int64_t width) {
-  // At the right edge whole tiles are computed aside.
+  // At the right edge a full tile is computed in a buffer.
   float aside[MR * NR], padded_bias[NR] = {};
   float* to = c;
   int64_t apart = width;
@@ -139,7 +139,7 @@ inline void few_tile(int64_t depth, int64_t width, const float* x, const float* 
 #pragma GCC unroll 4
     for (int c = 0; c < C; c++) {
       w[c] = load(weight + c * depth + d);
-      // The next columns', which are read as soon as these are done. Past the end a prefetch does nothing.
+      // The next columns, which are read after these. A prefetch past the end does nothing.
       __builtin_prefetch(weight + (c + C) * depth + d);
     }
 #pragma GCC unroll 4
@@ -177,7 +177,7 @@ int panel_width() { return NR; }
 
 void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth, int64_t row,
               int64_t row_end, int64_t column, int64_t column_end) {
-  // Equal parts of the depth.
+  // Equal blocks of the depth.
   const int64_t parts = std::max<int64_t>(1, (depth + DEEP - 1) / DEEP);
   const int64_t part = round_up(std::max<int64_t>(1, (depth + parts - 1) / parts), LANES);
   float* packed = scratch.take(0, GROUP * DEEP * NR);
@@ -186,7 +186,7 @@ void multiply(const float* a, const Matrix& b, const float* bias, float* c, int6
     for (int64_t k = 0; k == 0 || k < depth; k += part) {
       const int64_t deep = std::min(part, depth - k);
       for (int64_t j = group; j < group_end; j += NR) pack(b, k, deep, j, column_end, packed + (j - group) * deep);
-      // A block of rows that stays in the nearest cache passes all panels.
+      // A block of rows that fits the first-level cache is multiplied with all panels.
       for (int64_t i = row; i < row_end; i += MR)
         for (int64_t j = group; j < group_end; j += NR)
           rows_by_panel(a + i * depth + k, depth, std::min<int64_t>(MR, row_end - i), packed + (j - group) * deep, deep,
@@ -196,10 +196,10 @@ void multiply(const float* a, const Matrix& b, const float* bias, float* c, int6
   }
 }
 
-// The weights are read once, as they lie, while the few rows stay in the nearest cache: what bounds it is memory.
+// The weights are read once, unpacked, while the few rows stay in the first-level cache. Memory bandwidth is the limit.
 void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x, const float* weight,
               const float* bias, float* y) {
-  // As many columns as give a tile a vector full of sums.
+  // The number of columns that fills a vector with the sums of a tile.
   constexpr int C = LANES / FEW;
   int64_t c = from;
   for (; c + C <= to; c += C) columns<C>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);

@@ -1,4 +1,4 @@
-// What a decoder does row by row, as autograd functions over the kernels.
+// Row-wise operations of a decoder, as autograd functions over the kernels.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -14,7 +14,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// Entries that are worth another thread.
+// The number of entries that justifies another thread.
 constexpr int64_t GRAIN = 1 << 14;
 
 // Runs `work(row)` for all rows of `width` entries.
@@ -34,7 +34,7 @@ class Dropout : public Function<Dropout> {
     return dropped(x, p, seed);
   }
 
-  // The same draws once more: no mask is kept.
+  // The same draws are computed again; no mask is stored.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     return {dropped(grads[0], ctx->saved_data["p"].toDouble(), ctx->saved_data["seed"].toInt()), at::Tensor(),
             at::Tensor()};
@@ -110,7 +110,7 @@ class SwiGlu : public Function<SwiGlu> {
   }
 };
 
-// The gradient of a rotation is the rotation with the halves of the sine changed over.
+// The gradient of a rotation is the rotation with the halves of the sine exchanged.
 at::Tensor turned(const at::Tensor& x_, const at::Tensor& cos, const at::Tensor& sin, bool back) {
   const auto x = x_.contiguous();
   const int64_t heads = x.size(1), dim = x.size(2), half = dim / 2, width = heads * dim;

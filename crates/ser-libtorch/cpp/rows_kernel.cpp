@@ -1,4 +1,4 @@
-// What a decoder does row by row, and its gradients, in f32 on the CPU, compiled once per instruction set (SER_ISA).
+// Row-wise operations of a decoder, and their gradients, in f32 on the CPU, compiled once per instruction set (SER_ISA).
 #include "kernel.h"
 #include "vector.h"
 
@@ -6,7 +6,7 @@ namespace ser {
 namespace SER_ISA {
 namespace {
 
-// Runs `work(i, vec)` over whole vectors of 0..n and `work(i, float)` over the rest.
+// Runs `work(i, vec)` for the full vectors of 0..n and `work(i, float)` for the rest.
 template <typename Work>
 inline void over(int64_t n, const Work& work) {
   int64_t i = 0;
@@ -32,7 +32,7 @@ inline float exponential(float x) { return exponential(splat(x))[0]; }
 inline vec where_positive(vec p, vec x) { return p > vec{} ? x : vec{}; }
 inline float where_positive(float p, float x) { return p > 0 ? x : 0; }
 
-// 32 bits that look random for each number and key: the finalizer of MurmurHash3, twice.
+// 32 pseudo-random bits for each number and key: the finalizer of MurmurHash3, twice.
 inline uvec hash(uvec x, uint32_t first, uint32_t second) {
   x = x * 0x9e3779b9u + first;
   for (uint32_t key : {second, 0u}) {
@@ -52,11 +52,11 @@ void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, 
   uvec lane;
   for (int l = 0; l < LANES; l++) lane[l] = l;
   for (int64_t i = from, here; i < to; i += here) {
-    // Past 2^32 entries the places come round under another key.
+    // After 2^32 entries the indices repeat with another key.
     const int64_t round = i >> 32;
     here = std::min({static_cast<int64_t>(LANES), to - i, ((round + 1) << 32) - i});
-    const uvec places = lane + static_cast<uint32_t>(i);
-    const ivec dropped = hash(places, first, second + static_cast<uint32_t>(round)) < threshold;
+    const uvec indices = lane + static_cast<uint32_t>(i);
+    const ivec dropped = hash(indices, first, second + static_cast<uint32_t>(round)) < threshold;
     float entries[LANES] = {};
     const vec value = here == LANES ? load(x + i) : load(static_cast<float*>(std::memcpy(entries, x + i, here * 4)));
     const vec kept = dropped ? vec{} : value * scale;
@@ -136,13 +136,13 @@ void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const
 }
 
 void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_prob, float* entropy, float* norm) {
-  // The last entries, filled up with what e^ makes 0 of.
+  // The last entries, padded with values whose e^ is 0.
   const int64_t whole = vocab / LANES * LANES;
   float rest[LANES];
   std::fill_n(rest, LANES, std::numeric_limits<float>::lowest() / 2);
   std::copy(logits + whole, logits + vocab, rest);
   const float top = std::max(largest(logits, 0, whole), largest(rest, 0, LANES));
-  // Sums of e^(x - top) and of (x - top) e^(x - top), a block at a time: one long sum would lose digits.
+  // Sums of e^(x - top) and of (x - top) e^(x - top), block by block: one long sum would lose precision.
   double total = 0, moment = 0;
   vec sum{}, product{};
   const auto add = [&](vec x) {

@@ -32,7 +32,7 @@ char* guarded(const Work& work) {
   }
 }
 
-// A fresh generator: draws depend on the seed alone, not on what else this process does.
+// A new generator: its draws depend only on the seed.
 at::Generator seeded(at::Device device, uint64_t seed) {
   if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
   auto generator = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
@@ -53,7 +53,7 @@ extern "C" {
 
 void ser_free(char* message) { free(message); }
 
-// 1 if CUDA's half of libtorch was loaded, 0 if it is not beside libtorch_cpu.
+// 1 if libtorch_cuda was loaded, 0 if it is not beside libtorch_cpu.
 int ser_load_cuda() {
   Dl_info info;
   if (!dladdr(reinterpret_cast<void*>(&at::init_num_threads), &info) || !info.dli_fname) return 0;
@@ -67,15 +67,15 @@ char* ser_free_memory(int64_t index, uint64_t* out) {
   return guarded([&] { *out = at::accelerator::getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first; });
 }
 
-// How many threads a parallel loop of this shim runs on.
+// The number of threads of this shim's parallel loops.
 int64_t ser_threads() {
   std::atomic<int64_t> threads{0};
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) { threads++; });
   return threads;
 }
 
-// Makes one team of OpenMP threads on the calling thread, one more than there are processors. The team lives as long as
-// the calling thread does. Returns the size of the team, 1 without OpenMP.
+// Creates a team of OpenMP threads on the calling thread, one more than there are processors. The team ends with the calling
+// thread. Returns the size of the team, 1 without OpenMP.
 int64_t ser_oversized_team() {
   int64_t size = 1;
 #ifdef _OPENMP
@@ -86,7 +86,7 @@ int64_t ser_oversized_team() {
   return size;
 }
 
-// The instruction set of the kernels that run; for ever.
+// The instruction set of the kernels, as a static string.
 const char* ser_instruction_set() { return ser::kernel().name; }
 
 char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor* table, double scale,
@@ -94,9 +94,9 @@ char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tens
   return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
 }
 
-char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const int64_t* runs, const int64_t* ends,
+char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const int64_t* ranges, const int64_t* ends,
                            double scale, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::decode_attention(*q, *k, *v, runs, ends, scale)); });
+  return guarded([&] { *out = new at::Tensor(ser::decode_attention(*q, *k, *v, ranges, ends, scale)); });
 }
 
 // bias may be null.
@@ -127,7 +127,7 @@ char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   });
 }
 
-// Elsewhere than in f32 on the CPU, drawn from a generator of its own.
+// Not in f32 on the CPU: the draws come from a separate generator.
 char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {
     if (x->device().is_cpu() && x->scalar_type() == at::kFloat) {

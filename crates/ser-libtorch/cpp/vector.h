@@ -1,4 +1,4 @@
-// Vectors of the instruction set that a kernel is compiled for (SER_ISA), and what all kernels do with them.
+// Vectors of the instruction set that a kernel is compiled for (SER_ISA), and their common operations.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -65,7 +65,7 @@ inline vec exponential(vec x) {
   return tiny ? splat(0.0f) : p;
 }
 
-// By halves: lane after lane is a chain of additions as long as the sum that it ends.
+// The sum of the lanes, by halves: adding lane after lane would be one long chain of dependent additions.
 inline float sum_of(vec x) {
   typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
   four parts[LANES / 4];
@@ -75,16 +75,16 @@ inline float sum_of(vec x) {
   return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
 }
 
-// Where lane `lane` of halves<H> comes from in [a | b], the lower halves that is.
+// The source lane in [a | b] of lane `lane` of halves<H>, for the lower halves.
 constexpr int lower(int half, int lane) { return lane / half * 2 * half + lane % half; }
 
-// Of every 2 H lanes of [a | b], the sum of the lower and the upper half.
+// For every 2 H lanes of [a | b], the sum of the lower and the upper half.
 template <int H, int... L>
 inline vec halves(vec a, vec b, std::integer_sequence<int, L...>) {
   return shuffle<lower(H, L)...>(a, b) + shuffle<(lower(H, L) + H)...>(a, b);
 }
 
-// Lane i is sum_of(x[i]), bit by bit: the same halves are added, of many vectors in one instruction. x is overwritten.
+// Lane i is sum_of(x[i]) bit for bit: the same halves are added, for several vectors in one instruction. x is overwritten.
 template <int H = LANES / 2>
 inline vec sums_of(vec (&x)[LANES]) {
   if constexpr (H == 0) {
@@ -106,7 +106,7 @@ inline float dot(const float* a, const float* b, int64_t dim) {
   return total;
 }
 
-// The largest of x[from..to], a multiple of LANES entries; those that are not numbers do not count.
+// The maximum of x[from..to], a multiple of LANES entries, without NaN.
 inline float largest(const float* x, int64_t from, int64_t to) {
   vec most = splat(-std::numeric_limits<float>::infinity());
   for (int64_t i = from; i < to; i += LANES) {
@@ -118,8 +118,8 @@ inline float largest(const float* x, int64_t from, int64_t to) {
   return top;
 }
 
-// Memory a thread keeps from call to call. No std::vector: of a template's code the linker keeps one copy, which might
-// be that of another instruction set.
+// Memory that a thread keeps between calls. Not std::vector: the linker keeps one copy of a template's code, which may be
+// that of another instruction set.
 struct Scratch {
   float* held[10] = {};
   int64_t sizes[10] = {};

@@ -6,7 +6,7 @@ use crate::{Error, ffi};
 /// Settings of one AdamW step (Loshchilov and Hutter, 2019), under PyTorch's names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
-    /// Step size.
+    /// The learning rate.
     pub learning_rate: f64,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -14,12 +14,12 @@ pub struct AdamWStep {
     pub beta2: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Added to the root of the second moment.
+    /// The term added to the square root of the second moment.
     pub epsilon: f64,
 }
 
-/// Updates `params` in place by their gradients. `first` and `second` hold the moments in the parameters' shapes,
-/// `steps` one f32 scalar each that counts the steps: 1 on the first, so count up before the call.
+/// Updates `params` in place by their gradients. `first` and `second` hold the moments, in the shapes of the parameters.
+/// `steps` holds the number of the step for each parameter, one f32 scalar, which is 1 at the first step.
 pub fn fused_adamw(
     params: &[Tensor],
     grads: &[Tensor],
@@ -64,9 +64,11 @@ pub fn fused_adamw(
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
-    /// One step by hand: m = 0.1 g, v = 0.001 g^2, both corrected to g and g^2, so the step is lr * sign(g).
+    /// One step, computed by hand: m = 0.1 g, v = 0.001 g^2, both corrected to g and g^2, so the step is lr * sign(g).
     #[test]
     fn first_step_by_hand() {
         let param = Tensor::from_slice(&[1.0f32, -2.0]);
@@ -77,9 +79,9 @@ mod tests {
         fused_adamw(&[param.shallow_clone()], &[grad], &first, &second, &steps, step).unwrap();
         let got = Vec::<f32>::try_from(param).unwrap();
         for (got, want) in got.iter().zip([1.0 * (1.0 - 0.001) - 0.1, -2.0 * (1.0 - 0.001) + 0.1]) {
-            assert!((f64::from(*got) - want).abs() < 1e-6, "{got} {want}");
+            assert_abs_diff_eq!(f64::from(*got), want, epsilon = 1e-6);
         }
-        assert!((first[0].double_value(&[0]) - 0.05).abs() < 1e-7);
+        assert_abs_diff_eq!(first[0].double_value(&[0]), 0.05, epsilon = 1e-7);
     }
 
     #[test]

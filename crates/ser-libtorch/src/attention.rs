@@ -2,33 +2,33 @@ use tch::Tensor;
 
 use crate::{Error, ffi};
 
-/// Where a pair `[prompt | a | b]` lies in the packed rows, and which of its places ask.
+/// The rows of a pair `[prompt | a | b]` in a packed batch, and its query rows.
 ///
-/// Prompt and a are one causal chain, prompt and b the other; b does not see a. Queries are given from place
-/// `query_a` of the first chain on, at rows `row_a..` of q, and from place `query_b` of b on, at rows `row_b..`.
+/// Prompt and a form one causal chain, prompt and b another; b does not attend to a. The queries are the positions from
+/// `query_a` on in the first chain, at rows `row_a..` of q, and from `query_b` on in b, at rows `row_b..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Segment {
     /// The segment's first row in k and v.
     pub start: i64,
-    /// Tokens of the prompt.
+    /// The number of tokens of the prompt.
     pub prompt: i64,
-    /// Tokens of a.
+    /// The number of tokens of a.
     pub a: i64,
-    /// Tokens of b; 0 for a single text.
+    /// The number of tokens of b; 0 for a single text.
     pub b: i64,
-    /// First place of the chain prompt + a that asks.
+    /// The first query position in the chain prompt + a.
     pub query_a: i64,
-    /// First place of b that asks.
+    /// The first query position in b.
     pub query_b: i64,
-    /// Row of q where the first chain's queries begin.
+    /// The first row in q of the first chain's queries.
     pub row_a: i64,
-    /// Row of q where b's queries begin.
+    /// The first row in q of b's queries.
     pub row_b: i64,
 }
 
 impl Segment {
-    /// A pair at rows `start..` of k and v whose every row asks, q having the same rows.
+    /// A pair at rows `start..` of k and v. All rows are queries, at the same rows of q.
     pub fn pair(start: i64, prompt: i64, a: i64, b: i64) -> Self {
         Segment { start, prompt, a, b, query_a: 0, query_b: 0, row_a: start, row_b: start + prompt + a }
     }
@@ -38,12 +38,12 @@ impl Segment {
         Segment::pair(start, 0, length, 0)
     }
 
-    /// The rows of k and v it takes up.
+    /// The number of its rows in k and v.
     pub fn rows(&self) -> i64 {
         self.prompt + self.a + self.b
     }
 
-    /// How many of its rows ask: in the first chain, in b.
+    /// The numbers of query rows in the first chain and in b.
     pub fn queries(&self) -> (i64, i64) {
         (self.prompt + self.a - self.query_a, self.b - self.query_b)
     }
@@ -52,8 +52,8 @@ impl Segment {
 /// Attention of packed pairs on the CPU in f32, with gradients by q, k and v.
 ///
 /// q: [rows, heads, dim]; k, v: [rows, kv_heads, dim], heads a multiple of kv_heads; result as q, scaled by
-/// 1/sqrt(dim) before the softmax. With `window`, a place sees itself and the window - 1 places before it (Mistral's
-/// sliding window). Rows of q that no segment names are left unset.
+/// 1/sqrt(dim) before the softmax. With `window`, a token attends to itself and the window - 1 tokens before it (Mistral's
+/// sliding window). Rows of the result that belong to no segment are uninitialized.
 pub fn packed_attention(
     q: &Tensor,
     k: &Tensor,
@@ -118,17 +118,17 @@ mod tests {
     use super::*;
     use tch::{Device, Kind};
 
-    /// Attention the plain way: one masked softmax over all keys, by libtorch and autograd.
+    /// The reference: one masked softmax over all keys, by libtorch and autograd.
     fn reference(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment], window: Option<i64>) -> Tensor {
         let (rows, heads, dim) = q.size3().unwrap();
         let (keys, kv_heads, _) = k.size3().unwrap();
         let mut mask = vec![f32::NEG_INFINITY; (rows * keys) as usize];
         for s in segments {
-            let place = |key: i64| if key < s.prompt + s.a { key } else { key - s.a };
+            let position = |key: i64| if key < s.prompt + s.a { key } else { key - s.a };
             let mut see = |row: i64, at: i64, b: bool| {
                 for key in 0..s.rows() {
                     let other = if b { key >= s.prompt && key < s.prompt + s.a } else { key >= s.prompt + s.a };
-                    if !other && place(key) <= at && window.is_none_or(|w| place(key) > at - w) {
+                    if !other && position(key) <= at && window.is_none_or(|w| position(key) > at - w) {
                         mask[(row * keys + s.start + key) as usize] = 0.0;
                     }
                 }

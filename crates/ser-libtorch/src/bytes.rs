@@ -2,9 +2,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Error;
 
-/// A new tensor of `kind` on `device` from the bytes of one of the kind `stored`, in row-major order and the machine's
-/// byte order. They are cast as they are copied: no second copy is made of them, unless their address is not one that
-/// an entry may have.
+/// A new tensor of `kind` on `device` from bytes of the kind `stored`, in row-major order and the machine's byte order. The
+/// bytes are cast while they are copied. Misaligned bytes are copied once more.
 pub fn tensor_from_bytes(
     bytes: &[u8],
     shape: &[i64],
@@ -46,7 +45,7 @@ mod tests {
         bytes.extend(numbers.iter().flat_map(|x| x.to_ne_bytes()));
         let expected = Tensor::from_slice(&numbers).view([2, 3, 4]);
         let moved = bytes[1..].to_vec();
-        // One of the two lies at an odd address.
+        // One of the two addresses is odd.
         for bytes in [&bytes[1..], &moved] {
             let same = tensor_from_bytes(bytes, &[2, 3, 4], Kind::Float, Kind::Float, Device::Cpu).unwrap();
             assert_eq!(same, expected);

@@ -2,15 +2,15 @@ use std::ffi::CStr;
 
 use crate::ffi;
 
-/// How many threads this crate's kernels run on: libtorch's (`tch::set_num_threads`), or 1 if the shim was not compiled
+/// The number of threads of this crate's kernels: libtorch's (`tch::set_num_threads`), or 1 if the shim was not compiled
 /// with GCC.
 pub fn threads() -> i64 {
     // SAFETY: takes nothing and returns a number.
     unsafe { ffi::ser_threads() }
 }
 
-/// The instruction set that the kernels run with: `avx512`, `avx2` or `baseline`. The best this processor has, but none
-/// better than the environment variable `SER_KERNELS` names.
+/// The instruction set of the kernels: `avx512`, `avx2` or `baseline`. It is the best that the processor supports, limited
+/// by the environment variable `SER_KERNELS`.
 pub fn instruction_set() -> &'static str {
     // SAFETY: the shim returns a literal that ends with a null.
     unsafe { CStr::from_ptr(ffi::ser_instruction_set()) }.to_str().unwrap_or_default()
@@ -27,7 +27,7 @@ mod tests {
         assert_eq!(threads(), if cfg!(ser_openmp) { 4 } else { 1 });
     }
 
-    /// All tests of this crate once more, in processes that use less than this processor has.
+    /// Runs all tests of this crate again with each lower instruction set, in processes of their own.
     #[test]
     fn all_instruction_sets_pass_the_tests() {
         let asked = std::env::var("SER_KERNELS");

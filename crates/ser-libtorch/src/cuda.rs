@@ -1,7 +1,7 @@
-/// Loads CUDA's half of libtorch if it lies beside the CPU's; says whether it did.
+/// Loads libtorch_cuda if it is beside libtorch_cpu. Returns whether it was loaded.
 ///
-/// Binaries are linked against the CPU half alone, so one binary serves both. Call it **before any other use of
-/// libtorch in the process**: which devices exist is settled at the first use.
+/// Binaries are linked against libtorch_cpu only, so one binary works with and without GPUs. Call it **before any other use
+/// of libtorch in the process**: libtorch registers its devices at the first use.
 pub fn load_cuda() -> bool {
     // SAFETY: takes nothing, and dlopen may be called from any thread.
     unsafe { crate::ffi::ser_load_cuda() == 1 }
@@ -10,7 +10,7 @@ pub fn load_cuda() -> bool {
 /// The free memory of a GPU in bytes.
 pub fn free_memory(gpu: usize) -> Result<u64, crate::Error> {
     let mut free = 0;
-    // SAFETY: the place for the answer lives through the call; a GPU that is not there is an error.
+    // SAFETY: the result lives through the call; a missing GPU is an error.
     crate::ffi::check(unsafe { crate::ffi::ser_free_memory(gpu as i64, &mut free) })?;
     Ok(free)
 }

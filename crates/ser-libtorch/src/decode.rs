@@ -5,25 +5,31 @@ use crate::{Error, ffi};
 /// Consecutive slots of a key/value cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Run {
+pub struct SlotRange {
     /// The first slot.
     pub start: i64,
-    /// How many.
+    /// The number of slots.
     pub length: i64,
 }
 
-/// Attention of a decoding step on the CPU in f32: one query per row, each against cached keys of its own choice.
+/// Attention of a decoding step on the CPU in f32: one query per row, against the row's own ranges of cached keys.
 ///
 /// q: [rows, heads, dim]; k, v: [slots, kv_heads, dim], contiguous, heads a multiple of kv_heads; result as q, scaled by
-/// 1/sqrt(dim) before the softmax. Row i sees the slots of the runs from `ends[i - 1]` (0 for the first) up to
-/// `ends[i]`, at least one. Rows may share runs. A row's result does not depend on the others. No gradients.
-pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: &[i64]) -> Result<Tensor, Error> {
+/// 1/sqrt(dim) before the softmax. Row i attends to the slots of the ranges from `ends[i - 1]` (0 for the first row) up to
+/// `ends[i]`, at least one. Ranges may overlap. The result of a row does not depend on other rows. No gradients.
+pub fn decode_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    ranges: &[SlotRange],
+    ends: &[i64],
+) -> Result<Tensor, Error> {
     let bad = |problem: String| Err(Error::Argument { function: "decode_attention", problem });
     let (Ok((rows, heads, dim)), Ok((slots, kv_heads, key_dim))) = (q.size3(), k.size3()) else {
         return bad(format!("q and k have three dimensions, not {:?} and {:?}", q.size(), k.size()));
     };
     if v.size() != k.size() || dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 {
-        return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
+        return bad(format!("q {:?}, k {:?} and v {:?} have incompatible shapes", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
         Error::unless_plain("decode_attention", name, tensor)?;
@@ -33,46 +39,49 @@ pub fn decode_attention(q: &Tensor, k: &Tensor, v: &Tensor, runs: &[Run], ends: 
     }
     let mut first = 0;
     for (row, &end) in ends.iter().enumerate() {
-        if end <= first || end > runs.len() as i64 {
-            return bad(format!("the runs of row {row} are {first} up to {end} of {}", runs.len()));
+        if end <= first || end > ranges.len() as i64 {
+            return bad(format!("the ranges of row {row} are {first} up to {end} of {}", ranges.len()));
         }
         first = end;
     }
     if ends.len() as i64 != rows {
-        return bad(format!("{rows} rows of q and runs of {} rows", ends.len()));
+        return bad(format!("{rows} rows of q, but ranges of {} rows", ends.len()));
     }
-    let inside =
-        |run: &Run| run.start >= 0 && run.length >= 1 && run.length <= slots && run.start <= slots - run.length;
-    if let Some(run) = runs.iter().find(|run| !inside(run)) {
-        return bad(format!("{run:?} is not inside {slots} slots"));
+    let inside = |range: &SlotRange| {
+        range.start >= 0 && range.length >= 1 && range.length <= slots && range.start <= slots - range.length
+    };
+    if let Some(range) = ranges.iter().find(|range| !inside(range)) {
+        return bad(format!("{range:?} is not inside {slots} slots"));
     }
     let scale = 1.0 / (dim as f64).sqrt();
-    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes, as many ends as rows, and runs
-    // inside the slots: checked above. `Run` is two i64 in C's layout.
+    // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes, as many ends as rows, and ranges
+    // inside the slots: checked above. `SlotRange` is two i64 in C's layout.
     ffi::produced(|out| unsafe {
-        ffi::ser_decode_attention(q.as_ptr(), k.as_ptr(), v.as_ptr(), runs.as_ptr().cast(), ends.as_ptr(), scale, out)
+        ffi::ser_decode_attention(q.as_ptr(), k.as_ptr(), v.as_ptr(), ranges.as_ptr().cast(), ends.as_ptr(), scale, out)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use approx::assert_abs_diff_eq;
     use tch::{Device, Kind};
 
+    use super::*;
+
     #[test]
-    fn equals_a_plain_softmax_over_the_slots_named() {
+    fn equals_a_softmax_over_the_given_slots() {
         tch::manual_seed(5);
         for (heads, kv_heads, dim) in [(4, 2, 32), (3, 3, 8), (8, 1, 20), (2, 1, 64), (6, 2, 10)] {
             let random = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
             let (q, k, v) = (random([3, heads, dim]), random([90, kv_heads, dim]), random([90, kv_heads, dim]));
-            let run = |start, length| Run { start, length };
-            let runs = [run(0, 40), run(50, 7), run(0, 40), run(89, 1), run(60, 3)];
+            let range = |start, length| SlotRange { start, length };
+            let ranges = [range(0, 40), range(50, 7), range(0, 40), range(89, 1), range(60, 3)];
             let ends = [2, 4, 5];
-            let ours = decode_attention(&q, &k, &v, &runs, &ends).unwrap();
+            let ours = decode_attention(&q, &k, &v, &ranges, &ends).unwrap();
             let mut from = 0;
             for (row, &end) in ends.iter().enumerate() {
                 let slots: Vec<i64> =
-                    runs[from..end as usize].iter().flat_map(|r| r.start..r.start + r.length).collect();
+                    ranges[from..end as usize].iter().flat_map(|r| r.start..r.start + r.length).collect();
                 from = end as usize;
                 let pick = |x: &Tensor| {
                     let x = x.index_select(0, &Tensor::from_slice(&slots));
@@ -82,19 +91,20 @@ mod tests {
                 let p = (query.matmul(&pick(&k).transpose(1, 2)) / (dim as f64).sqrt()).softmax(-1, Kind::Float);
                 let want = p.matmul(&pick(&v)).squeeze_dim(1);
                 let gap = (ours.get(row as i64) - want).abs().max().double_value(&[]);
-                assert!(gap < 1e-5, "row {row} differs by {gap} at heads {heads} dim {dim}");
+                assert_abs_diff_eq!(gap, 0.0, epsilon = 1e-5);
             }
         }
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn invalid_arguments_are_errors() {
         let q = Tensor::ones([2, 1, 8], (Kind::Float, Device::Cpu));
-        let refused = |runs: &[Run], ends: &[i64]| decode_attention(&q, &q, &q, runs, ends).unwrap_err().to_string();
-        let run = |start, length| Run { start, length };
-        assert!(refused(&[run(0, 1), run(1, 2)], &[1, 2]).contains("not inside 2 slots"));
-        assert!(refused(&[run(0, 1), run(i64::MAX, 2)], &[1, 2]).contains("not inside"));
-        assert!(refused(&[run(0, 1)], &[1, 1]).contains("row 1"));
-        assert!(refused(&[run(0, 1)], &[1]).contains("2 rows"));
+        let refused =
+            |ranges: &[SlotRange], ends: &[i64]| decode_attention(&q, &q, &q, ranges, ends).unwrap_err().to_string();
+        let range = |start, length| SlotRange { start, length };
+        assert!(refused(&[range(0, 1), range(1, 2)], &[1, 2]).contains("not inside 2 slots"));
+        assert!(refused(&[range(0, 1), range(i64::MAX, 2)], &[1, 2]).contains("not inside"));
+        assert!(refused(&[range(0, 1)], &[1, 1]).contains("row 1"));
+        assert!(refused(&[range(0, 1)], &[1]).contains("2 rows"));
     }
 }

@@ -1,23 +1,23 @@
 use tch::{Device, Kind, Tensor};
 
-/// Why a call into libtorch failed.
+/// An error of a call into libtorch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// libtorch refused; its message.
+    /// libtorch's error message.
     #[error("libtorch: {0}")]
     Torch(String),
-    /// A tensor has not the shape, kind or device that the function takes.
+    /// A tensor has the wrong shape, kind or device for the function.
     #[error("{function}: {problem}")]
     Argument {
         /// The function.
         function: &'static str,
-        /// What is wrong with which tensor.
+        /// The tensor and its problem.
         problem: String,
     },
 }
 
 impl Error {
-    /// Refuses a tensor that is not f32 on the CPU.
+    /// An error for a tensor that is not f32 on the CPU.
     pub(crate) fn unless_plain(function: &'static str, name: &str, tensor: &Tensor) -> Result<(), Error> {
         if tensor.kind() == Kind::Float && tensor.device() == Device::Cpu {
             return Ok(());
@@ -26,7 +26,7 @@ impl Error {
         Err(Error::Argument { function, problem })
     }
 
-    /// Refuses a weight that is not f32 on the CPU, contiguous and without a gradient.
+    /// An error for a weight that is not f32 on the CPU, contiguous and without a gradient.
     pub(crate) fn unless_frozen(function: &'static str, name: &str, weight: &Tensor) -> Result<(), Error> {
         Error::unless_plain(function, name, weight)?;
         let missing = if weight.requires_grad() { "without a gradient" } else { "contiguous" };

@@ -79,7 +79,7 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: the shim returns null or a null-terminated string on the heap, ours to free once.
+    // SAFETY: the shim returns null or a null-terminated string on the heap, which is freed once, here.
     let text = unsafe {
         let text = CStr::from_ptr(message).to_string_lossy().into_owned();
         ser_free(message);
@@ -88,18 +88,18 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
     Err(Error::Torch(text))
 }
 
-/// Runs a call that makes a tensor.
+/// Runs a call that returns a tensor.
 pub(crate) fn produced(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, Error> {
     let [tensor] = all_produced(call)?;
     Ok(tensor)
 }
 
-/// Runs a call that makes N tensors.
+/// Runs a call that returns N tensors.
 pub(crate) fn all_produced<const N: usize>(
     call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
 ) -> Result<[Tensor; N], Error> {
     let mut out = [std::ptr::null_mut(); N];
     check(call(out.as_mut_ptr()))?;
-    // SAFETY: with no message, the shim has put tensors of its own making there, ours from now on.
+    // SAFETY: without a message, the pointers are new tensors, which are owned from here on.
     Ok(out.map(|tensor| unsafe { Tensor::from_ptr(tensor) }))
 }

@@ -19,7 +19,7 @@ pub use attention::{Segment, packed_attention};
 pub use bytes::tensor_from_bytes;
 pub use cpu::{instruction_set, threads};
 pub use cuda::{free_memory, load_cuda};
-pub use decode::{Run, decode_attention};
+pub use decode::{SlotRange, decode_attention};
 pub use error::Error;
 pub use mapped::MappedFile;
 pub use product::linear;

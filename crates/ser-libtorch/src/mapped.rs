@@ -2,7 +2,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
-/// A file's bytes, mapped into memory: pages are read when touched and can be dropped again.
+/// The bytes of a file, mapped into memory: pages are read on access and can be released.
 #[derive(Debug)]
 pub struct MappedFile(memmap2::Mmap);
 
@@ -10,17 +10,16 @@ impl MappedFile {
     /// Maps a whole file for reading.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = File::open(path)?;
-        // SAFETY: the bytes are only read. A file that another process cuts short while it is mapped would end this
-        // process with SIGBUS; checkpoints are not written in place.
+        // SAFETY: the bytes are only read. If another process truncates the mapped file, access to it ends this process with
+        // SIGBUS; checkpoints are not written in place.
         Ok(MappedFile(unsafe { memmap2::Mmap::map(&file)? }))
     }
 
-    /// Gives the memory of these bytes back; they are read from the file again if they are asked for again. A system
-    /// that cannot do that keeps them.
+    /// Releases the memory of these bytes. A later access reads them from the file again. Systems without this keep them.
     pub fn release(&self, offset: usize, length: usize) {
         #[cfg(unix)]
         if offset.checked_add(length).is_some_and(|end| end <= self.0.len()) {
-            // SAFETY: the range lies in the mapping, which is read-only and backed by a file, so its pages come back with
+            // SAFETY: the range is inside the mapping, which is read-only and backed by a file, so its pages come back with
             // the same bytes.
             let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
         }

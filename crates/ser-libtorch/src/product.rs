@@ -2,11 +2,11 @@ use tch::Tensor;
 
 use crate::{Error, ffi};
 
-/// x W^T + bias on the CPU in f32, with its gradients by x and bias; the weight gets none.
+/// x W^T + bias on the CPU in f32, with gradients by x and bias. The weight gets no gradient.
 ///
 /// x: `[rows, depth]`; weight: `[width, depth]`, contiguous; bias: `[width]`; result `[rows, width]`. It is faster than
-/// libtorch's product, and a row's result is the same to the last bit whatever rows stand beside it, if there are either
-/// more than 16 of them or not.
+/// libtorch's product. The result of a row is the same bit for bit in every batch of more than 16 rows, and in every batch of
+/// at most 16 rows.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, Error> {
     let bad = |problem: String| Err(Error::Argument { function: "linear", problem });
     let (Ok((_, depth)), Ok((width, weight_depth))) = (x.size2(), weight.size2()) else {
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn equals_libtorchs_product_forward_and_backward() {
         tch::manual_seed(8);
-        // More threads than panels of columns, where these are few: the rows are parted then.
+        // With fewer panels of columns than threads the rows are split.
         tch::set_num_threads(4);
         let few = [(1, 256, 512), (8, 64, 50), (7, 37, 3001), (3, 5, 2), (13, 16, 1), (2, 100, 4)];
         let many = [

@@ -2,33 +2,35 @@ use tch::Tensor;
 
 use crate::{Error, ffi};
 
-/// `x` with each entry zero with probability `p` and the rest divided by 1 - p, with its gradient.
+/// Dropout: each entry of `x` is zero with probability `p`, the others are divided by 1 - p. With its gradient.
 ///
-/// The draws depend on `seed` alone: the same call can be made again (when a layer is recomputed, when a run is resumed),
-/// and other threads do not disturb it. For f32 on the CPU each entry's is a hash of its place and the seed, the same on
-/// every machine; elsewhere they come from a generator of their own.
+/// The draws depend only on `seed`, so the same call can be repeated (when a layer is computed again, or a run is resumed),
+/// independently of other threads. For f32 on the CPU each draw is a hash of the entry's index and the seed, the same on
+/// every machine; elsewhere the draws come from a separate generator.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor, Error> {
     if !(0.0..1.0).contains(&p) {
         return Err(Error::Argument { function: "dropout", problem: format!("p is {p}, not from 0 up to 1") });
     }
-    // SAFETY: the tensor lives through the call, and `produced` hands over a place for one pointer.
+    // SAFETY: the tensor lives through the call, and `produced` passes a pointer to one result.
     ffi::produced(|out| unsafe { ffi::ser_dropout(x.as_ptr(), p, seed, out) })
 }
 
-/// Fills `x` with draws from `low` up to `high`; they depend on `seed` alone.
+/// Fills `x` with uniform draws from [low, high), which depend only on `seed`.
 pub fn fill_uniform(x: &mut Tensor, low: f64, high: f64, seed: u64) -> Result<(), Error> {
-    // SAFETY: the tensor lives through the call, and nobody else has it.
+    // SAFETY: the tensor lives through the call and is borrowed exclusively.
     ffi::check(unsafe { ffi::ser_fill_uniform(x.as_ptr(), low, high, seed) })
 }
 
-/// Fills `x` with normal draws; they depend on `seed` alone.
+/// Fills `x` with normal draws, which depend only on `seed`.
 pub fn fill_normal(x: &mut Tensor, mean: f64, std: f64, seed: u64) -> Result<(), Error> {
-    // SAFETY: the tensor lives through the call, and nobody else has it.
+    // SAFETY: the tensor lives through the call and is borrowed exclusively.
     ffi::check(unsafe { ffi::ser_fill_normal(x.as_ptr(), mean, std, seed) })
 }
 
 #[cfg(test)]
 mod tests {
+    use approx::{abs_diff_eq, assert_abs_diff_eq};
+
     use super::*;
     use tch::{Device, Kind};
 
@@ -41,7 +43,7 @@ mod tests {
         fill_normal(&mut two, 2.0, 0.5, 7).unwrap();
         fill_normal(&mut three, 2.0, 0.5, 8).unwrap();
         assert!(one == two && one != three);
-        assert!((one.mean(Kind::Float).double_value(&[]) - 2.0).abs() < 0.1);
+        assert_abs_diff_eq!(one.mean(Kind::Float).double_value(&[]), 2.0, epsilon = 0.1);
         fill_uniform(&mut one, -1.0, 1.0, 7).unwrap();
         assert!(one.min().double_value(&[]) >= -1.0 && one.max().double_value(&[]) < 1.0);
     }
@@ -62,33 +64,35 @@ mod tests {
         assert_eq!(dropout(&x, 0.999_999, 1).unwrap(), Tensor::zeros([4], (Kind::Float, Device::Cpu)));
     }
 
-    /// Draws are the same on every machine: those of MurmurHash3's finalizer, one entry at a time.
+    /// Draws are the same on every machine: those of MurmurHash3's finalizer, entry by entry.
     #[test]
     fn dropout_draws_what_it_says() {
         let (n, seed, p) = (50_003, 0x1234_5678_9abc_def0_u64, 0.3);
         let y = dropout(&Tensor::ones([n], (Kind::Float, Device::Cpu)), p, seed).unwrap();
-        for (place, y) in Vec::<f32>::try_from(&y).unwrap().into_iter().enumerate() {
-            let mut x = (place as u32).wrapping_mul(0x9e37_79b9).wrapping_add(seed as u32);
+        for (i, y) in Vec::<f32>::try_from(&y).unwrap().into_iter().enumerate() {
+            let mut x = (i as u32).wrapping_mul(0x9e37_79b9).wrapping_add(seed as u32);
             for key in [(seed >> 32) as u32, 0] {
                 x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
                 x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
                 x ^= (x >> 16) ^ key;
             }
             let kept = x >= (p * 2f64.powi(32)) as u32;
-            assert_eq!(y, if kept { (1.0 / (1.0 - p)) as f32 } else { 0.0 }, "entry {place}");
+            assert_eq!(y, if kept { (1.0 / (1.0 - p)) as f32 } else { 0.0 }, "entry {i}");
         }
     }
 
-    /// Draws of neighbours, of rows apart and of seeds apart have nothing to do with each other.
+    /// Draws of neighbouring entries, distant rows and different seeds are uncorrelated.
     #[test]
     fn dropouts_are_independent() {
         let n = 1 << 18;
         let draw = |seed: u64| dropout(&Tensor::ones([n], (Kind::Float, Device::Cpu)), 0.5, seed).unwrap() - 1.0;
         let draws: Vec<Tensor> = [0, 1, 2, 1 << 32, 3 << 40, u64::MAX].into_iter().map(draw).collect();
-        // Of ±1; 5 standard deviations.
-        let unrelated = |a: &Tensor, b: &Tensor| (a * b).mean(Kind::Double).double_value(&[]).abs() < 5.0 / 511.0;
+        // Values of ±1; the bound is 5 standard deviations.
+        let unrelated = |a: &Tensor, b: &Tensor| {
+            abs_diff_eq!((a * b).mean(Kind::Double).double_value(&[]), 0.0, epsilon = 5.0 / 511.0)
+        };
         for (i, a) in draws.iter().enumerate() {
-            assert!(a.mean(Kind::Double).double_value(&[]).abs() < 5.0 / 511.0);
+            assert_abs_diff_eq!(a.mean(Kind::Double).double_value(&[]), 0.0, epsilon = 5.0 / 511.0);
             for apart in [1, 2, 8, 16, 64, 256, 1024] {
                 assert!(unrelated(&a.narrow(0, apart, n - apart), &a.narrow(0, 0, n - apart)), "{apart} apart");
             }

@@ -2,8 +2,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Error, ffi};
 
-/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension, on the CPU in f32, with its gradient by x; the weight,
-/// contiguous, gets none (RMSNorm; Zhang and Sennrich, 2019).
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension, on the CPU in f32, with its gradient by x (RMSNorm;
+/// Zhang and Sennrich, 2019). The weight is contiguous and gets no gradient.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> {
     if weight.dim() != 1 || x.size().last() != weight.size().last() {
         let problem = format!("x {:?} and weight {:?} do not go together", x.size(), weight.size());
@@ -27,8 +27,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
     ffi::produced(|out| unsafe { ffi::ser_swiglu(gate.as_ptr(), up.as_ptr(), out) })
 }
 
-/// `x * cos + swap(x) * sin` on the CPU in f32, `swap` changing the two halves of the last dimension over, with its
-/// gradient by x (rotary position embedding; Su et al., 2021).
+/// `x * cos + swap(x) * sin` on the CPU in f32, with its gradient by x (rotary position embedding; Su et al., 2021). `swap`
+/// exchanges the two halves of the last dimension.
 ///
 /// x: [rows, heads, dim], dim even; cos, sin: [rows, 1, dim], contiguous, without gradients.
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
@@ -44,8 +44,8 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
     ffi::produced(|out| unsafe { ffi::ser_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
 }
 
-/// Under the softmax of each row of logits, the logarithm of the target's probability and the entropy in nats: `[n]`
-/// each, on the CPU in f32, with their gradients by the logits.
+/// The log-probability of the target and the entropy in nats of the softmax of each row of logits: `[n]` each, on the CPU
+/// in f32, with their gradients by the logits.
 ///
 /// logits: [n, vocab]; targets: `[n]` i64, each from 0 up to vocab.
 pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), Error> {
@@ -64,7 +64,7 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), 
         return bad(format!("target {id} is not from 0 up to {vocab}"));
     }
     // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes, targets inside the vocabulary:
-    // checked above. The call makes two tensors.
+    // checked above. The call returns two tensors.
     let [log_probs, entropies] =
         ffi::all_produced(|out| unsafe { ffi::ser_log_probs(logits.as_ptr(), targets.as_ptr(), out) })?;
     Ok((log_probs, entropies))
@@ -72,14 +72,16 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), 
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu))
     }
 
-    /// Holds outputs and gradients of two ways together, at the same random slopes. What they are given lies in memory the
-    /// other way round, and so do the gradients that they get.
+    /// Compares outputs and gradients of two implementations at the same random slopes. Inputs and gradients have transposed
+    /// memory layouts.
     fn agree(inputs: &[Tensor], ours: impl Fn(&[Tensor]) -> Vec<Tensor>, theirs: impl Fn(&[Tensor]) -> Vec<Tensor>) {
         let turned = |x: &Tensor| x.transpose(0, -1).contiguous().transpose(0, -1);
         let slopes: Vec<Tensor> = theirs(inputs).iter().map(|y| turned(&random(&y.size()))).collect();
@@ -118,7 +120,7 @@ mod tests {
     fn swiglu_equals_libtorchs() {
         tch::manual_seed(2);
         for shape in [[5, 688], [200, 37], [1, 1]] {
-            // Large entries too: neither half of the sigmoid may overflow.
+            // Large entries test that neither half of the sigmoid overflows.
             let inputs = [random(&shape) * 30, random(&shape)];
             let ours = |x: &[Tensor]| vec![swiglu(&x[0], &x[1]).unwrap()];
             agree(&inputs, ours, |x| vec![x[0].silu() * &x[1]]);
@@ -161,14 +163,14 @@ mod tests {
                 },
             );
         }
-        // One of the two alone, and an entry of the vocabulary that cannot be.
+        // Each of the two alone, and a logit of -inf.
         let logits = Tensor::from_slice(&[0.5f32, f32::NEG_INFINITY, -1.0]).view([1, 3]).set_requires_grad(true);
         let (chosen, entropy) = log_probs(&logits, &Tensor::from_slice(&[0i64])).unwrap();
         let p = (1.0 / (1.0 + (-1.5f64).exp()), 1.0 / (1.0 + 1.5f64.exp()));
-        assert!((entropy.double_value(&[0]) + p.0 * p.0.ln() + p.1 * p.1.ln()).abs() < 1e-6);
+        assert_abs_diff_eq!(entropy.double_value(&[0]), -p.0 * p.0.ln() - p.1 * p.1.ln(), epsilon = 1e-6);
         chosen.backward();
         let want = Tensor::from_slice(&[1.0 - p.0, 0.0, -p.1]).view([1, 3]);
-        assert!((logits.grad() - want).abs().max().double_value(&[]) < 1e-6);
+        assert_abs_diff_eq!((logits.grad() - want).abs().max().double_value(&[]), 0.0, epsilon = 1e-6);
         let targets = |id: i64| Tensor::from_slice(&[0, id]);
         assert!(log_probs(&random(&[2, 3]), &targets(3)).unwrap_err().to_string().contains("target 3"));
         assert!(log_probs(&random(&[2, 3]), &targets(-1)).is_err());

@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use crate::ffi;
 
-/// Between two looks at how long this process waits for processors.
+/// The interval of measuring how long this process waits for processors.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Threads sleep from this share of waiting on.
+/// Threads sleep if the share of waiting is at least this.
 const BUSY: f64 = 0.2;
-/// Threads spin again below this share of waiting, after so many looks in a row.
+/// Threads spin again if the share of waiting is below this, in so many measurements in a row.
 const IDLE: (f64, u32) = (0.05, 5);
 
-/// Lets OpenMP threads that wait for each other sleep instead of spinning while other processes use the processors.
+/// Makes waiting OpenMP threads sleep instead of spin while other processes use the processors.
 ///
-/// A parallel loop ends when its last thread does. On a machine with other load that thread may have no processor,
-/// because the others spin on theirs: a run then takes 5 to 100 times as long. On an idle machine, waking a thread
-/// that sleeps costs more than the loop (a run took 3 times as long on a virtual machine). So a thread of this process
-/// looks every 200 ms at the share of time that its threads were ready and had no processor (`schedstat` of Linux):
-/// from 20 % on they sleep, below 5 % for a second they spin again.
+/// A parallel loop ends with its last thread. On a machine with other load that thread may have no processor, because the
+/// others spin on theirs: a run then takes 5 to 100 times as long. On an idle machine, waking a sleeping thread costs more
+/// than the loop (a run took 3 times as long on a virtual machine). So a thread of this process measures every 200 ms the
+/// share of time that its threads were ready and had no processor (`schedstat` of Linux): from 20 % on they sleep, below 5 %
+/// for a second they spin again.
 ///
 /// GCC's OpenMP spins about 300,000 times, but 100 times while it manages more threads than the process has processors
-/// (libgomp manual, `GOMP_SPINCOUNT`). So a sleeping team of that size, on a thread of its own, makes the difference.
+/// (libgomp manual, `GOMP_SPINCOUNT`). So a sleeping team of that size, on a separate thread, switches between the two.
 ///
 /// Calls after the first do nothing. Nothing changes if the environment sets `OMP_WAIT_POLICY` or `GOMP_SPINCOUNT`,
 /// where there is no `schedstat`, or if the shim was compiled without OpenMP.
@@ -40,7 +40,7 @@ pub fn limit_spinning() {
     });
 }
 
-/// Makes the team when the machine is busy, and ends it when it is not.
+/// Creates the team while the machine is busy, and ends it otherwise.
 fn watch() {
     let mut before = times().unwrap_or_default();
     let (mut team, mut idle): (Option<Sender<()>>, u32) = (None, 0);
@@ -54,7 +54,7 @@ fn watch() {
             wait += waited.saturating_sub(earlier_wait);
         }
         before = now;
-        // A process that does nothing says nothing of the machine.
+        // An idle process gives no information about the machine.
         if u128::from(run + wait) * 10 < INTERVAL.as_nanos() {
             continue;
         }
@@ -79,7 +79,7 @@ fn oversized_team() -> Option<Sender<()>> {
     team.ok().map(|_| sender)
 }
 
-/// Nanoseconds that each thread of this process has run, and has waited for a processor, by thread id.
+/// The nanoseconds that each thread of this process has run, and has waited for a processor, by thread id.
 fn times() -> Option<HashMap<std::ffi::OsString, [u64; 2]>> {
     let mut times = HashMap::new();
     for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Busy neighbours, killed at the end.
+    /// Busy processes, killed at the end.
     struct Load(Vec<Child>);
 
     impl Drop for Load {
@@ -122,7 +122,7 @@ mod tests {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
-    /// Many short parallel loops, as a training step has them.
+    /// Many short parallel loops, as in a training step.
     fn work(threads: i32, loops: usize) -> (u64, Duration) {
         tch::set_num_threads(threads);
         let x = Tensor::ones([64, 256], (Kind::Float, tch::Device::Cpu));
@@ -135,8 +135,8 @@ mod tests {
         (ticks() - before, start.elapsed())
     }
 
-    /// Spinning is counted as processor time: with neighbours on every core, two threads that spin use many times what
-    /// the work needs. Runs in a process of its own, since other tests use libtorch's threads at the same time.
+    /// Spinning is counted as processor time: with other load on every core, two threads that spin use many times what
+    /// the work needs. Runs in a separate process, since other tests use libtorch's threads at the same time.
     #[test]
     #[cfg_attr(not(all(ser_openmp, target_os = "linux")), ignore = "needs OpenMP and Linux")]
     fn threads_that_wait_do_not_use_up_the_processor() {
@@ -159,7 +159,7 @@ mod tests {
         let neighbours = 2 * thread::available_parallelism().map_or(2, usize::from);
         let shell = || Command::new("sh").args(["-c", "while :; do :; done"]).stdout(Stdio::null()).spawn().unwrap();
         let _load = Load((0..neighbours).map(|_| shell()).collect());
-        // Until the load is noticed.
+        // Wait until the load is measured.
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
             work(2, 20);

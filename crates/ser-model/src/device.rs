@@ -1,11 +1,11 @@
-//! Which device computes, and why.
+//! The device and the precision of computation.
 
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Kind};
 
 use crate::ModelError;
 
-/// What people ask for.
+/// The requested device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
@@ -16,12 +16,12 @@ pub enum DeviceChoice {
     Cpu,
     /// The first GPU, or an error.
     Cuda,
-    /// Layers over all GPUs, by their free memory, for models that one GPU cannot hold.
+    /// Layers spread over all GPUs in proportion to their free memory, for models that do not fit one GPU.
     Split,
 }
 
-/// Numbers the network computes in. All that is trained is kept in f32: adapters, heads, and the weights themselves where
-/// these are trained; and so is the optimizer's state.
+/// The floating-point format of the network's computation. Everything that is trained is stored in f32 (adapters, heads,
+/// and the weights if they are trained), and so is the optimizer's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
     /// 32-bit floats.
@@ -46,13 +46,19 @@ impl Precision {
     }
 }
 
-/// A device that is there; with more than one GPU, the first of those that a model's layers are spread over.
+/// An available device; with more than one GPU, the first of those that a model's layers are spread over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Device(pub(crate) tch::Device, pub(crate) usize);
 
 impl Device {
-    /// Settles which device computes and says why in one line. Call it before anything else that uses libtorch.
+    /// Selects the device and returns one line that gives the reason. Call it before anything else that uses libtorch.
     pub fn choose(choice: DeviceChoice) -> Result<(Self, String), ModelError> {
+        let chosen = Self::available(choice)?;
+        tracing::debug!("{}", chosen.1);
+        Ok(chosen)
+    }
+
+    fn available(choice: DeviceChoice) -> Result<(Self, String), ModelError> {
         ser_libtorch::limit_spinning();
         let loaded = choice != DeviceChoice::Cpu && ser_libtorch::load_cuda();
         let gpus = if loaded && Cuda::is_available() { Cuda::device_count() } else { 0 };
@@ -62,10 +68,10 @@ impl Device {
             "libtorch_cuda is not beside libtorch_cpu"
         };
         match choice {
-            DeviceChoice::Cpu => Ok((Device::cpu(), "device: CPU, as asked".into())),
+            DeviceChoice::Cpu => Ok((Device::cpu(), "device: CPU, as requested".into())),
             DeviceChoice::Split if gpus > 1 => Ok((
                 Device(tch::Device::Cuda(0), gpus as usize),
-                format!("device: layers over {gpus} CUDA GPUs, as asked"),
+                format!("device: layers over {gpus} CUDA GPUs, as requested"),
             )),
             _ if gpus > 0 => Ok((Device(tch::Device::Cuda(0), 1), format!("device: CUDA GPU 0 of {gpus}"))),
             DeviceChoice::Cuda | DeviceChoice::Split => Err(ModelError::Setting {
@@ -79,7 +85,7 @@ impl Device {
         }
     }
 
-    /// The first GPU if there is one, else the CPU, and why. Call it before anything else that uses libtorch.
+    /// The first GPU if there is one, else the CPU, with the reason. Call it before anything else that uses libtorch.
     pub fn best() -> (Self, String) {
         Self::choose(DeviceChoice::Auto).unwrap_or_else(|error| (Device::cpu(), format!("device: CPU ({error})")))
     }
@@ -91,7 +97,7 @@ impl Device {
     }
 }
 
-/// How many threads libtorch computes with on the CPU; as many as there are cores if 0.
+/// Sets the number of libtorch's CPU threads; 0 keeps the default, one per core.
 pub fn set_threads(threads: usize) {
     if let Ok(threads @ 1..) = i32::try_from(threads) {
         tch::set_num_threads(threads);

@@ -1,20 +1,20 @@
-//! Why a model could not be loaded, trained or asked.
+//! Errors of loading, training, scoring and generation.
 
 use std::path::{Path, PathBuf};
 
 use ser_core::BoxError;
 
-/// Why a model could not be loaded, trained or asked.
+/// An error of loading, training, scoring or generation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A file is not there.
+    /// A file is missing.
     #[error("{path}: no such file; a model folder holds config.json, tokenizer.json and *.safetensors")]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// Only pickled weights are there.
+    /// The folder holds only pickled weights.
     #[error(
         "{path}: pickled weights are not read, since reading them can run code; save the model again with \
          save_pretrained(safe_serialization=True)"
@@ -24,22 +24,22 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: reading or writing failed")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A JSON file does not hold what it should.
+    /// A JSON file is malformed.
     #[error("{path}: {problem}")]
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column where known.
+        /// The problem, with line and column where known.
         problem: String,
     },
-    /// The configuration names something that this crate has not.
+    /// The configuration asks for something that this crate does not support.
     #[error("{path}: {what} {value:?} is not supported; supported: {supported}")]
     Unsupported {
         /// config.json.
@@ -48,26 +48,26 @@ pub enum ModelError {
         what: &'static str,
         /// Its value.
         value: String,
-        /// What is.
+        /// The supported values.
         supported: &'static str,
     },
-    /// The configuration contradicts itself.
+    /// The configuration is inconsistent.
     #[error("{path}: {problem}")]
     Config {
         /// config.json.
         path: PathBuf,
-        /// Which fields, with their values.
+        /// The fields, with their values.
         problem: String,
     },
     /// A safetensors file is damaged.
-    #[error("{path}: not a whole safetensors file ({problem}); fetch it again")]
+    #[error("{path}: not a complete safetensors file ({problem}); download it again")]
     Safetensors {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// The reader's error.
         problem: String,
     },
-    /// A tensor is not in the files.
+    /// A tensor is missing from the files.
     #[error("{path}: tensor {name} is missing")]
     MissingTensor {
         /// The folder or file.
@@ -75,10 +75,10 @@ pub enum ModelError {
         /// The tensor.
         name: String,
     },
-    /// The decoder's weights hold a tensor that the network has no use for.
+    /// The decoder's weights hold a tensor that the network does not use.
     #[error(
-        "{path}: tensor {name} has no place in the network that config.json describes; a field of config.json is \
-         missing or wrong (num_hidden_layers, attention_bias and mlp_bias decide which tensors there are)"
+        "{path}: the network that config.json describes does not use tensor {name}; a field of config.json is missing or \
+         wrong (num_hidden_layers, attention_bias and mlp_bias decide which tensors a network has)"
     )]
     UnusedTensor {
         /// The folder.
@@ -87,25 +87,25 @@ pub enum ModelError {
         name: String,
     },
     /// A tensor has another shape than the configuration says.
-    #[error("{path}: tensor {name} has shape {found:?}, but the configuration asks for {expected:?}")]
+    #[error("{path}: tensor {name} has shape {found:?}, but the configuration needs {expected:?}")]
     Shape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// As stored.
+        /// The stored shape.
         found: Vec<i64>,
-        /// As wanted.
+        /// The shape that the configuration needs.
         expected: Vec<i64>,
     },
     /// A tensor is stored in a kind that cannot be cast.
-    #[error("{path}: tensor {name} is stored as {kind}, which is not read; supported: F64, F32, F16, BF16")]
+    #[error("{path}: tensor {name} is stored as {kind}, which is not supported; supported: F64, F32, F16, BF16")]
     TensorKind {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// As stored.
+        /// The stored kind.
         kind: String,
     },
     /// The index names a shard outside the folder.
@@ -116,8 +116,8 @@ pub enum ModelError {
         /// The shard.
         shard: String,
     },
-    /// The index and a shard contradict each other.
-    #[error("{path}: tensor {tensor} is not in {shard}, where the index says it is; fetch the model again")]
+    /// The index and a shard are inconsistent.
+    #[error("{path}: tensor {tensor} is missing from {shard}, which the index names for it; download the model again")]
     Index {
         /// The index.
         path: PathBuf,
@@ -131,7 +131,7 @@ pub enum ModelError {
     Writing {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The problem.
         problem: String,
     },
     /// A setting is out of its range.
@@ -141,17 +141,17 @@ pub enum ModelError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The values that it may have.
         expected: &'static str,
     },
-    /// A model is too large for the GPUs it is to be spread over.
-    #[error("the weights take {needed:.1} GB but {gpus} GPUs have {free:.1} GB for them; choose bfloat16 or more GPUs")]
-    NoRoom {
+    /// A model is too large for the GPUs that its layers are spread over.
+    #[error("the weights need {needed:.1} GB but {gpus} GPUs have {free:.1} GB for them; choose bfloat16 or more GPUs")]
+    TooLarge {
         /// Gigabytes of weights.
         needed: f64,
-        /// Gigabytes free on all GPUs, a reserve for activations left out.
+        /// Gigabytes free on all GPUs, less a reserve for activations.
         free: f64,
-        /// How many GPUs.
+        /// The number of GPUs.
         gpus: usize,
     },
     /// An adapter does not fit the network.
@@ -159,40 +159,40 @@ pub enum ModelError {
     Adapter {
         /// The adapter's file or folder.
         path: PathBuf,
-        /// What does not fit.
+        /// The problem.
         problem: String,
     },
     /// No adapter has that name.
     #[error("there is no adapter {name:?}; adapters: {known}")]
     NoAdapter {
-        /// As asked.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The names of the adapters.
         known: String,
     },
-    /// An adapter's target modules name nothing of the network.
-    #[error("adapter {name:?}: its target_modules fit no projection of the network; name q_proj and v_proj, say")]
+    /// An adapter's target modules match no projection of the network.
+    #[error("adapter {name:?}: its target_modules match no projection of the network; try q_proj and v_proj")]
     NoTarget {
         /// The adapter.
         name: String,
     },
-    /// The adapters are off.
-    #[error("no adapter is active, so there is nothing to train or to write; choose one with set_adapter")]
+    /// The adapters are disabled.
+    #[error("no adapter is active, so nothing can be trained or written; choose one with set_adapter")]
     NoActiveAdapter,
     /// An adapter's name is taken.
-    #[error("there is an adapter {name:?} already; choose another name")]
+    #[error("an adapter {name:?} exists already; choose another name")]
     AdapterExists {
-        /// As asked.
+        /// The requested name.
         name: String,
     },
-    /// A batch has more tokens in one text than the network has positions.
+    /// A text has more tokens than the network has positions.
     #[error(
         "a text of {tokens} tokens is longer than the model's {limit} positions; set max_length to at most {limit}"
     )]
     TooLong {
         /// The text's tokens.
         tokens: usize,
-        /// max_position_embeddings.
+        /// The longest text, `max_position_embeddings`.
         limit: i64,
     },
     /// A token id has no embedding.
@@ -204,55 +204,52 @@ pub enum ModelError {
         vocab: i64,
     },
     /// A text without tokens has no last token to score.
-    #[error("a text of pair {pair} has no tokens at all; leave such pairs out")]
+    #[error("a text of pair {pair} has no tokens; leave such pairs out")]
     EmptyText {
-        /// The pair's place in the batch.
+        /// The pair's index in the batch.
         pair: usize,
     },
-    /// An empty prompt, and no token that begins a text.
+    /// An empty prompt, and no token that starts a text.
     #[error("a prompt has no tokens, and neither config.json nor the tokenizer names a bos token; give it some text")]
     EmptyPrompt,
     /// A prompt that fills the model's positions.
     #[error(
-        "prompt {prompt} (from 0) has {tokens} tokens and leaves no room for an answer in {limit} positions; shorten it or leave it out"
+        "prompt {prompt} (from 0) has {tokens} tokens, and the model's {limit} positions leave none for an answer; shorten it or leave it out"
     )]
     LongPrompt {
-        /// Its place among the prompts, from 0.
+        /// Its index among the prompts, from 0.
         prompt: usize,
         /// Its tokens.
         tokens: usize,
         /// The longest text.
         limit: usize,
     },
-    /// The model's logits are no numbers.
-    #[error(
-        "the logits after prompt {prompt} (from 0) hold no finite number; the weights are damaged, or the precision is too low"
-    )]
+    /// The model's logits are not finite.
+    #[error("no logit after prompt {prompt} (from 0) is finite; the weights are damaged, or the precision is too low")]
     NoToken {
-        /// The prompt's place, from 0.
+        /// The prompt's index, from 0.
         prompt: usize,
     },
     /// A model without a score head cannot score.
     #[error(
-        "{}: no score head (score.weight) is saved with this {what}, so its scores would be random; give a reward model \
-         that was trained{}",
+        "{}: this {what} has no score head (score.weight), so its scores would be random; give a trained reward model{}",
         path.display(),
         found.as_ref().map_or_else(String::new, |name| format!(
-            "; it holds {name}, which is not read as a score head: only score.weight, one row without a bias, is"
+            "; it holds {name}, but a score head is read only as score.weight, one row without a bias"
         ))
     )]
     NoHead {
         /// The folder of the adapter, or of the model.
         path: PathBuf,
-        /// What the folder holds: an adapter or a model.
+        /// The kind of folder: an adapter or a model.
         what: &'static str,
         /// Another tensor or file that looks like a head.
         found: Option<String>,
     },
-    /// Texts are asked for that differ from those of a model's training.
+    /// The requested texts differ from those of the model's training.
     #[error(
-        "{}: the model was trained with {setting} {recorded}, but {asked} is asked for; leave the setting out, or force \
-         it (--force-text)",
+        "{}: the model was trained with {setting} {recorded}, but {asked} was requested; leave the setting out, or \
+         force it (--force-text)",
         record.display()
     )]
     OtherText {
@@ -260,12 +257,12 @@ pub enum ModelError {
         record: PathBuf,
         /// The setting.
         setting: &'static str,
-        /// As recorded.
+        /// The recorded value.
         recorded: String,
-        /// As asked for.
+        /// The requested value.
         asked: String,
     },
-    /// A model's tokenizer is not the one of its training.
+    /// The tokenizer differs from the one of the model's training.
     #[error(
         "{}: the model was trained with another tokenizer than the one in {}; give the base model it was trained on, or \
          force the use of this one (--force-text)",
@@ -278,12 +275,12 @@ pub enum ModelError {
         /// The folder of the tokenizer.
         tokenizer: PathBuf,
     },
-    /// There is nothing to train on.
+    /// There is no data to train on.
     #[error("nothing to train on: {0}")]
     NoData(&'static str),
     /// A checkpoint was written by a training on other data or with other settings.
     #[error(
-        "{path}: a checkpoint of a training with {examples} examples and {steps} steps cannot be resumed by one with {own_examples} examples and {own_steps} steps; resume with the same data and settings, or start anew"
+        "{path}: a checkpoint of a training with {examples} examples and {steps} steps cannot be resumed by one with {own_examples} examples and {own_steps} steps; resume with the same data and settings, or start a new run"
     )]
     OtherTraining {
         /// The checkpoint.
@@ -297,7 +294,7 @@ pub enum ModelError {
         /// Its steps.
         own_steps: u64,
     },
-    /// Training ran into NaN or infinity.
+    /// A loss or a gradient became NaN or infinite.
     #[error("step {step}: {what} is {value}; lower the learning rate (now {learning_rate:e}) or set max_grad_norm")]
     Diverged {
         /// The optimizer step.
@@ -306,7 +303,7 @@ pub enum ModelError {
         what: &'static str,
         /// The value.
         value: f64,
-        /// The rate in use.
+        /// The current learning rate.
         learning_rate: f64,
     },
     /// The work was stopped on request.
@@ -315,13 +312,13 @@ pub enum ModelError {
     /// The preferences could not be read from their store.
     #[error("the preferences cannot be read")]
     Store(#[source] BoxError),
-    /// The data's texts could not be turned into tokens.
+    /// A text could not be tokenized.
     #[error(transparent)]
     Data(#[from] ser_data::DataError),
-    /// The loss refused its batch.
-    #[error("the loss refused its batch")]
+    /// The loss returned an error.
+    #[error("computing the loss failed")]
     Loss(#[source] BoxError),
-    /// libtorch refused.
+    /// libtorch returned an error.
     #[error("libtorch: {0}")]
     Torch(String),
 }
@@ -340,7 +337,7 @@ impl ModelError {
     }
 }
 
-// libtorch's messages carry a C++ stack after the first line; people need the first.
+// The first line of libtorch's message says the problem; a C++ stack follows.
 impl From<tch::TchError> for ModelError {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();

@@ -29,4 +29,4 @@ pub use language_model::{BaseSettings, CausalLm, CausalLmSettings, fresh_base};
 pub use policy::{PolicyModel, PolicySettings};
 pub use reward::{RewardModel, RewardModelSettings, RewardTraining};
 pub use sft::{CausalExample, LossTurns, SftExamples, SftSettings, SftTraining, make_base, sft_examples};
-pub use train::{AdafactorSettings, Optim, Scheduler, TrainingSettings};
+pub use train::{AdafactorSettings, Optim, Scheduler, Trainer, TrainingSettings};

@@ -1,4 +1,4 @@
-//! Streams of seeds, and random orders, from one seed.
+//! Streams of seeds, and random orders, derived from one seed.
 
 use std::cell::RefCell;
 
@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Seeds for draws that follow each other: each dropout and each fresh tensor takes one.
+/// A stream of seeds: each dropout and each fresh tensor takes the next one.
 #[derive(Clone, Debug)]
 pub(crate) struct Seeds(RefCell<ChaCha8Rng>);
 
@@ -15,23 +15,23 @@ impl Seeds {
         Seeds(RefCell::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// The stream of one part of one step of a training, whatever was drawn before: so a training resumes without a
-    /// generator's state.
+    /// The stream of one part of one training step. It does not depend on earlier draws, so a training resumes without the
+    /// state of a generator.
     pub(crate) fn of_step(seed: u64, step: u64, part: u64) -> Self {
         Seeds(RefCell::new(generator([seed, step, part, 0])))
     }
 
-    /// The next one.
+    /// The next seed.
     pub(crate) fn draw(&self) -> u64 {
         self.0.borrow_mut().next_u64()
     }
 
-    /// How far the stream was read, in words of 32 bits.
+    /// The position in the stream, in words of 32 bits.
     pub(crate) fn position(&self) -> u64 {
         u64::try_from(self.0.borrow().get_word_pos()).unwrap_or(u64::MAX)
     }
 
-    /// Goes to a [`position`](Self::position) of the same stream.
+    /// Moves to a [`position`](Self::position) of the same stream.
     pub(crate) fn seek(&self, position: u64) {
         self.0.borrow_mut().set_word_pos(u128::from(position));
     }
@@ -44,7 +44,7 @@ pub(crate) fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// 0..n in the order of one epoch, where each epoch shuffles the order of the one before by one stream of draws.
+/// 0..n in the order of one epoch. Each epoch shuffles the order of the previous one with the same generator.
 pub(crate) fn chained_epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -52,11 +52,11 @@ pub(crate) fn chained_epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize>
     order
 }
 
-/// A generator of its own for each key.
+/// The generator of a key.
 fn generator(key: [u64; 4]) -> ChaCha8Rng {
     let mut bytes = [0; 32];
-    for (place, word) in bytes.chunks_exact_mut(8).zip(key) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(key) {
+        chunk.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(bytes)
 }

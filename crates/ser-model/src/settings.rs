@@ -4,8 +4,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// Reads a table whose missing keys are `default`'s. Serde's own `default` would take those of the type, which are
-/// another stage's: `[sft.training] epochs = 1` would get the reward model's batch size.
+/// Reads a table whose missing keys have the values of `default`. Serde's `default` would take those of the type, which
+/// belong to another stage: `[sft.training] epochs = 1` would get the reward model's batch size.
 pub(crate) fn over<'de, D, T>(deserializer: D, default: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -13,18 +13,19 @@ where
 {
     let given = Map::deserialize(deserializer)?;
     let mut all = serde_json::to_value(default).map_err(D::Error::custom)?;
-    put(&mut all, Value::Object(given));
+    merge(&mut all, Value::Object(given));
     T::deserialize(all).map_err(D::Error::custom)
 }
 
-fn put(at: &mut Value, given: Value) {
-    match (at, given) {
-        (Value::Object(at), Value::Object(given)) => {
+/// Replaces the values of `into` by the given ones, table by table.
+fn merge(into: &mut Value, given: Value) {
+    match (into, given) {
+        (Value::Object(into), Value::Object(given)) => {
             for (key, value) in given {
-                put(at.entry(key).or_insert(Value::Null), value);
+                merge(into.entry(key).or_insert(Value::Null), value);
             }
         }
-        (at, given) => *at = given,
+        (into, given) => *into = given,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with a model folder is said in one sentence that names file and tensor; nothing panics.
+//! Broken model folders: the error is one sentence that names file and tensor, and nothing panics.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama")
 }
 
-/// A copy of a sound folder.
+/// A copy of a valid folder.
 fn copy() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
@@ -29,7 +29,7 @@ fn load(folder: &Path) -> Result<RewardModel, ModelError> {
     RewardModel::from_folder(folder, &RewardModelSettings { text, ..Default::default() }, Device::cpu())
 }
 
-/// The one sentence of a folder that was changed.
+/// The error of a changed folder.
 fn sentence(change: impl FnOnce(&Path)) -> String {
     let folder = copy();
     change(folder.path());
@@ -46,7 +46,7 @@ fn edit(folder: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn a_sound_copy_loads() {
+fn a_valid_copy_loads() {
     assert!(load(copy().path()).is_ok());
 }
 
@@ -71,7 +71,7 @@ fn weights() {
         let bytes = fs::read(path(f)).unwrap();
         fs::write(path(f), &bytes[..bytes.len() - 100]).unwrap();
     });
-    assert!(text.contains("model.safetensors: not a whole safetensors file"), "{text}");
+    assert!(text.contains("model.safetensors: not a complete safetensors file"), "{text}");
     let text = sentence(|f| fs::write(path(f), "").unwrap());
     assert!(text.contains("the file is empty"), "{text}");
     let text = sentence(|f| {
@@ -114,7 +114,7 @@ fn indexes() {
     assert!(text.contains("model-2.safetensors: no such file"), "{text}");
     let text = sharded(r#""a": "model-1.safetensors", "b": "model-2.safetensors""#, true);
     assert!(
-        text.contains("model-2.safetensors: not a whole safetensors file (tensor ") && text.contains("another"),
+        text.contains("model-2.safetensors: not a complete safetensors file (tensor ") && text.contains("another"),
         "{text}"
     );
     let text = sharded(r#""a": 3"#, false);
@@ -156,7 +156,7 @@ fn adapters() {
         fs::write(path, value.to_string()).unwrap();
     })
     .unwrap();
-    assert!(text.contains("has no place in this network"), "{text}");
+    assert!(text.contains("does not use tensor"), "{text}");
     let text =
         with(&|f| fs::rename(f.join("adapter_model.safetensors"), f.join("adapter_model.bin")).unwrap()).unwrap();
     assert!(text.contains("adapter_model.bin: pickled weights are not read"), "{text}");
@@ -167,7 +167,7 @@ fn adapters() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Any few bytes of the header changed: it loads or it is a sentence, never a panic.
+    /// With some bytes of the header changed, a folder loads or returns an error; it does not panic.
     #[test]
     fn damaged_headers_do_not_panic(changes in prop::collection::vec((0usize..2000, any::<u8>()), 1..4)) {
         let folder = copy();

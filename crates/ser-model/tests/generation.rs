@@ -1,10 +1,11 @@
-//! Generation against transformers (golden/make_generation.py), and against itself in other batches.
+//! Generation against transformers (golden/make_generation.py), and in different batches.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use approx::assert_abs_diff_eq;
 use proptest::prelude::*;
 use ser_core::testing::Requirement;
 use ser_core::{Context, Control, Event, Generator, Message, Sampling, Stage, observer_fn};
@@ -69,7 +70,7 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn greedy_tokens_are_those_of_transformers() {
+fn greedy_tokens_equal_transformers() {
     let expected = expected();
     for family in FAMILIES {
         let cases = &expected.families[family];
@@ -90,7 +91,7 @@ fn greedy_tokens_are_those_of_transformers() {
 }
 
 #[test]
-fn stories_as_their_readme_has_them() {
+fn the_stories_model_generates_the_text_of_its_readme() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
     let Ok(readme) = std::fs::read_to_string(shared.join("README.md")) else {
         return Requirement::Shared.missing(format_args!("{} does not exist", shared.display()));
@@ -104,7 +105,7 @@ fn stories_as_their_readme_has_them() {
     assert_eq!(answers[0][0].tokens[..4], [403, 407, 261, 378]);
 }
 
-/// An answer's log-probabilities, made token by token over the cache, are those of one pass over the whole text.
+/// The log-probabilities of an answer, computed token by token with the cache, equal those of one pass over the whole text.
 fn equals_a_full_pass(model: &CausalLm, prompts: &[Vec<u32>], answers: &[Vec<SampledAnswer>], tolerance: f64) {
     for (prompt, samples) in prompts.iter().zip(answers) {
         for sample in samples {
@@ -112,17 +113,17 @@ fn equals_a_full_pass(model: &CausalLm, prompts: &[Vec<u32>], answers: &[Vec<Sam
             let full = model.log_probs(&[&text]).unwrap().remove(0).split_off(prompt.len() - 1);
             assert_eq!(full.len(), sample.log_probs.len());
             for (x, y) in full.iter().zip(&sample.log_probs) {
-                assert!((x - y).abs() < tolerance, "{x} is not {y}");
+                assert_abs_diff_eq!(x, y, epsilon = tolerance);
             }
         }
     }
 }
 
 #[test]
-fn the_cache_changes_nothing() {
+fn the_cache_does_not_change_log_probabilities() {
     for family in FAMILIES {
         let model = load(family, &raw());
-        // Long enough for several pages, and for a window of 9 many times over.
+        // Long enough for several pages, and for many windows of 9 tokens.
         let sampling = Sampling { max_new_tokens: 80, samples_per_prompt: 2, seed: 5, ..Sampling::default() };
         let answers = sample(&model, &prompts(), &sampling);
         equals_a_full_pass(&model, &prompts(), &answers, 1e-4);
@@ -161,7 +162,7 @@ fn other_batches_and_other_orders_give_the_same_answers() {
         let backwards: Vec<Vec<u32>> = prompts().into_iter().rev().collect();
         let mut found = tokens(&sample(&load("qwen3", &raw()), &backwards, &sampling));
         found.reverse();
-        // The prompt that is there twice has changed places with itself.
+        // The two equal prompts are swapped.
         found.swap(1, 7);
         assert_eq!(together, found);
         for (prompt, answers) in prompts().iter().zip(&together).take(7) {
@@ -171,7 +172,7 @@ fn other_batches_and_other_orders_give_the_same_answers() {
 }
 
 #[test]
-fn half_precision_stays_near() {
+fn half_precision_is_close_to_f32() {
     for (precision, tolerance) in [(Precision::Bf16, 0.25), (Precision::F16, 0.05)] {
         let model = load("mistral", &CausalLmSettings { precision, ..raw() });
         let sampling = Sampling { max_new_tokens: 20, ..Sampling::default() };
@@ -181,7 +182,7 @@ fn half_precision_stays_near() {
 }
 
 #[test]
-fn texts_stream_as_they_come() {
+fn texts_are_streamed_during_generation() {
     let model = load("llama", &raw());
     let stop = vec!["e".to_owned()];
     let sampling =
@@ -215,7 +216,7 @@ fn texts_stream_as_they_come() {
 }
 
 #[test]
-fn an_observer_can_stop_it() {
+fn an_observer_can_stop_a_generation() {
     let model = load("llama", &raw());
     let mut events = 0;
     let mut observer = observer_fn(|_| {
@@ -230,7 +231,7 @@ fn an_observer_can_stop_it() {
 #[test]
 fn lengths_have_limits() {
     let model = load("llama", &raw());
-    // 128 positions, of which the prompt takes 120.
+    // The prompt takes 120 of 128 positions.
     let answers = sample(&model, &[vec![9; 120]], &Sampling { min_new_tokens: 50, ..greedy(50) });
     assert_eq!((answers[0][0].response.tokens.len(), answers[0][0].response.finished), (8, false));
     let error = refused(&model, &[vec![9; 3], vec![9; 128]], &greedy(1)).to_string();

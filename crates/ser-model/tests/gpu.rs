@@ -59,7 +59,7 @@ fn gap(one: &[f64], other: &[f64]) -> f64 {
 }
 
 #[test]
-fn scores_are_those_of_transformers() {
+fn scores_equal_transformers() {
     let Some(device) = gpu() else { return };
     for (folder, pairs, expected) in goldens() {
         let mut model =
@@ -71,7 +71,7 @@ fn scores_are_those_of_transformers() {
 }
 
 #[test]
-fn company_does_not_change_a_score_in_bf16() {
+fn other_pairs_do_not_change_a_score_in_bf16() {
     let Some(device) = gpu() else { return };
     for (folder, pairs, _) in goldens() {
         let mut model =

@@ -1,4 +1,4 @@
-//! Loading needs the network's own size and little more: a shard's pages are given back as its tensors are copied.
+//! Loading needs little more memory than the network: the pages of a shard are released while its tensors are copied.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn memory(field: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// A model of 67 MB in bf16, one file a layer. Returns the bytes of all files and of the largest.
+/// A model of 67 MB in bf16, one file per layer. Returns the bytes of all files and of the largest.
 fn write_model(folder: &Path) -> (u64, u64) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama");
     fs::copy(golden.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
@@ -71,7 +71,7 @@ fn peak_is_the_network_and_at_most_a_shard_more() {
     let (total, largest) = write_model(folder.path());
     let text =
         TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
-    // Cast to f32, which is twice the size: as they are stored the same tensors need no more.
+    // Cast to f32, which is twice the stored size.
     let size = 2 * total;
     let before = memory("VmRSS:").unwrap();
     let settings = RewardModelSettings { text, precision: Precision::F32, ..Default::default() };

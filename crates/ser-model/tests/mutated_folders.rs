@@ -1,5 +1,5 @@
-//! Model folders changed at random: a folder loads or says in one sentence what is wrong, never a panic, and never takes
-//! memory that its files do not account for.
+//! Randomly changed model folders: a folder loads or returns a one-sentence error, does not panic, and does not allocate more
+//! memory than its files explain.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ fn copy(names: &[&str]) -> TempDir {
 
 const ALL: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
-/// Loads a folder, scores a pair if that went well, and checks what came of it.
+/// Loads a folder, scores a pair with it, and checks the scores or the error.
 fn load(folder: &Path, adapter: Option<&Path>) -> Result<(), TestCaseError> {
     let text =
         TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
@@ -57,7 +57,7 @@ fn peak_memory() -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// Values that a field should not have.
+/// Invalid values of a field.
 fn nasty() -> impl Strategy<Value = Value> {
     select(vec![
         json!(null),
@@ -85,26 +85,26 @@ fn nasty() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// All the places in a JSON value, as pointers.
-fn places(value: &Value, at: &str, out: &mut Vec<String>) {
+/// The pointers of all values in a JSON value.
+fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(map) => map.iter().for_each(|(key, v)| {
             let key = key.replace('~', "~0").replace('/', "~1");
-            places(v, &format!("{at}/{key}"), out);
+            pointers(v, &format!("{at}/{key}"), out);
         }),
-        Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| places(v, &format!("{at}/{i}"), out)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| pointers(v, &format!("{at}/{i}"), out)),
         _ => {}
     }
     out.push(at.to_owned());
 }
 
-/// Puts values in places of a JSON value.
+/// Replaces values inside a JSON value.
 fn mutate(value: &mut Value, changes: &[(Index, Value)]) {
     for (index, new) in changes {
         let mut all = Vec::new();
-        places(value, "", &mut all);
-        if let Some(place) = value.pointer_mut(index.get::<String>(&all)) {
-            *place = new.clone();
+        pointers(value, "", &mut all);
+        if let Some(old) = value.pointer_mut(index.get::<String>(&all)) {
+            *old = new.clone();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Models that score as they are: which heads, adapters and texts count, and that nothing of one call is left in the next.
+//! Models loaded for scoring: their heads, adapters and text settings, and the independence of calls.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use approx::assert_abs_diff_eq;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use ser_core::{Context, Learner, Pair, PairId, PairScores, Scorer};
@@ -33,7 +34,7 @@ fn pairs() -> Vec<Arc<Pair>> {
     vec![pair(0, "Why is the sky blue? ", "Rayleigh scattering.", "It is."), pair(1, "Name a river. ", "Rhine", "Oder")]
 }
 
-/// Scores with the texts that the settings give.
+/// Scores with the text settings of `raw`.
 fn score(folder: &Path, adapter: Option<&Path>) -> Result<Vec<PairScores>, ModelError> {
     RewardModel::for_scoring(folder, adapter, &raw(), Device::cpu())?.score(&pairs(), &mut Context::silent())
 }
@@ -75,7 +76,7 @@ fn rename(tensors: &mut Tensors, from: &str, to: &str) {
     tensor.0 = to.to_owned();
 }
 
-/// What a changed adapter of the golden folder "llama" comes to.
+/// The scores of a changed adapter of the golden folder "llama", or the error.
 fn with_adapter(config: impl FnOnce(&Path), weights: impl FnOnce(&mut Tensors)) -> Result<Vec<PairScores>, ModelError> {
     let folder = copy(&golden("llama/adapter"));
     config(&folder.path().join("adapter_config.json"));
@@ -113,7 +114,7 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
     edit_tensors(&weights, |t| t.retain(|t| t.0 != "score.weight"));
     let text = refused(score(headless.path(), None));
     assert!(text.contains("no score head (score.weight) is saved with this model"), "{text}");
-    // The adapter brings its own.
+    // The adapter has its own head.
     assert_eq!(score(headless.path(), Some(&base.join("adapter"))).unwrap(), scores);
     let causal = copy(&base.join("adapter"));
     edit_tensors(&causal.path().join("adapter_model.safetensors"), |t| t.retain(|t| !t.0.contains("score")));
@@ -121,12 +122,12 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
     assert!(text.contains("saved with this adapter"), "{text}");
     fs::write(causal.path().join("value_head.bin"), "x").unwrap();
     let text = refused(score(headless.path(), Some(causal.path())));
-    assert!(text.contains("it holds value_head.bin, which is not read as a score head"), "{text}");
+    assert!(text.contains("it holds value_head.bin, but a score head is read only as"), "{text}");
     for name in ["value_head.weight", "v_head.summary.weight"] {
         let other = copy(&base);
         edit_tensors(&other.path().join("model.safetensors"), |t| rename(t, "score.weight", name));
         let text = refused(score(other.path(), None));
-        assert!(text.contains(&format!("it holds {name}, which is not read")), "{text}");
+        assert!(text.contains(&format!("it holds {name}, but a score head")), "{text}");
     }
     let biased = copy(&base);
     edit_tensors(&biased.path().join("model.safetensors"), |t| {
@@ -136,7 +137,7 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
 }
 
 #[test]
-fn texts_are_those_of_the_training_unless_forced() {
+fn other_text_settings_than_in_training_are_refused_unless_forced() {
     let base = golden("llama");
     let script = TextSettings {
         template: TemplateKind::AuthorsCode,
@@ -157,14 +158,14 @@ fn texts_are_those_of_the_training_unless_forced() {
     };
     assert_eq!(open(&trained).unwrap(), expected);
     let text = open(&raw()).unwrap_err().to_string();
-    assert!(text.contains("trained with template authors_code, but raw is asked for"), "{text}");
+    assert!(text.contains("trained with template authors_code, but raw was requested"), "{text}");
     assert!(RewardModel::with_adapter(&base, adapter.path(), &raw(), Device::cpu()).is_err());
     let mut other = RewardModel::from_folder(&base, &raw(), Device::cpu()).unwrap();
     assert!(other.restore(adapter.path()).is_err() && other.load_adapter(adapter.path(), "second").is_err());
     let forced = open(&RewardModelSettings { force_text: true, ..raw() }).unwrap();
     assert_ne!(forced, expected);
 
-    // A merged model reads texts as its adapter did.
+    // A merged model has the text settings of its adapter.
     let merged = tempfile::tempdir().unwrap();
     merge_adapter(&base, adapter.path(), merged.path(), 1 << 30).unwrap();
     assert_eq!(TextRecord::read(merged.path()).unwrap(), Some(record.clone()));
@@ -172,10 +173,10 @@ fn texts_are_those_of_the_training_unless_forced() {
         .unwrap()
         .score(&pairs(), &mut Context::silent())
         .unwrap();
-    assert!((scores[0].a.0 - expected[0].a.0).abs() < 1e-5);
+    assert_abs_diff_eq!(scores[0].a.0, expected[0].a.0, epsilon = 1e-5);
     assert!(RewardModel::for_scoring(merged.path(), None, &raw(), Device::cpu()).is_err());
 
-    // Layout, truncation and padding of tokenizer.json do not count, other tokens do.
+    // Layout, truncation and padding of tokenizer.json are ignored; other tokens are refused.
     let laid_out = copy(&base);
     edit_json(&laid_out.path().join("tokenizer.json"), |file| {
         file["truncation"] = json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
@@ -232,7 +233,7 @@ fn adapters_that_peft_loads_are_read() {
 }
 
 #[test]
-fn embeddings_saved_beside_an_adapter_count_only_if_they_are_the_bases() {
+fn embeddings_in_an_adapter_are_accepted_only_if_they_equal_the_bases() {
     let bytes = fs::read(golden("llama/model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let own = file.tensor("model.embed_tokens.weight").unwrap();
@@ -265,9 +266,12 @@ fn adapters_that_cannot_be_read_are_refused_by_name() {
         ("layer_replication", json!([[0, 2]])),
     ] {
         let text = config(&|c| c[name] = value.clone());
-        // Layers that have no update have tensors without a place.
-        let names =
-            if value == json!([0]) { "has no place in this network with the adapter's target_modules" } else { name };
+        // Layers without an update do not use their tensors.
+        let names = if value == json!([0]) {
+            "this network with the adapter's target_modules does not use tensor"
+        } else {
+            name
+        };
         assert!(text.contains(names) && text.contains("adapter_"), "{text}");
     }
     let text = config(&|c| {
@@ -278,7 +282,7 @@ fn adapters_that_cannot_be_read_are_refused_by_name() {
 }
 
 #[test]
-fn config_numbers_count_in_either_spelling_and_unused_tensors_are_refused() {
+fn config_numbers_are_read_in_both_spellings_and_unused_tensors_are_refused() {
     let folder = copy(&golden("llama3"));
     let expected = score(&golden("llama3"), None).unwrap();
     let path = folder.path().join("config.json");
@@ -290,5 +294,5 @@ fn config_numbers_count_in_either_spelling_and_unused_tensors_are_refused() {
     let folder = copy(&golden("llama-linear"));
     edit_json(&folder.path().join("config.json"), |c| drop(c.as_object_mut().unwrap().remove("mlp_bias")));
     let text = refused(score(folder.path(), None));
-    assert!(text.contains("mlp.down_proj.bias has no place in the network that config.json describes"), "{text}");
+    assert!(text.contains("mlp.down_proj.bias") && text.contains("does not use tensor"), "{text}");
 }

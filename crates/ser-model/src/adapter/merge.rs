@@ -1,4 +1,4 @@
-//! An adapter worked into its base and written as a model folder that transformers loads.
+//! Merging an adapter into its base: writes a model folder that transformers loads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::checkpoint::{
 use crate::config::{NetworkConfig, Targets, projections};
 use crate::network::{AdapterDelta, BaseLinear};
 
-/// What belongs to a model beside its weights and is copied as it is.
+/// Files of a model folder that are copied unchanged.
 const COMPANIONS: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,32 +27,34 @@ const COMPANIONS: [&str; 9] = [
     "generation_config.json",
 ];
 
-/// What [`merge_adapter`] wrote.
+/// The result of [`merge_adapter`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
     /// The class of transformers that loads it, such as `LlamaForSequenceClassification`.
     pub architecture: String,
-    /// Linear maps that the adapter changed.
+    /// The number of linear maps that the adapter changed.
     pub changed: usize,
-    /// Safetensors files.
+    /// The number of safetensors files.
     pub shards: usize,
 }
 
-/// Works the adapter in folder `adapter` into the base in folder `model` and writes the result into the empty folder
-/// `out`: a sequence classifier with one output if the adapter has a head, else a causal model. Weights keep the kind
-/// they are stored in; sums are computed in f32. Files hold at most `max_shard_bytes`, or one tensor, and no more than
+/// Merges the adapter in folder `adapter` into the base model in folder `model` and writes the result into the empty folder
+/// `out`: a sequence classifier with one output if the adapter has a head, else a causal model.
+///
+/// Weights keep their stored kind; sums are computed in f32. A file holds at most `max_shard_bytes`, or one tensor. At most
 /// one file's tensors are in memory at a time.
 pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: u64) -> Result<Merged, ModelError> {
+    let _span = tracing::debug_span!("merge_adapter", model = %model.display(), adapter = %adapter.display()).entered();
     let config = NetworkConfig::from_folder(model)?;
     let weights = Weights::from_folder(model)?;
-    let (changes, score) = read_changes(&config, &weights, adapter)?;
+    let (deltas, score) = read_deltas(&config, &weights, adapter)?;
     if score.is_none() && !config.tied && !weights.has("lm_head.weight") {
         return Err(ModelError::MissingTensor { path: model.to_owned(), name: "lm_head.weight".into() });
     }
     empty_folder(out)?;
 
     let prefix = weight_prefix(&weights);
-    // The names in the base's files, by the names that are written.
+    // Names in the base's files, by the names that are written.
     let names: BTreeMap<String, &str> = weights
         .names()
         .filter(|&name| name != "score.weight" && (score.is_none() || name != "lm_head.weight"))
@@ -75,7 +77,7 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
         let mut tensors: Vec<(String, Bytes<'_>)> = Vec::with_capacity(shard.len());
         for name in shard {
             let bytes = match (names.get(name), &head) {
-                (Some(stored), _) => changed_or_stored(&weights, stored, name, &changes)?,
+                (Some(stored), _) => merged_or_stored(&weights, stored, name, &deltas)?,
                 (None, Some(head)) => head.borrowed(),
                 (None, None) => continue,
             };
@@ -93,19 +95,19 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
             std::fs::copy(&from, &to).map_err(|e| ModelError::file(&from, e))?;
         }
     }
-    // The adapter's training counts; where it left no record, the base's does.
+    // The adapter's record replaces the base's.
     TextRecord::copy(model, out)?;
     TextRecord::copy(adapter, out)?;
     let architecture = config.architecture(if score.is_some() { "ForSequenceClassification" } else { "ForCausalLM" });
-    // Last: a folder without it is no model.
+    // Written last, because a folder without it cannot be loaded.
     write_config(model, out, &config, &architecture, score.is_some())?;
-    let changed = changes.values().filter(|change| change.lora.is_some()).count();
+    let changed = deltas.values().filter(|delta| delta.lora.is_some()).count();
     Ok(Merged { architecture, changed, shards: shards.len() })
 }
 
-/// What the adapter changes, by module, and its head.
+/// The adapter's deltas by module, and its head.
 #[allow(clippy::type_complexity)]
-fn read_changes(
+fn read_deltas(
     config: &NetworkConfig,
     weights: &Weights,
     adapter: &Path,
@@ -114,22 +116,22 @@ fn read_changes(
     let targets = Targets::new(&settings)?;
     let mut saved = SavedAdapter::open(adapter, Device::Cpu)?;
     let prefix = weight_prefix(weights);
-    let mut changes = BTreeMap::new();
+    let mut deltas = BTreeMap::new();
     for layer in 0..config.layers {
         for map in projections(config) {
             let (module, stored) =
                 (format!("model.layers.{layer}.{}", map.path), format!("{prefix}layers.{layer}.{}", map.path));
             let kind = weights.stored(&format!("{stored}.weight"))?.kind;
             let own = map.bias.then(|| weights.load(&format!("{stored}.bias"), &[map.out], kind, Device::Cpu));
-            let (own, update) = (own.transpose()?, targets.spec(&module)?);
-            if own.is_none() && update.is_some() && settings.lora_bias {
+            let (own, spec) = (own.transpose()?, targets.spec(&module)?);
+            if own.is_none() && spec.is_some() && settings.lora_bias {
                 return Err(ModelError::Adapter {
                     path: adapter.to_owned(),
-                    problem: format!("lora_bias needs a bias to be merged into, and {module} has none"),
+                    problem: format!("lora_bias cannot be merged, because {module} has no bias"),
                 });
             }
-            // Magnitudes are relative to the base's weights.
-            let weight = (settings.use_dora && update.is_some())
+            // Fresh magnitudes are computed from the base's weights.
+            let weight = (settings.use_dora && spec.is_some())
                 .then(|| weights.load(&format!("{stored}.weight"), &[map.out, map.input], Kind::Float, Device::Cpu));
             let weight = weight.transpose()?;
             let base = BaseLinear {
@@ -138,9 +140,9 @@ fn read_changes(
                 weight: weight.as_ref(),
                 bias: own.as_ref(),
             };
-            let change = AdapterDelta::new(&module, &base, update, &settings, &mut saved)?;
-            if change.lora.is_some() || change.bias.is_some() {
-                changes.insert(module, change);
+            let delta = AdapterDelta::new(&module, &base, spec, &settings, &mut saved)?;
+            if delta.lora.is_some() || delta.bias.is_some() {
+                deltas.insert(module, delta);
             }
         }
     }
@@ -149,22 +151,22 @@ fn read_changes(
         if weights.has(&stored) { weights.stored(&stored)?.tensor().map(Some) } else { Ok(None) }
     };
     let score = saved.finish(adapter, config.hidden_size, &embedding)?;
-    Ok((changes, score))
+    Ok((deltas, score))
 }
 
-/// The tensor `stored` of the base, which is written as `name`, with its module's change worked in.
-fn changed_or_stored<'a>(
+/// The tensor `stored` of the base, which is written as `name`, with its module's delta added.
+fn merged_or_stored<'a>(
     weights: &'a Weights,
     stored: &str,
     name: &str,
-    changes: &BTreeMap<String, AdapterDelta>,
+    deltas: &BTreeMap<String, AdapterDelta>,
 ) -> Result<Bytes<'a>, ModelError> {
     let tensor = weights.stored(stored)?;
-    let change = name.rsplit_once('.').and_then(|(module, part)| Some((changes.get(module)?, part)));
-    let merged = match change {
-        Some((change, "weight")) if change.lora.is_some() => Some(change.merged(&tensor.tensor()?)?),
-        Some((change, "bias")) => {
-            let bias = change.merged_bias(Some(&tensor.tensor()?))?;
+    let delta = name.rsplit_once('.').and_then(|(module, part)| Some((deltas.get(module)?, part)));
+    let merged = match delta {
+        Some((delta, "weight")) if delta.lora.is_some() => Some(delta.merged(&tensor.tensor()?)?),
+        Some((delta, "bias")) => {
+            let bias = delta.merged_bias(Some(&tensor.tensor()?))?;
             bias.map(|bias| bias.f_to_kind(tensor.kind)).transpose()?
         }
         _ => None,
@@ -179,7 +181,7 @@ fn changed_or_stored<'a>(
     }
 }
 
-/// The base's `config.json` with what a merged model has different.
+/// Writes the base's `config.json` with the fields that differ for a merged model.
 fn write_config(
     model: &Path,
     out: &Path,
@@ -196,7 +198,7 @@ fn write_config(
             fields.insert("num_labels".into(), json!(1));
             fields.insert("id2label".into(), json!({"0": "LABEL_0"}));
             fields.insert("label2id".into(), json!({"LABEL_0": 0}));
-            // Without one, transformers' classifiers refuse batches.
+            // transformers' classifiers need a pad token to take batches.
             if config.pad_token_id.is_none() {
                 fields.insert("pad_token_id".into(), config.eos_token_ids.first().copied().into());
             }
@@ -205,7 +207,7 @@ fn write_config(
     write_json(&out.join("config.json"), &value)
 }
 
-/// Makes a folder; one that holds something is refused.
+/// Creates a folder; an existing one must be empty.
 fn empty_folder(folder: &Path) -> Result<(), ModelError> {
     let failed = |source| ModelError::File { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;

@@ -14,14 +14,14 @@ use crate::network::Network;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
-/// Where PEFT writes a head that is trained whole, and its in-memory name, which is met in files too.
+/// PEFT's name of a fully trained head, and its in-memory name, which some files have.
 const SCORES: [&str; 2] = ["base_model.model.score.weight", "base_model.model.score.modules_to_save.default.weight"];
-/// The base's head, which files with the in-memory names hold as well. It computes nothing where the adapter is on.
+/// The base's head, which files with in-memory names hold too. It is not used while the adapter is active.
 const ORIGINAL_SCORE: &str = "base_model.model.score.original_module.weight";
-/// Embeddings, which PEFT saves beside an adapter if it thinks that they may have changed.
+/// Embeddings, which PEFT saves with an adapter if they may have changed.
 const EMBEDDINGS: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
-/// Fields that change what an adapter computes in ways that are not read: they must be null, false or empty.
+/// Fields that change an adapter's computation and are not supported: they must be null, false or empty.
 const NOT_READ: [&str; 12] = [
     "alora_invocation_tokens",
     "arrow_config",
@@ -37,7 +37,7 @@ const NOT_READ: [&str; 12] = [
     "megatron_config",
 ];
 
-/// Writes an adapter so that PEFT loads it: for sequence classification with its head, else for causal modelling.
+/// Writes an adapter in PEFT's layout: for sequence classification if there is a head, else for causal modelling.
 pub(crate) fn save_adapter(
     folder: &Path,
     network: &Network,
@@ -64,18 +64,18 @@ pub(crate) fn save_adapter(
     write_json(&folder.join(CONFIG), &config)
 }
 
-/// PEFT wants null rather than an empty list.
+/// PEFT writes null instead of an empty list.
 fn null_if_empty<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { serde_json::json!(list) }
 }
 
-/// The settings an adapter folder was made with. Absent fields have PEFT's defaults.
+/// The settings of an adapter folder. Absent fields have PEFT's defaults.
 pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
     let path = folder.join(CONFIG);
     let file = Fields::read(&path)?;
     let refuse = |problem: String| Err(ModelError::Adapter { path: path.clone(), problem });
     if let Some(other) = file.text("peft_type")?.filter(|&t| t != "LORA") {
-        return refuse(format!("peft_type is {other:?}; only LORA adapters are read"));
+        return refuse(format!("peft_type is {other:?}; only LORA adapters are supported"));
     }
     let set = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -85,20 +85,20 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
     };
     for name in NOT_READ {
         if let Some(value) = file.get(name).filter(|value| set(value)) {
-            return refuse(format!("{name} is {value}; adapters with it are not read"));
+            return refuse(format!("{name} is {value}; adapters with this field are not supported"));
         }
     }
-    // These change the base's weights when they begin.
-    let begun = file.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
-    if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|kind| begun.starts_with(kind)) {
+    // These methods change the base's weights at initialization.
+    let initialization = file.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+    if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|kind| initialization.starts_with(kind)) {
         return refuse(format!(
-            "init_lora_weights is {begun:?}, which changes the base; convert the adapter with PEFT"
+            "init_lora_weights is {initialization:?}, which changes the base; convert the adapter with PEFT"
         ));
     }
     // PEFT adds "classifier" to every sequence classifier's list, whether the model has one or not.
     let whole = file.texts("modules_to_save")?;
     if let Some(other) = whole.iter().find(|m| !matches!(m.as_str(), "score" | "classifier")) {
-        return refuse(format!("modules_to_save names {other:?}; only the head score can be trained whole"));
+        return refuse(format!("modules_to_save names {other:?}; only the head \"score\" is supported there"));
     }
     let modules = "a list of module names, or a pattern";
     let patterns = "an object of patterns and numbers";
@@ -107,7 +107,7 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
         rank: file.integer("r")?.unwrap_or(8),
         alpha: file.number("lora_alpha")?.unwrap_or(8.0),
         dropout: file.number("lora_dropout")?.unwrap_or(0.0),
-        // PEFT's choice for these families is q_proj and v_proj.
+        // PEFT's default for these families is q_proj and v_proj.
         target_modules: file.parsed("target_modules", modules)?.unwrap_or(default.target_modules),
         use_rslora: file.flag("use_rslora")?.unwrap_or(false),
         rank_pattern: file.parsed::<BTreeMap<String, f64>>("rank_pattern", patterns)?.map_or_else(
@@ -138,10 +138,10 @@ fn whole_rank(file: &Fields, key: String, rank: f64) -> Result<(String, i64), Mo
     Ok((key, rank as i64))
 }
 
-/// The tensors of an adapter folder, each of which must have its place.
+/// The tensors of an adapter folder. Every one of them must be used.
 pub(crate) struct SavedAdapter {
     weights: Weights,
-    /// The tensors that were not asked for, by their names in the file.
+    /// The names in the file of tensors that are not used yet.
     unused: BTreeSet<String>,
     device: Device,
 }
@@ -167,7 +167,7 @@ impl SavedAdapter {
         SCORES.into_iter().any(|name| self.weights.has(name))
     }
 
-    /// The tensor `name`, which may have its in-memory name in the file: `lora_A.default.weight` for `lora_A.weight`.
+    /// The tensor `name`. The file may have its in-memory name: `lora_A.default.weight` for `lora_A.weight`.
     fn load(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError> {
         let in_memory = match name.rsplit_once('.') {
             Some((module, "lora_magnitude_vector")) => format!("{module}.lora_magnitude_vector.default.weight"),
@@ -179,8 +179,8 @@ impl SavedAdapter {
         self.weights.load(stored, shape, Kind::Float, self.device)
     }
 
-    /// The head, if there is one. Nothing may be left over after it but the base's own head and embeddings that are
-    /// those of the base: `embedding` gives the base's, where the network has it.
+    /// The head, if there is one. The only unused tensors allowed are the base's head and embeddings equal to those of the
+    /// base, which `embedding` returns if the network has them.
     pub(crate) fn finish(
         mut self,
         folder: &Path,
@@ -200,8 +200,8 @@ impl SavedAdapter {
                 && !self.equals(&stored, &own)?
             {
                 return refuse(format!(
-                    "{stored} differs from the base's embeddings; adapters that trained or extended them are not read, \
-                     merge this one into its base with PEFT"
+                    "{stored} differs from the base's embeddings; adapters that trained or extended them are not \
+                     supported; merge this one into its base with PEFT"
                 ));
             }
         }
@@ -210,13 +210,11 @@ impl SavedAdapter {
             Some(name) if name.contains("score.") => {
                 refuse(format!("it holds {name}; a score head is read as score.weight alone, one row without a bias"))
             }
-            Some(name) => {
-                refuse(format!("tensor {name} has no place in this network with the adapter's target_modules"))
-            }
+            Some(name) => refuse(format!("this network with the adapter's target_modules does not use tensor {name}")),
         }
     }
 
-    /// Whether a tensor in the file holds the numbers of `own`, in the kind of the latter.
+    /// Whether a tensor in the file, cast to the kind of `own`, equals `own`.
     fn equals(&self, name: &str, own: &Tensor) -> Result<bool, ModelError> {
         let stored = self.weights.stored(name)?;
         if stored.shape != own.size() {
@@ -233,13 +231,13 @@ impl AdapterSource for SavedAdapter {
     }
 }
 
-/// A network's tensor of that name, if it has one.
+/// The network's tensor of that name, if there is one.
 fn tensor_of(network: &Network, name: &str) -> Option<Tensor> {
     network.tensors().into_iter().find(|(own, _)| own == name).map(|(_, tensor)| tensor.shallow_clone())
 }
 
-/// Adds a folder's adapter to the network under `name`, where it becomes the active one. Returns the head if the folder
-/// holds one.
+/// Adds the adapter of a folder to the network under `name` and makes it the active one. Returns the head if the folder
+/// has one.
 pub(crate) fn load_adapter(folder: &Path, network: &mut Network, name: &str) -> Result<Option<Tensor>, ModelError> {
     let settings = read_settings(folder)?;
     let mut saved = SavedAdapter::open(folder, network.device)?;
@@ -249,11 +247,11 @@ pub(crate) fn load_adapter(folder: &Path, network: &mut Network, name: &str) -> 
     finished.inspect_err(|_| network.remove_last_adapter(before))
 }
 
-/// Copies a folder's weights into the network's adapter `name`, which was made with the same settings. Returns the head
-/// if the folder holds one.
+/// Copies the weights of a folder into the network's adapter `name`, which must have the same settings. Returns the head if
+/// the folder has one.
 pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> Result<Option<Tensor>, ModelError> {
     let (found, settings) = (read_settings(folder)?, network.adapters.settings(name)?);
-    // The order of names means nothing, nor does PEFT's shorthand.
+    // Compared without the order of names, PEFT's shorthand and the dropout.
     let comparable = |s: &LoraSettings| {
         let target_modules = match s.target_modules.spelled_out() {
             TargetModules::Names(names) => TargetModules::Names(BTreeSet::from_iter(names).into_iter().collect()),
@@ -264,7 +262,7 @@ pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> R
     if comparable(&found) != comparable(settings) {
         return Err(ModelError::Adapter {
             path: folder.to_owned(),
-            problem: format!("it was made with {found:?}, adapter {name:?} of this model with {settings:?}"),
+            problem: format!("its settings are {found:?}, those of this model's adapter {name:?} are {settings:?}"),
         });
     }
     let mut saved = SavedAdapter::open(folder, network.device)?;
@@ -275,7 +273,7 @@ pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> R
     saved.finish(folder, network.config.hidden_size, &|name| Ok(tensor_of(network, name)))
 }
 
-/// Loads a head from a base folder's weights where it has one (`score.weight`).
+/// The head of a base folder's weights (`score.weight`); `None` if there is none.
 pub(crate) fn base_head(weights: &Weights, hidden: i64, device: Device) -> Result<Option<Tensor>, ModelError> {
     if weights.has("score.bias") {
         let problem =

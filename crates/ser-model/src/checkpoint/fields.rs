@@ -1,4 +1,4 @@
-//! JSON objects as Python's `json` module reads them, with fields that are checked as they are taken.
+//! JSON objects as Python's `json` module reads them, with getters that check the type of a field.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 
-/// The fields of a JSON object. A field that is `null` counts as absent unless the getter says otherwise, and a field
-/// of another type than asked for is an error that names it: it never counts as absent.
+/// The fields of a JSON object. A `null` field counts as absent unless the getter says otherwise. A field of the wrong
+/// type is an error that names the field.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
     path: PathBuf,
-    /// What names in errors begin with: empty, or `rope_scaling.`.
+    /// The prefix of field names in errors: empty, or `rope_scaling.`.
     prefix: String,
     map: Map<String, Value>,
 }
@@ -23,9 +23,9 @@ impl Fields {
         Self::parse(&text, path)
     }
 
-    /// Parses the text of a file; `path` is named in errors. Of several fields of one name the last one counts, and
-    /// `NaN`, `Infinity` and `-Infinity` are allowed, both as in Python. These three become texts of the same
-    /// spelling, so that a getter that needs a finite number refuses them.
+    /// Parses the text of a file; errors name `path`. As in Python, the last of several fields with one name counts, and
+    /// `NaN`, `Infinity` and `-Infinity` are allowed. These three become strings of the same spelling, so that a getter
+    /// that needs a finite number refuses them.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ModelError> {
         let value = serde_json::from_str(text).or_else(|error| {
             serde_json::from_str(&quote_python_constants(text)).map_err(|_| ModelError::json(path, error))
@@ -61,12 +61,12 @@ impl Fields {
         self.map.insert(name.to_owned(), value);
     }
 
-    /// A whole number, written as `8192` or as `8192.0`.
+    /// A whole number, written as `8192` or `8192.0`.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, ModelError> {
         self.set(name).map(|value| whole(value).ok_or_else(|| self.wrong(name, "a whole number"))).transpose()
     }
 
-    /// As [`integer`](Self::integer), but `null` is `Some(None)`: in transformers that differs from an absent field.
+    /// As [`integer`](Self::integer), but `null` is `Some(None)`: transformers distinguishes it from an absent field.
     pub(crate) fn nullable_integer(&self, name: &str) -> Result<Option<Option<i64>>, ModelError> {
         self.map.get(name).map(|_| self.integer(name)).transpose()
     }
@@ -120,7 +120,7 @@ impl Fields {
         }
     }
 
-    /// A field in any form that serde reads.
+    /// A field of any type that serde reads.
     pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
         &self,
         name: &str,
@@ -130,7 +130,7 @@ impl Fields {
         self.set(name).map(parse).transpose()
     }
 
-    /// The error of a field whose value is not what it must be.
+    /// The error of a field with a wrong value.
     pub(crate) fn wrong(&self, name: &str, expected: &str) -> ModelError {
         let value = self.map.get(name).map_or_else(|| "missing".to_owned(), shown);
         self.problem(format!("{}{name} is {value}; it must be {expected}", self.prefix))
@@ -148,14 +148,14 @@ fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| exact(value.as_f64()?))
 }
 
-/// A value as errors show it: at most 60 characters.
+/// A value for an error message: at most 60 characters.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     let short: String = text.chars().take(60).collect();
     if short.len() < text.len() { short + "..." } else { short }
 }
 
-/// Puts the constants that Python's `json` writes and JSON lacks in quotes, outside of strings.
+/// Quotes the constants that Python's `json` writes and JSON does not have, outside of strings.
 fn quote_python_constants(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 16);
     let mut rest = text;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_count_in_either_spelling_and_other_types_are_refused_by_name() {
+    fn whole_numbers_are_read_in_both_spellings_and_other_types_are_errors() {
         let f = fields(r#"{"a": 8192.0, "b": 3, "c": 2.5, "d": "7", "e": null, "g": [1.0, 2]}"#);
         assert_eq!((f.integer("a").unwrap(), f.integer("b").unwrap()), (Some(8192), Some(3)));
         assert_eq!((f.integer("e").unwrap(), f.nullable_integer("e").unwrap()), (None, Some(None)));

@@ -33,7 +33,7 @@ impl LayerMap {
         let free = (0..gpus).map(ser_libtorch::free_memory).collect::<Result<Vec<_>, _>>()?;
         let usable: Vec<f64> = free.iter().map(|&bytes| bytes as f64 * (1.0 - RESERVE)).collect();
         let Some(gpu_of_layer) = spread(sizes.layers, sizes.layer, sizes.ends, &usable) else {
-            return Err(ModelError::NoRoom {
+            return Err(ModelError::TooLarge {
                 needed: (sizes.layer * sizes.layers as f64 + sizes.ends) / 1e9,
                 free: usable.iter().sum::<f64>() / 1e9,
                 gpus,

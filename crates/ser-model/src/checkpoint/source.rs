@@ -1,4 +1,4 @@
-//! Where a network's tensors come from: a checkpoint, or nothing.
+//! Sources of a network's tensors: a checkpoint, or random initialization.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,18 +10,18 @@ use super::weights::Weights;
 use crate::ModelError;
 use crate::seeds::Seeds;
 
-/// Gives a network its tensors.
+/// A source of a network's tensors.
 pub(crate) trait TensorSource {
     /// The tensor of that name and shape.
     fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, ModelError>;
 }
 
-/// What the names of a checkpoint's tensors begin with: a decoder saved without its head lacks the usual `model.`.
+/// The prefix of a checkpoint's tensor names: `model.`, or empty if the decoder was saved without its head.
 pub(crate) fn weight_prefix(weights: &Weights) -> &'static str {
     if weights.has("embed_tokens.weight") { "" } else { "model." }
 }
 
-/// Tensors of a checkpoint; its names may or may not begin with `model.`.
+/// The tensors of a checkpoint, whose names may start with `model.`.
 pub(crate) struct Checkpoint<'a> {
     weights: &'a Weights,
     prefix: &'static str,
@@ -35,9 +35,9 @@ impl<'a> Checkpoint<'a> {
         Checkpoint { weights, prefix: weight_prefix(weights), kind, map, used: BTreeSet::new() }
     }
 
-    /// Refuses a checkpoint whose decoder has tensors that the network did not take: its config.json then describes
-    /// another network, one without the biases, say. Heads are not looked at, nor the tables of rotary frequencies
-    /// that old checkpoints hold.
+    /// Refuses a checkpoint with decoder tensors that the network did not take. Its config.json then describes another
+    /// network, for example one without biases. Heads, and the tables of rotary frequencies in old checkpoints, are
+    /// ignored.
     pub(crate) fn finish(self, folder: &Path) -> Result<(), ModelError> {
         let of_decoder = |name: &&str| {
             let name = name.strip_prefix(self.prefix).unwrap_or("");
@@ -60,7 +60,7 @@ impl TensorSource for Checkpoint<'_> {
     }
 }
 
-/// Fresh tensors as transformers makes them: norms 1, biases 0, the rest normal.
+/// Random initialization as in transformers: norms 1, biases 0, everything else normally distributed.
 pub(crate) struct Fresh {
     pub(crate) std: f64,
     pub(crate) seeds: Seeds,
@@ -83,18 +83,19 @@ impl TensorSource for Fresh {
     }
 }
 
-/// What a fresh tensor of an adapter holds.
+/// The initial value of an adapter's tensor.
 pub(crate) enum Initial<'a> {
-    /// Draws up to this on both sides of 0.
+    /// Uniformly distributed between minus and plus this bound.
     Uniform(f64),
+    /// Zeros.
     Zero,
-    /// What this holds.
+    /// A copy of this tensor.
     Copy(&'a Tensor),
 }
 
-/// Gives an adapter its tensors, in f32.
+/// A source of an adapter's tensors, in f32.
 pub(crate) trait AdapterSource {
-    /// The tensor of that name (without PEFT's `base_model.model.`) and shape; `initial` if it is a fresh one.
+    /// The tensor of that name (without PEFT's `base_model.model.`) and shape. A fresh adapter starts with `initial`.
     fn tensor(&mut self, name: &str, shape: &[i64], initial: Initial<'_>) -> Result<Tensor, ModelError>;
 }
 
@@ -107,7 +108,7 @@ pub(crate) struct FreshAdapter<'a> {
 impl AdapterSource for FreshAdapter<'_> {
     fn tensor(&mut self, _: &str, shape: &[i64], initial: Initial<'_>) -> Result<Tensor, ModelError> {
         match initial {
-            // Drawn on the CPU: the same adapter whatever the device.
+            // Drawn on the CPU, so that the adapter does not depend on the device.
             Initial::Uniform(bound) => {
                 let mut tensor = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
                 ser_libtorch::fill_uniform(&mut tensor, -bound, bound, self.seeds.draw())?;

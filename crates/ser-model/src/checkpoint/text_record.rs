@@ -1,5 +1,5 @@
-//! How a model's training made text of pairs: written beside the weights as `ser.json`, and read again by whatever
-//! scores or generates with them.
+//! The text settings of a model's training, stored beside the weights as `ser.json` and checked when the model is loaded for
+//! scoring or generation.
 
 use std::path::{Path, PathBuf};
 
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use super::writer::write_json;
 use crate::ModelError;
 
-/// The record's file, in the folder of an adapter or a model.
+/// The name of the record in the folder of an adapter or a model.
 const FILE: &str = "ser.json";
 
-/// What a model's texts were made with: `ser.json` beside its weights.
+/// The text settings and the tokenizer of a model's training: `ser.json` beside its weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRecord {
-    /// Version of the library that wrote the record.
+    /// The version of the library that wrote the record.
     pub version: String,
-    /// Template, end token and longest text.
+    /// Template, end token, longest text and date.
     pub text: TextSettings,
     /// [`PairTokenizer::fingerprint`] of the tokenizer.
     pub tokenizer_sha256: String,
 }
 
 impl TextRecord {
-    /// The record of texts that a tokenizer makes.
+    /// The record of a tokenizer and its text settings.
     pub fn new(tokenizer: &PairTokenizer) -> Result<Self, ModelError> {
         Ok(TextRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -33,10 +33,10 @@ impl TextRecord {
         })
     }
 
-    /// Reads the record in a folder; `None` if it holds none.
+    /// Reads the record of a folder; `None` if there is none.
     ///
     /// # Errors
-    /// [`ModelError::Json`] for a record that cannot be read.
+    /// [`ModelError::Json`] for a malformed record.
     pub fn read(folder: &Path) -> Result<Option<Self>, ModelError> {
         let path = folder.join(FILE);
         match std::fs::read_to_string(&path) {
@@ -52,7 +52,7 @@ impl TextRecord {
         write_json(&path, &serde_json::to_value(self).map_err(|e| ModelError::json(&path, e))?)
     }
 
-    /// Copies the record of a folder, where there is one, into another.
+    /// Copies the record of a folder, if there is one, into another.
     pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), ModelError> {
         match TextRecord::read(from)? {
             Some(record) => record.write(to),
@@ -60,7 +60,7 @@ impl TextRecord {
         }
     }
 
-    /// Refuses a tokenizer that makes other texts or tokens than the record in `folder` says, if there is one.
+    /// Refuses a tokenizer whose settings or tokens differ from the record in `folder`, if there is one.
     ///
     /// # Errors
     /// [`ModelError::OtherText`], [`ModelError::OtherTokenizer`].
@@ -79,7 +79,7 @@ impl TextRecord {
     }
 
     fn check_tokenizer(&self, folder: &Path, tokenizer: &PairTokenizer) -> Result<(), ModelError> {
-        // With another template the fingerprint covers other things.
+        // The fingerprint covers the template, so it is compared only for equal templates.
         let comparable = tokenizer.settings().template == self.text.template;
         if comparable && tokenizer.fingerprint()? != self.tokenizer_sha256 {
             return Err(ModelError::OtherTokenizer {
@@ -91,37 +91,37 @@ impl TextRecord {
     }
 }
 
-/// What a caller asks of the texts of a model. A field that is `None` takes the value of the model's [`TextRecord`].
+/// Text settings that a caller requests for a model. A field that is `None` has the value of the model's [`TextRecord`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextRequest {
-    /// Which text the model reads.
+    /// The template of the text.
     pub template: Option<TemplateKind>,
     /// Whether a text of the authors_code template ends with the end token.
     pub append_eos: Option<bool>,
     /// The longest text in tokens.
     pub max_length: Option<usize>,
-    /// The day that a chat template takes for today.
+    /// The current date for a chat template.
     pub date: Option<TemplateDate>,
-    /// Lets the other fields win over a record that contradicts them, and lets another tokenizer pass.
+    /// Overrides a record that contradicts the other fields, and accepts another tokenizer.
     #[serde(skip)]
     pub force: bool,
 }
 
-/// The settings that a [`TextRequest`] comes to for one model.
+/// The result of a [`TextRequest`] for one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedText {
     /// Template, end token and longest text.
     pub settings: TextSettings,
-    /// The folder whose record counts; `None` if no folder has one, so that defaults stand in.
+    /// The folder of the record that was used; `None` if no folder has one, so the defaults apply.
     pub recorded_in: Option<PathBuf>,
     record: Option<TextRecord>,
     forced: bool,
 }
 
 impl TextRequest {
-    /// The settings for a model whose files lie in `folders` (an adapter's before its base's): the first record found,
-    /// else `defaults`, with the fields of the request over them.
+    /// The settings for a model with files in `folders` (the adapter's before the base's): those of the first record found,
+    /// else `defaults`, replaced by the fields of the request.
     ///
     /// # Errors
     /// [`ModelError::OtherText`] if the request contradicts the record and [`force`](Self::force) is not set.
@@ -134,6 +134,9 @@ impl TextRequest {
             }
         }
         let (record, recorded_in) = found.unzip();
+        if let (Some(folder), true) = (&recorded_in, self.force) {
+            tracing::warn!(record = %folder.join(FILE).display(), "the record of the text settings is overridden");
+        }
         let from = record.as_ref().map_or(defaults, |record: &TextRecord| &record.text);
         if let (Some(folder), false) = (&recorded_in, self.force) {
             self.check(from, folder)?;
@@ -147,8 +150,8 @@ impl TextRequest {
         Ok(ResolvedText { settings, recorded_in, record, forced: self.force })
     }
 
-    /// Refuses a request that contradicts recorded settings. The end token counts under the authors_code template alone, as
-    /// the other templates say themselves how a text ends.
+    /// Refuses a request that contradicts recorded settings. The end token is compared only under the authors_code template: the
+    /// other templates define the end of a text.
     fn check(&self, recorded: &TextSettings, folder: &Path) -> Result<(), ModelError> {
         let other = |setting, recorded: String, asked: String| {
             Err(ModelError::OtherText { record: folder.join(FILE), setting, recorded, asked })
@@ -176,7 +179,7 @@ impl TextRequest {
 }
 
 impl ResolvedText {
-    /// Refuses a tokenizer with other tokens than the record's, unless the request was forced.
+    /// Refuses a tokenizer that differs from the recorded one, unless the request was forced.
     ///
     /// # Errors
     /// [`ModelError::OtherTokenizer`].
@@ -208,10 +211,10 @@ impl std::fmt::Display for ResolvedText {
         }
         match &self.recorded_in {
             Some(folder) if self.forced => {
-                write!(f, " (forced; {} is not heeded where it differs)", folder.join(FILE).display())
+                write!(f, " (forced over {})", folder.join(FILE).display())
             }
             Some(folder) => write!(f, " (from {})", folder.join(FILE).display()),
-            None => write!(f, " (no {FILE} beside the model says how it was trained)"),
+            None => write!(f, " (the model has no {FILE})"),
         }
     }
 }
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_and_a_different_wish_is_refused_unless_forced() {
+    fn a_request_that_contradicts_the_record_is_refused_unless_forced() {
         let (adapter, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let raw = TextSettings {
             template: TemplateKind::Raw,
@@ -253,13 +256,13 @@ mod tests {
             let forced = TextRequest { force: true, ..request.clone() }.resolve(&folders, &raw).unwrap();
             assert_ne!(forced.settings, TextSettings::default());
         }
-        // Only the authors_code template heeds append_eos.
+        // append_eos applies to the authors_code template only.
         let eos = TextRequest { append_eos: Some(true), ..Default::default() };
         assert!(eos.resolve(&[base.path()], &raw).is_ok());
     }
 
     #[test]
-    fn a_damaged_record_is_named() {
+    fn a_malformed_record_is_an_error_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "{}").unwrap();
         let error = TextRequest::default().resolve(&[folder.path()], &TextSettings::default()).unwrap_err();

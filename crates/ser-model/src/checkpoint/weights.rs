@@ -1,5 +1,5 @@
-//! Weights of a Hugging Face folder: one safetensors file or several by index, mapped, cast while copied. A tensor's
-//! pages are given back once it is copied, so that loading needs little more than the network itself.
+//! Weights of a Hugging Face folder: one safetensors file, or several with an index. Files are memory-mapped. The pages of a
+//! tensor are released once it is copied, so loading needs little more memory than the network.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ struct Entry {
     shape: Vec<i64>,
 }
 
-/// The tensors of a folder or file, by name. Nothing is copied before it is asked for.
+/// The tensors of a folder or file, by name. A tensor is copied when it is loaded.
 pub(crate) struct Weights {
     path: PathBuf,
     shards: Vec<Shard>,
@@ -52,13 +52,13 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Opens the shards of an index, each of which must hold what the index says it does.
+    /// Opens the shards of an index and checks that each holds the tensors that the index names for it.
     fn from_index(folder: &Path, index: &Path) -> Result<Self, ModelError> {
         let map = weight_map(index)?;
         let mut weights = Weights { path: folder.to_owned(), shards: Vec::new(), entries: HashMap::new() };
         let names: BTreeSet<&String> = map.values().collect();
         for name in names {
-            // A name may not lead out of the folder.
+            // A name may not leave the folder.
             if Path::new(name).file_name().is_none_or(|f| f != name.as_str()) {
                 return Err(ModelError::ShardName { path: index.to_owned(), shard: name.clone() });
             }
@@ -79,6 +79,7 @@ impl Weights {
         if length == 0 {
             return Err(damaged("the file is empty".into()));
         }
+        tracing::debug!(file = %file.display(), bytes = length, "map weights");
         let bytes = MappedFile::open(file).map_err(|e| ModelError::file(file, e))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         for (name, view) in tensors.iter() {
@@ -87,11 +88,11 @@ impl Weights {
                 offset: view.data().as_ptr() as usize - bytes.as_ptr() as usize,
                 length: view.data().len(),
                 dtype: view.dtype(),
-                // No sound size is cut here, and a cut one equals none that is asked for.
+                // A size over i64::MAX never equals an expected size.
                 shape: view.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect(),
             };
             if self.entries.insert(name.to_owned(), entry).is_some() {
-                return Err(damaged(format!("tensor {name} is in another shard too")));
+                return Err(damaged(format!("tensor {name} is also in another shard")));
             }
         }
         self.shards.push(Shard { path: file.to_owned(), bytes });
@@ -103,10 +104,12 @@ impl Weights {
         &self.path
     }
 
+    /// The names of all tensors.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Whether there is a tensor of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
@@ -127,7 +130,7 @@ impl Weights {
         Ok(tensor)
     }
 
-    /// A tensor as it lies in its file.
+    /// The stored bytes of a tensor.
     pub(crate) fn stored(&self, name: &str) -> Result<Stored<'_>, ModelError> {
         let missing = || ModelError::MissingTensor { path: self.path.clone(), name: name.to_owned() };
         let entry = self.entries.get(name).ok_or_else(missing)?;
@@ -149,7 +152,7 @@ impl Weights {
         Ok(Stored { path: &shard.path, dtype: entry.dtype, kind, shape: &entry.shape, bytes })
     }
 
-    /// Gives a tensor's pages back.
+    /// Releases the pages of a tensor.
     pub(crate) fn release(&self, name: &str) {
         let Some(entry) = self.entries.get(name) else { return };
         if let Some(shard) = self.shards.get(entry.shard) {
@@ -158,7 +161,7 @@ impl Weights {
     }
 }
 
-/// A tensor as it lies in its file.
+/// A tensor in its file.
 pub(crate) struct Stored<'a> {
     pub(crate) path: &'a Path,
     pub(crate) dtype: Dtype,

@@ -1,4 +1,4 @@
-//! Safetensors files, one or several with an index, that appear whole or not at all.
+//! Writing safetensors files, one or several with an index. A file appears complete or not at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
 
-/// A tensor to be written: lying somewhere already, or made for it.
+/// The bytes of a tensor to be written, borrowed or owned.
 pub(crate) struct Bytes<'a> {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
@@ -17,7 +17,7 @@ pub(crate) struct Bytes<'a> {
 }
 
 impl Bytes<'_> {
-    /// Of a tensor, in its own kind; one that safetensors lacks becomes f32.
+    /// The bytes of a tensor in its own kind, or in f32 if safetensors does not have that kind.
     pub(crate) fn of(tensor: &Tensor) -> Result<Self, ModelError> {
         let (dtype, kind, width) = match tensor.kind() {
             Kind::BFloat16 => (Dtype::BF16, Kind::BFloat16, 2),
@@ -34,7 +34,7 @@ impl Bytes<'_> {
 }
 
 impl<'a> Bytes<'a> {
-    /// The same without a copy.
+    /// The same bytes, borrowed.
     pub(crate) fn borrowed(&'a self) -> Self {
         Bytes { dtype: self.dtype, shape: self.shape.clone(), data: self.data.as_ref().into() }
     }
@@ -55,7 +55,7 @@ impl View for &Bytes<'_> {
     }
 }
 
-/// Writes tensors, in f32, to one file.
+/// Writes tensors to one file, in f32.
 pub(crate) fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), ModelError> {
     let tensors = tensors
         .iter()
@@ -71,12 +71,12 @@ pub(crate) fn save_bytes(path: &Path, tensors: &[(String, Bytes<'_>)]) -> Result
     let partial = partial(path);
     safetensors::serialize_to_file(views, Some(metadata), &partial)
         .map_err(|e| ModelError::Writing { path: path.to_owned(), problem: e.to_string() })?;
-    let whole = || std::fs::File::open(&partial)?.sync_all().and_then(|()| std::fs::rename(&partial, path));
-    whole().map_err(|source| ModelError::File { path: path.to_owned(), source })
+    let finish = || std::fs::File::open(&partial)?.sync_all().and_then(|()| std::fs::rename(&partial, path));
+    finish().map_err(|source| ModelError::File { path: path.to_owned(), source })
 }
 
-/// Which tensors go into which file: in order, a new file where the next one would grow beyond `limit` bytes.
-/// `sizes` are names and bytes.
+/// The tensors of each file: in order, with a new file where the current one would exceed `limit` bytes. `sizes` holds names
+/// and bytes.
 pub(crate) fn plan_shards(sizes: &[(String, u64)], limit: u64) -> Vec<Vec<String>> {
     let mut shards: Vec<Vec<String>> = Vec::new();
     let mut filled = 0;
@@ -103,7 +103,7 @@ pub(crate) fn shard_name(i: usize, count: usize) -> String {
     }
 }
 
-/// Writes the index that says which shard holds which tensor.
+/// Writes the index of shards, `model.safetensors.index.json`.
 pub(crate) fn save_index(folder: &Path, shards: &[Vec<String>], total: u64) -> Result<(), ModelError> {
     let map: BTreeMap<&str, String> = shards
         .iter()
@@ -114,14 +114,14 @@ pub(crate) fn save_index(folder: &Path, shards: &[Vec<String>], total: u64) -> R
     write_json(&folder.join("model.safetensors.index.json"), &index)
 }
 
-/// Writes JSON for people to read.
+/// Writes indented JSON.
 pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), ModelError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| ModelError::json(path, e))?;
-    write_whole(path, (text + "\n").as_bytes())
+    write_atomically(path, (text + "\n").as_bytes())
 }
 
-/// Writes a file under another name first, so that nobody ever sees half of it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+/// Writes a file under a temporary name and renames it, so that a partial file is never visible.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     let partial = partial(path);
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(&partial)?;

@@ -1,9 +1,9 @@
-//! What each model family changes; everything else is shared.
+//! The differences between model families.
 
-/// Where a family's attention has biases.
+/// The attention biases of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttentionBias {
-    /// Nowhere, whatever the configuration says.
+    /// None, whatever the configuration says.
     Never,
     /// On q, k, v and the output, if `attention_bias` says so.
     Setting,
@@ -11,7 +11,7 @@ pub(crate) enum AttentionBias {
     Qkv,
 }
 
-/// Which of a family's layers have a sliding window.
+/// The layers of a family that have a sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     /// None.
@@ -22,21 +22,23 @@ pub(crate) enum Window {
     ByLayer,
 }
 
-/// What differs from one model family to the next; everything else is shared.
+/// The properties in which a model family differs from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Family {
     pub(crate) model_type: &'static str,
-    /// What its classes in transformers begin with.
+    /// The prefix of its classes in transformers.
     pub(crate) class: &'static str,
     pub(crate) attention_bias: AttentionBias,
-    /// Whether `mlp_bias` is heeded.
+    /// Whether `mlp_bias` applies.
     pub(crate) mlp_bias: bool,
     /// RMS norms on each head's q and k.
     pub(crate) qk_norm: bool,
     pub(crate) window: Window,
-    /// What fields that are not there mean, as in transformers; none: as many as query heads, hidden size over heads.
+    /// transformers' default for an absent `num_key_value_heads`; `None`: the number of query heads.
     pub(crate) kv_heads: Option<i64>,
+    /// transformers' default for an absent `head_dim`; `None`: hidden size / query heads.
     pub(crate) head_dim: Option<i64>,
+    /// transformers' default for an absent `max_position_embeddings`.
     pub(crate) max_positions: i64,
 }
 
@@ -81,5 +83,5 @@ const QWEN3: Family = Family {
 };
 pub(crate) const FAMILIES: [Family; 4] = [LLAMA, MISTRAL, QWEN2, QWEN3];
 pub(crate) const SUPPORTED: &str = "llama, mistral, qwen2, qwen3";
-/// The window of families that have one and do not say how wide.
+/// transformers' default for an absent `sliding_window`, in families that have one.
 pub(crate) const WINDOW: i64 = 4096;

@@ -1,7 +1,7 @@
 //! Reading a `config.json`.
 //!
-//! Checked against transformers 5.23: every field that changes what Llama, Mistral, Qwen 2 or Qwen 3 computes is
-//! honoured or refused. `attention_dropout` is the exception: it acts in training alone, and is not applied here.
+//! Checked against transformers 5.23: every field that changes the computation of Llama, Mistral, Qwen 2 or Qwen 3 is
+//! applied or refused. The exception is `attention_dropout`, which affects training only and is not applied here.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::rope_scaling::rope;
 use crate::ModelError;
 use crate::checkpoint::Fields;
 
-/// More layers than any decoder has: a damaged file may not ask for a list of a billion.
+/// A limit above the depth of any decoder, so that a damaged file cannot request a huge allocation.
 const MAX_LAYERS: i64 = 10_000;
 
 impl NetworkConfig {
@@ -22,12 +22,12 @@ impl NetworkConfig {
         Self::from_json(&text, &path)
     }
 
-    /// Reads the text of a `config.json`; `path` is named in errors.
+    /// Reads the text of a `config.json`; errors name `path`.
     pub fn from_json(text: &str, path: &Path) -> Result<Self, ModelError> {
         read(text, path)
     }
 
-    /// A small Llama to be trained from nothing.
+    /// A small Llama, to be trained from random weights.
     pub fn llama(vocab_size: i64, shape: &LlamaShape) -> Result<Self, ModelError> {
         let file = serde_json::json!({
             "model_type": "llama", "vocab_size": vocab_size, "hidden_size": shape.hidden_size,
@@ -39,7 +39,7 @@ impl NetworkConfig {
     }
 }
 
-/// The network that the text of a `config.json` describes; `path` is named in errors.
+/// The network that the text of a `config.json` describes; errors name `path`.
 fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     let reader = Reader { fields: Fields::parse(text, path)?, path };
     let fields = &reader.fields;
@@ -50,7 +50,7 @@ fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     reader.refuse_unsupported_fields(family)?;
     let hidden_size = reader.size("hidden_size", fields.integer("hidden_size")?)?;
     let heads = reader.size("num_attention_heads", fields.integer("num_attention_heads")?)?;
-    // An absent field has the family's default; null means: derived from the other sizes.
+    // An absent field has the family's default; null is derived from the other fields.
     let or_default = |name: &str, default: Option<i64>| -> Result<Option<i64>, ModelError> {
         Ok(fields.nullable_integer(name)?.unwrap_or(default))
     };
@@ -107,7 +107,7 @@ fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     })
 }
 
-/// The sliding window, and which layers have it.
+/// The sliding window, and whether each layer has it.
 fn windows(reader: &Reader<'_>, family: &Family, layers: i64) -> Result<(Option<i64>, Vec<bool>), ModelError> {
     let fields = &reader.fields;
     let width = fields.nullable_integer("sliding_window")?;
@@ -134,7 +134,7 @@ fn windows(reader: &Reader<'_>, family: &Family, layers: i64) -> Result<(Option<
             )));
         }
         (_, None) => vec![false; layers as usize],
-        // transformers loads a Mistral with layer_types as its class Ministral, which has a window by layer.
+        // transformers loads a Mistral with layer_types as the class Ministral, which has a window per layer.
         (Some(types), Some(_)) => types,
         (None, Some(_)) if family.window == Window::ByLayer => (0..layers).map(|i| i >= first).collect(),
         (None, Some(_)) => vec![true; layers as usize],
@@ -142,7 +142,7 @@ fn windows(reader: &Reader<'_>, family: &Family, layers: i64) -> Result<(Option<
     Ok((sliding_window, windowed_layers))
 }
 
-/// Whether each layer has sliding attention, where `layer_types` says so.
+/// Whether each layer has sliding attention; `None` without `layer_types`.
 fn layer_types(reader: &Reader<'_>, layers: i64) -> Result<Option<Vec<bool>>, ModelError> {
     if reader.fields.get("layer_types").is_none_or(serde_json::Value::is_null) {
         return Ok(None);
@@ -168,7 +168,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Fields that change what the network computes in ways that this crate does not.
+    /// Refuses fields that ask for computations that this crate does not support.
     fn refuse_unsupported_fields(&self, family: &Family) -> Result<(), ModelError> {
         let fields = &self.fields;
         let act = fields.text("hidden_act")?.unwrap_or("silu");
@@ -191,7 +191,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A size that must be there and lie in a sane range, so that products of two cannot overflow.
+    /// A required size, limited so that the product of two cannot overflow.
     fn size(&self, name: &str, value: Option<i64>) -> Result<i64, ModelError> {
         match value {
             None => Err(self.fields.problem(format!("field {name} is missing"))),

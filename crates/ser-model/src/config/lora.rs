@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// The projections of a layer, by PEFT's short names.
 pub(crate) const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-/// The projections that get an adapter, as PEFT's `target_modules` says it.
+/// The projections that get an update: PEFT's `target_modules`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TargetModules {
-    /// Those whose names end with one of these, such as `q_proj` or `layers.0.self_attn.q_proj`.
+    /// Projections whose names end with one of these, such as `q_proj` or `layers.0.self_attn.q_proj`.
     Names(Vec<String>),
     /// `all-linear`, or a regular expression over the whole of `model.layers.0.self_attn.q_proj`.
     Pattern(String),
@@ -28,7 +28,7 @@ impl TargetModules {
         pattern.eq_ignore_ascii_case("all-linear")
     }
 
-    /// The same with the shorthand `all-linear` as the names that it means.
+    /// The modules with the shorthand `all-linear` replaced by its names.
     pub(crate) fn spelled_out(&self) -> Self {
         match self {
             TargetModules::Pattern(pattern) if Self::is_all_linear(pattern) => PROJECTIONS.into(),
@@ -45,39 +45,39 @@ pub struct LoraSettings {
     pub rank: i64,
     /// The update is scaled by alpha / r.
     pub alpha: f64,
-    /// Dropout on the adapter's input while training.
+    /// Dropout on the adapter's input during training.
     pub dropout: f64,
-    /// The projections that get an adapter.
+    /// The projections that get an update.
     pub target_modules: TargetModules,
-    /// Scales by alpha / sqrt(r) instead (rank-stabilized LoRA; Kalajdzievski, 2023).
+    /// Whether the scale is alpha / sqrt(r) (rank-stabilized LoRA; Kalajdzievski, 2023).
     pub use_rslora: bool,
-    /// Which of the network's own biases are trained too.
+    /// The biases of the network that are trained too.
     pub bias: LoraBias,
-    /// A bias on B's output.
+    /// Whether B has a bias.
     pub lora_bias: bool,
-    /// Other ranks for some modules, by patterns over the ends of their names.
+    /// Ranks of single modules, by patterns over the ends of their names.
     pub rank_pattern: BTreeMap<String, i64>,
-    /// Other alphas for some modules, in the same way.
+    /// Alphas of single modules, by the same patterns.
     pub alpha_pattern: BTreeMap<String, f64>,
-    /// Projections that get no adapter though `target_modules` names them.
+    /// Projections without an update although `target_modules` names them.
     pub exclude_modules: Option<TargetModules>,
-    /// The layers, from 0, whose projections get an adapter; all if empty. Goes with names in `target_modules`.
+    /// The layers, from 0, whose projections get an update; all if empty. Only with names in `target_modules`.
     pub layers_to_transform: Vec<i64>,
-    /// What stands before the layer's index in a module's name, as patterns; anything if empty.
+    /// Patterns of the part of a module's name before the index of the layer; anything if empty.
     pub layers_pattern: Vec<String>,
-    /// Weight-decomposed adaptation (DoRA; Liu et al., 2024): the rows of the updated weight are scaled to magnitudes
-    /// that are trained.
+    /// Weight-decomposed adaptation (DoRA; Liu et al., 2024): the rows of the updated weight are scaled to trained
+    /// magnitudes.
     pub use_dora: bool,
 }
 
-/// The biases that an adapter trains beside its update.
+/// The biases that an adapter trains besides its updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoraBias {
     /// None.
     #[default]
     None,
-    /// Those of all projections that have one.
+    /// Those of all projections with a bias.
     All,
     /// Those of the projections that get an update.
     LoraOnly,

@@ -24,15 +24,15 @@ pub struct NetworkConfig {
     pub kv_heads: i64,
     /// Width of a head.
     pub head_dim: i64,
-    /// Longest text.
+    /// Longest text in tokens.
     pub max_positions: i64,
     /// Epsilon of the RMS norms.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How the rotary frequencies are stretched.
+    /// The scaling of the rotary frequencies.
     pub rope_scaling: RopeScaling,
-    /// Whether the output embedding is the input's.
+    /// Whether the output embedding is tied to the input embedding.
     pub tied: bool,
     /// Biases on q, k and v.
     pub qkv_bias: bool,
@@ -42,7 +42,7 @@ pub struct NetworkConfig {
     pub mlp_bias: bool,
     /// RMS norms on each head's q and k (Qwen 3).
     pub qk_norm: bool,
-    /// A place sees this many places, itself included, in the layers that have a window.
+    /// Sliding-window size in tokens, for the layers that have a window.
     pub sliding_window: Option<i64>,
     /// Whether each layer has the window.
     pub windowed_layers: Vec<bool>,
@@ -52,17 +52,17 @@ pub struct NetworkConfig {
     pub bos_token_id: Option<i64>,
     /// Last tokens of a text.
     pub eos_token_ids: Vec<i64>,
-    /// Padding, which this crate never uses but writes back.
+    /// The padding token. This crate does not use it, but writes it back.
     pub pad_token_id: Option<i64>,
 }
 
 impl NetworkConfig {
-    /// The window of a layer.
+    /// The sliding window of a layer; `None` without one.
     pub fn window(&self, layer: usize) -> Option<i64> {
         self.sliding_window.filter(|_| self.windowed_layers.get(layer) == Some(&true))
     }
 
-    /// The longest text it takes in tokens: more than `max_positions` where frequencies grow with the text.
+    /// The longest text in tokens: more than `max_positions` under dynamic rotary scaling.
     pub fn longest_text(&self) -> i64 {
         match self.rope_scaling {
             RopeScaling::Dynamic { factor, .. } => (self.max_positions as f64 * factor.max(1.0)) as i64,
@@ -70,7 +70,7 @@ impl NetworkConfig {
         }
     }
 
-    /// The name of the family's class in transformers with this ending, such as `ForCausalLM`.
+    /// The name of the family's class in transformers, with an ending such as `ForCausalLM`.
     pub(crate) fn architecture(&self, ending: &str) -> String {
         format!("{}{ending}", self.family().map_or("Llama", |f| f.class))
     }
@@ -79,7 +79,7 @@ impl NetworkConfig {
         FAMILIES.iter().find(|f| f.model_type == self.model_type)
     }
 
-    /// The same as a `config.json` that transformers loads.
+    /// The configuration as a `config.json` that transformers loads.
     pub fn to_json(&self) -> serde_json::Value {
         let eos = match self.eos_token_ids.as_slice() {
             [] => serde_json::Value::Null,
@@ -88,7 +88,7 @@ impl NetworkConfig {
         };
         let by_layer = match self.family().map(|family| family.window) {
             Some(Window::ByLayer) => true,
-            // transformers loads a Mistral with the names as another class.
+            // transformers loads a Mistral with layer_types as another class.
             Some(Window::Always) => self.sliding_window.is_some() && self.windowed_layers.contains(&false),
             Some(Window::Never) | None => false,
         };
@@ -116,7 +116,7 @@ impl NetworkConfig {
     }
 }
 
-/// Sizes of a small Llama to be trained from nothing.
+/// Sizes of a small Llama, to be trained from random weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LlamaShape {

@@ -6,47 +6,47 @@ use std::path::Path;
 use crate::ModelError;
 use crate::checkpoint::Fields;
 
-/// How rotary frequencies are stretched for longer texts.
+/// The scaling of rotary frequencies for longer texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
-    /// Not at all.
+    /// No scaling.
     None,
-    /// All by one factor.
+    /// All frequencies by one factor.
     Linear {
-        /// Positions are divided by it.
+        /// The divisor of positions.
         factor: f64,
     },
-    /// By text length, from `max_position_embeddings` on; within that length, as [`RopeScaling::None`].
+    /// Depends on the length of the text beyond `max_position_embeddings`; up to that length, as [`RopeScaling::None`].
     Dynamic {
-        /// Growth per length trained on.
+        /// Growth of the base per multiple of the original length.
         factor: f64,
         /// `max_position_embeddings`.
         original: i64,
     },
-    /// Llama 3.1: low frequencies by a factor, high ones not, a ramp between.
+    /// Llama 3.1: low frequencies are divided by a factor, high ones are kept, and those between are interpolated.
     Llama3 {
-        /// Divides the low frequencies.
+        /// The divisor of the low frequencies.
         factor: f64,
-        /// Waves longer than original / low_freq_factor are stretched.
+        /// Wavelengths over original / low_freq_factor are scaled.
         low_freq_factor: f64,
-        /// Waves shorter than original / high_freq_factor are kept.
+        /// Wavelengths under original / high_freq_factor are kept.
         high_freq_factor: f64,
-        /// The length trained on.
+        /// The length of the model's training.
         original: i64,
     },
-    /// YaRN (Peng et al., 2023): high frequencies kept, low ones divided, a ramp between; attention tempered.
+    /// YaRN (Peng et al., 2023): as Llama 3.1's, with another interpolation and a factor on the attention.
     Yarn {
-        /// Divides the low frequencies.
+        /// The divisor of the low frequencies.
         factor: f64,
-        /// The length trained on.
+        /// The length of the model's training.
         original: i64,
-        /// Multiplies cosine and sine.
+        /// The factor on cosine and sine.
         attention_factor: f64,
-        /// Planes that turn more often than this over the trained length are kept.
+        /// Planes with more rotations than this over the trained length are kept.
         beta_fast: f64,
-        /// Planes that turn less often than this are divided.
+        /// Planes with fewer rotations than this are scaled.
         beta_slow: f64,
-        /// Whether the ramp goes from whole plane to whole plane.
+        /// Whether the bounds of the interpolation are rounded to whole planes.
         truncate: bool,
     },
 }
@@ -69,7 +69,7 @@ impl RopeScaling {
         }
     }
 
-    /// The length up to which texts turn by the same frequencies; a longer text has its own. None: all are the same.
+    /// The length up to which all texts share the same frequencies; `None` if all texts do.
     pub(crate) fn grows_beyond(&self) -> Option<i64> {
         match *self {
             RopeScaling::Dynamic { original, .. } => Some(original),
@@ -78,9 +78,9 @@ impl RopeScaling {
     }
 }
 
-/// Base of the rotary frequencies, and how they are scaled.
+/// Base and scaling of the rotary frequencies.
 pub(super) fn rope(fields: &Fields, path: &Path, max_positions: i64) -> Result<(f64, RopeScaling), ModelError> {
-    // As transformers has it: rope_scaling goes before rope_parameters, unless it is empty.
+    // As in transformers, a rope_scaling that is not empty takes precedence over rope_parameters.
     let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
     let rope = match scaling {
         Some(rope) => Some(rope),
@@ -100,7 +100,7 @@ pub(super) fn rope(fields: &Fields, path: &Path, max_positions: i64) -> Result<(
         let (what, value) = ("partial_rotary_factor", factor.to_string());
         return Err(ModelError::Unsupported { path: path.to_owned(), what, value, supported: "1" });
     }
-    // A length beside the object goes before the one in it.
+    // A length beside the object takes precedence over the one inside it.
     let beside = fields.get("original_max_position_embeddings").filter(|value| !value.is_null());
     match rope {
         None => Ok((theta, RopeScaling::None)),
@@ -125,13 +125,13 @@ fn scaling_of(rope: &Fields, path: &Path, max_positions: i64) -> Result<RopeScal
         return Err(unsupported("rope_parameters", format!("of {name} alone")));
     }
     let kind = match ["rope_type", "type"].into_iter().find(|name| rope.get(name).is_some()) {
-        // Null is not a type; transformers fails on it.
+        // transformers fails on a null type.
         Some(name) => rope.text(name)?.ok_or_else(|| rope.wrong(name, "the name of a scaling, or absent"))?,
         None => "default",
     };
     let optional = |name: &str| -> Result<Option<f64>, ModelError> {
         match rope.number(name)? {
-            // As transformers has it: null and 0 mean the default.
+            // As in transformers, null and 0 mean the default.
             None | Some(0.0) => Ok(None),
             Some(x) if x > 0.0 => Ok(Some(x)),
             Some(_) => Err(rope.wrong(name, "over 0")),
@@ -145,7 +145,7 @@ fn scaling_of(rope: &Fields, path: &Path, max_positions: i64) -> Result<RopeScal
     match kind {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: number("factor")? }),
-        // transformers reads no original length here.
+        // transformers ignores an original length here.
         "dynamic" => Ok(RopeScaling::Dynamic { factor: number("factor")?, original: max_positions }),
         "llama3" => Ok(RopeScaling::Llama3 {
             factor: number("factor")?,

@@ -1,4 +1,4 @@
-//! Which projections an adapter changes, and with what rank and scale: PEFT's rules on module names.
+//! The projections that an adapter updates, with rank and scale, by PEFT's rules for module names.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::lora::{LoraSettings, PROJECTIONS, TargetModules};
 use crate::ModelError;
 
 impl LoraSettings {
-    /// Refuses settings that mean nothing.
+    /// Checks the values and compiles the patterns.
     pub fn check(&self) -> Result<(), ModelError> {
         let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
         let ranks = self.rank_pattern.values().map(|r| ("lora.rank_pattern", r));
@@ -40,7 +40,7 @@ impl LoraSettings {
             return bad(
                 "lora.layers_to_transform",
                 format!("{:?}", self.layers_to_transform),
-                "it goes with names in target_modules, not with a pattern",
+                "it needs names in target_modules, not a pattern",
             );
         }
         if self.layers_to_transform.is_empty() && !self.layers_pattern.is_empty() {
@@ -53,20 +53,20 @@ impl LoraSettings {
     }
 }
 
-/// An adapter's settings, ready to be asked about modules.
+/// An adapter's settings with compiled patterns.
 pub(crate) struct Targets<'a> {
     settings: &'a LoraSettings,
     /// The pattern of `target_modules`, if it is one.
     whole: Option<Regex>,
     /// The pattern of `exclude_modules`, if it is one.
     excluded: Option<Regex>,
-    /// What finds the layer's index in a module's name, tried in turn.
+    /// Patterns that find the index of the layer in a module's name; the first match counts.
     layers: Vec<Regex>,
     ranks: Vec<(Regex, i64)>,
     alphas: Vec<(Regex, f64)>,
 }
 
-/// The rank of one module's update, and what the update is multiplied by.
+/// Rank and scale of the update of one module.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LoraSpec {
     pub(crate) rank: i64,
@@ -74,7 +74,7 @@ pub(crate) struct LoraSpec {
 }
 
 impl<'a> Targets<'a> {
-    /// Compiles the patterns; one that cannot be read is an error with its text.
+    /// Compiles the patterns. An invalid pattern is an error that quotes it.
     pub(crate) fn new(settings: &'a LoraSettings) -> Result<Self, ModelError> {
         let whole = match &settings.target_modules {
             TargetModules::Pattern(pattern) if !TargetModules::is_all_linear(pattern) => {
@@ -101,7 +101,7 @@ impl<'a> Targets<'a> {
         Ok(Targets { settings, whole, excluded, layers, ranks, alphas })
     }
 
-    /// The update of a module such as `model.layers.0.self_attn.q_proj`; `None` if it is left alone.
+    /// The update of a module such as `model.layers.0.self_attn.q_proj`; `None` if it has none.
     pub(crate) fn spec(&self, module: &str) -> Result<Option<LoraSpec>, ModelError> {
         if self.is_excluded(module)? || !self.is_target(module)? {
             return Ok(None);
@@ -122,7 +122,7 @@ impl<'a> Targets<'a> {
 
     fn is_target(&self, module: &str) -> Result<bool, ModelError> {
         match (&self.settings.target_modules, &self.whole) {
-            // A whole name counts in every layer.
+            // A full name matches whatever the layer is.
             (TargetModules::Names(names), _) if names.iter().any(|name| name == module) => Ok(true),
             (TargetModules::Names(names), _) => {
                 Ok(names.iter().any(|name| ends_with(module, name)) && self.is_in_layer(module)?)
@@ -132,7 +132,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// Whether the module lies in one of `layers_to_transform`; empty, these are all layers.
+    /// Whether the module is in one of `layers_to_transform`; an empty list means all layers.
     fn is_in_layer(&self, module: &str) -> Result<bool, ModelError> {
         let wanted = &self.settings.layers_to_transform;
         if wanted.is_empty() {
@@ -153,7 +153,7 @@ fn ends_with(module: &str, end: &str) -> bool {
     module.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-/// A pattern over a whole module name, after `before`.
+/// Compiles a pattern over a full module name that starts with `before`.
 fn compile(name: &'static str, pattern: &str, before: &str) -> Result<Regex, ModelError> {
     Regex::new(&format!("^{before}(?:{pattern})$")).map_err(|_| unreadable(name, pattern))
 }
@@ -168,8 +168,8 @@ fn matches(name: &'static str, pattern: &Regex, module: &str) -> Result<bool, Mo
     pattern.is_match(module).map_err(|_| unreadable(name, pattern.as_str()))
 }
 
-/// The value of the key that fits the module. PEFT takes the first that fits; JSON objects have no order here, so two
-/// that contradict each other are refused.
+/// The value of the key that matches the module. PEFT takes the first match; JSON objects are unordered here, so matches
+/// with different values are refused.
 fn chosen<T: Copy + PartialEq>(
     name: &'static str,
     patterns: &[(Regex, T)],
@@ -185,7 +185,7 @@ fn chosen<T: Copy + PartialEq>(
                 return Err(ModelError::Setting {
                     name,
                     value: format!("ambiguous for {module}"),
-                    expected: "at most one key may fit a module",
+                    expected: "at most one key may match a module",
                 });
             }
         }
@@ -205,7 +205,7 @@ mod tests {
 
     /// The cases of PEFT's `check_target_module_exists`.
     #[test]
-    fn modules_are_meant_as_in_peft() {
+    fn module_names_match_as_in_peft() {
         let of = |target_modules: TargetModules| LoraSettings { target_modules, ..Default::default() };
         let meant = |target, module| spec(&of(target), module).is_some();
         assert!(meant(["q_proj"].into(), Q) && meant(["self_attn.q_proj"].into(), Q) && meant([Q].into(), Q));
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// By hand: alpha 8 over rank 4, or over its root; a pattern's rank and alpha in their place.
+    /// Computed by hand: alpha 8 over rank 4, or over its square root; patterns replace rank and alpha.
     #[test]
     fn ranks_and_scales() {
         let mut settings = LoraSettings { rank: 4, alpha: 8.0, ..Default::default() };

@@ -34,9 +34,9 @@ fn families_differ_where_the_table_says() {
     assert_eq!((of("qwen2").sliding_window, of("llama").sliding_window), (None, None));
 }
 
-/// Defaults of transformers' configuration classes; null is not the same as nothing.
+/// Defaults of transformers' configuration classes; null differs from an absent field.
 #[test]
-fn fields_that_are_not_there_mean_what_transformers_says() {
+fn absent_fields_have_the_defaults_of_transformers() {
     let body = BODY.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 32");
     let of = |family: &str, more: &str| read(&format!(r#"{{"model_type": "{family}", {body}{more}}}"#)).unwrap();
     let mistral = of("mistral", r#", "head_dim": 8"#);
@@ -49,7 +49,7 @@ fn fields_that_are_not_there_mean_what_transformers_says() {
 }
 
 #[test]
-fn windows_go_by_layer_where_the_family_has_them_so() {
+fn windows_are_per_layer_in_families_with_such_windows() {
     let of = |more: &str| {
         read(&format!(r#"{{"model_type": "qwen2", {BODY}, "num_key_value_heads": 2, "sliding_window": 16{more}}}"#))
     };
@@ -63,7 +63,7 @@ fn windows_go_by_layer_where_the_family_has_them_so() {
 }
 
 #[test]
-fn what_is_written_reads_the_same() {
+fn a_written_configuration_is_read_back() {
     for family in ["llama", "mistral", "qwen2", "qwen3"] {
         let bias = if family == "mistral" { "" } else { r#""attention_bias": true,"# };
         let types = match family {
@@ -81,9 +81,9 @@ fn what_is_written_reads_the_same() {
     }
 }
 
-/// JSON writers in other languages spell whole numbers `8192.0`; what they mean does not change.
+/// JSON writers in other languages write whole numbers as `8192.0`.
 #[test]
-fn every_number_counts_in_either_spelling() {
+fn whole_numbers_are_read_in_both_spellings() {
     let text = format!(
         r#"{{"model_type": "qwen2", {BODY}, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16,
         "use_sliding_window": true, "max_window_layers": 1, "max_position_embeddings": 512, "bos_token_id": 3,
@@ -102,7 +102,7 @@ fn every_number_counts_in_either_spelling() {
     );
 }
 
-/// As `AutoConfig` of transformers 5.23, which takes a Mistral with `layer_types` for a Ministral.
+/// As `AutoConfig` of transformers 5.23, which loads a Mistral with `layer_types` as a Ministral.
 #[test]
 fn a_mistral_has_its_window_in_the_layers_that_layer_types_names() {
     let of = |more: &str| {

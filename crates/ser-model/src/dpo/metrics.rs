@@ -6,19 +6,21 @@ use crate::train::Metrics;
 
 /// Sums over pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct DpoMetrics {
+pub struct DpoMetrics {
     pairs: f64,
-    /// Of weight times loss.
+    /// The sum of weight times loss.
     loss: f64,
-    /// Of beta times the log-ratios of [chosen, rejected].
+    /// Sums of beta times the log-ratios of [chosen, rejected].
     rewards: [f64; 2],
     correct: f64,
+    /// Sums of the log-probabilities of [chosen, rejected].
     log_probs: [f64; 2],
 }
 
 impl DpoMetrics {
-    /// Of pairs with [chosen, rejected] log-probabilities and log-ratios, and the sum `loss` of weight times loss.
-    pub(super) fn of(loss: f64, log_probs: &[[f64; 2]], ratios: &[[f64; 2]], beta: f64) -> Self {
+    /// Metrics of pairs with the given [chosen, rejected] log-probabilities and log-ratios, where `loss` is the sum of
+    /// weight times loss.
+    pub(super) fn new(loss: f64, log_probs: &[[f64; 2]], ratios: &[[f64; 2]], beta: f64) -> Self {
         let sum = |all: &[[f64; 2]], side: usize| all.iter().filter_map(|pair| pair.get(side)).sum::<f64>();
         DpoMetrics {
             pairs: ratios.len() as f64,
@@ -27,11 +29,6 @@ impl DpoMetrics {
             correct: ratios.iter().map(|[chosen, rejected]| f64::from(u8::from(chosen > rejected))).sum(),
             log_probs: [0, 1].map(|side| sum(log_probs, side)),
         }
-    }
-
-    /// Mean loss and accuracy over pairs.
-    pub(super) fn means(&self) -> (f64, f64) {
-        (self.loss / self.pairs, self.correct / self.pairs)
     }
 }
 
@@ -44,8 +41,8 @@ impl Metrics for DpoMetrics {
         self.log_probs.iter_mut().zip(other.log_probs).for_each(|(sum, more)| *sum += more);
     }
 
-    fn loss(&self) -> f64 {
-        self.means().0
+    fn means(&self) -> (f64, f64) {
+        (self.loss / self.pairs, self.correct / self.pairs)
     }
 
     fn values(&self) -> Vec<(&'static str, f64)> {

@@ -1,23 +1,23 @@
-//! The settings of DPO's training; those of its loss stand with the loss.
+//! The settings of DPO's training. The settings of its loss are `ser_loss::DpoSettings`.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::over;
 use crate::{LoraSettings, ModelError, TrainingSettings};
 
-/// DPO's training. The default has the policy's adapter of the authors' code, and TRL's learning rate and batch.
+/// DPO's training. `Default` = the policy's adapter of the authors' code, with TRL's learning rate and batch size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpoTrainingSettings {
     /// Optimizer, schedule, batches and checkpoints.
     #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
-    /// The adapter; without it the network is the reference.
+    /// The adapter. The network without it is the reference.
     #[serde(deserialize_with = "over_own_lora")]
     pub lora: LoraSettings,
-    /// What log-ratios are multiplied with to be reported as rewards: the loss's beta, over 0.
+    /// The factor on log-ratios that are reported as rewards: the loss's beta, over 0.
     pub beta: f64,
-    /// Whether log-probabilities are averaged over an answer's tokens instead of summed, as IPO wants it.
+    /// Whether log-probabilities are averaged over an answer's tokens instead of summed, as IPO does.
     pub average: bool,
 }
 
@@ -41,7 +41,7 @@ fn over_own_lora<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoraSetti
 }
 
 impl DpoTrainingSettings {
-    /// Refuses settings that cannot be used.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         self.training.check()?;
         self.lora.check()?;

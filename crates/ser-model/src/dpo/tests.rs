@@ -1,8 +1,9 @@
-//! DPO: it learns what is preferred, by finite differences of its loss, and resumes.
+//! DPO: learning, gradients, loss scaling, resume.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use approx::assert_abs_diff_eq;
 use ser_core::{Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use ser_loss::DpoSettings;
@@ -39,24 +40,24 @@ fn settings() -> DpoTrainingSettings {
     }
 }
 
-fn figure(outcome: &StepOutcome, name: &str) -> f64 {
+fn metric(outcome: &StepOutcome, name: &str) -> f64 {
     outcome.values.iter().find(|(n, _)| *n == name).unwrap().1
 }
 
 #[test]
-fn it_learns_what_is_preferred_from_where_it_is_its_reference() {
+fn it_starts_at_its_reference_and_learns_the_preferences() {
     let loss = DpoSettings::default().check().unwrap();
     let mut model = model();
     let mut training = DpoTraining::new(&mut model, &preferences(), &loss, &settings(), 0).unwrap();
     let steps: Vec<StepOutcome> = (0..training.total()).map(|_| training.step().unwrap()).collect();
     let (first, last) = (&steps[0], &steps[steps.len() - 1]);
-    assert!((figure(first, "loss") - std::f64::consts::LN_2).abs() < 1e-6);
-    assert!(figure(first, "rewards/margins").abs() < 1e-6);
-    assert!(figure(last, "loss") < 0.6 && figure(last, "rewards/margins") > 0.2, "{last:?}");
-    assert_eq!(figure(last, "rewards/accuracies"), 1.0);
-    let margin = figure(last, "rewards/chosen") - figure(last, "rewards/rejected");
-    assert_eq!(margin, figure(last, "rewards/margins"));
-    assert_eq!(figure(last, "epoch"), 12.0);
+    assert_abs_diff_eq!(metric(first, "loss"), std::f64::consts::LN_2, epsilon = 1e-6);
+    assert_abs_diff_eq!(metric(first, "rewards/margins"), 0.0, epsilon = 1e-6);
+    assert!(metric(last, "loss") < 0.6 && metric(last, "rewards/margins") > 0.2, "{last:?}");
+    assert_eq!(metric(last, "rewards/accuracies"), 1.0);
+    let margin = metric(last, "rewards/chosen") - metric(last, "rewards/rejected");
+    assert_eq!(margin, metric(last, "rewards/margins"));
+    assert_eq!(metric(last, "epoch"), 12.0);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_restored_training_ends_with_the_same_bits() {
 }
 
 #[test]
-fn settings_that_mean_nothing_are_refused() {
+fn invalid_settings_are_refused() {
     let loss = DpoSettings::default().check().unwrap();
     let mut model = model();
     let mut refuse = |settings: DpoTrainingSettings, preferences: &[Preference]| {
@@ -104,7 +105,7 @@ fn first_gradients(mut model: CausalLm, training: TrainingSettings, weights: [f6
     let folder = tempfile::tempdir().unwrap();
     training.snapshot(folder.path()).unwrap();
     let saved = Weights::from_file(&folder.path().join("optimizer.safetensors")).unwrap();
-    let params = training.trainer.stepper.params();
+    let params = training.stepper.params();
     let moment = |(i, param): (usize, &Tensor)| {
         saved.load(&format!("{i}.exp_avg"), &param.size(), Kind::Float, tch::Device::Cpu).unwrap() * 10
     };
@@ -120,7 +121,7 @@ fn gap(got: &[Tensor], want: &[Tensor]) -> f64 {
 }
 
 #[test]
-fn the_gradient_does_not_depend_on_how_a_step_is_cut() {
+fn the_gradient_does_not_depend_on_the_batch_size() {
     let of = |budget: usize, batch_size: usize, gradient_accumulation: usize, weights: [f64; 3]| {
         let training = TrainingSettings { batch_size, gradient_accumulation, ..TrainingSettings::default() };
         first_gradients(model_in(Precision::F32, budget), training, weights, 0.1)
@@ -139,6 +140,7 @@ fn the_gradient_does_not_depend_on_how_a_step_is_cut() {
     let whole = of(2048, 3, 1, [1.0, 0.5, 4.0]);
     let sum: Vec<Tensor> = (0..whole.len()).map(|i| (&parts[0][i] + &parts[1][i] + &parts[2][i]) / 3).collect();
     assert!(gap(&sum, &whole) < 1e-4);
+    // The same bits with gradient checkpointing.
     let checkpointed = TrainingSettings { batch_size: 3, gradient_checkpointing: true, ..Default::default() };
     assert_eq!(gap(&first_gradients(model(), checkpointed, [1.0, 0.5, 4.0], 0.1), &whole), 0.0);
 }

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ser_core::ndarray::aview2;
-use ser_core::{FitSummary, PairLoss, PairTarget, PreferenceStore, PreferenceTraining, Saving, StepOutcome, Training};
+use ser_core::{PairLoss, PairTarget, PreferenceStore};
 use ser_data::plan_batches;
 use tch::{Kind, Tensor};
 
@@ -12,9 +11,8 @@ use super::settings::DpoTrainingSettings;
 use crate::ModelError;
 use crate::adapter::DEFAULT_ADAPTER;
 use crate::language_model::{CausalLm, ForwardOptions, TokenRows};
-use crate::seeds::Seeds;
 use crate::sft::CausalExample;
-use crate::train::{EpochOrder, Metrics, Trainer, read_state, write_state};
+use crate::train::{Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_pair_loss};
 
 /// A preference as two texts, the preferred one first.
 struct PairTexts {
@@ -24,26 +22,26 @@ struct PairTexts {
     reference: [f64; 2],
 }
 
-/// DPO of a causal language model's adapter, as a training that goes step by step. The reference is the model with its
-/// adapter off.
+/// DPO of a causal language model's adapter, step by step. The reference is the model with its adapter disabled.
 ///
-/// The loss is any [`PairLoss`] over the log-ratios log pi - log pi_ref of the two answers: `ser_loss::DpoLoss` is
-/// one. The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss. Reports TRL's
-/// metrics: loss, rewards/chosen, rewards/rejected, rewards/accuracies, rewards/margins (beta times the log-ratios),
-/// logps/chosen, logps/rejected, num_tokens, grad_norm, learning_rate, epoch; and loss_scale in f16.
-pub struct DpoTraining<'a> {
+/// The loss is any [`PairLoss`] over the log-ratios log pi - log pi_ref of the two answers, such as `ser_loss::DpoLoss`.
+/// The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss. Metrics are TRL's:
+/// loss, rewards/chosen, rewards/rejected, rewards/accuracies, rewards/margins (beta times the log-ratios), logps/chosen,
+/// logps/rejected, and those of every [`Trainer`].
+pub type DpoTraining<'a> = Trainer<DpoObjective<'a>>;
+
+/// The passes of DPO.
+pub struct DpoObjective<'a> {
     model: &'a mut CausalLm,
     loss: &'a dyn PairLoss,
     pairs: Vec<PairTexts>,
     left_out: usize,
     settings: DpoTrainingSettings,
-    seed: u64,
-    pub(super) trainer: Trainer<DpoMetrics>,
 }
 
 impl<'a> DpoTraining<'a> {
-    /// Gives `model` a fresh adapter to train on `data`. Those with a text of more tokens than
-    /// [`CausalLm::text_limit`], or with an empty answer, are left out: [`left_out`](Self::left_out) says how many.
+    /// Adds a fresh adapter to `model`, to be trained on `data`. Preferences with a text of more tokens than
+    /// [`CausalLm::text_limit`], or with an empty answer, are left out: [`left_out`](Self::left_out) counts them.
     ///
     /// # Errors
     /// Settings that cannot be used; no preference that can be used.
@@ -62,12 +60,17 @@ impl<'a> DpoTraining<'a> {
             let Some(preference) = read.first() else { continue };
             let text = |side| model.tokenizer.tokenize_completion(&preference.pair, side);
             let texts = [text(preference.preferred)?.into(), text(preference.preferred.other())?.into()];
-            if texts.iter().all(|text: &CausalExample| text.tokens.len() <= limit && text.places().next().is_some()) {
+            let usable = |text: &CausalExample| text.tokens.len() <= limit && text.loss_positions().next().is_some();
+            if texts.iter().all(usable) {
                 pairs.push(PairTexts { texts, target: PairTarget::from(preference), reference: [0.0; 2] });
             }
         }
         if pairs.is_empty() {
             return Err(ModelError::NoData("no preference fits the length limit"));
+        }
+        let left_out = data.len() - pairs.len();
+        if left_out > 0 {
+            tracing::warn!(left_out, of = data.len(), "DPO leaves out preferences that are too long or empty");
         }
         for pair in &mut pairs {
             let sums = tch::no_grad(|| -> Result<Tensor, ModelError> {
@@ -78,43 +81,47 @@ impl<'a> DpoTraining<'a> {
             pair.reference = [chosen?, rejected?];
         }
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, seed)?;
-        let (params, kind, settings) = (model.parameters(true)?, model.network.kind, settings.clone());
-        let trainer = Trainer::new(params, kind, &settings.training, pairs.len(), seed, EpochOrder::Independent)?;
-        let left_out = data.len() - pairs.len();
-        Ok(DpoTraining { model, loss, pairs, left_out, settings, seed, trainer })
+        let (params, kind, count) = (model.parameters(true)?, model.network.kind, pairs.len());
+        let objective = DpoObjective { model, loss, pairs, left_out, settings: settings.clone() };
+        Trainer::with_objective(objective, params, kind, &settings.training, count, seed, Draws::PerStep)
     }
 
-    /// How many preferences are not trained on: they are too long, or have an empty answer.
+    /// The number of preferences that are not trained on: they are too long, or have an empty answer.
     pub fn left_out(&self) -> usize {
-        self.left_out
+        self.objective.left_out
     }
+}
 
+impl DpoObjective<'_> {
     /// Forward pass over some pairs of a step of `step_pairs` pairs, their loss, and the backward pass.
-    fn backward(&self, part: &[&PairTexts], step_pairs: usize, dropout: &Seeds) -> Result<DpoMetrics, ModelError> {
+    fn backward(
+        &self,
+        part: &[&PairTexts],
+        step_pairs: usize,
+        inputs: &StepInputs<'_>,
+    ) -> Result<DpoMetrics, ModelError> {
         let texts: Vec<_> = part.iter().map(|pair| &pair.texts).collect();
-        let checkpointing = self.settings.training.gradient_checkpointing;
-        let rows = self.model.pair_rows(&texts, ForwardOptions { dropout: Some(dropout), checkpointing })?;
+        let checkpointing = inputs.settings.gradient_checkpointing;
+        let rows = self.model.pair_rows(&texts, ForwardOptions { dropout: Some(inputs.dropout), checkpointing })?;
         let sums = self.model.answer_log_probs(&rows, self.settings.average)?;
         let log_probs: Vec<[f64; 2]> = Vec::<f32>::try_from(&sums.f_detach()?)?
             .chunks_exact(2)
             .filter_map(|pair| <[f32; 2]>::try_from(pair).ok())
             .map(|pair| pair.map(f64::from))
             .collect();
-        let ratios: Vec<[f64; 2]> = log_probs
+        let scored: Vec<ScoredPair> = log_probs
             .iter()
             .zip(part)
-            .map(|([chosen, rejected], pair)| [chosen - pair.reference[0], rejected - pair.reference[1]])
+            .map(|([chosen, rejected], pair)| ScoredPair {
+                scores: [chosen - pair.reference[0], rejected - pair.reference[1]],
+                swapped: false,
+                target: pair.target,
+            })
             .collect();
-        let targets: Vec<PairTarget> = part.iter().map(|pair| pair.target).collect();
-        let output = self.loss.evaluate(aview2(&ratios), &targets).map_err(ModelError::Loss)?;
-        // The loss is a weighted mean over this part; the step's is over all of its pairs.
-        let weight: f64 = targets.iter().map(|target| target.weight).sum();
-        let factor = self.trainer.stepper.loss_factor() * weight / step_pairs as f64;
-        let slopes: Vec<f32> = output.gradient.iter().map(|slope| (factor * slope) as f32).collect();
-        let slopes = Tensor::f_from_slice(&slopes)?.f_to_device(sums.device())?;
-        sums.f_mul(&slopes)?.f_sum(Kind::Float)?.f_backward()?;
+        let loss = backward_pair_loss(self.loss, &sums, &scored, step_pairs, inputs.loss_factor)?;
         rows.finish()?;
-        Ok(DpoMetrics::of(output.value * weight, &log_probs, &ratios, self.settings.beta))
+        let ratios: Vec<[f64; 2]> = scored.iter().map(|pair| pair.scores).collect();
+        Ok(DpoMetrics::new(loss, &log_probs, &ratios, self.settings.beta))
     }
 }
 
@@ -125,7 +132,8 @@ impl CausalLm {
         pairs: &[&[CausalExample; 2]],
         options: ForwardOptions<'_>,
     ) -> Result<TokenRows<'_>, ModelError> {
-        let texts = pairs.iter().flat_map(|pair| pair.iter()).map(|text| (text.tokens.as_slice(), text.places()));
+        let texts =
+            pairs.iter().flat_map(|pair| pair.iter()).map(|text| (text.tokens.as_slice(), text.loss_positions()));
         self.answer_rows(texts.collect(), options)
     }
 
@@ -142,59 +150,28 @@ impl CausalLm {
     }
 }
 
-impl Training for DpoTraining<'_> {
-    type Error = ModelError;
+impl Objective for DpoObjective<'_> {
+    type Metrics = DpoMetrics;
 
-    fn done(&self) -> u64 {
-        self.trainer.progress.step
-    }
+    const NAME: &'static str = "dpo";
 
-    fn total(&self) -> u64 {
-        self.trainer.total()
-    }
-
-    fn step(&mut self) -> Result<StepOutcome, ModelError> {
-        let indices = self.trainer.batch();
+    fn accumulate(&self, indices: &[usize], inputs: &StepInputs<'_>) -> Result<StepSums<DpoMetrics>, ModelError> {
         let batch: Vec<&PairTexts> = indices.iter().filter_map(|&i| self.pairs.get(i)).collect();
-        let dropout = Seeds::of_step(self.seed, self.done(), 0);
         let lengths: Vec<usize> = batch.iter().map(|pair| pair.texts.iter().map(|t| t.tokens.len()).sum()).collect();
         let mut metrics = DpoMetrics::default();
         for part in plan_batches(&lengths, self.model.settings.token_budget) {
             let part: Vec<&PairTexts> = part.iter().filter_map(|&i| batch.get(i).copied()).collect();
-            metrics.add(&self.backward(&part, batch.len(), &dropout)?);
+            metrics.add(&self.backward(&part, batch.len(), inputs)?);
         }
-        self.trainer.step(&metrics, lengths.iter().sum::<usize>() as u64)
-    }
-
-    fn saving(&self) -> Saving {
-        self.settings.training.saving()
-    }
-
-    fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.save(folder)?;
-        self.trainer.stepper.save(folder)
-    }
-
-    fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.load(folder)?;
-        self.trainer.stepper.load(folder)
+        Ok(StepSums { metrics, num_tokens: lengths.iter().sum::<usize>() as u64 })
     }
 
     /// Writes the adapter in PEFT's layout.
-    fn save(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.model.save_adapter(folder)?;
-        write_state(folder, &self.trainer.progress)
+    fn save_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.model.save_adapter(folder)
     }
 
-    fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.trainer.resume(read_state(folder)?, folder)?;
-        self.model.fill_adapter(folder)
-    }
-}
-
-impl PreferenceTraining for DpoTraining<'_> {
-    fn summary(&self) -> FitSummary {
-        let (loss, accuracy) = self.trainer.epoch().means();
-        FitSummary { steps: self.done(), loss, accuracy }
+    fn load_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.model.restore_adapter(folder)
     }
 }

@@ -1,22 +1,22 @@
-//! An answer in the making: its tokens, its text, and where it ends.
+//! An answer during generation: its tokens, its text, and its end.
 
 use ser_core::{Response, Sampling};
 use ser_data::{IncrementalDecoder, PairTokenizer};
 
 use crate::ModelError;
 
-/// One answer as far as it has come.
+/// One answer, complete or not.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) tokens: Vec<u32>,
     pub(crate) log_probs: Vec<f64>,
     text: String,
-    /// Bytes of the text that were shown.
-    shown: usize,
+    /// Bytes of the text that were emitted.
+    emitted: usize,
     decoder: IncrementalDecoder,
     /// Whether the text's first space belongs to the template.
     strip_space: bool,
-    /// Whether a stop text cut it.
+    /// Whether a stop text ended it.
     cut: bool,
     finished: bool,
 }
@@ -27,7 +27,7 @@ impl Answer {
             tokens: Vec::new(),
             log_probs: Vec::new(),
             text: String::new(),
-            shown: 0,
+            emitted: 0,
             decoder: IncrementalDecoder::after(prompt),
             strip_space,
             cut: false,
@@ -35,7 +35,7 @@ impl Answer {
         }
     }
 
-    /// Takes the next token; true if the answer ends with it.
+    /// Adds the next token. True if the answer ends with it.
     pub(crate) fn push(
         &mut self,
         token: u32,
@@ -53,16 +53,15 @@ impl Answer {
         Ok(self.finished || self.tokens.len() >= sampling.max_new_tokens)
     }
 
-    /// What has become certain of the text since the last call: no half characters, nothing that may still turn out to
-    /// begin a stop text.
-    pub(crate) fn news(&mut self, stop: &[String], ended: bool) -> &str {
-        let held = if ended { 0 } else { stop.iter().map(|s| beginning(&self.text, s)).max().unwrap_or(0) };
-        let from = self.shown;
-        self.shown = self.shown.max(self.text.len() - held);
-        self.text.get(from..self.shown).unwrap_or_default()
+    /// The text that became final since the last call: whole characters, without a possible start of a stop text.
+    pub(crate) fn new_text(&mut self, stop: &[String], ended: bool) -> &str {
+        let pending = if ended { 0 } else { stop.iter().map(|s| partial_stop(&self.text, s)).max().unwrap_or(0) };
+        let from = self.emitted;
+        self.emitted = self.emitted.max(self.text.len() - pending);
+        self.text.get(from..self.emitted).unwrap_or_default()
     }
 
-    /// Ends the text: bytes that never became a character come as U+FFFD.
+    /// Ends the text. Bytes that do not form a character become U+FFFD.
     pub(crate) fn close(&mut self, sampling: &Sampling, tokenizer: &PairTokenizer) -> Result<(), ModelError> {
         if !self.cut {
             let rest = std::mem::replace(&mut self.decoder, IncrementalDecoder::after(&[])).finish(tokenizer)?;
@@ -83,7 +82,7 @@ impl Answer {
         }
         let before = self.text.len();
         self.text.push_str(piece);
-        // A stop text may have begun in what was there, but not ended in it.
+        // A stop text may start in the earlier text, but not end in it.
         let found = stop.iter().filter_map(|s| {
             let mut from = before.saturating_sub(s.len());
             while !self.text.is_char_boundary(from) {
@@ -98,8 +97,8 @@ impl Answer {
     }
 }
 
-/// How many bytes at the end of `text` begin `stop`.
-fn beginning(text: &str, stop: &str) -> usize {
+/// The number of bytes at the end of `text` that are a start of `stop`.
+fn partial_stop(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len().saturating_sub(1));
     (1..=longest)
         .rev()
@@ -113,36 +112,36 @@ mod tests {
     use ser_data::{TextSettings, train_tokenizer};
 
     #[test]
-    fn a_stop_text_across_tokens_ends_the_answer_and_is_never_shown() {
+    fn a_stop_text_across_tokens_ends_the_answer_and_is_not_emitted() {
         let folder = tempfile::tempdir().unwrap();
         train_tokenizer(["x"].into_iter(), 258, folder.path()).unwrap();
         let tokenizer = PairTokenizer::from_folder(folder.path(), &TextSettings::default()).unwrap();
         let stop = vec!["\n\nHuman".to_owned(), "!!".to_owned()];
         let sampling = Sampling { stop, ..Sampling::default() };
-        // One token a byte.
+        // One token per byte.
         let run = |text: &str, strip: bool| {
             let mut answer = Answer::new(&[], strip);
-            let mut shown = Vec::new();
+            let mut emitted = Vec::new();
             for token in tokenizer.encode(text, false).unwrap() {
                 let ended = answer.push(token, &sampling, &[1], &tokenizer).unwrap();
                 if ended {
                     answer.close(&sampling, &tokenizer).unwrap();
                 }
-                shown.push(answer.news(&sampling.stop, ended).to_owned());
+                emitted.push(answer.new_text(&sampling.stop, ended).to_owned());
                 if ended {
                     break;
                 }
             }
             answer.close(&sampling, &tokenizer).unwrap();
-            shown.push(answer.news(&sampling.stop, true).to_owned());
+            emitted.push(answer.new_text(&sampling.stop, true).to_owned());
             let (response, _) = answer.into_response();
-            assert_eq!(shown.concat(), response.text);
-            (response, shown)
+            assert_eq!(emitted.concat(), response.text);
+            (response, emitted)
         };
-        let (response, shown) = run("é wahr\n\n\nHuman: more", false);
+        let (response, emitted) = run("é wahr\n\n\nHuman: more", false);
         assert_eq!((response.text.as_str(), response.finished), ("é wahr\n", true));
         assert_eq!(response.tokens.len(), "é wahr\n\n\nHuman".len());
-        assert!(shown.iter().all(|piece| !piece.contains("\n\n") && !piece.contains('\u{fffd}')), "{shown:?}");
+        assert!(emitted.iter().all(|piece| !piece.contains("\n\n") && !piece.contains('\u{fffd}')), "{emitted:?}");
         let (response, _) = run(" so! no", true);
         assert_eq!((response.text.as_str(), response.finished), ("so! no", false));
         assert_eq!(run("so!! no", false).0.text, "so");
@@ -150,11 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn beginnings() {
-        assert_eq!(beginning("ab\n", "\n\nH"), 1);
-        assert_eq!(beginning("ab\n\n", "\n\nH"), 2);
-        assert_eq!(beginning("ab", "\n\nH"), 0);
-        assert_eq!(beginning("é", "éa"), 2);
-        assert_eq!(beginning("", "a"), 0);
+    fn partial_stops_are_found() {
+        assert_eq!(partial_stop("ab\n", "\n\nH"), 1);
+        assert_eq!(partial_stop("ab\n\n", "\n\nH"), 2);
+        assert_eq!(partial_stop("ab", "\n\nH"), 0);
+        assert_eq!(partial_stop("é", "éa"), 2);
+        assert_eq!(partial_stop("", "a"), 0);
     }
 }

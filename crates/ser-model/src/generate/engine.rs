@@ -1,4 +1,4 @@
-//! The batch: prompts come in, answers grow by a token a step, and leave when they end.
+//! The generation loop: prompts enter the batch, each answer grows by one token per step, finished answers leave.
 
 use std::collections::HashMap;
 
@@ -16,19 +16,19 @@ use crate::network::{ForwardMode, Layer, PackedBatch, RotaryTables, Rows};
 struct Prompt {
     pages: Vec<usize>,
     tokens: usize,
-    /// How many of its answers are in the making.
+    /// The number of its answers in the batch.
     answers: usize,
 }
 
-/// An answer in the making.
+/// An answer in the batch.
 struct Row {
     prompt: usize,
     sample: usize,
-    /// Pages of its own tokens.
+    /// The pages of its tokens.
     pages: Vec<usize>,
-    /// Its own tokens in the cache: all but the last one chosen.
+    /// Its tokens in the cache: all except the last one sampled.
     cached: usize,
-    /// The token chosen last.
+    /// The last token sampled.
     last: u32,
     sampler: Sampler,
     answer: Answer,
@@ -41,12 +41,12 @@ pub(super) struct Engine<'a, 'o> {
     sampling: &'a Sampling,
     options: GenerateOptions<'o>,
     cache: KvCache,
-    /// The windows that layers have, each once.
+    /// The distinct window sizes of the layers.
     windows: Vec<Option<i64>>,
-    /// The way of all positions that can come.
-    way: RotaryTables,
+    /// The rotary tables of all possible positions.
+    tables: RotaryTables,
     limit: usize,
-    /// The next prompt to come in.
+    /// The index of the next prompt to enter the batch.
     next: usize,
     active: HashMap<usize, Prompt>,
     rows: Vec<Row>,
@@ -75,7 +75,7 @@ impl<'a, 'o> Engine<'a, 'o> {
             options,
             cache: KvCache::new(&network.config, network.kind, network.layers.iter().map(Layer::device))?,
             windows,
-            way: network.tables_at(&positions, &[], None)?,
+            tables: network.tables_at(&positions, &[], None)?,
             limit,
             next: 0,
             active: HashMap::new(),
@@ -85,7 +85,7 @@ impl<'a, 'o> Engine<'a, 'o> {
         })
     }
 
-    /// Until every answer has ended.
+    /// Runs until every answer has ended.
     pub(super) fn run(mut self, cx: &mut Context<'_>) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
         let total = (self.prompts.len() * self.sampling.samples_per_prompt) as u64;
         cx.start(Some(total), "answers")?;
@@ -101,7 +101,8 @@ impl<'a, 'o> Engine<'a, 'o> {
         Ok(self.answers.into_iter().map(|samples| samples.into_iter().flatten().collect()).collect())
     }
 
-    /// Lets prompts in while there is room; for few at a time the way through the network would not pay.
+    /// Adds prompts to the batch while it has capacity. It waits until a quarter of the batch is free, because a forward pass
+    /// over few prompts is inefficient.
     fn admit(&mut self) -> Result<(), ModelError> {
         let most = self.source.batch_answers;
         while self.next < self.prompts.len() && self.rows.len() <= most - most.div_ceil(4) {
@@ -116,27 +117,27 @@ impl<'a, 'o> Engine<'a, 'o> {
                 }
                 self.next += 1;
             }
-            self.fill(first, self.next)?;
+            self.prefill(first, self.next)?;
         }
         Ok(())
     }
 
-    /// Computes the prompts `first..end` in one forward and chooses the first tokens of their answers.
-    fn fill(&mut self, first: usize, end: usize) -> Result<(), ModelError> {
+    /// Computes the prompts `first..end` in one forward pass and samples the first tokens of their answers.
+    fn prefill(&mut self, first: usize, end: usize) -> Result<(), ModelError> {
         let network = self.source.network;
         let prompts: Vec<&[u32]> = self.prompts.iter().take(end).skip(first).map(Vec::as_slice).collect();
         let batch = PackedBatch::of_texts(&prompts, &network.config, network.device)?;
         let mut slots = Vec::with_capacity(batch.positions.len());
         for (prompt, tokens) in (first..).zip(&prompts) {
-            let pages = self.cache.take(tokens.len())?;
+            let pages = self.cache.allocate(tokens.len())?;
             slots.extend((0..tokens.len()).map(|token| slot(&pages, token)));
             let answers = self.sampling.samples_per_prompt;
             self.active.insert(prompt, Prompt { pages, tokens: tokens.len(), answers });
         }
         let slots = Tensor::f_from_slice(&slots)?.f_to_device(network.device)?;
         let mut attention = PrefillAttention { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
-        let pass = ForwardMode { adapter: network.adapters.active(), dropout: None };
-        let hidden = network.forward_rows(&batch.tokens, &network.tables(&batch, Rows::Last)?, &mut attention, pass)?;
+        let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let hidden = network.forward_rows(&batch.tokens, &network.tables(&batch, Rows::Last)?, &mut attention, mode)?;
         let logits = network.logits(&hidden)?;
         let mut rows = Vec::new();
         let mut sources = Vec::new();
@@ -149,39 +150,39 @@ impl<'a, 'o> Engine<'a, 'o> {
                 sources.push(source);
             }
         }
-        self.choose(&logits, rows, &sources)
+        self.sample_tokens(&logits, rows, &sources)
     }
 
-    /// One token for every row.
+    /// Samples one token for every row.
     fn step(&mut self) -> Result<(), ModelError> {
         let network = self.source.network;
         let (mut tokens, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sights: Vec<_> = self.windows.iter().map(|&window| (window, VisibleRanges::default())).collect();
+        let mut ranges: Vec<_> = self.windows.iter().map(|&window| (window, VisibleRanges::default())).collect();
         for row in &mut self.rows {
             let Some(prompt) = self.active.get(&row.prompt) else { continue };
             if row.cached % PAGE == 0 {
-                row.pages.extend(self.cache.take(1)?);
+                row.pages.extend(self.cache.allocate(1)?);
             }
             tokens.push(i64::from(row.last));
             positions.push((prompt.tokens + row.cached) as i64);
             slots.push(slot(&row.pages, row.cached));
             row.cached += 1;
             let parts = [(prompt.pages.as_slice(), prompt.tokens), (row.pages.as_slice(), row.cached)];
-            sights.iter_mut().for_each(|(window, sight)| sight.push(&parts, *window));
+            ranges.iter_mut().for_each(|(window, visible)| visible.push(&parts, *window));
         }
-        let place = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
-        let way = self.way.select(&place(&positions)?)?;
-        let mut attention = DecodeAttention::new(&mut self.cache, &slots, sights)?;
-        let pass = ForwardMode { adapter: network.adapters.active(), dropout: None };
-        let hidden = network.forward_rows(&place(&tokens)?, &way, &mut attention, pass)?;
+        let to_device = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
+        let tables = self.tables.select(&to_device(&positions)?)?;
+        let mut attention = DecodeAttention::new(&mut self.cache, &slots, ranges)?;
+        let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let hidden = network.forward_rows(&to_device(&tokens)?, &tables, &mut attention, mode)?;
         let logits = network.logits(&hidden)?;
         let rows = std::mem::take(&mut self.rows);
         let sources: Vec<usize> = (0..rows.len()).collect();
-        self.choose(&logits, rows, &sources)
+        self.sample_tokens(&logits, rows, &sources)
     }
 
-    /// Chooses a token for each of `rows` from its row of `logits`, keeps those that go on, and lets the others out.
-    fn choose(&mut self, logits: &Tensor, rows: Vec<Row>, sources: &[usize]) -> Result<(), ModelError> {
+    /// Samples a token for each of `rows` from its row of `logits`. Finished rows leave the batch.
+    fn sample_tokens(&mut self, logits: &Tensor, rows: Vec<Row>, sources: &[usize]) -> Result<(), ModelError> {
         let (sampling, stop_ids) = (self.sampling, self.source.stop_ids);
         let (_, vocab) = logits.size2()?;
         let plain = is_plain_greedy(sampling) && !self.options.log_probs;
@@ -210,13 +211,13 @@ impl<'a, 'o> Engine<'a, 'o> {
                 row.answer.close(sampling, self.source.tokenizer)?;
             }
             if let Some(on_text) = &mut self.options.on_text {
-                let text = row.answer.news(&sampling.stop, ended);
+                let text = row.answer.new_text(&sampling.stop, ended);
                 if ended || !text.is_empty() {
                     on_text(TextPiece { prompt: row.prompt, sample: row.sample, text, last: ended });
                 }
             }
             if ended {
-                self.leave(row);
+                self.finish(row);
             } else {
                 self.rows.push(row);
             }
@@ -224,30 +225,30 @@ impl<'a, 'o> Engine<'a, 'o> {
         Ok(())
     }
 
-    /// Keeps an answer that has ended and gives its pages back; the prompt's too, with the last of its answers.
-    fn leave(&mut self, row: Row) {
-        self.cache.give(&row.pages);
+    /// Stores a finished answer and frees its pages, and the prompt's pages after the last of its answers.
+    fn finish(&mut self, row: Row) {
+        self.cache.free(&row.pages);
         if let Some(prompt) = self.active.get_mut(&row.prompt) {
             prompt.answers -= 1;
             if prompt.answers == 0 {
-                self.cache.give(&prompt.pages);
+                self.cache.free(&prompt.pages);
                 self.active.remove(&row.prompt);
             }
         }
         let (response, log_probs) = row.answer.into_response();
-        if let Some(place) = self.answers.get_mut(row.prompt).and_then(|samples| samples.get_mut(row.sample)) {
-            *place = Some(SampledAnswer { response, log_probs });
+        if let Some(answer) = self.answers.get_mut(row.prompt).and_then(|samples| samples.get_mut(row.sample)) {
+            *answer = Some(SampledAnswer { response, log_probs });
         }
         self.done += 1;
     }
 }
 
-/// All entries in f32, row by row.
+/// All entries in f32, in row-major order.
 fn floats(x: &Tensor) -> Result<Vec<f32>, ModelError> {
     Ok(Vec::try_from(&x.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?)?)
 }
 
-/// How often each prompt stands before its place among the same ones.
+/// For each prompt, the number of equal prompts before it.
 fn occurrences(prompts: &[Vec<u32>]) -> Vec<u64> {
     let mut seen: HashMap<&[u32], u64> = HashMap::new();
     prompts

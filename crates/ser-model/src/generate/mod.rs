@@ -34,5 +34,7 @@ pub(crate) fn sample(
             return Err(ModelError::LongPrompt { prompt: i, tokens: prompt.len(), limit });
         }
     }
+    let _span =
+        tracing::debug_span!("generate", prompts = prompts.len(), samples = sampling.samples_per_prompt).entered();
     tch::no_grad(|| Engine::new(source, prompts, sampling, options)?.run(cx))
 }

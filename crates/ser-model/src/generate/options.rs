@@ -1,20 +1,20 @@
-//! What generation takes besides prompts, and what it returns.
+//! Options and results of generation.
 
 use ser_core::Response;
 use ser_data::PairTokenizer;
 
 use crate::network::Network;
 
-/// A piece of an answer's text as soon as it is certain: whole characters, nothing of a stop text.
+/// A final piece of an answer's text: whole characters, without any part of a stop text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextPiece<'a> {
-    /// Which of the prompts.
+    /// The index of the prompt.
     pub prompt: usize,
-    /// Which of its answers.
+    /// The index of the answer among those to the prompt.
     pub sample: usize,
-    /// The text; empty at an answer's end if nothing was left.
+    /// The text; may be empty at the end of an answer.
     pub text: &'a str,
-    /// Whether the answer ends with it.
+    /// Whether this is the last piece of the answer.
     pub last: bool,
 }
 
@@ -23,21 +23,21 @@ pub struct TextPiece<'a> {
 pub struct SampledAnswer {
     /// The answer.
     pub response: Response,
-    /// log p of each of its tokens under the model as it is: no temperature, no top-k, no top-p, no penalty. Empty
-    /// unless asked for.
+    /// log p of each token under the model's own distribution, without temperature, top-k, top-p and penalty. Empty unless
+    /// [`GenerateOptions::log_probs`] is set.
     pub log_probs: Vec<f64>,
 }
 
 /// Options of a generation.
 #[derive(Default)]
 pub struct GenerateOptions<'a> {
-    /// Called with each piece of text.
+    /// Receives pieces of text during generation.
     pub on_text: Option<&'a mut dyn FnMut(TextPiece<'_>)>,
-    /// Whether log-probabilities are returned.
+    /// Whether to return log-probabilities.
     pub log_probs: bool,
 }
 
-/// What generation needs of a language model.
+/// The parts of a language model that generation uses.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) network: &'a Network,

@@ -1,4 +1,4 @@
-//! From logits to a token: the processors of transformers, in its order, and a seeded draw.
+//! Sampling a token from logits: the processors of transformers, in its order, and a seeded draw.
 
 use std::collections::{BTreeSet, BinaryHeap};
 
@@ -8,7 +8,7 @@ use ser_core::{Sampling, SamplingError};
 
 use crate::ModelError;
 
-/// Refuses sampling settings that mean nothing, as every generation does first.
+/// Checks sampling settings, as every generation does first.
 ///
 /// # Errors
 /// [`ModelError::Setting`] names the first setting out of its range.
@@ -20,22 +20,22 @@ pub fn check(sampling: &Sampling) -> Result<(), ModelError> {
     })
 }
 
-/// Whether the most probable token is taken as the network has it.
+/// Whether the token is the argmax of unchanged logits.
 pub(crate) fn is_plain_greedy(sampling: &Sampling) -> bool {
     sampling.temperature == 0.0 && sampling.repetition_penalty == 1.0 && sampling.min_new_tokens == 0
 }
 
-/// Chooses the tokens of one answer.
+/// Samples the tokens of one answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Sampler {
     rng: ChaCha8Rng,
-    /// Tokens of prompt and answer, where the repetition penalty asks for them.
+    /// Tokens of prompt and answer, if there is a repetition penalty.
     seen: Option<BTreeSet<u32>>,
 }
 
 impl Sampler {
-    /// The `sample`th answer to a prompt that was handed in `before` times before. The draws depend on the seed, the
-    /// prompt's tokens and these two numbers, not on the other prompts.
+    /// The sampler of answer `sample` to a prompt with `before` equal prompts before it. The draws depend on the seed, the
+    /// prompt's tokens and these two numbers, not on other prompts.
     pub(crate) fn new(sampling: &Sampling, prompt: &[u32], before: u64, sample: u64) -> Self {
         let mut seed = [0; 32];
         let parts = [sampling.seed, fnv(prompt), before, sample];
@@ -46,7 +46,7 @@ impl Sampler {
         Sampler { rng: ChaCha8Rng::from_seed(seed), seen }
     }
 
-    /// The next token. `new_tokens` were chosen before; `stop_ids` end an answer.
+    /// The next token, after `new_tokens` sampled ones. `stop_ids` end an answer.
     pub(crate) fn choose(
         &mut self,
         logits: &mut [f32],
@@ -73,7 +73,7 @@ impl Sampler {
         Some(token)
     }
 
-    /// Takes note of a token.
+    /// Records a token for the repetition penalty.
     pub(crate) fn note(&mut self, token: u32) {
         if let Some(seen) = &mut self.seen {
             seen.insert(token);
@@ -81,20 +81,20 @@ impl Sampler {
     }
 }
 
-/// log p(token) under the logits as they are.
+/// log p(token) under unchanged logits.
 pub(crate) fn log_prob(logits: &[f32], token: u32) -> f64 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from((x - top).exp())).sum();
     logits.get(token as usize).map_or(f64::NAN, |&x| f64::from(x) - f64::from(top) - sum.ln())
 }
 
-/// The place of the largest logit, the first of equals; none if there is no number.
+/// The index of the largest logit, the first of equal ones; `None` if none is a number.
 fn argmax(logits: &[f32]) -> Option<u32> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     logits.iter().position(|&x| x == top).map(|i| i as u32)
 }
 
-/// Divides positive logits of tokens seen by the penalty and multiplies negative ones (Keskar et al., CTRL, 2019).
+/// Divides positive logits of earlier tokens by the penalty and multiplies negative ones (Keskar et al., CTRL, 2019).
 fn penalise(logits: &mut [f32], seen: &BTreeSet<u32>, penalty: f32) {
     for &id in seen {
         if let Some(logit) = logits.get_mut(id as usize) {
@@ -103,12 +103,12 @@ fn penalise(logits: &mut [f32], seen: &BTreeSet<u32>, penalty: f32) {
     }
 }
 
-/// The tokens that temperature, top-k and top-p leave, in that order, with their weights, which need not add up to 1.
+/// The tokens that remain after temperature, top-k and top-p, applied in that order, with unnormalized weights.
 fn distribution(logits: &[f32], sampling: &Sampling) -> Vec<(u32, f32)> {
     let temperature = sampling.temperature as f32;
     let mut kept: Vec<(u32, f32)> = (0..).zip(logits.iter().map(|&x| x / temperature)).collect();
     if (1..kept.len()).contains(&sampling.top_k) {
-        // Equals of the k-th stay, as in transformers.
+        // Logits equal to the k-th are kept, as in transformers.
         let (_, &mut (_, least), _) = kept.select_nth_unstable_by(sampling.top_k - 1, |x, y| y.1.total_cmp(&x.1));
         kept.retain(|&(_, x)| x >= least);
     }
@@ -123,7 +123,7 @@ fn distribution(logits: &[f32], sampling: &Sampling) -> Vec<(u32, f32)> {
     kept
 }
 
-/// A token as the heap orders it: by weight, then the lower id first.
+/// The heap's order of tokens: by weight, then the lower id first.
 #[derive(PartialEq)]
 struct Weighted(f32, u32);
 
@@ -141,7 +141,7 @@ impl Ord for Weighted {
     }
 }
 
-/// The most probable tokens until their share reaches `top_p` (Holtzman et al., 2020), at least one.
+/// The most probable tokens up to a total probability of `top_p` (Holtzman et al., 2020), at least one.
 fn nucleus(weights: Vec<(u32, f32)>, top_p: f64) -> Vec<(u32, f32)> {
     let all: f64 = weights.iter().map(|&(_, w)| f64::from(w)).sum();
     let mut heap: BinaryHeap<Weighted> = weights.into_iter().map(|(id, w)| Weighted(w, id)).collect();
@@ -154,7 +154,7 @@ fn nucleus(weights: Vec<(u32, f32)>, top_p: f64) -> Vec<(u32, f32)> {
     kept
 }
 
-/// The token at the share `u` of the weights, `u` from 0 up to 1; none if the weights are no numbers.
+/// The token at the quantile `u` of the weights, `u` in [0, 1); `None` if the weights are not numbers.
 fn draw(weights: &[(u32, f32)], u: f64) -> Option<u32> {
     let all: f64 = weights.iter().map(|&(_, w)| f64::from(w)).sum();
     if !(all.is_finite() && all > 0.0) {
@@ -180,6 +180,8 @@ fn fnv(tokens: &[u32]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use approx::{abs_diff_eq, assert_abs_diff_eq};
+
     use super::*;
 
     fn shares(logits: &[f32], sampling: &Sampling) -> Vec<(u32, f64)> {
@@ -190,7 +192,7 @@ mod tests {
 
     fn near(got: &[(u32, f64)], want: &[(u32, f64)]) {
         assert_eq!(got.iter().map(|x| x.0).collect::<Vec<_>>(), want.iter().map(|x| x.0).collect::<Vec<_>>());
-        assert!(got.iter().zip(want).all(|(x, y)| (x.1 - y.1).abs() < 1e-6), "{got:?} is not {want:?}");
+        assert!(got.iter().zip(want).all(|(x, y)| abs_diff_eq!(x.1, y.1, epsilon = 1e-6)), "{got:?} is not {want:?}");
     }
 
     /// Logits whose softmax is 0.5, 0.3, 0.15, 0.05 for tokens 2, 0, 3, 1.
@@ -208,14 +210,14 @@ mod tests {
         near(&shares(&logits(), &cold), &[(0, of(0.09)), (1, of(0.0025)), (2, of(0.25)), (3, of(0.0225))]);
         let two = Sampling { top_k: 2, ..all.clone() };
         near(&shares(&logits(), &two), &[(0, 0.375), (2, 0.625)]);
-        // 0.5 + 0.3 reaches 0.8 no sooner than with both, and 0.81 needs a third.
+        // 0.8 needs two tokens, 0.5 + 0.3, and 0.81 needs a third.
         let p = |top_p| Sampling { top_p, ..all.clone() };
         near(&shares(&logits(), &p(0.79)), &[(0, 0.375), (2, 0.625)]);
         near(&shares(&logits(), &p(0.81)), &[(0, 0.3 / 0.95), (2, 0.5 / 0.95), (3, 0.15 / 0.95)]);
         near(&shares(&logits(), &p(0.01)), &[(2, 1.0)]);
-        // Top-k first: of 0.625 and 0.375 the first alone reaches 0.6.
+        // Top-k comes first, so the probabilities are 0.625 and 0.375, and the first reaches 0.6.
         near(&shares(&logits(), &Sampling { top_k: 2, top_p: 0.6, ..all.clone() }), &[(2, 1.0)]);
-        // Equals of the k-th all stay.
+        // All logits equal to the k-th are kept.
         assert_eq!(shares(&[1.0, 0.0, 1.0], &Sampling { top_k: 1, ..all }).len(), 2);
     }
 
@@ -280,7 +282,8 @@ mod tests {
         for (id, share) in [(0, 0.3), (1, 0.05), (2, 0.5), (3, 0.15)] {
             let found = one.iter().filter(|&&token| token == id).count() as f64 / f64::from(n);
             // Four standard deviations.
-            assert!((found - share).abs() < 4.0 * (share * (1.0 - share) / f64::from(n)).sqrt(), "{id}: {found}");
+            let bound = 4.0 * (share * (1.0 - share) / f64::from(n)).sqrt();
+            assert!(abs_diff_eq!(found, share, epsilon = bound), "{id}: {found}");
         }
         assert_eq!(one, tokens(&sampling, 0, 0));
         for other in [tokens(&sampling, 1, 0), tokens(&sampling, 0, 1), tokens(&Sampling { seed: 4, ..sampling }, 0, 0)]
@@ -296,7 +299,7 @@ mod tests {
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
         assert_eq!(sampler.choose(&mut [f32::NAN, f32::NAN], &greedy, 0, &[]), None);
         assert_eq!(draw(&[(7, 0.5), (9, 0.0)], 1.0), Some(7));
-        assert!((log_prob(&logits(), 3) - 0.15f64.ln()).abs() < 1e-6);
+        assert_abs_diff_eq!(log_prob(&logits(), 3), 0.15f64.ln(), epsilon = 1e-6);
     }
 
     #[test]

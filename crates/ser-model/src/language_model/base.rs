@@ -11,15 +11,15 @@ use crate::settings::over;
 use crate::train::{Scheduler, TrainingSettings};
 use crate::{Device, ModelError};
 
-/// How a base model is made.
+/// Settings of a fresh base model and its pre-training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BaseSettings {
-    /// Tokens of the tokenizer, at most.
+    /// The largest vocabulary of the tokenizer.
     pub vocab_size: usize,
-    /// The network.
+    /// The sizes of the network.
     pub shape: LlamaShape,
-    /// The training, on the chosen answers.
+    /// The pre-training on the chosen answers.
     #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
 }
@@ -29,7 +29,7 @@ impl Default for BaseSettings {
         BaseSettings {
             vocab_size: 4096,
             shape: LlamaShape::default(),
-            // The paper's SFT but for the learning rate: 2e-5 is for models that know their language already.
+            // As the paper's SFT, except for the learning rate: 2e-5 is for models that are pre-trained.
             training: TrainingSettings {
                 learning_rate: 2e-3,
                 scheduler: Scheduler::Cosine,

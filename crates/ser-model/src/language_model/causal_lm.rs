@@ -13,20 +13,20 @@ use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
 
-/// How a causal language model is loaded.
+/// Settings of a causal language model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CausalLmSettings {
     /// How prompts and answers become texts and tokens.
     pub text: TextSettings,
-    /// Numbers the network computes in.
+    /// The floating-point format of the computation.
     pub precision: Precision,
-    /// Tokens in one forward over whole texts: prompts, or texts to be evaluated.
+    /// Tokens in one forward pass over prompts, or over texts to be evaluated.
     pub token_budget: usize,
-    /// Answers in the making at one time.
+    /// The largest number of answers generated at the same time.
     pub batch_answers: usize,
-    /// Lets `text` win over the `ser.json` of an adapter that was trained on other texts, or with another tokenizer.
-    /// Without it such an adapter is refused.
+    /// Accepts an adapter whose `ser.json` says that it was trained on other texts, or with another tokenizer. Without it
+    /// such an adapter is refused.
     #[serde(skip)]
     pub force_text: bool,
 }
@@ -44,7 +44,7 @@ impl Default for CausalLmSettings {
 }
 
 impl CausalLmSettings {
-    /// Refuses settings that mean nothing.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         self.text.check()?;
         for (name, value) in [("token_budget", self.token_budget), ("batch_answers", self.batch_answers)] {
@@ -56,7 +56,7 @@ impl CausalLmSettings {
     }
 }
 
-/// A decoder with a language-model head, the tokenizer of its folder and, where wanted, a LoRA adapter.
+/// A decoder with a language-model head, the tokenizer of its folder, and LoRA adapters.
 pub struct CausalLm {
     pub(crate) network: Network,
     pub(crate) tokenizer: PairTokenizer,
@@ -66,9 +66,10 @@ pub struct CausalLm {
 }
 
 impl CausalLm {
-    /// Loads a Hugging Face folder. The head is `lm_head.weight`, or the embedding where config.json ties them.
+    /// Loads a Hugging Face folder. The head is `lm_head.weight`, or the embedding if config.json ties them.
     pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
+        let _span = tracing::debug_span!("load_language_model", folder = %folder.display()).entered();
         let config = NetworkConfig::from_folder(folder)?;
         let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
         let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
@@ -84,7 +85,7 @@ impl CausalLm {
         Ok(CausalLm { network, tokenizer, settings: settings.clone(), stop_ids })
     }
 
-    /// A fresh network in f32, to be trained from nothing.
+    /// A network in f32 with random weights.
     pub fn fresh(
         config: NetworkConfig,
         tokenizer: PairTokenizer,
@@ -99,23 +100,25 @@ impl CausalLm {
         Ok(CausalLm { network, tokenizer, settings, stop_ids })
     }
 
-    /// Adds a fresh adapter under a name, which changes nothing before it is trained; it becomes the active one.
+    /// Adds a fresh adapter and makes it the active one. It does not change the model until it is trained.
     pub fn add_adapter(&mut self, name: &str, settings: &LoraSettings, seed: u64) -> Result<(), ModelError> {
         let device = self.network.device;
         self.network.add_adapter(name, settings, &mut FreshAdapter { seeds: &Seeds::new(seed), device })
     }
 
-    /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
+    /// Adds the adapter of a folder in PEFT's layout under a name and makes it the active one.
     ///
     /// # Errors
-    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` says that it was trained
-    /// on other texts than these settings make, unless [`CausalLmSettings::force_text`] is set.
+    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` contradicts the text settings
+    /// or the tokenizer, unless [`CausalLmSettings::force_text`] is set.
     pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
         self.check_text(folder)?;
+        let _span = tracing::debug_span!("load_adapter", folder = %folder.display(), name).entered();
         let active = self.network.adapters.active();
         if load_adapter(folder, &mut self.network, name)?.is_some() {
             self.network.remove_last_adapter(active);
-            let problem = "it holds a score head: it is a reward model's adapter, not a language model's".to_owned();
+            let problem =
+                "it holds a score head, so it is the adapter of a reward model, not of a language model".to_owned();
             return Err(ModelError::Adapter { path: folder.to_owned(), problem });
         }
         Ok(())
@@ -136,7 +139,7 @@ impl CausalLm {
         &self.stop_ids
     }
 
-    /// The tokens of a prompt, as training on answers sees them; the token that begins a text where there are none.
+    /// The tokens of a prompt, as in training on answers; the bos token for an empty prompt.
     pub fn tokenize_prompt(&self, prompt: &[Message]) -> Result<Vec<u32>, ModelError> {
         let tokens = self.tokenizer.encode_prompt(prompt)?;
         if !tokens.is_empty() {
@@ -146,13 +149,13 @@ impl CausalLm {
         bos.map(|id| vec![id]).ok_or(ModelError::EmptyPrompt)
     }
 
-    /// Next-token logits [tokens, vocab] of single texts, one after the other: row t says what follows token t.
+    /// Next-token logits [tokens, vocab] of single texts, concatenated: row t predicts token t + 1.
     pub(crate) fn logits(&self, texts: &[&[u32]], dropout: Option<&Seeds>) -> Result<Tensor, ModelError> {
         let batch = PackedBatch::of_texts(texts, &self.network.config, self.network.device)?;
         self.network.logits(&self.network.forward(&batch, Rows::All, dropout)?)
     }
 
-    /// log p of each token given those before it, from the second on: one list per text, in f32 arithmetic.
+    /// log p of each token given the previous ones, from the second token on: one list per text, computed in f32.
     pub fn log_probs(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f64>>, ModelError> {
         let mut all = Vec::with_capacity(texts.len());
         for &text in texts {
@@ -171,8 +174,8 @@ impl CausalLm {
         if self.settings.force_text { Ok(()) } else { TextRecord::check(folder, &self.tokenizer) }
     }
 
-    /// Writes `config.json` and `model.safetensors`, which transformers loads, and `ser.json`, which says how prompts and
-    /// answers became texts; the tokenizer's files are the caller's.
+    /// Writes `config.json` and `model.safetensors`, which transformers loads, and `ser.json`, the record of the text settings.
+    /// The files of the tokenizer are not written.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|e| ModelError::file(folder, e))?;
         let tensors: Vec<(String, Tensor)> =
@@ -183,7 +186,7 @@ impl CausalLm {
     }
 }
 
-/// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.
+/// `eos_token_id` of generation_config.json: one id or several; empty without that file.
 fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -193,7 +196,7 @@ fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
     fields.integers("eos_token_id")?.into_iter().map(id).collect()
 }
 
-/// Adds the ids that config.json and the tokenizer name, each once, in order.
+/// Adds the ids that config.json and the tokenizer name, sorted and without duplicates.
 fn add_stop_ids(ids: &mut Vec<u32>, config: &NetworkConfig, tokenizer: &PairTokenizer) {
     ids.extend(config.eos_token_ids.iter().filter_map(|&id| u32::try_from(id).ok()));
     ids.extend(tokenizer.eos_id());

@@ -10,15 +10,15 @@ use crate::generate::{GenerateOptions, SampledAnswer, Source, sample};
 impl CausalLm {
     /// Answers to tokenized prompts: `sampling.samples_per_prompt` for each, in order.
     ///
-    /// A prompt is computed once for all its answers. At most [`CausalLmSettings::batch_answers`] answers are in the
-    /// making at a time; whoever ends makes room for the next. An answer ends at one of [`stop_ids`](Self::stop_ids), at a
-    /// stop text, after `sampling.max_new_tokens`, or where the model has no more positions. Which tokens are drawn depends
-    /// on the seed, the prompt, how often the same prompt came before, and the answer's number, not on the other prompts,
-    /// as far as arithmetic allows.
+    /// A prompt is computed once for all its answers. At most [`CausalLmSettings::batch_answers`] answers are generated at the
+    /// same time; finished answers are replaced by waiting ones. An answer ends at one of [`stop_ids`](Self::stop_ids), at a
+    /// stop text, after `sampling.max_new_tokens`, or at the model's last position. The tokens drawn depend on the seed, the
+    /// prompt, the number of equal prompts before it and the index of the answer. Other prompts affect them only through
+    /// rounding.
     ///
     /// # Errors
-    /// Settings that mean nothing; a prompt without tokens, with unknown ids, or that leaves no room for an answer; logits
-    /// that are no numbers; [`ModelError::Stopped`] if a stop was requested.
+    /// Settings out of range; a prompt without tokens, with unknown ids, or that fills the model's positions; logits that are
+    /// not finite; [`ModelError::Stopped`] if a stop was requested.
     ///
     /// [`CausalLmSettings::batch_answers`]: crate::CausalLmSettings::batch_answers
     pub fn sample(
@@ -40,16 +40,16 @@ impl CausalLm {
         sample(source, prompts, sampling, options, cx)
     }
 
-    /// The longest text, prompt and answer, that it can make. Under dynamic rotary scaling that is the length trained on:
-    /// longer texts would turn the keys of the cache otherwise than they were.
+    /// The longest text, prompt and answer, in tokens. Under dynamic rotary scaling this is the original length: in a longer
+    /// text the cached keys would have other rotations.
     pub fn generation_limit(&self) -> usize {
         let config = self.config();
         let limit = config.rope_scaling.grows_beyond().map_or(config.max_positions, |n| n.min(config.max_positions));
         usize::try_from(limit).unwrap_or(0)
     }
 
-    /// Whether the first space of an answer belongs to the template: the authors' template puts one after `Answer:`, and chat
-    /// templates that put one trim the answer.
+    /// Whether the first space of an answer belongs to the template: the authors_code template writes one after `Answer:`, and chat
+    /// templates that write one trim the answer.
     fn strips_space(&self) -> bool {
         self.settings.text.template != TemplateKind::Raw
     }

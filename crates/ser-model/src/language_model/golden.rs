@@ -1,8 +1,9 @@
-//! The golden folders (tests/golden/make_models.py), and the decoder against transformers' causal models.
+//! The golden folders (tests/golden/make_models.py), and tests of the decoder against transformers' causal models.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use approx::abs_diff_eq;
 use ser_core::{Pair, PairId};
 use ser_data::{PairTokenizer, TemplateKind, TextSettings};
 use tch::{Kind, Tensor};
@@ -28,13 +29,13 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Every golden folder, and those in the folder that SER_GOLDENS names.
+/// All golden folders, with those in the folder that SER_GOLDENS names.
 pub(crate) fn families() -> Vec<String> {
     let more = std::env::var_os("SER_GOLDENS").map(PathBuf::from);
     let mut folders: Vec<String> = [Some(home()), more]
         .into_iter()
         .flatten()
-        .flat_map(|place| std::fs::read_dir(place).unwrap())
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.join("expected.json").exists())
         .map(|path| path.to_string_lossy().into_owned())
@@ -64,7 +65,7 @@ fn logits_and_values_equal_transformers() {
         let (folder, expected, pairs) = golden(family);
         let (network, texts) = causal(&folder, &pairs);
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        // All texts in one batch, against one at a time there.
+        // All texts in one batch here, one text at a time in transformers.
         let batch = PackedBatch::of_texts(&texts, &network.config, network.device).unwrap();
         let hidden = tch::no_grad(|| network.forward(&batch, Rows::All, None).unwrap());
         let logprobs = network.logits(&hidden).unwrap().log_softmax(-1, Kind::Float);
@@ -74,12 +75,18 @@ fn logits_and_values_equal_transformers() {
             texts.iter().zip(&batch.segments).zip(expected.logprobs.iter().zip(&expected.values))
         {
             let start = segment.start as usize;
-            for (place, (&token, want)) in text[1..].iter().zip(want_logprobs).enumerate() {
-                let got = logprobs.double_value(&[(start + place) as i64, i64::from(token)]);
-                assert!((got - want).abs() < 1e-4, "{family}: log-probability {place} is {got}, not {want}");
+            for (position, (&token, want)) in text[1..].iter().zip(want_logprobs).enumerate() {
+                let got = logprobs.double_value(&[(start + position) as i64, i64::from(token)]);
+                assert!(
+                    abs_diff_eq!(got, *want, epsilon = 1e-4),
+                    "{family}: log-probability {position} is {got}, not {want}"
+                );
             }
-            for (place, (got, want)) in values[start..start + text.len()].iter().zip(want_values).enumerate() {
-                assert!((f64::from(*got) - want).abs() < 1e-4, "{family}: value {place} is {got}, not {want}");
+            for (position, (got, want)) in values[start..start + text.len()].iter().zip(want_values).enumerate() {
+                assert!(
+                    abs_diff_eq!(f64::from(*got), *want, epsilon = 1e-4),
+                    "{family}: value {position} is {got}, not {want}"
+                );
             }
             assert_eq!((want_logprobs.len(), want_values.len()), (text.len() - 1, text.len()));
         }
@@ -102,7 +109,7 @@ fn twenty_greedy_tokens_equal_transformers() {
     }
 }
 
-/// The folder's checkpoint as a causal model, and the pairs' texts as tokens.
+/// The checkpoint of a folder as a causal model, and the texts of the pairs as tokens.
 fn causal(folder: &Path, pairs: &[Arc<Pair>]) -> (Network, Vec<Vec<u32>>) {
     let config = NetworkConfig::from_folder(folder).unwrap();
     let weights = Weights::from_folder(folder).unwrap();

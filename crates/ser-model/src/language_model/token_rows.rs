@@ -1,4 +1,4 @@
-//! The rows of packed texts that predict given tokens, and log-probabilities of those tokens.
+//! The hidden rows of packed texts that predict given tokens, and the log-probabilities of those tokens.
 
 use tch::Tensor;
 
@@ -8,38 +8,38 @@ use crate::network::{PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::train::CheckpointedForward;
 
-/// How a forward pass over texts runs. `Default` = as for evaluation.
+/// Options of a forward pass over texts. `Default` is evaluation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ForwardOptions<'a> {
-    /// Seeds of the dropouts, while training.
+    /// Seeds of the dropouts; `None` outside of training.
     pub(crate) dropout: Option<&'a Seeds>,
-    /// Whether layers are computed again in the backward pass.
+    /// Whether the backward pass computes each layer again (gradient checkpointing).
     pub(crate) checkpointing: bool,
 }
 
-/// For n tokens, the hidden rows that predict them.
+/// The hidden rows that predict n tokens.
 pub(crate) struct TokenRows<'a> {
     /// [n, hidden], after the final norm.
     pub(crate) hidden: Tensor,
-    /// [n] the tokens.
+    /// [n] the predicted tokens.
     pub(crate) targets: Tensor,
-    /// How many of the n belong to each text.
+    /// The number of tokens of each text; their sum is n.
     pub(crate) counts: Vec<i64>,
     forward: CheckpointedForward<'a>,
 }
 
 impl TokenRows<'_> {
-    /// Completes the backward pass after that of the loss.
+    /// Completes the backward pass, after `backward` was called on the loss.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
         self.forward.finish()
     }
 }
 
 impl CausalLm {
-    /// The rows that predict the tokens at given indices of each text, in rising order.
+    /// The rows that predict the tokens at the given positions of each text, in ascending order.
     ///
-    /// Before the first of them, the last layer computes keys and values only, and the head computes no other row: the
-    /// cost is that of the answers and not that of their prompts. Index 0 is never predicted; it is rejected.
+    /// For rows before the first of them, the last layer computes keys and values only, and the head computes no other row, so
+    /// the cost depends on the answers and not on their prompts. Position 0 is never predicted; it is rejected.
     pub(crate) fn answer_rows(
         &self,
         texts: Vec<(&[u32], impl Iterator<Item = usize>)>,
@@ -48,31 +48,31 @@ impl CausalLm {
         let network = &self.network;
         let mut endings = Vec::with_capacity(texts.len());
         let (mut rows, mut targets, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut asking = 0;
-        for (tokens, places) in texts {
-            let places: Vec<usize> = places.collect();
-            let (first, last) = match (places.first(), places.last()) {
+        let mut query_rows = 0;
+        for (tokens, positions) in texts {
+            let positions: Vec<usize> = positions.collect();
+            let (first, last) = match (positions.first(), positions.last()) {
                 (Some(first), Some(last)) if *first > 0 => (*first, *last),
-                _ => return Err(ModelError::NoData("a text has no token that anything foretells")),
+                _ => return Err(ModelError::NoData("a text has no predicted token")),
             };
-            // Row t predicts token t + 1, so the last of the tokens and all after it need not be read.
+            // Row t predicts token t + 1, so the last of the tokens and all after it are not needed.
             endings.push((tokens.get(..last).unwrap_or(tokens), first - 1));
-            rows.extend(places.iter().map(|place| asking + (place - first) as i64));
-            targets.extend(places.iter().map(|place| tokens.get(*place).map_or(0, |&token| i64::from(token))));
-            counts.push(places.len() as i64);
-            asking += (last + 1 - first) as i64;
+            rows.extend(positions.iter().map(|position| query_rows + (position - first) as i64));
+            targets.extend(positions.iter().map(|position| tokens.get(*position).map_or(0, |&token| i64::from(token))));
+            counts.push(positions.len() as i64);
+            query_rows += (last + 1 - first) as i64;
         }
         let batch = PackedBatch::of_endings(&endings, &network.config, network.device)?;
         let forward = CheckpointedForward::forward(network, batch, Rows::Last, options.dropout, options.checkpointing)?;
         let mut hidden = forward.hidden.shallow_clone();
-        if rows.len() as i64 != asking {
+        if rows.len() as i64 != query_rows {
             hidden = hidden.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(network.device)?)?;
         }
         let targets = Tensor::f_from_slice(&targets)?.f_to_device(network.device)?;
         Ok(TokenRows { hidden, targets, counts, forward })
     }
 
-    /// Log-probabilities and entropies of the rows' tokens.
+    /// Log-probabilities and entropies of the predicted tokens.
     pub(crate) fn token_log_probs(&self, rows: &TokenRows<'_>) -> Result<TokenLogProbs, ModelError> {
         TokenLogProbs::new(&self.network.logits(&rows.hidden)?, &rows.targets)
     }

@@ -1,4 +1,4 @@
-//! The trainable parameters of a language model, and how they are written and read.
+//! The trainable parameters of a language model, and their files.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::adapter::{DEFAULT_ADAPTER, restore_adapter, save_adapter};
 use crate::checkpoint::{TextRecord, Weights, weight_prefix};
 use crate::train::Parameter;
 
-/// What a Hugging Face folder holds beside configuration and weights, where it does.
+/// Files of a Hugging Face folder besides configuration and weights.
 const COMPANIONS: [&str; 6] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -21,9 +21,9 @@ const COMPANIONS: [&str; 6] = [
 ];
 
 impl CausalLm {
-    /// The parameters of its active adapter, or of the whole network, in f32.
+    /// The parameters of the active adapter, or of the whole network, in f32.
     ///
-    /// A network in half precision gets f32 weights, which are cast wherever they are used: steps of training are often
+    /// A network in half precision gets f32 weights, which are cast when they are used, because training steps are often
     /// smaller than half precision can add to a weight (mixed precision; Micikevicius et al., 2018).
     pub(crate) fn parameters(&mut self, adapter: bool) -> Result<Vec<Parameter>, ModelError> {
         if !adapter {
@@ -37,7 +37,7 @@ impl CausalLm {
         Ok(tensors.into_iter().map(|(name, tensor)| Parameter::new(name, tensor)).collect())
     }
 
-    /// Replaces weights in half precision by f32 ones: as stored in the model's folder, where they may be more exact.
+    /// Replaces weights in half precision by f32 ones, read again from the model's folder, which may store them more exactly.
     fn keep_weights_in_f32(&mut self) -> Result<(), ModelError> {
         if self.network.kind == Kind::Float {
             return Ok(());
@@ -58,31 +58,32 @@ impl CausalLm {
         Ok(())
     }
 
-    /// Writes the active adapter in PEFT's layout, and `ser.json`, which says how prompts and answers became texts.
+    /// Writes the active adapter in PEFT's layout, and `ser.json`, the record of the text settings.
     pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
         let name = self.network.adapters.active_name().ok_or(ModelError::NoActiveAdapter)?;
         save_adapter(folder, &self.network, name, None, &self.tokenizer.folder().to_string_lossy())?;
         TextRecord::new(&self.tokenizer)?.write(folder)
     }
 
-    /// Copies the weights of a folder in PEFT's layout into the adapter `default`, which was made with its settings.
-    pub(crate) fn fill_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+    /// Copies the weights of a folder in PEFT's layout into the adapter `default`, which must have the same settings.
+    pub(crate) fn restore_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.check_text(folder)?;
         if restore_adapter(folder, &self.network, DEFAULT_ADAPTER)?.is_none() {
             return Ok(());
         }
-        let problem = "it holds a score head: it is a reward model's adapter, not a language model's".to_owned();
+        let problem =
+            "it holds a score head, so it is the adapter of a reward model, not of a language model".to_owned();
         Err(ModelError::Adapter { path: folder.to_owned(), problem })
     }
 
-    /// The longest text that is trained on, in tokens: the tokenizer's `max_length`, or the network's positions.
+    /// The longest text for training, in tokens: the tokenizer's `max_length`, or the network's positions.
     pub fn text_limit(&self) -> usize {
         let positions = usize::try_from(self.network.config.longest_text()).unwrap_or(usize::MAX);
         self.settings.text.max_length.unwrap_or(usize::MAX).min(positions)
     }
 
-    /// Copies the weights of a folder that [`save`](Self::save) wrote into this network.
-    pub(crate) fn fill(&mut self, folder: &Path) -> Result<(), ModelError> {
+    /// Copies the weights that [`save`](Self::save) wrote into this network.
+    pub(crate) fn restore_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
         let weights = Weights::from_folder(folder)?;
         for (name, tensor) in self.network.tensors() {
             let loaded = weights.load(&name, &tensor.size(), tensor.kind(), tensor.device())?;
@@ -91,8 +92,8 @@ impl CausalLm {
         Ok(())
     }
 
-    /// [`save`](Self::save), and the files of its tokenizer and its generation beside it: a folder like the one it was
-    /// loaded from.
+    /// Writes the files of [`save`](Self::save), of the tokenizer and of the generation settings: a folder like the one that
+    /// the model was loaded from.
     pub fn save_with_tokenizer(&self, folder: &Path) -> Result<(), ModelError> {
         self.save(folder)?;
         let from = self.tokenizer.folder();

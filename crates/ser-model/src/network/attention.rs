@@ -15,30 +15,31 @@ pub(crate) enum Rows {
     Last,
 }
 
+/// The inputs of the attention of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionInputs<'a> {
+    /// [query rows, heads, dim]
+    pub(crate) q: &'a Tensor,
+    /// [rows, kv_heads, dim]
+    pub(crate) k: &'a Tensor,
+    /// [rows, kv_heads, dim]
+    pub(crate) v: &'a Tensor,
+    /// The query rows.
+    pub(crate) queries: Rows,
+    /// Sliding-window size: a token attends to itself and the `window` - 1 tokens before it.
+    pub(crate) window: Option<i64>,
+}
+
 /// The attention of one forward pass. Called once per layer, in the order of the layers.
 pub(crate) trait Attention {
-    /// q: [query rows, heads, dim], where `queries` says which rows they are; k, v: [rows, kv_heads, dim]; the result has
-    /// the shape of q. A token attends to itself and, with a sliding window, to the `window` - 1 tokens before it.
-    fn attend(
-        &mut self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        queries: Rows,
-        window: Option<i64>,
-    ) -> Result<Tensor, ModelError>;
+    /// The attention of the next layer; the result has the shape of q.
+    fn attend(&mut self, inputs: AttentionInputs<'_>) -> Result<Tensor, ModelError>;
 }
 
 /// Attention within the texts of the batch.
 impl Attention for &PackedBatch {
-    fn attend(
-        &mut self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        queries: Rows,
-        window: Option<i64>,
-    ) -> Result<Tensor, ModelError> {
+    fn attend(&mut self, inputs: AttentionInputs<'_>) -> Result<Tensor, ModelError> {
+        let AttentionInputs { q, k, v, queries, window } = inputs;
         let segments = match queries {
             Rows::All => &self.segments,
             Rows::Last => &self.last_segments,

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::attention::{Attention, Rows};
+use super::attention::{Attention, AttentionInputs, Rows};
 use super::kernels::{rms_norm, swiglu};
 use super::linear::{ForwardMode, Linear};
 use super::rope::Rotation;
@@ -128,7 +128,8 @@ impl Layer {
             }
         };
         let queries = if last.is_some() { Rows::Last } else { Rows::All };
-        let attended = attention.attend(&q, &k, &v, queries, self.window)?;
+        let inputs = AttentionInputs { q: &q, k: &k, v: &v, queries, window: self.window };
+        let attended = attention.attend(inputs)?;
         let x = residual.f_add(&self.o.forward(&attended.f_view([-1, heads * dim])?, mode)?)?;
         let normed = rms_norm(&x, &self.post_norm, eps)?;
         let gated = swiglu(&self.gate.forward(&normed, mode)?, &self.up.forward(&normed, mode)?)?;

@@ -10,7 +10,7 @@ mod lora;
 mod packed;
 mod rope;
 
-pub(crate) use attention::{Attention, Rows};
+pub(crate) use attention::{Attention, AttentionInputs, Rows};
 pub(crate) use decoder::{Network, RotaryTables};
 pub(crate) use kernels::TokenLogProbs;
 pub(crate) use layer::Layer;

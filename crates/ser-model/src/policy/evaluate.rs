@@ -1,4 +1,4 @@
-//! The policy on the tokens of rollouts: log-probabilities after sampling, and the backward pass of an objective.
+//! Evaluation of rollouts: log-probabilities after sampling, and the backward pass of an objective.
 
 use ser_core::ndarray::Array1;
 use ser_core::{Objective, ObjectiveGradient, Rollout, TokenEvaluation};
@@ -11,13 +11,13 @@ use crate::language_model::{ForwardOptions, TokenRows};
 use crate::network::TokenLogProbs;
 use crate::seeds::Seeds;
 
-/// Prompt and answer in one.
+/// The tokens of prompt and answer.
 fn text(rollout: &Rollout) -> Vec<u32> {
     [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat()
 }
 
 impl PolicyModel {
-    /// Fills in log-probabilities of policy and reference, and values, by one forward each over packed rollouts.
+    /// Sets the log-probabilities of policy and reference, and the values, by one forward pass each over packed rollouts.
     pub(super) fn rollout_log_probs(&self, rollouts: &mut [Rollout], full_kl: bool) -> Result<(), ModelError> {
         let lengths: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len() + r.response.tokens.len()).collect();
         for part in plan_batches(&lengths, self.model.settings.token_budget) {
@@ -36,13 +36,13 @@ impl PolicyModel {
         let values = per_text(&self.values.forward(&rows.hidden)?, &rows.counts)?;
         let reference_rows =
             self.model.network.adapters.with_disabled(|| self.rows(&texts, &starts, ForwardOptions::default()))?;
-        let held: Vec<&Rollout> = rollouts.iter().collect();
-        let [own, other] = [&rows, &reference_rows].map(|rows| self.logits(rows, &held));
+        let all: Vec<&Rollout> = rollouts.iter().collect();
+        let [own, other] = [&rows, &reference_rows].map(|rows| self.logits(rows, &all));
         let (own, other) = (own?, other?);
         let log_probs = per_text(&TokenLogProbs::new(&own, &rows.targets)?.log_probs, &rows.counts)?;
         let reference = per_text(&TokenLogProbs::new(&other, &rows.targets)?.log_probs, &rows.counts)?;
         let kl = full_kl.then(|| -> Result<_, ModelError> {
-            // What has no probability has the logarithm -inf, in both.
+            // Tokens of probability 0 have log p = -inf in both distributions.
             let lowest = f64::from(f32::MIN);
             let [own, other] = [own, other].map(|logits| logits.f_log_softmax(-1, Kind::Float)?.f_clamp_min(lowest));
             let (own, other) = (own?, other?);
@@ -50,8 +50,8 @@ impl PolicyModel {
             per_text(&terms.f_sum_dim_intlist(-1, false, Kind::Float)?, &rows.counts)
         });
         let mut kl = kl.transpose()?.map(Vec::into_iter);
-        let looked = values.into_iter().zip(log_probs).zip(reference);
-        for (rollout, ((values, log_probs), reference)) in rollouts.iter_mut().zip(looked) {
+        let evaluated = values.into_iter().zip(log_probs).zip(reference);
+        for (rollout, ((values, log_probs), reference)) in rollouts.iter_mut().zip(evaluated) {
             (rollout.values, rollout.log_probs, rollout.reference_log_probs) = (values, log_probs, reference);
             rollout.full_kl = kl.as_mut().and_then(Iterator::next);
         }
@@ -85,7 +85,7 @@ impl PolicyModel {
         let mut sum = weighted(&evaluated.log_probs, &column(|g| &g.log_probs))?;
         sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
         let by_entropy = column(|g| &g.entropies);
-        // Without our kernels the entropy backward pass is expensive: it is skipped if unused.
+        // The entropy backward pass is expensive; it is skipped if unused.
         if by_entropy.iter().any(|slope| *slope != 0.0) {
             sum = sum.f_add(&weighted(&evaluated.entropies()?, &by_entropy)?)?;
         }
@@ -93,7 +93,7 @@ impl PolicyModel {
         rows.finish()
     }
 
-    /// Logits of the rows of rollouts, [n, vocab], without end tokens where these were not allowed.
+    /// Logits of the rows of rollouts, [n, vocab]. End tokens are -inf at positions where they were not allowed.
     fn logits(&self, rows: &TokenRows<'_>, rollouts: &[&Rollout]) -> Result<Tensor, ModelError> {
         let logits = self.model.network.logits(&rows.hidden)?;
         let (mut barred, mut start) = (Vec::new(), 0);
@@ -106,13 +106,13 @@ impl PolicyModel {
             let index = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_to_device(logits.device());
             let (barred, ends) = (index(&barred)?.f_unsqueeze(1)?, index(&ends)?.f_unsqueeze(0)?);
             let never = Tensor::f_full([], f64::NEG_INFINITY, (logits.kind(), logits.device()))?;
-            // No gradient has to know: where a probability is 0, so is that of the loss by the logit.
+            // No gradient is recorded: the gradient by a logit of probability 0 is 0.
             tch::no_grad(|| logits.shallow_clone().f_index_put_(&[Some(barred), Some(ends)], &never, false).map(drop))?;
         }
         Ok(logits)
     }
 
-    /// The rows that predict the answers' tokens.
+    /// The rows that predict the tokens of the answers.
     fn rows(
         &self,
         texts: &[Vec<u32>],
@@ -130,7 +130,7 @@ fn weighted(x: &Tensor, slopes: &[f32]) -> Result<Tensor, ModelError> {
     Ok(x.f_mul(&slopes)?.f_sum(Kind::Float)?)
 }
 
-/// A list of numbers per text, out of all of them one after the other.
+/// Splits the concatenated numbers of all texts into one array per text.
 fn per_text(all: &Tensor, counts: &[i64]) -> Result<Vec<Array1<f64>>, ModelError> {
     let all = Vec::<f32>::try_from(&all.f_detach()?.f_to_device(tch::Device::Cpu)?)?;
     let mut rest = all.as_slice();

@@ -1,4 +1,4 @@
-//! A language model as PPO's policy: an adapter and a value head, the reference being the model without them.
+//! The policy of PPO over a language model.
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use crate::seeds::Seeds;
 use crate::train::{Parameter, Stepper};
 use ser_core::{Context, Generator, Message, Objective, Policy, Response, Rollout, Sampling};
 
-/// A causal language model that PPO can steer.
+/// A causal language model as PPO's policy.
 ///
-/// What is trained are a LoRA adapter and a value head, one number from the same hidden state that the next token is
-/// predicted from. The reference is the same network with its adapter off, so it takes no memory of its own.
+/// PPO trains a LoRA adapter and a value head, which computes one number from the hidden state that predicts the next token.
+/// The reference is the same network with its adapter disabled, so it needs no memory of its own.
 pub struct PolicyModel {
     pub(super) model: CausalLm,
     pub(super) values: ValueHead,
     pub(super) stepper: Stepper,
     pub(super) settings: PolicySettings,
-    /// Mini-batches accumulated since the last step: their dropouts differ.
+    /// The number of mini-batches accumulated since the last step, from which their dropouts are drawn.
     accumulated: u64,
 }
 
 impl PolicyModel {
-    /// Gives a model a fresh adapter, under which it still is its reference, and a value head that says 0.
+    /// Adds a fresh adapter, with which the policy equals its reference, and a zero-initialised value head.
     pub fn new(mut model: CausalLm, settings: &PolicySettings) -> Result<Self, ModelError> {
         settings.check()?;
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, settings.seed)?;
@@ -36,17 +36,17 @@ impl PolicyModel {
         Ok(PolicyModel { model, values, stepper, settings: settings.clone(), accumulated: 0 })
     }
 
-    /// The language model, with the adapter on.
+    /// The language model, with the adapter active.
     pub fn model(&self) -> &CausalLm {
         &self.model
     }
 
-    /// The language model back, with the adapter on.
+    /// Returns the language model, with the adapter active.
     pub fn into_model(self) -> CausalLm {
         self.model
     }
 
-    /// Runs `work` with the adapter off: what answers then is the reference.
+    /// Runs `work` with the adapter disabled: the reference generates then.
     pub fn with_adapter_disabled<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let active = self.model.network.adapters.disable();
         let result = work(self);
@@ -68,8 +68,8 @@ impl Generator for PolicyModel {
     }
 }
 
-/// In f16 the loss is scaled. A [`step`](Policy::step) whose gradients overflow is left out: it returns infinity as their
-/// norm, and the scale is lowered.
+/// In f16 the loss is scaled. A [`step`](Policy::step) whose gradients overflow is skipped: it returns infinity as their norm
+/// and lowers the scale.
 impl Policy for PolicyModel {
     fn rollout(
         &mut self,
@@ -78,13 +78,14 @@ impl Policy for PolicyModel {
         full_kl: bool,
         cx: &mut Context<'_>,
     ) -> Result<Vec<Rollout>, ModelError> {
+        let _span = tracing::debug_span!("rollout", prompts = prompts.len()).entered();
         let answers = self.model.generate(prompts, &Sampling { samples_per_prompt: 1, ..sampling.clone() }, cx)?;
         let mut rollouts = Vec::with_capacity(prompts.len());
-        for (place, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
+        for (i, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
             for response in answers {
                 let prompt_tokens = self.model.tokenize_prompt(prompt)?;
                 let min_new_tokens = sampling.min_new_tokens;
-                rollouts.push(Rollout { prompt: place, prompt_tokens, response, min_new_tokens, ..Rollout::default() });
+                rollouts.push(Rollout { prompt: i, prompt_tokens, response, min_new_tokens, ..Rollout::default() });
             }
         }
         self.rollout_log_probs(&mut rollouts, full_kl)?;
@@ -104,7 +105,11 @@ impl Policy for PolicyModel {
 
     fn step(&mut self, learning_rate: f64) -> Result<f64, ModelError> {
         self.accumulated = 0;
-        Ok(self.stepper.step(learning_rate)?.grad_norm)
+        let _span =
+            tracing::debug_span!("training_step", training = "policy", step = self.stepper.steps() + 1).entered();
+        let grad_norm = self.stepper.step(learning_rate)?.grad_norm;
+        tracing::debug!(grad_norm, learning_rate, "optimizer step");
+        Ok(grad_norm)
     }
 
     fn end_tokens(&self) -> Vec<u32> {
@@ -119,7 +124,7 @@ impl Policy for PolicyModel {
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.model.fill_adapter(folder)?;
+        self.model.restore_adapter(folder)?;
         self.values.load(folder)?;
         self.accumulated = 0;
         self.stepper.load(folder)

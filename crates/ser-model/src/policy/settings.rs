@@ -5,23 +5,23 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::settings::over;
 use crate::{AdafactorSettings, LoraSettings, ModelError, Optim, TrainingSettings};
 
-/// What a policy is trained with. `Default` = the authors' code's adapter: rank 16, alpha 32, dropout 0.05.
+/// Settings of a policy's training. `Default` = the adapter of the authors' code: rank 16, alpha 32, dropout 0.05.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicySettings {
-    /// The adapter; without it the network is the reference.
+    /// The adapter. The network without it is the reference.
     #[serde(deserialize_with = "over_own_lora")]
     pub lora: LoraSettings,
     /// The optimizer: AdamW, or Adafactor as in the authors' code.
     pub optim: Optim,
     /// Options of Adafactor.
     pub adafactor: AdafactorSettings,
-    /// Gradients are scaled down to this norm; not at all if left out, as in TRL.
+    /// Gradients with a larger norm are scaled down to this norm; `None` for no clipping, as in TRL.
     pub max_grad_norm: Option<f64>,
-    /// Decoupled weight decay, not applied to biases.
+    /// Decoupled weight decay, not applied to biases and norms.
     pub weight_decay: f64,
-    /// Computes each layer again in the backward pass instead of keeping what it computed: less memory, about a third
-    /// more time for a step, the same gradients.
+    /// Gradient checkpointing: the backward pass computes each layer again. It needs less memory and about a third more time.
+    /// The gradients are the same.
     pub gradient_checkpointing: bool,
     /// Seed of a fresh adapter and of dropouts.
     pub seed: u64,
@@ -46,11 +46,11 @@ fn over_own_lora<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoraSetti
 }
 
 impl PolicySettings {
-    /// Refuses settings that mean nothing.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         self.lora.check()?;
         self.training().check().map_err(|error| match error {
-            // Here these keys stand in the policy's own table.
+            // The policy's table has these keys without a table `training`.
             ModelError::Setting { name, value, expected } => {
                 ModelError::Setting { name: name.strip_prefix("training.").unwrap_or(name), value, expected }
             }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use approx::{abs_diff_eq, assert_abs_diff_eq, assert_relative_eq, relative_eq};
 use ser_core::ndarray::Array1;
 use ser_core::{Context, Message, ObjectiveGradient, Policy, Rollout, Sampling, TokenEvaluation};
 use ser_data::{TemplateKind, TextSettings};
@@ -38,12 +39,12 @@ fn sampling(seed: u64) -> Sampling {
 
 /// An objective that is linear in everything, with different slopes for every token.
 fn slopes(now: &[TokenEvaluation]) -> Vec<ObjectiveGradient> {
-    let mut place = 0.0;
+    let mut index = 0.0;
     let mut row = |n: usize, scale: f64| -> Array1<f64> {
         (0..n)
             .map(|_| {
-                place += 1.0;
-                scale * f64::sin(place)
+                index += 1.0;
+                scale * f64::sin(index)
             })
             .collect()
     };
@@ -63,8 +64,8 @@ fn value(now: &[TokenEvaluation]) -> f64 {
     now.iter().zip(&slopes(now)).map(sum).sum()
 }
 
-/// Moves adapter and head away from where they begin.
-fn stir(policy: &mut PolicyModel, rollouts: &[Rollout]) {
+/// Takes some steps from the initial adapter and head.
+fn train(policy: &mut PolicyModel, rollouts: &[Rollout]) {
     for _ in 0..3 {
         let batch: Vec<&Rollout> = rollouts.iter().collect();
         policy.accumulate(&batch, 1.0, &mut |now| Ok(slopes(now))).unwrap();
@@ -73,16 +74,16 @@ fn stir(policy: &mut PolicyModel, rollouts: &[Rollout]) {
 }
 
 #[test]
-fn rollouts_say_what_whole_texts_say() {
+fn rollouts_equal_log_probabilities_of_whole_texts() {
     let mut policy = policy(0.5);
     let first = policy.rollout(&prompts(), &sampling(1), true, &mut Context::silent()).unwrap();
     for rollout in &first {
-        // A fresh adapter is its reference, and a fresh head says 0.
+        // A fresh adapter equals its reference, and a fresh head returns 0.
         assert_eq!(rollout.log_probs, rollout.reference_log_probs);
         assert!(rollout.values.iter().all(|v| *v == 0.0));
-        assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6));
+        assert!(rollout.full_kl.as_ref().unwrap().iter().all(|kl| abs_diff_eq!(*kl, 0.0, epsilon = 1e-6)));
     }
-    stir(&mut policy, &first);
+    train(&mut policy, &first);
     let rollouts = policy.rollout(&prompts(), &sampling(2), true, &mut Context::silent()).unwrap();
     assert_eq!(rollouts.iter().map(|r| r.prompt).collect::<Vec<_>>(), [0, 1, 2]);
     for rollout in &rollouts {
@@ -94,7 +95,7 @@ fn rollouts_say_what_whole_texts_say() {
         let text = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
         let near = |all: Vec<f64>, ours: &Array1<f64>| {
             for (a, b) in all[rollout.prompt_tokens.len() - 1..].iter().zip(ours) {
-                assert!((a - b).abs() < 1e-5, "{a} {b}");
+                assert_abs_diff_eq!(a, b, epsilon = 1e-5);
             }
         };
         near(policy.model().log_probs(&[&text]).unwrap().remove(0), &rollout.log_probs);
@@ -107,16 +108,17 @@ fn rollouts_say_what_whole_texts_say() {
 }
 
 #[test]
-fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
+fn an_unchanged_policy_evaluates_to_its_rollouts() {
     let mut policy = policy(0.0);
     let rollouts = policy.rollout(&prompts(), &sampling(3), false, &mut Context::silent()).unwrap();
-    stir(&mut policy, &rollouts);
+    train(&mut policy, &rollouts);
     let rollouts = policy.rollout(&prompts(), &sampling(4), false, &mut Context::silent()).unwrap();
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy
         .accumulate(&batch, 0.0, &mut |now| {
             for (e, r) in now.iter().zip(&rollouts) {
-                let near = |a: &Array1<f64>, b: &Array1<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+                let near =
+                    |a: &Array1<f64>, b: &Array1<f64>| a.iter().zip(b).all(|(a, b)| abs_diff_eq!(a, b, epsilon = 1e-5));
                 assert!(near(&e.log_probs, &r.log_probs) && near(&e.values, &r.values));
                 assert!(e.entropies.iter().all(|h| *h > 0.0 && *h < (260_f64).ln()));
             }
@@ -125,14 +127,18 @@ fn an_unmoved_policy_is_evaluated_as_its_rollouts_were() {
         .unwrap();
 }
 
-/// Where an answer may not end yet, policy and reference are what they are sampled from: p(token) / (1 - p(end)).
+/// Before `min_new_tokens`, policy and reference are the sampled distributions: p(token) / (1 - p(end)).
 #[test]
-fn what_may_not_end_has_no_probability_of_ending() {
+fn end_tokens_have_no_probability_before_min_new_tokens() {
     let mut policy = policy(0.0);
     let sampling = Sampling { min_new_tokens: 6, ..sampling(11) };
     let rollouts = policy.rollout(&prompts(), &sampling, true, &mut Context::silent()).unwrap();
-    assert!(rollouts.iter().all(|r| r.full_kl.as_ref().unwrap().iter().all(|kl| kl.abs() < 1e-6)));
-    stir(&mut policy, &rollouts);
+    assert!(rollouts.iter().all(|r| r.full_kl.as_ref().unwrap().iter().all(|kl| abs_diff_eq!(
+        *kl,
+        0.0,
+        epsilon = 1e-6
+    ))));
+    train(&mut policy, &rollouts);
     let rollouts = policy.rollout(&prompts(), &sampling, true, &mut Context::silent()).unwrap();
     let ends: Vec<i64> = policy.model().stop_ids().iter().map(|id| i64::from(*id)).collect();
     let wanted = |model: &CausalLm, rollout: &Rollout| -> Vec<f64> {
@@ -147,7 +153,9 @@ fn what_may_not_end_has_no_probability_of_ending() {
         }
         wanted
     };
-    let near = |a: &Array1<f64>, b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    let near = |a: &Array1<f64>, b: &[f64]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| abs_diff_eq!(a, b, epsilon = 1e-5))
+    };
     for rollout in &rollouts {
         assert_eq!(rollout.min_new_tokens, 6);
         assert!(near(&rollout.log_probs, &wanted(policy.model(), rollout)));
@@ -168,7 +176,7 @@ fn gradients_are_finite_differences_with(min_new_tokens: usize) {
     let mut policy = policy(0.0);
     let sampling = Sampling { min_new_tokens, ..sampling(5) };
     let rollouts = policy.rollout(&prompts(), &sampling, false, &mut Context::silent()).unwrap();
-    stir(&mut policy, &rollouts);
+    train(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     policy.accumulate(&batch, 2.0, &mut |now| Ok(slopes(now))).unwrap();
     let leaves: Vec<Tensor> = policy.stepper.params().iter().map(Tensor::shallow_clone).collect();
@@ -201,24 +209,24 @@ fn gradients_are_finite_differences_with(min_new_tokens: usize) {
             value
         };
         let difference = 2.0 * (moved(step) - moved(-step)) / (2.0 * step);
-        assert!((norm - difference).abs() < 2e-2 * norm, "{:?}: {norm} {difference}", leaf.size());
+        assert!(relative_eq!(norm, difference, max_relative = 2e-2), "{:?}: {norm} {difference}", leaf.size());
         compared += 1;
     }
     assert!(compared >= 6, "{compared} leaves");
 }
 
 #[test]
-fn a_snapshot_brings_the_same_next_steps_back() {
+fn a_restored_policy_takes_the_same_steps() {
     let mut through = policy(0.4);
     let rollouts = through.rollout(&prompts(), &sampling(6), false, &mut Context::silent()).unwrap();
-    stir(&mut through, &rollouts);
+    train(&mut through, &rollouts);
     let folder = tempfile::tempdir().unwrap();
     through.snapshot(folder.path()).unwrap();
     let mut resumed = policy(0.4);
     resumed.restore(folder.path()).unwrap();
     for policy in [&mut through, &mut resumed] {
         let rollouts = policy.rollout(&prompts(), &sampling(7), false, &mut Context::silent()).unwrap();
-        stir(policy, &rollouts);
+        train(policy, &rollouts);
     }
     let bits = |policy: &PolicyModel| -> Vec<Vec<f32>> {
         policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
@@ -231,10 +239,10 @@ fn a_snapshot_brings_the_same_next_steps_back() {
 }
 
 #[test]
-fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bonus() {
+fn dropout_differs_between_mini_batches() {
     let mut policy = policy(0.9);
     let rollouts = policy.rollout(&prompts(), &sampling(9), false, &mut Context::silent()).unwrap();
-    stir(&mut policy, &rollouts);
+    train(&mut policy, &rollouts);
     let batch: Vec<&Rollout> = rollouts.iter().collect();
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -248,19 +256,19 @@ fn dropout_differs_between_mini_batches_and_entropies_cost_nothing_without_a_bon
     assert_ne!(seen[0], seen[1]);
 }
 
-/// The leaves after some steps, as bits.
-fn stirred(mut policy: PolicyModel) -> Vec<Vec<f32>> {
+/// The parameters after some steps.
+fn trained(mut policy: PolicyModel) -> Vec<Vec<f32>> {
     let rollouts = policy.rollout(&prompts(), &sampling(6), false, &mut Context::silent()).unwrap();
-    stir(&mut policy, &rollouts);
+    train(&mut policy, &rollouts);
     policy.stepper.params().iter().map(|t| Vec::try_from(t.detach().flatten(0, -1)).unwrap()).collect()
 }
 
 #[test]
-fn checkpointing_changes_nothing() {
-    assert_eq!(stirred(policy_in(Precision::F32, 0.4, true)), stirred(policy_in(Precision::F32, 0.4, false)));
+fn gradient_checkpointing_gives_the_same_bits() {
+    assert_eq!(trained(policy_in(Precision::F32, 0.4, true)), trained(policy_in(Precision::F32, 0.4, false)));
 }
 
-/// The gradients of f32, scaled and unscaled again, though they are too small for f16 by themselves.
+/// Scaled and unscaled gradients equal those of f32, although they would underflow in f16.
 #[test]
 fn small_gradients_do_not_underflow_in_f16() {
     let rollouts = policy(0.0).rollout(&prompts(), &sampling(5), false, &mut Context::silent()).unwrap();
@@ -272,11 +280,11 @@ fn small_gradients_do_not_underflow_in_f16() {
     };
     let exact = norm(Precision::F32, 1e-4);
     let half = norm(Precision::F16, 1e-4);
-    assert!((half - exact).abs() < 0.05 * exact, "{half} {exact}");
+    assert_relative_eq!(half, exact, max_relative = 0.05);
 }
 
 #[test]
-fn a_step_that_overflows_f16_is_left_out() {
+fn a_step_that_overflows_f16_is_skipped() {
     let mut policy = policy_in(Precision::F16, 0.0, false);
     let rollouts = policy.rollout(&prompts(), &sampling(5), false, &mut Context::silent()).unwrap();
     let batch: Vec<&Rollout> = rollouts.iter().collect();

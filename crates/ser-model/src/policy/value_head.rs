@@ -19,7 +19,7 @@ pub(super) struct ValueHead {
 }
 
 impl ValueHead {
-    /// Zero-initialised. (TRL draws it at random: its values then start out as noise.)
+    /// A zero-initialised value head. (TRL initializes it at random, so its first values are noise.)
     pub(super) fn zero(hidden: i64, device: Device) -> Result<Self, ModelError> {
         let zeros = |shape: &[i64]| Tensor::f_zeros(shape, (Kind::Float, device));
         Ok(ValueHead { weight: zeros(&[1, hidden])?, bias: zeros(&[1])? })

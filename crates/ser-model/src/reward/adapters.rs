@@ -1,4 +1,4 @@
-//! A reward model's adapters: each with a head of its own.
+//! The adapters of a reward model, each with its own head.
 
 use std::path::Path;
 
@@ -17,17 +17,17 @@ impl RewardModel {
         self.network.adapters.names()
     }
 
-    /// The adapter that computes, is trained, and is written.
+    /// The active adapter, which scores, is trained and is saved.
     pub fn active_adapter(&self) -> Option<&str> {
         self.network.adapters.active_name()
     }
 
-    /// Lets another adapter compute, with its own head.
+    /// Makes another adapter the active one, with its own head.
     pub fn set_adapter(&mut self, name: &str) -> Result<(), ModelError> {
         self.network.adapters.activate(Some(name))
     }
 
-    /// Adds a fresh adapter with a copy of the base model's head; it becomes the active one.
+    /// Adds a fresh adapter with a copy of the base model's head and makes it the active one.
     pub fn add_adapter(&mut self, name: &str, settings: &LoraSettings, seed: u64) -> Result<(), ModelError> {
         let device = self.network.device;
         self.network.add_adapter(name, settings, &mut FreshAdapter { seeds: &Seeds::new(seed), device })?;
@@ -35,19 +35,20 @@ impl RewardModel {
         Ok(())
     }
 
-    /// Adds the adapter of a folder in PEFT's layout under a name; it becomes the active one.
+    /// Adds the adapter of a folder in PEFT's layout under a name and makes it the active one.
     ///
     /// # Errors
     /// As [`with_adapter`](Self::with_adapter).
     pub fn load_adapter(&mut self, folder: &Path, name: &str) -> Result<(), ModelError> {
         self.check_text(folder)?;
+        let _span = tracing::debug_span!("load_adapter", folder = %folder.display(), name).entered();
         let head = load_adapter(folder, &mut self.network, name)?;
         let head = head.map_or_else(|| self.base_head.f_detach_copy(), Ok)?;
         self.heads.insert(name.to_owned(), head);
         Ok(())
     }
 
-    /// Runs `work` with the adapters off: the base model and its own head.
+    /// Runs `work` with the adapters disabled: the base model with its own head.
     pub fn with_adapter_disabled<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let active = self.network.adapters.disable();
         let result = work(self);
@@ -55,8 +56,7 @@ impl RewardModel {
         result
     }
 
-    /// Writes the active adapter and its head into a folder, in PEFT's layout, and `ser.json`, which says how pairs
-    /// became texts and tokens.
+    /// Writes the active adapter and its head into a folder, in PEFT's layout, and `ser.json`, the record of the text settings.
     pub fn save_adapter(&self, folder: &Path) -> Result<(), ModelError> {
         save_adapter(folder, &self.network, self.active()?, Some(self.head()), &self.folder.to_string_lossy())?;
         TextRecord::new(&self.tokenizer)?.write(folder)
@@ -66,18 +66,18 @@ impl RewardModel {
         if self.settings.force_text { Ok(()) } else { TextRecord::check(folder, &self.tokenizer) }
     }
 
-    /// Works the active adapter into a copy of the weights it changes, so that scoring is faster, until
-    /// [`unmerge_adapter`](Self::unmerge_adapter) or the next fit. The base's own weights are never changed.
+    /// Adds the active adapter to a copy of the weights that it changes, so that scoring is faster, until
+    /// [`unmerge_adapter`](Self::unmerge_adapter) or the next fit. The base weights do not change.
     pub fn merge_adapter(&mut self) -> Result<(), ModelError> {
         self.network.merge()
     }
 
-    /// Drops what [`merge_adapter`](Self::merge_adapter) made; scores are those of before, to the bit.
+    /// Drops the copies of [`merge_adapter`](Self::merge_adapter). Scores equal those before it bit for bit.
     pub fn unmerge_adapter(&mut self) -> Result<(), ModelError> {
         self.network.unmerge()
     }
 
-    /// Brings back what [`save_adapter`](Self::save_adapter) wrote, into the active adapter.
+    /// Restores the files of [`save_adapter`](Self::save_adapter) into the active adapter.
     pub(super) fn restore_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.check_text(folder)?;
         self.network.unmerge()?;
@@ -94,7 +94,7 @@ impl RewardModel {
         self.active_adapter().and_then(|name| self.heads.get(name)).unwrap_or(&self.base_head)
     }
 
-    /// The parameters that are trained: the active adapter's, then its head.
+    /// The trained parameters: those of the active adapter, then its head.
     pub(super) fn parameters(&self) -> Result<Vec<Parameter>, ModelError> {
         let tensors = self.network.adapter_tensors(self.active()?)?;
         let head = ("score.weight".to_owned(), self.head());

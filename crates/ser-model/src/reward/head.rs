@@ -1,4 +1,4 @@
-//! Loading a reward model that is to score: it must have a head that was trained.
+//! Loading a reward model for scoring, which needs a trained head.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use crate::adapter::SavedAdapter;
 use crate::checkpoint::{TextRequest, Weights};
 use crate::{Device, ModelError};
 
-/// Files beside an adapter in which other programs keep a head.
+/// Files beside an adapter in which other programs store a head.
 const HEAD_FILES: [&str; 2] = ["value_head.safetensors", "value_head.bin"];
 
 impl RewardModel {
-    /// Loads a model that is to score as it is: a base model with an adapter, or a model folder alone, such as a merged
-    /// one. Either must hold a score head.
+    /// Loads a model for scoring: a base model with an adapter, or a model folder alone, such as a merged one. Adapter or folder
+    /// must hold a score head.
     ///
     /// # Errors
     /// [`ModelError::NoHead`] if there is none: the scores of a fresh head are random. As
-    /// [`with_adapter`](Self::with_adapter) if `settings.text` is not what the model was trained with.
+    /// [`with_adapter`](Self::with_adapter) if `settings.text` differs from the text settings of the model's training.
     pub fn for_scoring(
         folder: &Path,
         adapter: Option<&Path>,
@@ -43,7 +43,7 @@ impl RewardModel {
     }
 }
 
-/// Refuses a model without a score head, naming another head that it may have.
+/// Refuses a model without a score head. The error names another head if there is one.
 fn require_head(folder: &Path, adapter: Option<&Path>) -> Result<(), ModelError> {
     let base = Weights::from_folder(folder)?;
     let mut found = None;
@@ -64,7 +64,7 @@ fn require_head(folder: &Path, adapter: Option<&Path>) -> Result<(), ModelError>
     Err(ModelError::NoHead { path: path.to_owned(), what, found })
 }
 
-/// Whether a tensor belongs neither to the decoder, nor to its output embedding, nor to an adapter's updates.
+/// Whether a tensor is part of neither decoder, output embedding nor adapter.
 fn is_head(name: &str) -> bool {
     let name = name.strip_prefix("base_model.model.").unwrap_or(name);
     let first = name.split('.').next().unwrap_or_default();

@@ -6,22 +6,23 @@ use crate::train::Metrics;
 
 /// Sums over pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct PairMetrics {
+pub struct PairMetrics {
     pairs: f64,
-    /// Of weight times loss.
+    /// The sum of weight times loss.
     loss: f64,
     correct: f64,
     margin: f64,
     reward: f64,
-    /// The lowest and the highest score.
+    /// The lowest and the highest score; `None` without pairs.
     range: Option<(f64, f64)>,
 }
 
 impl PairMetrics {
-    /// Of pairs with [preferred, other] scores and the sum `loss` of weight times loss.
-    pub(super) fn of(loss: f64, scores: &[[f64; 2]]) -> Self {
-        let mut metrics = PairMetrics { loss, pairs: scores.len() as f64, ..Self::default() };
-        for &[preferred, other] in scores {
+    /// Metrics of pairs with the [preferred, other] scores `scores`, where `loss` is the sum of weight times loss.
+    pub(super) fn new(loss: f64, scores: impl Iterator<Item = [f64; 2]>) -> Self {
+        let mut metrics = PairMetrics { loss, ..Self::default() };
+        for [preferred, other] in scores {
+            metrics.pairs += 1.0;
             metrics.correct += f64::from(u8::from(preferred > other));
             metrics.margin += preferred - other;
             metrics.reward += preferred + other;
@@ -29,11 +30,6 @@ impl PairMetrics {
             metrics.range = Some((low.min(preferred).min(other), high.max(preferred).max(other)));
         }
         metrics
-    }
-
-    /// Mean loss and accuracy over pairs.
-    pub(super) fn means(&self) -> (f64, f64) {
-        (self.loss / self.pairs, self.correct / self.pairs)
     }
 }
 
@@ -50,8 +46,8 @@ impl Metrics for PairMetrics {
         };
     }
 
-    fn loss(&self) -> f64 {
-        self.means().0
+    fn means(&self) -> (f64, f64) {
+        (self.loss / self.pairs, self.correct / self.pairs)
     }
 
     fn values(&self) -> Vec<(&'static str, f64)> {

@@ -15,24 +15,24 @@ use crate::network::{Network, PackedBatch, Rows};
 use crate::seeds::Seeds;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
-/// Everything a reward model is made with.
+/// Settings of a reward model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardModelSettings {
-    /// The adapter.
+    /// The LoRA adapter.
     pub lora: LoraSettings,
     /// The training.
     pub training: TrainingSettings,
     /// How pairs become texts and tokens.
     pub text: TextSettings,
-    /// Numbers the frozen network computes in.
+    /// The floating-point format of the frozen network's computation.
     pub precision: Precision,
-    /// Tokens in one forward when scoring.
+    /// Tokens in one forward pass of scoring.
     pub token_budget: usize,
     /// Seed of a fresh adapter and head.
     pub init_seed: u64,
-    /// Lets `text` win over the `ser.json` of an adapter that was trained on other texts, or with another tokenizer.
-    /// Without it such an adapter is refused.
+    /// Accepts an adapter whose `ser.json` says that it was trained on other texts, or with another tokenizer. Without it
+    /// such an adapter is refused.
     #[serde(skip)]
     pub force_text: bool,
 }
@@ -44,7 +44,7 @@ impl Default for RewardModelSettings {
             training: TrainingSettings::default(),
             text: TextSettings::default(),
             precision: Precision::default(),
-            // More tokens only cost page faults on a CPU.
+            // On a CPU, larger batches are not faster: they cost page faults.
             token_budget: 2048,
             init_seed: 0,
             force_text: false,
@@ -53,7 +53,7 @@ impl Default for RewardModelSettings {
 }
 
 impl RewardModelSettings {
-    /// Refuses settings that mean nothing.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         self.lora.check()?;
         self.training.check()?;
@@ -71,31 +71,31 @@ impl RewardModelSettings {
 
 /// A reward model over a Hugging Face folder.
 ///
-/// Scores are the head's output at each text's last real token. Batches are packed: a pair's shared prompt is
-/// computed once, and nothing is padded. Nothing is kept from one call to the next but the weights.
+/// A score is the head's output at the last real token of a text. Batches are packed: the prompt that two answers share is
+/// computed once, and nothing is padded. Calls share no state except the weights.
 pub struct RewardModel {
     pub(super) folder: PathBuf,
     pub(super) network: Network,
-    /// The base model's head, [1, hidden] in f32: what scores with no adapter.
+    /// The base model's head, [1, hidden] in f32, which scores while the adapters are disabled.
     pub(super) base_head: Tensor,
-    /// Each adapter's own head.
+    /// The head of each adapter, by name.
     pub(super) heads: HashMap<String, Tensor>,
     pub(super) tokenizer: PairTokenizer,
     pub(super) settings: RewardModelSettings,
 }
 
 impl RewardModel {
-    /// Loads a base model and gives it a fresh adapter, and a head: the folder's `score.weight` or a fresh one.
+    /// Loads a base model and adds a fresh adapter. The head is the folder's `score.weight`, or a fresh one.
     pub fn from_folder(folder: &Path, settings: &RewardModelSettings, device: Device) -> Result<Self, ModelError> {
         Self::load(folder, None, settings, device)
     }
 
-    /// Loads a base model with an adapter folder in PEFT's layout; the adapter's own settings replace `settings.lora`.
+    /// Loads a base model with an adapter folder in PEFT's layout. The adapter's own settings replace `settings.lora`.
     ///
     /// # Errors
-    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` says that it was trained
-    /// on other texts than `settings.text` makes, unless [`RewardModelSettings::force_text`] is set. To load an adapter
-    /// with the texts that it was trained on, take them from [`TextRequest::resolve`](crate::TextRequest::resolve).
+    /// [`ModelError::OtherText`] and [`ModelError::OtherTokenizer`] if the adapter's `ser.json` contradicts `settings.text`,
+    /// unless [`RewardModelSettings::force_text`] is set. [`TextRequest::resolve`](crate::TextRequest::resolve) returns the
+    /// text settings of an adapter's training.
     pub fn with_adapter(
         folder: &Path,
         adapter: &Path,
@@ -113,6 +113,7 @@ impl RewardModel {
         device: Device,
     ) -> Result<Self, ModelError> {
         settings.check()?;
+        let _span = tracing::debug_span!("load_reward_model", folder = %folder.display()).entered();
         let config = NetworkConfig::from_folder(folder)?;
         let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
         let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
@@ -160,13 +161,13 @@ impl RewardModel {
         &self.network.config
     }
 
-    /// The tokens of pairs. They are not kept: ids repeat from one data set to the next, and a policy's answers have no
-    /// end, so that a cache would answer from another text or grow without bound.
+    /// The tokens of pairs. They are not cached: ids repeat between data sets, and a policy's answers are unlimited, so a cache
+    /// would return tokens of another text or grow without bound.
     pub(super) fn tokenized(&self, pairs: &[Arc<Pair>]) -> Result<Vec<TokenizedPair>, ModelError> {
         Ok(self.tokenizer.tokenize(pairs)?)
     }
 
-    /// Its tokenizer, with the settings that make texts of pairs.
+    /// The tokenizer, with its text settings.
     pub fn tokenizer(&self) -> &PairTokenizer {
         &self.tokenizer
     }
@@ -175,12 +176,12 @@ impl RewardModel {
         PackedBatch::of_pairs(pairs, &self.network.config, self.network.device)
     }
 
-    /// Raw scores of a packed batch, [2 * pairs] in f32, A and B in turn.
+    /// Raw scores of pairs in one packed batch, [2 * pairs] in f32: A and B of each pair.
     pub(super) fn scores(&self, pairs: &[&TokenizedPair]) -> Result<Tensor, ModelError> {
         self.scores_of(&self.network.forward(&self.pack(pairs)?, Rows::Last, None)?)
     }
 
-    /// The head on the last tokens' rows: [texts, hidden] -> [texts] in f32.
+    /// Applies the head: [texts, hidden] -> [texts] in f32.
     pub(super) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)
     }

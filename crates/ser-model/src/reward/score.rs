@@ -47,16 +47,17 @@ impl Scorer for RewardModel {
 }
 
 impl RewardModel {
-    /// Scores in the order of `tokens`; progress is reported after each batch.
+    /// Scores in the order of `tokens`; reports progress after each batch.
     fn score_tokens(&self, tokens: &[&TokenizedPair], cx: &mut Context<'_>) -> Result<Vec<PairScores>, ModelError> {
+        let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
         for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
             let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).copied()).collect();
             let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed)?)?))?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
-                if let (Some(slot), [a, b]) = (scores.get_mut(i), pair) {
-                    *slot = PairScores::new(f64::from(*a), f64::from(*b));
+                if let (Some(score), [a, b]) = (scores.get_mut(i), pair) {
+                    *score = PairScores::new(f64::from(*a), f64::from(*b));
                 }
             }
             cx.advance(batch.len() as u64)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use approx::relative_eq;
 use ser_core::ndarray::{Array2, ArrayView2};
 use ser_core::{Context, Learner, LossOutput, Pair, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings, TokenizedPair};
@@ -32,7 +33,7 @@ fn trained(model: &RewardModel) -> Vec<Tensor> {
 fn near(got: &[f64], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (got, want) in got.iter().zip(want) {
-        assert!((got - want).abs() < tolerance * want.abs().max(1.0), "{what}: {got} is not {want}");
+        assert!(relative_eq!(got, want, epsilon = tolerance, max_relative = tolerance), "{what}: {got} is not {want}");
     }
 }
 
@@ -45,7 +46,7 @@ fn base_scores_equal_transformers() {
     for family in &families() {
         let (folder, expected, pairs) = golden(family);
         let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
-        // A fresh adapter changes nothing: B is zero.
+        // A fresh adapter does not change the scores: B is zero.
         near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.base, 2e-5, family);
     }
 }
@@ -77,7 +78,7 @@ fn gradients_equal_peft() {
             let name = format!("base_model.model.{name}");
             let want = want.load(&name, &leaf.size(), Kind::Float, tch::Device::Cpu).unwrap();
             let largest = want.abs().max().double_value(&[]);
-            // Where a gradient is zero but for rounding, there is nothing to be relative to.
+            // Gradients that are zero except for rounding are compared absolutely.
             let gap = (leaf.grad() - &want).abs().max().double_value(&[]) / largest.max(1e-2);
             assert!(gap < 1e-4, "{family}: gradient of {name} differs by {gap} of its largest entry");
         }
@@ -103,7 +104,7 @@ fn packed_equals_plain() {
             .map(|text| {
                 let network = &model.network;
                 let batch = PackedBatch::of_texts(&[&text], &network.config, network.device).unwrap();
-                // All rows through the last layer, the last one taken afterwards: no pruning either.
+                // All rows go through the last layer, and the last one is selected afterwards: no pruning.
                 let hidden = network.forward(&batch, Rows::All, None).unwrap();
                 hidden.narrow(0, text.len() as i64 - 1, 1).matmul(&model.head().transpose(0, 1)).view([1])
             })
@@ -119,7 +120,7 @@ fn packed_equals_plain() {
 }
 
 #[test]
-fn company_order_and_budget_do_not_change_a_score() {
+fn other_pairs_order_and_budget_do_not_change_a_score() {
     for family in &families() {
         let (mut model, _, pairs) = adapted(family);
         let together = flat(model.score(&pairs, &mut Context::silent()).unwrap());
@@ -136,9 +137,9 @@ fn company_order_and_budget_do_not_change_a_score() {
     }
 }
 
-/// What bf16 and f16 change of a score is no more than what they change in transformers.
+/// The rounding errors of bf16 and f16 are no larger than those of transformers.
 #[test]
-fn half_precision_is_as_near_as_in_transformers() {
+fn half_precision_is_as_accurate_as_in_transformers() {
     for precision in [Precision::Bf16, Precision::F16] {
         let mut sums = [0.0; 2];
         for family in &families() {
@@ -150,7 +151,7 @@ fn half_precision_is_as_near_as_in_transformers() {
             let scores = flat(model.score(&pairs, &mut Context::silent()).unwrap());
             let ours = scores.iter().zip(&expected.adapted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             println!("{family}, {precision:?}: {ours:.5}, transformers {theirs:.5}");
-            // The largest of eight rounding errors, and sums in another order have others: what counts is all of them.
+            // Sums in another order have other rounding errors, so the largest of eight errors is compared.
             assert!(ours < 2.5 * theirs, "{family}, {precision:?}: {ours}, transformers {theirs}");
             sums = [sums[0] + ours, sums[1] + theirs];
         }
@@ -185,7 +186,7 @@ fn fitted(seed: u64) -> (RewardModel, ser_core::FitSummary, Vec<Arc<Pair>>) {
 }
 
 #[test]
-fn learns_what_it_is_shown_the_same_way_each_time() {
+fn it_learns_the_preferences_deterministically() {
     let (mut model, summary, pairs) = fitted(5);
     assert_eq!(summary.steps, 12);
     let scores = model.score(&pairs, &mut Context::silent()).unwrap();
@@ -198,7 +199,7 @@ fn learns_what_it_is_shown_the_same_way_each_time() {
 }
 
 #[test]
-fn a_snapshot_brings_everything_back() {
+fn a_snapshot_restores_everything() {
     let (mut model, _, pairs) = fitted(5);
     let scores = model.score(&pairs, &mut Context::silent()).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -206,14 +207,14 @@ fn a_snapshot_brings_everything_back() {
     let (mut other, _, _) = fitted(6);
     other.restore(folder.path()).unwrap();
     assert_eq!(other.score(&pairs, &mut Context::silent()).unwrap(), scores);
-    // And from outside: base and adapter folder make the same model.
+    // Base and adapter folder load as the same model.
     let (base, _, _) = golden("llama");
     let mut loaded = RewardModel::with_adapter(&base, folder.path(), &raw(), Device::cpu()).unwrap();
     assert_eq!(loaded.score(&pairs, &mut Context::silent()).unwrap(), scores);
 }
 
 #[test]
-fn adapters_are_switched_and_turned_off() {
+fn adapters_are_switched_and_disabled() {
     let (folder, expected, pairs) = golden("llama");
     let mut model = RewardModel::from_folder(&folder, &raw(), Device::cpu()).unwrap();
     model.load_adapter(&folder.join("adapter"), "second").unwrap();
@@ -223,7 +224,7 @@ fn adapters_are_switched_and_turned_off() {
     near(&base, &expected.base, 2e-5, "off");
     near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &expected.adapted, 2e-5, "second, on again");
     model.set_adapter("default").unwrap();
-    // Fresh: it changes nothing, and it is what a fit trains.
+    // A fresh adapter does not change the scores, and a fit trains it.
     assert_eq!(flat(model.score(&pairs, &mut Context::silent()).unwrap()), base);
     let preferences: Vec<Preference> = pairs.iter().map(|p| Preference::human(p.clone(), Side::A)).collect();
     model.fit(&preferences, &loss_fn(bradley_terry), &mut Context::silent().with_seed(0)).unwrap();
@@ -244,7 +245,7 @@ fn adapters_are_switched_and_turned_off() {
 }
 
 #[test]
-fn merged_scores_are_the_same_and_unmerged_ones_to_the_bit() {
+fn merged_scores_are_close_and_unmerged_ones_equal_bit_for_bit() {
     for family in &families() {
         let (mut model, expected, pairs) = adapted(family);
         let before = model.score(&pairs, &mut Context::silent()).unwrap();
@@ -257,7 +258,7 @@ fn merged_scores_are_the_same_and_unmerged_ones_to_the_bit() {
     }
 }
 
-/// Every kind of setting goes through a folder and back: scores are the same, and so are the settings.
+/// Adapters with every kind of setting are written and read: scores and settings are the same.
 #[test]
 fn adapters_of_every_kind_are_written_and_read() {
     let (folder, _, pairs) = golden("llama-linear");
@@ -289,15 +290,15 @@ fn adapters_of_every_kind_are_written_and_read() {
         assert_eq!(loaded.score(&pairs, &mut Context::silent()).unwrap(), scores);
         model.merge_adapter().unwrap();
         near(&flat(model.score(&pairs, &mut Context::silent()).unwrap()), &flat(scores.clone()), 2e-5, "merged");
-        // A fit and a restore drop what was merged.
+        // A fit and a restore drop the merged copies.
         model.restore(out.path()).unwrap();
         assert_eq!(model.score(&pairs, &mut Context::silent()).unwrap(), scores);
     }
 }
 
-/// The same leaves after a fit with dropout and accumulation, to the bit.
+/// The same parameters bit for bit after a fit with dropout and accumulation.
 #[test]
-fn checkpointing_changes_nothing() {
+fn gradient_checkpointing_gives_the_same_bits() {
     let preferences = |pairs: &[Arc<Pair>]| -> Vec<Preference> {
         pairs.iter().map(|pair| Preference::human(pair.clone(), Side::A)).collect()
     };
@@ -317,7 +318,7 @@ fn checkpointing_changes_nothing() {
     }
 }
 
-/// Gradients of a nano network are small; in f16, without a loss scale, many would be zero.
+/// Gradients of a nano network are small: in f16 without a loss scale many would be zero.
 #[test]
 fn half_precision_learns_too() {
     let (folder, _, pairs) = golden("llama");
@@ -363,7 +364,7 @@ fn answers_longer_than_the_positions_are_scored_without_their_end() {
     assert_eq!(truncated, 1);
     near(&flat(scores[..1].to_vec()), &flat(expected), 2e-5, "a text that fits");
     assert!(scores[1].a.0.is_finite());
-    // The score of the first `limit` tokens, and of the lent model too.
+    // The score of the first `limit` tokens, also through a reference.
     let mut text = model.tokenizer().tokenize_pair(&long).unwrap().text(Side::A);
     assert!(text.len() > limit);
     text.truncate(limit);

@@ -3,21 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::ndarray::aview2;
 use ser_core::{
-    BoxedTraining, Context, FitSummary, Learner, Pair, PairLoss, PairTarget, Preference, PreferenceStore,
-    PreferenceTraining, Saving, Side, StepOutcome, Training,
+    BoxedTraining, Context, FitSummary, Learner, Pair, PairLoss, PairTarget, Preference, PreferenceStore, Side,
+    Training,
 };
 use ser_data::TokenizedPair;
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
 
 use super::metrics::PairMetrics;
 use super::model::RewardModel;
 use crate::ModelError;
 use crate::network::Rows;
-use crate::seeds::Seeds;
-use crate::train::{CheckpointedForward, EpochOrder, Metrics, Progress, Trainer, read_state, write_state};
+use crate::train::{
+    CheckpointedForward, Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_pair_loss,
+};
 
 impl Learner for RewardModel {
     /// Trains adapter and head. Reports TRL's metrics: loss, accuracy, margin, min_reward, mean_reward, max_reward,
@@ -51,31 +49,25 @@ impl Learner for RewardModel {
     }
 }
 
-/// Preferences that are read and tokenized at a time.
+/// The number of preferences that are read and tokenized at a time.
 const CHUNK: usize = 4096;
 
 /// The training of a reward model's active adapter and its head, step by step.
 ///
-/// The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss.
-pub struct RewardTraining<'a> {
+/// The gradient of a step is the mean over its pairs of weight times the gradient of the pair's loss. Metrics: loss,
+/// accuracy, margin, min_reward, mean_reward, max_reward, and those of every [`Trainer`].
+pub type RewardTraining<'a> = Trainer<RewardObjective<'a>>;
+
+/// The passes of a reward model's training.
+pub struct RewardObjective<'a> {
     model: &'a mut RewardModel,
     loss: &'a dyn PairLoss,
     data: &'a dyn PreferenceStore,
     tokens: Vec<TokenizedPair>,
-    pub(super) trainer: Trainer<PairMetrics>,
-    dropout: Seeds,
-}
-
-/// `trainer_state.json` of a reward model's training.
-#[derive(Serialize, Deserialize)]
-struct State {
-    progress: Progress<PairMetrics>,
-    /// How far the stream of the dropouts' seeds was read.
-    dropout: u64,
 }
 
 impl<'a> RewardTraining<'a> {
-    /// A training of `model` on `data`, from its present weights.
+    /// A training of `model` on `data`, from its current weights.
     ///
     /// # Errors
     /// [`ModelError::NoData`] without preferences, [`ModelError::Store`] if they cannot be read,
@@ -96,110 +88,67 @@ impl<'a> RewardTraining<'a> {
             tokens.extend(model.tokenized(&pairs)?);
         }
         model.network.unmerge()?;
-        let (params, settings) = (model.parameters()?, &model.settings.training);
-        let trainer = Trainer::new(params, model.network.kind, settings, data.len(), seed, EpochOrder::Chained)?;
-        Ok(RewardTraining { model, loss, data, tokens, trainer, dropout: Seeds::new(seed) })
+        let (params, kind, settings) = (model.parameters()?, model.network.kind, model.settings.training.clone());
+        let objective = RewardObjective { model, loss, data, tokens };
+        Trainer::with_objective(objective, params, kind, &settings, data.len(), seed, Draws::Sequential)
     }
+}
 
+impl RewardObjective<'_> {
     /// Forward pass over some pairs of a step of `step_pairs` pairs, their loss, and the backward pass.
     fn backward(
         &self,
         examples: &[(&TokenizedPair, &Preference)],
         step_pairs: usize,
+        inputs: &StepInputs<'_>,
     ) -> Result<PairMetrics, ModelError> {
         let pairs: Vec<&TokenizedPair> = examples.iter().map(|(tokens, _)| *tokens).collect();
         let batch = self.model.pack(&pairs)?;
-        let (network, checkpointing) = (&self.model.network, self.trainer.settings().gradient_checkpointing);
-        let forward = CheckpointedForward::forward(network, batch, Rows::Last, Some(&self.dropout), checkpointing)?;
+        let (network, checkpointing) = (&self.model.network, inputs.settings.gradient_checkpointing);
+        let forward = CheckpointedForward::forward(network, batch, Rows::Last, Some(inputs.dropout), checkpointing)?;
         let scores = self.model.scores_of(&forward.hidden)?;
         let values = Vec::<f32>::try_from(&scores.f_detach()?)?;
-        // [A, B] as packed becomes [preferred, other] as the loss takes it, and the gradients are put back.
-        let ordered: Vec<[f64; 2]> = values
+        let scored: Vec<ScoredPair> = values
             .chunks_exact(2)
             .zip(examples)
             .map(|(pair, (_, preference))| {
                 let at = |side: Side| pair.get(side.index()).map_or(f64::NAN, |&r| f64::from(r));
-                [at(preference.preferred), at(preference.preferred.other())]
+                ScoredPair {
+                    scores: [at(preference.preferred), at(preference.preferred.other())],
+                    swapped: preference.preferred == Side::B,
+                    target: PairTarget::from(*preference),
+                }
             })
             .collect();
-        let targets: Vec<PairTarget> = examples.iter().map(|(_, preference)| PairTarget::from(*preference)).collect();
-        let output = self.loss.evaluate(aview2(&ordered), &targets).map_err(ModelError::Loss)?;
-        // The loss is a weighted mean over this batch; the step's is over all of its pairs.
-        let weight: f64 = targets.iter().map(|target| target.weight).sum();
-        let factor = self.trainer.stepper.loss_factor() * weight / step_pairs as f64;
-        let gradient: Vec<f32> = output
-            .gradient
-            .rows()
-            .into_iter()
-            .zip(examples)
-            .flat_map(|(row, (_, preference))| {
-                let by = |side: Side| row.get(usize::from(side != preference.preferred)).copied().unwrap_or(f64::NAN);
-                [by(Side::A), by(Side::B)]
-            })
-            .map(|g| (g * factor) as f32)
-            .collect();
-        let gradient = Tensor::f_from_slice(&gradient)?.f_to_device(scores.device())?;
-        scores.f_mul(&gradient)?.f_sum(Kind::Float)?.f_backward()?;
+        let loss = backward_pair_loss(self.loss, &scores, &scored, step_pairs, inputs.loss_factor)?;
         forward.finish()?;
-        Ok(PairMetrics::of(output.value * weight, &ordered))
+        Ok(PairMetrics::new(loss, scored.iter().map(|pair| pair.scores)))
     }
 }
 
-impl Training for RewardTraining<'_> {
-    type Error = ModelError;
+impl Objective for RewardObjective<'_> {
+    type Metrics = PairMetrics;
 
-    fn done(&self) -> u64 {
-        self.trainer.progress.step
-    }
+    const NAME: &'static str = "reward";
 
-    fn total(&self) -> u64 {
-        self.trainer.total()
-    }
-
-    fn step(&mut self) -> Result<StepOutcome, ModelError> {
-        let batch = self.trainer.batch();
-        let preferences = self.data.read(&batch).map_err(ModelError::Store)?;
-        let tokens = batch.iter().filter_map(|&i| self.tokens.get(i));
+    fn accumulate(&self, indices: &[usize], inputs: &StepInputs<'_>) -> Result<StepSums<PairMetrics>, ModelError> {
+        let preferences = self.data.read(indices).map_err(ModelError::Store)?;
+        let tokens = indices.iter().filter_map(|&i| self.tokens.get(i));
         let examples: Vec<(&TokenizedPair, &Preference)> = tokens.zip(&preferences).collect();
         let mut metrics = PairMetrics::default();
-        for part in examples.chunks(self.trainer.settings().batch_size) {
-            metrics.add(&self.backward(part, examples.len())?);
+        for part in examples.chunks(inputs.settings.batch_size) {
+            metrics.add(&self.backward(part, examples.len(), inputs)?);
         }
         let num_tokens = examples.iter().map(|(tokens, _)| tokens.packed_len() as u64).sum();
-        self.trainer.step(&metrics, num_tokens)
-    }
-
-    fn saving(&self) -> Saving {
-        self.trainer.settings().saving()
-    }
-
-    fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.save(folder)?;
-        self.trainer.stepper.save(folder)
-    }
-
-    fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.load(folder)?;
-        self.trainer.stepper.load(folder)
+        Ok(StepSums { metrics, num_tokens })
     }
 
     /// Writes adapter and head in PEFT's layout.
-    fn save(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.model.save_adapter(folder)?;
-        write_state(folder, &State { progress: self.trainer.progress.clone(), dropout: self.dropout.position() })
+    fn save_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.model.save_adapter(folder)
     }
 
-    fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
-        let state: State = read_state(folder)?;
-        self.trainer.resume(state.progress, folder)?;
-        self.dropout.seek(state.dropout);
+    fn load_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.model.restore_adapter(folder)
-    }
-}
-
-impl PreferenceTraining for RewardTraining<'_> {
-    fn summary(&self) -> FitSummary {
-        let (loss, accuracy) = self.trainer.epoch().means();
-        FitSummary { steps: self.done(), loss, accuracy }
     }
 }

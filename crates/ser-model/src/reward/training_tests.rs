@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use approx::assert_abs_diff_eq;
 use ser_core::{Context, Learner, Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
@@ -27,7 +28,7 @@ fn model(training: TrainingSettings, dropout: f64, precision: Precision) -> Rewa
     RewardModel::from_folder(&folder, &settings, crate::Device::cpu()).unwrap()
 }
 
-/// Preferences of these weights, on alternating sides.
+/// Preferences with the given weights, on alternating sides.
 fn preferences(weights: &[f64]) -> Vec<Preference> {
     let preference = |(i, weight): (usize, &f64)| {
         let answer = "la ".repeat(i + 1);
@@ -54,12 +55,12 @@ fn first_gradients(training: TrainingSettings, preferences: &[Preference], preci
     let mut training = RewardTraining::new(&mut model, &preferences, &loss, 3).unwrap();
     training.step().unwrap();
     training.snapshot(folder.path()).unwrap();
-    let sizes: Vec<Vec<i64>> = training.trainer.stepper.params().iter().map(Tensor::size).collect();
+    let sizes: Vec<Vec<i64>> = training.stepper.params().iter().map(Tensor::size).collect();
     let gradients = sizes.iter().enumerate().map(|(i, size)| tensor(folder.path(), &format!("{i}.exp_avg"), size) * 10);
     gradients.collect()
 }
 
-/// sum(w_i * gradient_i) / n by autograd, one pair at a time and without the code of the training.
+/// sum(w_i * gradient_i) / n by autograd, one pair at a time, without the code of the training.
 fn gradients_by_hand(preferences: &[Preference]) -> Vec<Tensor> {
     let model = model(settings(1, 1), 0.0, Precision::F32);
     let leaves: Vec<Tensor> = model.parameters().unwrap().into_iter().map(|p| p.tensor).collect();
@@ -85,9 +86,9 @@ fn gap(got: &[Tensor], want: &[Tensor]) -> f64 {
     norm(&mut got.iter().zip(want).map(|(a, b)| a - b)) / norm(&mut want.iter().map(Tensor::shallow_clone))
 }
 
-/// 5 pairs as 4 and 1, as five single ones, and at once: one mean over all of them, with weights and without.
+/// Batches of 5, of 4 and 1, and of single pairs: one mean over all pairs, with weights and without.
 #[test]
-fn the_gradient_does_not_depend_on_how_a_step_is_cut() {
+fn the_gradient_does_not_depend_on_the_batch_size() {
     for weights in [[1.0; 5], [1.0, 0.5, 3.0, 0.0, 2.0]] {
         let preferences = preferences(&weights);
         let want = gradients_by_hand(&preferences);
@@ -98,14 +99,14 @@ fn the_gradient_does_not_depend_on_how_a_step_is_cut() {
         }
         let checkpointed = TrainingSettings { gradient_checkpointing: true, ..settings(4, 2) };
         assert!(gap(&first_gradients(checkpointed, &preferences, Precision::F32), &want) < 1e-4);
-        // Unscaled again where the loss is scaled.
+        // In f16 the loss is scaled and the gradients are unscaled.
         let half = first_gradients(settings(4, 2), &preferences, Precision::F16);
         assert!(gap(&half, &want) < 0.05, "{}", gap(&half, &want));
     }
 }
 
 #[test]
-fn a_pair_of_half_the_weight_moves_the_weights_half_as_far() {
+fn the_gradient_is_proportional_to_the_weight() {
     let whole = first_gradients(settings(1, 1), &preferences(&[1.0]), Precision::F32);
     let half = first_gradients(settings(1, 1), &preferences(&[0.5]), Precision::F32);
     let doubled: Vec<Tensor> = half.iter().map(|gradient| gradient * 2).collect();
@@ -114,7 +115,7 @@ fn a_pair_of_half_the_weight_moves_the_weights_half_as_far() {
     assert!(nothing.iter().all(|gradient| gradient.abs().max().double_value(&[]) == 0.0));
 }
 
-/// The reported loss is that whose gradient is taken.
+/// The reported loss is the one that is differentiated.
 #[test]
 fn the_reported_loss_is_the_mean_of_weight_times_loss() {
     let preferences = preferences(&[1.0, 0.5, 3.0, 0.0, 2.0]);
@@ -125,10 +126,11 @@ fn the_reported_loss_is_the_mean_of_weight_times_loss() {
         outcome.values.iter().find(|(name, _)| *name == "loss").unwrap().1
     };
     let whole = loss_of(5, 1);
-    assert!((loss_of(4, 2) - whole).abs() < 1e-6 && (loss_of(1, 5) - whole).abs() < 1e-6);
+    assert_abs_diff_eq!(loss_of(4, 2), whole, epsilon = 1e-6);
+    assert_abs_diff_eq!(loss_of(1, 5), whole, epsilon = 1e-6);
 }
 
-/// Stopped after every step in turn, over ends of epochs, with dropout, accumulation and a schedule.
+/// Resumed from a snapshot after each step, across epochs, with dropout, accumulation and a schedule.
 #[test]
 fn a_restored_training_ends_with_the_same_bits() {
     let preferences = preferences(&[1.0, 0.5, 1.0, 2.0, 1.0]);
@@ -159,7 +161,7 @@ fn a_restored_training_ends_with_the_same_bits() {
             outcomes.push(training.step().unwrap());
         }
         drop(training);
-        // What `fit` does is the same training.
+        // `fit` runs the same training.
         let mut fitted = make();
         let summary = fitted.fit(&preferences, &loss, &mut Context::silent().with_seed(7)).unwrap();
         assert_eq!(bits(&fitted), bits(&whole));
@@ -175,21 +177,21 @@ fn a_restored_training_ends_with_the_same_bits() {
             drop(training);
             assert_eq!(bits(&model), bits(&whole), "{optim:?}, from step {done}");
         }
-        // Of other data it is no checkpoint.
+        // A checkpoint of other data is refused.
         let mut model = make();
-        let fewer = &preferences[1..];
+        let fewer = preferences[1..].to_vec();
         let mut training = RewardTraining::new(&mut model, &fewer, &loss, 7).unwrap();
         let error = training.restore(snapshots[4].path()).unwrap_err().to_string();
         assert!(error.contains("5 examples and 9 steps"), "{error}");
     }
 }
 
-/// A bias that the adapter trains is not decayed, its matrices and the head are.
+/// Weight decay applies to the adapter's matrices and the head, not to a trained bias.
 #[test]
 fn biases_do_not_decay() {
     let (folder, _, _) = golden("llama-linear");
     let lora = LoraSettings { lora_bias: true, dropout: 0.0, ..LoraSettings::default() };
-    // No pair has a weight, so weight decay is all that moves anything.
+    // All pairs have weight 0, so only weight decay changes parameters.
     let preferences = preferences(&[0.0]);
     let training = TrainingSettings { learning_rate: 0.1, weight_decay: 0.5, ..settings(1, 1) };
     let text =

@@ -11,8 +11,8 @@ use super::training::SftTraining;
 use crate::language_model::{BaseSettings, fresh_base};
 use crate::{Device, ModelError};
 
-/// Makes a base model in `folder` (config.json, model.safetensors, tokenizer.json): trains a tokenizer on `texts`, then
-/// a fresh Llama on the chosen answers of `sft`, loss on the answers' tokens alone.
+/// Creates a base model in `folder` (config.json, model.safetensors, tokenizer.json): trains a tokenizer on `texts`, then a
+/// fresh Llama on the chosen answers of `sft`. Only the tokens of the answers carry loss.
 #[allow(clippy::too_many_arguments)]
 pub fn make_base<'a>(
     folder: &Path,

@@ -1,4 +1,4 @@
-//! What SFT learns from: texts, and which of their tokens carry loss.
+//! Examples of SFT: texts, and the tokens that carry loss.
 
 use std::ops::Range;
 
@@ -9,18 +9,18 @@ use super::settings::LossTurns;
 use crate::ModelError;
 use crate::language_model::CausalLm;
 
-/// A text and which of its tokens carry loss.
+/// A text and its tokens that carry loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CausalExample {
     /// The whole text.
     pub tokens: Vec<u32>,
-    /// The places of the tokens that carry loss, in order. The first token of a text never does: nothing foretells it.
+    /// The positions of the tokens that carry loss, in order. Position 0 is never predicted, so it carries no loss.
     pub loss_ranges: Vec<Range<usize>>,
 }
 
 impl CausalExample {
-    /// The places of the tokens that carry loss, one by one.
-    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
+    /// The position of each token that carries loss.
+    pub(crate) fn loss_positions(&self) -> impl Iterator<Item = usize> + '_ {
         let end = self.tokens.len();
         self.loss_ranges.iter().flat_map(move |range| range.start.max(1)..range.end.min(end))
     }
@@ -39,24 +39,24 @@ impl From<TokenizedConversation> for CausalExample {
     }
 }
 
-/// The SFT examples of a list of preferences, and how many preferences gave none.
+/// The SFT examples of a list of preferences, and the numbers of preferences left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SftExamples {
     /// One per usable preference, in the order of the preferences.
     pub examples: Vec<CausalExample>,
     /// Preferences left out because prompt and chosen answer have more tokens than [`CausalLm::text_limit`].
     pub too_long: usize,
-    /// Preferences left out because no token of theirs carries loss: the chosen answer is empty.
+    /// Preferences left out because no token carries loss: the chosen answer is empty.
     pub empty: usize,
 }
 
 impl SftExamples {
-    /// How many preferences were left out, for whatever reason.
+    /// The number of preferences left out, for any reason.
     pub fn left_out(&self) -> usize {
         self.too_long + self.empty
     }
 
-    /// One line that says how many preferences were left out and why; `None` if none was.
+    /// One line with the number of preferences left out and the reasons; `None` if none was left out.
     pub fn warning(&self) -> Option<String> {
         let all = self.examples.len() + self.left_out();
         let reasons: Vec<String> =
@@ -70,33 +70,36 @@ impl SftExamples {
     }
 }
 
-/// Makes SFT examples of the chosen answers of preferences, as `model` tokenizes them. With [`LossTurns::All`] the
-/// assistant's earlier turns in the prompt carry loss too.
+/// Creates SFT examples from the chosen answers of preferences, tokenized by `model`. With [`LossTurns::All`] the assistant's
+/// earlier turns in the prompt carry loss too.
 ///
-/// Texts are never cut: those over [`CausalLm::text_limit`] are left out and counted, and so are empty answers.
+/// Texts are not truncated: texts over [`CausalLm::text_limit`] and empty answers are left out and counted.
 ///
 /// # Errors
-/// A text that the tokenizer or its template refuses.
+/// Errors of the tokenizer and the template.
 pub fn sft_examples(model: &CausalLm, preferences: &[Preference], turns: LossTurns) -> Result<SftExamples, ModelError> {
     let (tokenizer, limit) = (model.tokenizer(), model.text_limit());
-    let mut made = SftExamples::default();
+    let mut result = SftExamples::default();
     for preference in preferences {
         let (pair, side) = (&preference.pair, preference.preferred);
         if pair.response_turns.is_none() && preference.chosen().trim().is_empty() {
-            made.empty += 1;
+            result.empty += 1;
             continue;
         }
         let example: CausalExample = match turns {
             LossTurns::Last => tokenizer.tokenize_answer(pair, side)?.into(),
             LossTurns::All => tokenizer.tokenize_answer_turns(pair, side)?.into(),
         };
-        if example.places().next().is_none() {
-            made.empty += 1;
+        if example.loss_positions().next().is_none() {
+            result.empty += 1;
         } else if example.tokens.len() > limit {
-            made.too_long += 1;
+            result.too_long += 1;
         } else {
-            made.examples.push(example);
+            result.examples.push(example);
         }
     }
-    Ok(made)
+    if let Some(warning) = result.warning() {
+        tracing::warn!("{warning}");
+    }
+    Ok(result)
 }

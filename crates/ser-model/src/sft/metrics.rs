@@ -1,6 +1,5 @@
 //! Loss, entropy and accuracy on the tokens that carry loss.
 
-use ser_core::FitSummary;
 use ser_data::plan_batches;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
@@ -13,7 +12,7 @@ use crate::train::Metrics;
 
 /// Sums over the tokens that carry loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TokenMetrics {
+pub struct TokenMetrics {
     tokens: f64,
     loss: f64,
     entropy: f64,
@@ -21,15 +20,10 @@ pub(crate) struct TokenMetrics {
 }
 
 impl TokenMetrics {
-    /// Mean loss, entropy in nats and share of tokens predicted right, under these names.
+    /// Mean loss, entropy in nats and accuracy, under these names.
     pub(crate) fn named(&self, [loss, entropy, accuracy]: [&'static str; 3]) -> [(&'static str, f64); 3] {
         let mean = |sum: f64| sum / self.tokens;
         [(loss, mean(self.loss)), (entropy, mean(self.entropy)), (accuracy, mean(self.correct))]
-    }
-
-    /// As the summary of a training of `steps` steps.
-    pub(crate) fn summary(&self, steps: u64) -> FitSummary {
-        FitSummary { steps, loss: self.loss / self.tokens, accuracy: self.correct / self.tokens }
     }
 }
 
@@ -41,9 +35,9 @@ impl Metrics for TokenMetrics {
         self.correct += other.correct;
     }
 
-    /// Per token.
-    fn loss(&self) -> f64 {
-        self.loss / self.tokens
+    /// Means per token.
+    fn means(&self) -> (f64, f64) {
+        (self.loss / self.tokens, self.correct / self.tokens)
     }
 
     fn values(&self) -> Vec<(&'static str, f64)> {
@@ -52,22 +46,21 @@ impl Metrics for TokenMetrics {
 }
 
 impl CausalLm {
-    /// Texts in portions that one forward pass takes, in their order.
-    pub(crate) fn portions<'t>(&self, texts: &[&'t CausalExample]) -> Vec<Vec<&'t CausalExample>> {
+    /// Splits texts into batches of one forward pass each, in order.
+    pub(crate) fn token_batches<'t>(&self, texts: &[&'t CausalExample]) -> Vec<Vec<&'t CausalExample>> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
         let plan = plan_batches(&lengths, self.settings.token_budget);
         plan.iter().map(|part| part.iter().filter_map(|&i| texts.get(i).copied()).collect()).collect()
     }
 
-    /// Metrics of the tokens of texts that carry loss; with `weight`, the sum of their losses times that is
-    /// back-propagated.
+    /// Metrics of the tokens that carry loss. With `weight`, the sum of their losses times `weight` is back-propagated.
     pub(crate) fn token_metrics(
         &self,
         texts: &[&CausalExample],
         weight: Option<f64>,
         options: ForwardOptions<'_>,
     ) -> Result<TokenMetrics, ModelError> {
-        let texts: Vec<_> = texts.iter().map(|text| (text.tokens.as_slice(), text.places())).collect();
+        let texts: Vec<_> = texts.iter().map(|text| (text.tokens.as_slice(), text.loss_positions())).collect();
         let rows = self.answer_rows(texts, options)?;
         let logits = self.network.logits(&rows.hidden)?;
         let predictions = TokenLogProbs::new(&logits, &rows.targets)?;

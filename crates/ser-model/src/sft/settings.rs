@@ -5,11 +5,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::settings::over;
 use crate::{LoraSettings, ModelError, Scheduler, TrainingSettings};
 
-/// Which answers of a conversation carry loss.
+/// The answers of a conversation that carry loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossTurns {
-    /// The last one, as the paper trains on chosen responses.
+    /// The last one, as in the paper, which trains on chosen responses.
     #[default]
     Last,
     /// Every turn of the assistant.
@@ -23,12 +23,12 @@ pub struct SftSettings {
     /// Optimizer, schedule, batches and checkpoints.
     #[serde(deserialize_with = "over_own_training")]
     pub training: TrainingSettings,
-    /// The adapter that is trained; all weights are if left out, in f32 whatever the network computes in. The paper does
-    /// not say which.
+    /// The adapter to train; `None` trains all weights, in f32 even if the network computes in half precision. The paper does
+    /// not specify this.
     pub lora: Option<LoraSettings>,
-    /// Which answers carry loss.
+    /// The answers that carry loss.
     pub turns: LossTurns,
-    /// Steps between two evaluations of the validation texts; at the end of each epoch if left out.
+    /// Evaluate the validation texts every so many steps; `None` for the end of each epoch.
     pub eval_every: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ fn over_own_training<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Train
 }
 
 impl SftSettings {
-    /// Refuses settings that cannot be used.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         self.training.check()?;
         if let Some(lora) = &self.lora {

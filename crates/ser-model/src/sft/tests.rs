@@ -1,4 +1,4 @@
-//! SFT against TRL's SFTTrainer (tests/golden/sft.py), and what a resumed training owes an uninterrupted one.
+//! SFT against TRL's SFTTrainer (tests/golden/sft.py), and resumed against uninterrupted trainings.
 
 #![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 
@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use approx::{assert_relative_eq, relative_eq};
 use ser_core::{Message, Pair, PairId, Preference, Side, StepOutcome, Training};
 use ser_data::{TemplateKind, TextSettings};
 use serde::Deserialize;
@@ -69,14 +70,14 @@ fn settings() -> SftSettings {
     SftSettings { training, ..SftSettings::default() }
 }
 
-fn figure(outcome: &StepOutcome, name: &str) -> f64 {
+fn metric(outcome: &StepOutcome, name: &str) -> f64 {
     outcome.values.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("{name}: {outcome:?}")).1
 }
 
 #[test]
-fn every_step_is_trls() {
+fn every_step_equals_trl() {
     let golden = golden();
-    // In one forward, and in as many as there are texts.
+    // In one forward pass, and in one pass per text.
     for budget in [2048, 1] {
         let mut model = model(budget);
         let (texts, held_out) = (examples(&golden.texts), examples(&golden.held_out));
@@ -85,8 +86,11 @@ fn every_step_is_trls() {
         for (step, (wanted, evaluation)) in golden.steps.iter().zip(&golden.evaluations).enumerate() {
             let got = training.step().unwrap();
             for (name, wanted) in wanted.iter().chain(evaluation) {
-                let got = figure(&got, name);
-                assert!((got - wanted).abs() < 2e-4 * wanted.abs().max(1.0), "step {step}: {name} {got} {wanted}");
+                let got = metric(&got, name);
+                assert!(
+                    relative_eq!(got, *wanted, epsilon = 2e-4, max_relative = 2e-4),
+                    "step {step}: {name} {got} {wanted}"
+                );
             }
         }
     }
@@ -141,7 +145,7 @@ fn a_restored_training_ends_with_the_same_bits() {
 }
 
 #[test]
-fn a_trained_model_is_a_folder_like_the_one_it_came_from() {
+fn a_trained_model_is_saved_as_a_complete_folder() {
     let golden = golden();
     let mut model = model(2048);
     let mut training = SftTraining::new(&mut model, examples(&golden.texts), Vec::new(), &settings(), 0).unwrap();
@@ -156,7 +160,7 @@ fn a_trained_model_is_a_folder_like_the_one_it_came_from() {
 }
 
 #[test]
-fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
+fn texts_do_not_attend_to_each_other_and_several_ranges_carry_loss() {
     let golden = golden();
     let model = model(2048);
     let mut texts = examples(&golden.texts);
@@ -167,23 +171,23 @@ fn texts_do_not_see_each_other_and_turns_of_loss_may_be_several() {
         .iter()
         .map(|text| {
             let metrics = tch::no_grad(|| model.token_metrics(&[text], None, ForwardOptions::default())).unwrap();
-            metrics.loss() * text.places().count() as f64
+            metrics.means().0 * text.loss_positions().count() as f64
         })
         .collect();
     let together: Vec<&CausalExample> = texts.iter().collect();
     let metrics = tch::no_grad(|| model.token_metrics(&together, None, ForwardOptions::default())).unwrap();
-    let places: usize = texts.iter().map(|t| t.places().count()).sum();
-    assert_eq!(texts[0].places().count(), 3 + all.len());
-    let (sum, packed) = (alone.iter().sum::<f64>(), metrics.loss() * places as f64);
-    assert!((sum - packed).abs() < 1e-4 * sum, "{sum} {packed}");
+    let tokens: usize = texts.iter().map(|t| t.loss_positions().count()).sum();
+    assert_eq!(texts[0].loss_positions().count(), 3 + all.len());
+    let (sum, packed) = (alone.iter().sum::<f64>(), metrics.means().0 * tokens as f64);
+    assert_relative_eq!(sum, packed, max_relative = 1e-4);
     // By the log-probabilities of the whole text.
     let log_probs = model.log_probs(&[&texts[0].tokens]).unwrap().remove(0);
-    let by_hand: f64 = texts[0].places().map(|place| -log_probs[place - 1]).sum();
-    assert!((by_hand - alone[0]).abs() < 1e-4 * by_hand);
+    let by_hand: f64 = texts[0].loss_positions().map(|position| -log_probs[position - 1]).sum();
+    assert_relative_eq!(by_hand, alone[0], max_relative = 1e-4);
 }
 
 #[test]
-fn nothing_to_learn_is_refused() {
+fn texts_without_loss_are_refused() {
     let mut model = model(2048);
     let empty = CausalExample { tokens: vec![0, 1, 2], loss_ranges: Vec::from([0..1]) };
     let mut refuse = |texts: Vec<CausalExample>, settings: SftSettings| {
@@ -204,7 +208,7 @@ fn nothing_to_learn_is_refused() {
     assert!(refuse(vec![long], settings()).contains("300"));
 }
 
-/// `turns`, over-long texts and empty answers: nothing is left out without being counted.
+/// `turns` applies, and texts over the limit and empty answers are left out and counted.
 #[test]
 fn examples_honour_turns_and_count_what_they_leave_out() {
     let preference = |id: u64, prompt: Vec<Message>, answer: &str| {
@@ -230,13 +234,13 @@ fn examples_honour_turns_and_count_what_they_leave_out() {
     let all = sft_examples(&model, &preferences, LossTurns::All).unwrap();
     assert_eq!(all.left_out(), 2);
     assert_eq!(all.examples[0].loss_ranges.len(), 2);
-    assert!(all.examples[0].places().count() > last.examples[0].places().count());
+    assert!(all.examples[0].loss_positions().count() > last.examples[0].loss_positions().count());
     assert_eq!(all.examples[0].tokens, last.examples[0].tokens);
     assert_eq!(all.examples[1], last.examples[1]);
     assert_eq!(sft_examples(&model, &preferences[3..], LossTurns::Last).unwrap().warning(), None);
 }
 
-/// Full training in half precision: the losses of f32, on weights in f32.
+/// Full training in half precision has the losses of f32, on weights in f32.
 #[test]
 fn all_weights_train_in_half_precision() {
     let golden = golden();
@@ -246,8 +250,11 @@ fn all_weights_train_in_half_precision() {
         let mut training = SftTraining::new(&mut model, texts, Vec::new(), &settings(), 0).unwrap();
         for (step, wanted) in golden.steps.iter().enumerate() {
             let got = training.step().unwrap();
-            let (loss, wanted) = (figure(&got, "loss"), wanted["loss"]);
-            assert!((loss - wanted).abs() < tolerance * wanted, "{precision:?}, step {step}: {loss} {wanted}");
+            let (loss, wanted) = (metric(&got, "loss"), wanted["loss"]);
+            assert!(
+                relative_eq!(loss, wanted, max_relative = tolerance),
+                "{precision:?}, step {step}: {loss} {wanted}"
+            );
             assert_eq!(got.values.iter().any(|(name, _)| *name == "loss_scale"), precision == Precision::F16);
         }
         drop(training);
@@ -256,7 +263,7 @@ fn all_weights_train_in_half_precision() {
     }
 }
 
-/// A step far smaller than half precision can add to a weight is not lost.
+/// Steps smaller than the resolution of half precision accumulate.
 #[test]
 fn small_steps_add_up_in_half_precision() {
     let golden = golden();
@@ -283,13 +290,13 @@ fn small_steps_add_up_in_half_precision() {
     let exact = moved(Precision::F32);
     for precision in [Precision::Bf16, Precision::F16] {
         let half = moved(precision);
-        assert!((half - exact).abs() < 0.1 * exact, "{precision:?}: {half} {exact}");
+        assert!(relative_eq!(half, exact, max_relative = 0.1), "{precision:?}: {half} {exact}");
     }
 }
 
-/// The weights that training begins from are those of the folder, not their roundings.
+/// Training starts from the stored weights, not from their rounded values.
 #[test]
-fn training_in_half_precision_begins_from_the_stored_weights() {
+fn training_in_half_precision_starts_from_the_stored_weights() {
     let stored = weights(&mut model(2048), false);
     assert_eq!(weights(&mut model_in(Precision::Bf16, 2048), false), stored);
 }
@@ -319,9 +326,9 @@ fn a_restored_training_in_half_precision_ends_with_the_same_bits() {
     }
 }
 
-/// The bits after some steps with gradient checkpointing, and however a step's texts are cut.
+/// The weights after some steps are the same bits with gradient checkpointing, and nearly the same for every batch size.
 #[test]
-fn checkpointing_and_cutting_change_nothing() {
+fn gradient_checkpointing_and_batch_sizes_do_not_change_the_weights() {
     let golden = golden();
     let lora = LoraSettings { rank: 2, dropout: 0.3, ..LoraSettings::default() };
     let run = |budget: usize, lora: Option<LoraSettings>, training: TrainingSettings| {
@@ -352,20 +359,20 @@ fn checkpointing_and_cutting_change_nothing() {
     }
 }
 
-/// Gradients that overflow f16 leave a step out, which is said, and lower the scale; without one they are an error.
+/// A step whose gradients overflow f16 is skipped, reported in a note, and lowers the scale.
 #[test]
-fn overflows_are_left_out_and_said() {
+fn overflowing_steps_are_skipped_and_reported() {
     let golden = golden();
     let mut model = model_in(Precision::F16, 2048);
     let mut training = SftTraining::new(&mut model, examples(&golden.texts), Vec::new(), &settings(), 0).unwrap();
-    let leaf = training.trainer.stepper.params().remove(0);
+    let leaf = training.stepper.params().remove(0);
     (leaf.sum(tch::Kind::Float) * f64::INFINITY).backward();
     let outcome = training.step().unwrap();
-    assert!(figure(&outcome, "grad_norm").is_infinite());
-    assert!(outcome.notes[0].contains("left out") && outcome.notes[0].contains("512"), "{:?}", outcome.notes);
+    assert!(metric(&outcome, "grad_norm").is_infinite());
+    assert!(outcome.notes[0].contains("skipped") && outcome.notes[0].contains("512"), "{:?}", outcome.notes);
     let outcome = training.step().unwrap();
-    assert!(figure(&outcome, "grad_norm").is_finite() && outcome.notes.is_empty());
-    assert_eq!(figure(&outcome, "loss_scale"), 512.0);
+    assert!(metric(&outcome, "grad_norm").is_finite() && outcome.notes.is_empty());
+    assert_eq!(metric(&outcome, "loss_scale"), 512.0);
 }
 
 #[test]

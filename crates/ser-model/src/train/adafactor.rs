@@ -7,34 +7,34 @@ use crate::ModelError;
 
 /// Added to squared gradients.
 const EPSILON: f64 = 1e-30;
-/// The smallest size a parameter is taken to have when steps are relative to it.
+/// The lower bound of a parameter's root mean square for relative steps.
 const SMALLEST_SCALE: f64 = 1e-3;
 /// The largest root mean square of an update.
 const CLIP: f64 = 1.0;
-/// How the second moment's decay goes to 1 over the steps.
+/// The exponent of the second moment's decay, 1 - step^DECAY.
 const DECAY: f64 = -0.8;
 
-/// Options of Adafactor, under transformers' names. `Default` = a given learning rate and nothing relative, as in
+/// Options of Adafactor, under transformers' names. `Default` = the given learning rate and no relative steps, as in
 /// transformers' trainer and the authors' code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdafactorSettings {
     /// Steps are multiplied by the parameter's root mean square.
     pub scale_parameter: bool,
-    /// Step sizes come from the step's number: the learning rate and its course are not used.
+    /// Step sizes depend on the number of the step; learning rate and schedule are not used.
     pub relative_step: bool,
-    /// Relative steps begin small.
+    /// Relative steps start small.
     pub warmup_init: bool,
 }
 
-/// One parameter's second moment: by row and by column for matrices, whole for vectors.
+/// The second moment of one parameter: factored into rows and columns for matrices, full for vectors.
 pub(crate) struct Moments {
     row: Tensor,
     column: Option<Tensor>,
 }
 
 impl Moments {
-    /// Zero.
+    /// Zero moments.
     pub(crate) fn new(param: &Tensor) -> Result<Self, ModelError> {
         let options = (Kind::Float, param.device());
         Ok(match param.size().as_slice() {
@@ -96,7 +96,7 @@ impl Moments {
     }
 }
 
-/// `mean` moved towards `value`.
+/// Updates the moving average `mean` with `value`.
 fn average(mean: &mut Tensor, value: &Tensor, decay: f64) -> Result<(), ModelError> {
     let _ = mean.f_mul_scalar_(decay)?.f_add_(&value.f_mul_scalar(1.0 - decay)?)?;
     Ok(())
@@ -109,6 +109,8 @@ fn rms(x: &Tensor) -> Result<Tensor, ModelError> {
 
 #[cfg(test)]
 mod tests {
+    use approx::abs_diff_eq;
+
     use super::*;
 
     #[derive(Deserialize)]
@@ -142,7 +144,7 @@ mod tests {
                     moments.step(&param, &grad, step, 0.01, case.weight_decay, &case.settings).unwrap();
                 }
                 let gap = (param.view(-1) - float(want)).abs().max().double_value(&[]);
-                assert!(gap < 1e-6, "{:?}: {gap}", case.settings);
+                assert!(abs_diff_eq!(gap, 0.0, epsilon = 1e-6), "{:?}: {gap}", case.settings);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Gradient checkpointing (Chen et al., 2016): a forward pass that keeps only each layer's input, and a backward pass that
+//! Gradient checkpointing (Chen et al., 2016): the forward pass stores only the input of each layer, and the backward pass
 //! computes one layer at a time again. The gradients equal those without checkpointing bit for bit, dropout included.
 
 use tch::{Kind, Tensor};
@@ -7,7 +7,7 @@ use crate::ModelError;
 use crate::network::{ForwardMode, Network, PackedBatch, RotaryTables, Rows};
 use crate::seeds::Seeds;
 
-/// A forward pass whose gradient is wanted, with checkpointing or without.
+/// A forward pass for training, with checkpointing or without.
 pub(crate) struct CheckpointedForward<'a> {
     /// The output of [`Network::forward`]. Compute the loss from it, call `backward` on the loss, then
     /// [`finish`](CheckpointedForward::finish).
@@ -15,12 +15,12 @@ pub(crate) struct CheckpointedForward<'a> {
     inputs: Option<LayerInputs<'a>>,
 }
 
-/// What the backward pass through the layers needs.
+/// The inputs of the backward pass through the layers.
 struct LayerInputs<'a> {
     network: &'a Network,
     batch: PackedBatch,
-    way: RotaryTables,
-    /// Each layer's input, and its seeds where there is dropout.
+    tables: RotaryTables,
+    /// The input of each layer, and its seeds if there is dropout.
     inputs: Vec<(Tensor, Option<Seeds>)>,
     /// The last layer's output.
     output: Tensor,
@@ -39,21 +39,21 @@ impl<'a> CheckpointedForward<'a> {
         if !checkpointing {
             return Ok(CheckpointedForward { hidden: network.forward(&batch, rows, dropout)?, inputs: None });
         }
-        let pass = ForwardMode { adapter: network.adapters.active(), dropout };
-        let way = network.tables(&batch, rows)?;
+        let mode = ForwardMode { adapter: network.adapters.active(), dropout };
+        let tables = network.tables(&batch, rows)?;
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
             let mut x = network.embed(&batch.tokens)?;
             for i in 0..network.layers.len() {
-                // The seeds as they stand before the layer draws.
+                // The seeds before the layer draws.
                 inputs.push((x.shallow_clone(), dropout.cloned()));
-                x = network.layer(i, &x, &mut &batch, &way, pass)?;
+                x = network.layer(i, &x, &mut &batch, &tables, mode)?;
             }
             let hidden = network.last_norm(&x)?;
             Ok((inputs, x, hidden))
         })?;
         let hidden = hidden.f_set_requires_grad(true)?;
-        let inputs = LayerInputs { network, batch, way, inputs, output, adapter: pass.adapter };
+        let inputs = LayerInputs { network, batch, tables, inputs, output, adapter: mode.adapter };
         Ok(CheckpointedForward { hidden, inputs: Some(inputs) })
     }
 
@@ -71,11 +71,11 @@ impl LayerInputs<'_> {
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.inputs.len();
-            let pass = ForwardMode { adapter, dropout: seeds.as_ref() };
-            // Below the first layer there is nothing to train but the embedding.
+            let mode = ForwardMode { adapter, dropout: seeds.as_ref() };
+            // Only the embedding is trained below the first layer.
             let further = i > 0 || network.embedding_is_trained();
-            let (batch, way) = (&self.batch, &self.way);
-            gradient = self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, way, pass))?;
+            let (batch, tables) = (&self.batch, &self.tables);
+            gradient = self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, tables, mode))?;
         }
         if network.embedding_is_trained() {
             push(&network.embed(&self.batch.tokens)?, &gradient)?;
@@ -83,7 +83,7 @@ impl LayerInputs<'_> {
         Ok(())
     }
 
-    /// Computes one part again and takes the gradient of its output to the leaves in it and to its input.
+    /// Computes one part again and back-propagates the gradient of its output to its leaves and to its input.
     fn through(
         &self,
         input: &Tensor,
@@ -97,10 +97,10 @@ impl LayerInputs<'_> {
     }
 }
 
-/// Back-propagates `gradient` from `output`, if anything before it is trained.
+/// Back-propagates `gradient` from `output`, if `output` depends on a trained tensor.
 fn push(output: &Tensor, gradient: &Tensor) -> Result<(), ModelError> {
     if output.requires_grad() {
-        // The sum's gradient is `gradient` itself, exactly.
+        // The gradient of this sum by `output` is exactly `gradient`.
         output.f_mul(gradient)?.f_sum(Kind::Float)?.f_backward()?;
     }
     Ok(())

@@ -2,8 +2,8 @@
 
 use tch::Kind;
 
-/// Multiplies the loss so that small gradients of f16 networks do not underflow (Micikevicius et al., 2018). Halved at
-/// every overflow, doubled after [`PATIENCE`](LossScale::PATIENCE) steps without one.
+/// The factor on the loss that keeps small gradients of f16 networks from underflowing (Micikevicius et al., 2018). It is
+/// halved at every overflow and doubled after [`PATIENCE`](LossScale::PATIENCE) steps without one.
 pub(crate) struct LossScale {
     scale: f64,
     /// Steps without an overflow since the scale last changed.
@@ -14,7 +14,7 @@ impl LossScale {
     const START: f64 = 1024.0;
     const PATIENCE: u32 = 1000;
 
-    /// For f16 only: the range of bf16 is that of f32.
+    /// The scale of a network that computes in `kind`. Only f16 needs one: bf16 has the range of f32.
     pub(crate) fn of(kind: Kind) -> Option<Self> {
         (kind == Kind::Half).then_some(LossScale { scale: Self::START, finite_steps: 0 })
     }
@@ -42,7 +42,7 @@ impl LossScale {
         [self.scale as f32, self.finite_steps as f32]
     }
 
-    /// Brings back what [`state`](Self::state) returned.
+    /// Restores a [`state`](Self::state).
     pub(crate) fn restore(&mut self, [scale, finite_steps]: [f32; 2]) {
         self.scale = f64::from(scale);
         self.finite_steps = finite_steps as u32;

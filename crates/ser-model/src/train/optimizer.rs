@@ -8,7 +8,7 @@ use super::settings::{Optim, TrainingSettings};
 use crate::ModelError;
 use crate::checkpoint::Weights;
 
-/// A tensor that is trained, in f32, and its name in the model.
+/// A trained tensor, in f32, and its name in the model.
 pub(crate) struct Parameter {
     pub(crate) name: String,
     pub(crate) tensor: Tensor,
@@ -41,7 +41,7 @@ enum State {
 }
 
 impl Optimizer {
-    /// Starts with no moments. Every parameter is made to require its gradient.
+    /// An optimizer without moments. It enables gradients for every parameter.
     pub(crate) fn new(params: Vec<Parameter>, optim: Optim) -> Result<Self, ModelError> {
         let params = params
             .into_iter()
@@ -57,7 +57,7 @@ impl Optimizer {
         Ok(Optimizer { params, steps: 0, state })
     }
 
-    /// Steps taken.
+    /// The number of steps taken.
     pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
@@ -76,7 +76,7 @@ impl Optimizer {
                 let what = "the gradient's norm";
                 return Err(ModelError::Diverged { step: self.steps, what, value: norm, learning_rate });
             }
-            // With no decay at all there is one group per device.
+            // Without weight decay there is one group per device.
             let weight_decay = |param: &Parameter| if param.decays() { settings.weight_decay } else { 0.0 };
             match &mut self.state {
                 State::AdamW { first, second } => {
@@ -122,8 +122,8 @@ impl Optimizer {
         })
     }
 
-    /// Divides the accumulated gradients by a loss scale. If one of them is not finite, clears them and returns false:
-    /// there is no step to take.
+    /// Divides the accumulated gradients by a loss scale. If one of them is not finite, clears them and returns false, and
+    /// no step must be taken.
     pub(crate) fn unscale(&mut self, scale: f64) -> Result<bool, ModelError> {
         tch::no_grad(|| {
             let mut finite = true;
@@ -165,7 +165,7 @@ impl Optimizer {
         Ok((grads, norm))
     }
 
-    /// The state as named tensors, from which a training goes on as if it had not stopped.
+    /// The state as named tensors. A training that restores it continues with the same bits.
     pub(crate) fn state(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
         let mut tensors = self.moments();
         // Two halves, each exact in f32.
@@ -174,7 +174,7 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Takes over a [`state`](Self::state) that was written for the same parameters and the same kind of optimizer.
+    /// Restores a [`state`](Self::state) of the same parameters and the same kind of optimizer.
     pub(crate) fn restore(&mut self, saved: &Weights) -> Result<(), ModelError> {
         for (name, tensor) in self.moments() {
             let loaded = saved.load(&name, &tensor.size(), Kind::Float, tensor.device())?;
@@ -186,7 +186,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The moments under PyTorch's names, each after the index of its parameter.
+    /// The moments under PyTorch's names, prefixed by the index of the parameter.
     fn moments(&self) -> Vec<(String, Tensor)> {
         let named = |i: usize, name: &str, tensor: &Tensor| (format!("{i}.{name}"), tensor.shallow_clone());
         match &self.state {
@@ -205,9 +205,11 @@ impl Optimizer {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
-    /// The names that `Trainer.get_decay_parameter_names` of transformers keeps and leaves out.
+    /// The names that `Trainer.get_decay_parameter_names` of transformers includes and excludes.
     #[test]
     fn biases_and_norms_do_not_decay() {
         let decays = |name: &str| Parameter::new(name, &Tensor::from(0.0f32)).decays();
@@ -236,9 +238,9 @@ mod tests {
         }
     }
 
-    /// With gradients of zero, weight decay is all that moves a parameter: by 1 - learning rate * decay.
+    /// With zero gradients only weight decay changes a parameter, by the factor 1 - learning rate * decay.
     #[test]
-    fn only_what_decays_is_moved_by_weight_decay() {
+    fn weight_decay_leaves_out_norms() {
         for optim in [Optim::AdamW, Optim::Adafactor] {
             let tensors = || [Tensor::from_slice(&[2.0f32, -4.0]), Tensor::from_slice(&[2.0f32, -4.0])];
             let [weight, norm] = tensors();
@@ -248,7 +250,7 @@ mod tests {
             optimizer.step(&settings, 0.1).unwrap();
             let values = |t: &Tensor| Vec::<f32>::try_from(t.detach()).unwrap();
             for (got, want) in values(&weight).iter().zip([1.9f32, -3.8]) {
-                assert!((got - want).abs() < 1e-6, "{optim:?}: {got} {want}");
+                assert_abs_diff_eq!(*got, want, epsilon = 1e-6);
             }
             assert_eq!(values(&norm), [2.0, -4.0], "{optim:?}");
         }

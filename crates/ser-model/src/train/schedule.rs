@@ -1,8 +1,8 @@
-//! How the learning rate goes over a training.
+//! Learning-rate schedules.
 
 use serde::{Deserialize, Serialize};
 
-/// The shape after warm-up, under transformers' names.
+/// The schedule after warm-up, under transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
@@ -11,12 +11,12 @@ pub enum Scheduler {
     Linear,
     /// Half a cosine down to zero (SFT in the paper).
     Cosine,
-    /// Stays.
+    /// Constant.
     Constant,
 }
 
 impl Scheduler {
-    /// The factor on the learning rate at `step` (from 0) of `total`, after `warmup` steps of linear rise.
+    /// The factor on the learning rate at `step` (from 0) of `total`, after `warmup` steps of linear increase.
     pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
         if step < warmup {
             return step as f64 / warmup as f64;
@@ -33,15 +33,17 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
-    /// `get_linear_schedule_with_warmup(optimizer, 2, 6)` and its cosine twin of transformers.
+    /// `get_linear_schedule_with_warmup(optimizer, 2, 6)` and `get_cosine_schedule_with_warmup` of transformers.
     #[test]
     fn equals_transformers() {
         let all = |s: Scheduler| (0..6).map(|step| s.factor(step, 2, 6)).collect::<Vec<_>>();
         assert_eq!(all(Scheduler::Linear), [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
         for (got, want) in all(Scheduler::Cosine).iter().zip([0.0, 0.5, 1.0, 0.853_553_4, 0.5, 0.146_446_6]) {
-            assert!((got - want).abs() < 1e-7, "{got} {want}");
+            assert_abs_diff_eq!(*got, want, epsilon = 1e-7);
         }
         assert_eq!(all(Scheduler::Constant), [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
         assert_eq!(Scheduler::Linear.factor(9, 0, 0), 0.0);

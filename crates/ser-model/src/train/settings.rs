@@ -7,14 +7,14 @@ use super::adafactor::AdafactorSettings;
 use super::schedule::Scheduler;
 use crate::ModelError;
 
-/// The optimizers there are.
+/// The optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optim {
     /// AdamW (Loshchilov and Hutter, 2019).
     #[default]
     AdamW,
-    /// Adafactor (Shazeer and Stern, 2018): one number per row and column in place of Adam's two per weight.
+    /// Adafactor (Shazeer and Stern, 2018): one number per row and column instead of Adam's two per weight.
     Adafactor,
 }
 
@@ -22,8 +22,8 @@ pub enum Optim {
 /// model.
 ///
 /// An optimizer step takes `batch_size * gradient_accumulation` examples. Its gradient is one mean over all of them
-/// (over all their tokens that carry loss in SFT), however they are cut into batches and forward passes; the last step
-/// of an epoch may have fewer examples, and its mean is then over those.
+/// (in SFT over all their tokens that carry loss), whatever the batches and forward passes are. The last step of an epoch
+/// may have fewer examples; its mean is over those.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingSettings {
@@ -49,16 +49,16 @@ pub struct TrainingSettings {
     pub batch_size: usize,
     /// Batches per optimizer step.
     pub gradient_accumulation: usize,
-    /// Gradients of a larger norm are scaled down to this norm; not at all if left out.
+    /// Gradients with a larger norm are scaled down to this norm; `None` for no clipping.
     pub max_grad_norm: Option<f64>,
-    /// Keeps only each layer's input in the forward pass and computes the layer again in the backward pass: less memory,
-    /// about a third more time, the same gradients.
+    /// Gradient checkpointing: the forward pass stores only the input of each layer, and the backward pass computes the layer
+    /// again. It needs less memory and about a third more time. The gradients are the same.
     pub gradient_checkpointing: bool,
     /// Options of Adafactor.
     pub adafactor: AdafactorSettings,
-    /// Optimizer steps between two checkpoints, from which a stopped or killed training goes on.
+    /// Write a checkpoint every so many optimizer steps. A stopped or killed training resumes from the last one.
     pub save_steps: u64,
-    /// The most checkpoints that are kept; the oldest is removed first. All are removed once the result is saved.
+    /// The largest number of checkpoints kept; the oldest is removed first. All are removed once the result is saved.
     pub save_total_limit: usize,
 }
 
@@ -86,7 +86,7 @@ impl Default for TrainingSettings {
 }
 
 impl TrainingSettings {
-    /// Refuses settings that cannot be used.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), ModelError> {
         let bad = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
         if !(self.learning_rate.is_finite() && self.learning_rate >= 0.0) {
@@ -130,7 +130,7 @@ impl TrainingSettings {
         examples.div_ceil(self.examples_per_step()) as u64
     }
 
-    /// When checkpoints are written, and how many are kept.
+    /// The interval of checkpoints and the number kept.
     pub(crate) fn saving(&self) -> Saving {
         Saving { save_steps: self.save_steps, save_total_limit: self.save_total_limit }
     }

@@ -26,16 +26,16 @@ pub(crate) struct Stepper {
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
-    /// The gradient's norm before clipping; infinite if the step was left out.
+    /// The gradient's norm before clipping; infinite if the step was skipped.
     pub(crate) grad_norm: f64,
-    /// The loss scale of the step, for networks in f16.
+    /// The loss scale of the step; `None` unless the network computes in f16.
     pub(crate) loss_scale: Option<f64>,
-    /// A sentence for the user if the step was left out.
+    /// A sentence for the user if the step was skipped.
     pub(crate) note: Option<String>,
 }
 
 impl Stepper {
-    /// For parameters of a network that computes in `kind`.
+    /// The optimizer of `params`, in a network that computes in `kind`.
     pub(crate) fn new(params: Vec<Parameter>, settings: &TrainingSettings, kind: Kind) -> Result<Self, ModelError> {
         let optimizer = Optimizer::new(params, settings.optim)?;
         Ok(Stepper { optimizer, settings: settings.clone(), loss_scale: LossScale::of(kind) })
@@ -45,12 +45,12 @@ impl Stepper {
         &self.settings
     }
 
-    /// Optimizer steps taken; steps that were left out do not count.
+    /// The number of optimizer steps taken, without skipped ones.
     pub(crate) fn steps(&self) -> u64 {
         self.optimizer.steps()
     }
 
-    /// What a loss is multiplied by before its backward pass.
+    /// The factor on a loss before its backward pass: the loss scale in f16, else 1.
     pub(crate) fn loss_factor(&self) -> f64 {
         self.loss_scale.as_ref().map_or(1.0, LossScale::scale)
     }
@@ -60,7 +60,7 @@ impl Stepper {
     /// Gradients that overflowed f16 are dropped without a step, and the loss scale is halved.
     ///
     /// # Errors
-    /// [`ModelError::Diverged`] for gradients that are not finite although nothing is scaled.
+    /// [`ModelError::Diverged`] for gradients that are not finite without loss scaling.
     pub(crate) fn step(&mut self, learning_rate: f64) -> Result<Step, ModelError> {
         let scale = self.loss_scale.as_ref().map(LossScale::scale);
         if let Some(loss_scale) = &mut self.loss_scale {
@@ -73,9 +73,10 @@ impl Stepper {
                     return Err(ModelError::Diverged { step, what, value, learning_rate });
                 }
                 let note = format!(
-                    "optimizer step {step} is left out: gradients overflowed float16; the loss scale is now {}",
+                    "optimizer step {step} is skipped: gradients overflowed float16; the loss scale is now {}",
                     loss_scale.scale()
                 );
+                tracing::warn!("{note}");
                 return Ok(Step { grad_norm: f64::INFINITY, loss_scale: scale, note: Some(note) });
             }
         }
@@ -92,7 +93,7 @@ impl Stepper {
         save(&folder.join(FILE), &tensors)
     }
 
-    /// Brings back the state that [`save`](Self::save) wrote for the same parameters and settings.
+    /// Restores the state that [`save`](Self::save) wrote for the same parameters and settings.
     pub(crate) fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
         let saved = Weights::from_file(&folder.join(FILE))?;
         self.optimizer.restore(&saved)?;
@@ -111,6 +112,8 @@ impl Stepper {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::train::Optim;
 
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn overflowing_steps_are_left_out_and_lower_the_scale() {
+    fn overflowing_steps_are_skipped_and_lower_the_scale() {
         let (leaf, settings) = (leaf(), TrainingSettings::default());
         let mut stepper = stepper(&leaf, &settings, Kind::Half);
         let leaf = stepper.params().remove(0);
@@ -139,7 +142,7 @@ mod tests {
         (leaf.sum(Kind::Float) * stepper.loss_factor()).backward();
         let step = stepper.step(0.1).unwrap();
         // Six gradients of 1, whatever the scale.
-        assert!((step.grad_norm - 6f64.sqrt()).abs() < 1e-6, "{step:?}");
+        assert_abs_diff_eq!(step.grad_norm, 6f64.sqrt(), epsilon = 1e-6);
         assert!(step.note.is_none() && leaf.detach() != before);
         for _ in 0..9 {
             (leaf.sum(Kind::Float) * f64::INFINITY).backward();

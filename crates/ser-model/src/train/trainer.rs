@@ -1,143 +1,143 @@
-//! Epochs, batches, metrics and progress of a training on examples.
+//! The trainer of reward model, SFT and DPO: epochs, batches, optimizer steps, metrics, checkpoints.
 
 use std::path::Path;
 
-use ser_core::StepOutcome;
-use serde::de::DeserializeOwned;
+use ser_core::{FitSummary, PreferenceTraining, Saving, StepOutcome, Training};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
+use super::objective::{Metrics, Objective, StepInputs, StepPosition};
 use super::optimizer::Parameter;
 use super::settings::TrainingSettings;
+use super::state::{read_state, write_state};
 use super::stepper::Stepper;
 use crate::ModelError;
-use crate::seeds::{chained_epoch_order, epoch_order};
+use crate::seeds::{Seeds, chained_epoch_order, epoch_order};
 
-/// Sums over the examples of a step or an epoch, from which the reported means are computed.
-pub(crate) trait Metrics: Clone + Default + Serialize + DeserializeOwned {
-    /// Adds the sums of other examples.
-    fn add(&mut self, other: &Self);
-
-    /// The mean loss.
-    fn loss(&self) -> f64;
-
-    /// The means under the names they are reported by, the loss first.
-    fn values(&self) -> Vec<(&'static str, f64)>;
-}
-
-/// How the order of the examples is drawn for each epoch.
+/// How the order of the examples and the seeds of the dropouts are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EpochOrder {
-    /// From seed and epoch.
-    Independent,
-    /// Each epoch shuffles the order of the one before.
-    Chained,
+pub(crate) enum Draws {
+    /// The order from seed and epoch, the dropouts from seed and step.
+    PerStep,
+    /// Each epoch shuffles the order of the previous one, and the dropouts' seeds are one stream over the whole training,
+    /// whose position is part of a checkpoint.
+    Sequential,
 }
 
-/// How far a training has come.
+/// Progress of a training: what `trainer_state.json` holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress<M> {
-    pub(crate) step: u64,
-    pub(crate) num_tokens: u64,
-    /// Examples of the training and its steps, so that a checkpoint of another one is noticed.
+pub(crate) struct TrainerState<M> {
+    step: u64,
+    num_tokens: u64,
+    /// Examples and steps of the training, so that a checkpoint of another training is refused.
     examples: usize,
     total: u64,
-    /// Sums over the epoch under way, or over the last one.
+    /// Sums over the current epoch, or over the last one.
     epoch: M,
 }
 
-/// The part of a training on a fixed list of examples that does not depend on what is learnt from them.
-pub(crate) struct Trainer<M> {
-    pub(crate) stepper: Stepper,
-    seed: u64,
-    order: EpochOrder,
-    /// The epoch last asked for, and its order.
-    current: Option<(u64, Vec<usize>)>,
-    pub(crate) progress: Progress<M>,
+/// `trainer_state.json` of a training with [`Draws::Sequential`].
+#[derive(Serialize, Deserialize)]
+struct SequentialState<M> {
+    progress: TrainerState<M>,
+    /// The position in the stream of the dropouts' seeds.
+    dropout: u64,
 }
 
-impl<M: Metrics> Trainer<M> {
+/// A training on a fixed list of examples, which runs step by step: [`RewardTraining`](crate::RewardTraining),
+/// [`SftTraining`](crate::SftTraining) or [`DpoTraining`](crate::DpoTraining).
+///
+/// A step accumulates the gradients of its examples, unscales them in f16, clips them and takes one optimizer step. It
+/// reports the metrics of its training, then num_tokens, grad_norm, learning_rate, epoch, and loss_scale in f16.
+pub struct Trainer<O: Objective> {
+    pub(crate) objective: O,
+    pub(crate) stepper: Stepper,
+    seed: u64,
+    draws: Draws,
+    /// The stream of the dropouts' seeds with [`Draws::Sequential`].
+    dropout: Seeds,
+    /// The last epoch that a batch was taken from, and its order.
+    order: Option<(u64, Vec<usize>)>,
+    state: TrainerState<O::Metrics>,
+}
+
+impl<O: Objective> Trainer<O> {
     /// A training of `params`, of a network that computes in `kind`, on `examples` examples.
-    pub(crate) fn new(
+    pub(crate) fn with_objective(
+        objective: O,
         params: Vec<Parameter>,
         kind: Kind,
         settings: &TrainingSettings,
         examples: usize,
         seed: u64,
-        order: EpochOrder,
+        draws: Draws,
     ) -> Result<Self, ModelError> {
         let stepper = Stepper::new(params, settings, kind)?;
         let total = settings.steps_per_epoch(examples) * u64::from(settings.epochs);
-        let progress = Progress { examples, total, ..Progress::default() };
-        Ok(Trainer { stepper, seed, order, current: None, progress })
+        let state = TrainerState { examples, total, ..TrainerState::default() };
+        Ok(Trainer { objective, stepper, seed, draws, dropout: Seeds::new(seed), order: None, state })
     }
 
-    pub(crate) fn settings(&self) -> &TrainingSettings {
-        self.stepper.settings()
+    /// Loss and accuracy over the current epoch, or over the last one.
+    pub fn summary(&self) -> FitSummary {
+        let (loss, accuracy) = self.state.epoch.means();
+        FitSummary { steps: self.state.step, loss, accuracy }
     }
 
-    pub(crate) fn total(&self) -> u64 {
-        self.progress.total
-    }
-
-    pub(crate) fn steps_per_epoch(&self) -> u64 {
-        self.settings().steps_per_epoch(self.progress.examples)
+    fn steps_per_epoch(&self) -> u64 {
+        self.stepper.settings().steps_per_epoch(self.state.examples)
     }
 
     /// The indices of the next step's examples.
-    pub(crate) fn batch(&mut self) -> Vec<usize> {
-        let (step, per_epoch) = (self.progress.step, self.steps_per_epoch());
-        let (epoch, size) = (step / per_epoch, self.settings().examples_per_step());
-        let (examples, seed) = (self.progress.examples, self.seed);
-        let (_, order) = match self.current.take().filter(|(current, _)| *current == epoch) {
-            Some(current) => self.current.insert(current),
-            None => self.current.insert((
+    fn batch(&mut self) -> Vec<usize> {
+        let (step, per_epoch) = (self.state.step, self.steps_per_epoch());
+        let (epoch, size) = (step / per_epoch, self.stepper.settings().examples_per_step());
+        let (examples, seed) = (self.state.examples, self.seed);
+        let (_, order) = match self.order.take().filter(|(current, _)| *current == epoch) {
+            Some(current) => self.order.insert(current),
+            None => self.order.insert((
                 epoch,
-                match self.order {
-                    EpochOrder::Independent => epoch_order(examples, seed, epoch),
-                    EpochOrder::Chained => chained_epoch_order(examples, seed, epoch),
+                match self.draws {
+                    Draws::PerStep => epoch_order(examples, seed, epoch),
+                    Draws::Sequential => chained_epoch_order(examples, seed, epoch),
                 },
             )),
         };
         order.chunks(size).nth((step % per_epoch) as usize).unwrap_or_default().to_vec()
     }
 
-    /// Takes the optimizer's step after the backward passes of a step whose sums are `metrics`, on `num_tokens` tokens.
-    pub(crate) fn step(&mut self, metrics: &M, num_tokens: u64) -> Result<StepOutcome, ModelError> {
-        let (step, per_epoch) = (self.progress.step, self.steps_per_epoch());
-        let settings = self.settings();
-        let factor = settings.scheduler.factor(step, settings.warmup_steps, self.progress.total);
+    /// Takes the optimizer step after the backward passes of a step whose sums are `metrics`, on `num_tokens` tokens.
+    fn optimizer_step(&mut self, metrics: &O::Metrics, num_tokens: u64) -> Result<StepOutcome, ModelError> {
+        let (step, per_epoch) = (self.state.step, self.steps_per_epoch());
+        let settings = self.stepper.settings();
+        let factor = settings.scheduler.factor(step, settings.warmup_steps, self.state.total);
         let learning_rate = settings.learning_rate * factor;
-        let loss = metrics.loss();
+        let (loss, _) = metrics.means();
         if !loss.is_finite() {
             return Err(ModelError::Diverged { step: step + 1, what: "the loss", value: loss, learning_rate });
         }
         let taken = self.stepper.step(learning_rate)?;
         if step.is_multiple_of(per_epoch) {
-            self.progress.epoch = M::default();
+            self.state.epoch = O::Metrics::default();
         }
-        self.progress.step += 1;
-        self.progress.num_tokens += num_tokens;
-        self.progress.epoch.add(metrics);
+        self.state.step += 1;
+        self.state.num_tokens += num_tokens;
+        self.state.epoch.add(metrics);
+        tracing::debug!(loss, grad_norm = taken.grad_norm, learning_rate, "optimizer step");
         let mut values = metrics.values();
         values.extend([
-            ("num_tokens", self.progress.num_tokens as f64),
+            ("num_tokens", self.state.num_tokens as f64),
             ("grad_norm", taken.grad_norm),
             ("learning_rate", learning_rate),
-            ("epoch", self.progress.step as f64 / per_epoch as f64),
+            ("epoch", self.state.step as f64 / per_epoch as f64),
         ]);
         values.extend(taken.loss_scale.map(|scale| ("loss_scale", scale)));
         Ok(StepOutcome { values, notes: taken.note.into_iter().collect() })
     }
 
-    /// Sums over the epoch under way, or over the last one.
-    pub(crate) fn epoch(&self) -> &M {
-        &self.progress.epoch
-    }
-
-    /// Takes over a progress that was written by a training of the same settings on the same data.
-    pub(crate) fn resume(&mut self, progress: Progress<M>, folder: &Path) -> Result<(), ModelError> {
-        let (own, other) = (&self.progress, &progress);
+    /// Replaces the state by one that a training with the same settings wrote for the same data.
+    fn resume(&mut self, state: TrainerState<O::Metrics>, folder: &Path) -> Result<(), ModelError> {
+        let (own, other) = (&self.state, &state);
         if (own.examples, own.total) != (other.examples, other.total) {
             return Err(ModelError::OtherTraining {
                 path: folder.to_owned(),
@@ -147,13 +147,90 @@ impl<M: Metrics> Trainer<M> {
                 own_steps: own.total,
             });
         }
-        self.progress = progress;
+        self.state = state;
         Ok(())
+    }
+}
+
+impl<O: Objective> Training for Trainer<O> {
+    type Error = ModelError;
+
+    fn done(&self) -> u64 {
+        self.state.step
+    }
+
+    fn total(&self) -> u64 {
+        self.state.total
+    }
+
+    fn step(&mut self) -> Result<StepOutcome, ModelError> {
+        let step = self.state.step;
+        let _span = tracing::debug_span!("training_step", training = O::NAME, step = step + 1).entered();
+        let indices = self.batch();
+        let of_step = Seeds::of_step(self.seed, step, 0);
+        let inputs = StepInputs {
+            dropout: match self.draws {
+                Draws::PerStep => &of_step,
+                Draws::Sequential => &self.dropout,
+            },
+            loss_factor: self.stepper.loss_factor(),
+            settings: self.stepper.settings(),
+        };
+        let sums = self.objective.accumulate(&indices, &inputs)?;
+        let mut outcome = self.optimizer_step(&sums.metrics, sums.num_tokens)?;
+        let after = StepPosition { done: step + 1, total: self.state.total, per_epoch: self.steps_per_epoch() };
+        outcome.values.extend(self.objective.evaluate(after)?);
+        Ok(outcome)
+    }
+
+    fn saving(&self) -> Saving {
+        self.stepper.settings().saving()
+    }
+
+    fn snapshot(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.save(folder)?;
+        self.stepper.save(folder)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.load(folder)?;
+        self.stepper.load(folder)
+    }
+
+    /// Writes the trained weights and `trainer_state.json`.
+    fn save(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.objective.save_weights(folder)?;
+        match self.draws {
+            Draws::PerStep => write_state(folder, &self.state),
+            Draws::Sequential => {
+                let state = SequentialState { progress: self.state.clone(), dropout: self.dropout.position() };
+                write_state(folder, &state)
+            }
+        }
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<(), ModelError> {
+        match self.draws {
+            Draws::PerStep => self.resume(read_state(folder)?, folder)?,
+            Draws::Sequential => {
+                let state: SequentialState<O::Metrics> = read_state(folder)?;
+                self.resume(state.progress, folder)?;
+                self.dropout.seek(state.dropout);
+            }
+        }
+        self.objective.load_weights(folder)
+    }
+}
+
+impl<O: Objective> PreferenceTraining for Trainer<O> {
+    fn summary(&self) -> FitSummary {
+        Trainer::summary(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::objective::StepSums;
     use super::*;
 
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -164,8 +241,8 @@ mod tests {
             self.0 += other.0;
         }
 
-        fn loss(&self) -> f64 {
-            self.0
+        fn means(&self) -> (f64, f64) {
+            (self.0, 1.0)
         }
 
         fn values(&self) -> Vec<(&'static str, f64)> {
@@ -173,31 +250,55 @@ mod tests {
         }
     }
 
-    fn trainer(order: EpochOrder) -> Trainer<Count> {
+    /// Records the indices of each step.
+    #[derive(Default)]
+    struct Recorder(std::cell::RefCell<Vec<usize>>);
+
+    impl Objective for Recorder {
+        type Metrics = Count;
+
+        const NAME: &'static str = "test";
+
+        fn accumulate(&self, indices: &[usize], _: &StepInputs<'_>) -> Result<StepSums<Count>, ModelError> {
+            self.0.replace(indices.to_vec());
+            Ok(StepSums { metrics: Count(1.0), num_tokens: 10 })
+        }
+
+        fn save_weights(&mut self, _: &Path) -> Result<(), ModelError> {
+            Ok(())
+        }
+
+        fn load_weights(&mut self, _: &Path) -> Result<(), ModelError> {
+            Ok(())
+        }
+    }
+
+    fn trainer(draws: Draws) -> Trainer<Recorder> {
         let leaf = tch::Tensor::from_slice(&[1.0f32]);
         let settings = TrainingSettings { batch_size: 2, gradient_accumulation: 2, epochs: 3, ..Default::default() };
-        Trainer::new(vec![Parameter::new("weight", &leaf)], Kind::Float, &settings, 6, 1, order).unwrap()
+        let params = vec![Parameter::new("weight", &leaf)];
+        Trainer::with_objective(Recorder::default(), params, Kind::Float, &settings, 6, 1, draws).unwrap()
     }
 
     #[test]
     fn every_epoch_takes_each_example_once() {
-        for order in [EpochOrder::Independent, EpochOrder::Chained] {
-            let mut trainer = trainer(order);
+        for draws in [Draws::PerStep, Draws::Sequential] {
+            let mut trainer = trainer(draws);
             assert_eq!((trainer.total(), trainer.steps_per_epoch()), (6, 2));
             let mut epochs = Vec::new();
             for epoch in 0..3 {
                 let mut seen = Vec::new();
                 for size in [4, 2] {
-                    let batch = trainer.batch();
+                    let outcome = trainer.step().unwrap();
+                    let batch = trainer.objective.0.borrow().clone();
                     assert_eq!(batch.len(), size);
                     seen.extend(batch);
-                    let outcome = trainer.step(&Count(1.0), 10).unwrap();
                     let value = |name| outcome.values.iter().find(|(n, _)| *n == name).unwrap().1;
-                    assert_eq!(value("num_tokens"), 10.0 * trainer.progress.step as f64);
-                    assert_eq!(value("epoch"), trainer.progress.step as f64 / 2.0);
+                    assert_eq!(value("num_tokens"), 10.0 * trainer.done() as f64);
+                    assert_eq!(value("epoch"), trainer.done() as f64 / 2.0);
                 }
                 // Sums are those of one epoch.
-                assert_eq!(trainer.epoch(), &Count(2.0), "epoch {epoch}");
+                assert_eq!(trainer.state.epoch, Count(2.0), "epoch {epoch}");
                 epochs.push(seen.clone());
                 seen.sort_unstable();
                 assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
@@ -208,8 +309,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_of_another_training_is_refused() {
-        let mut ours = trainer(EpochOrder::Independent);
-        let other = Progress { examples: 7, total: 6, ..Progress::default() };
+        let mut ours = trainer(Draws::PerStep);
+        let other = TrainerState { examples: 7, total: 6, ..TrainerState::default() };
         let error = ours.resume(other, Path::new("checkpoints/00000003")).unwrap_err().to_string();
         assert!(error.contains("7 examples and 6 steps") && error.contains("6 examples and 6 steps"), "{error}");
     }
