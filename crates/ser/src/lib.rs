@@ -1,5 +1,9 @@
 #![doc = include_str!("../../../README.md")]
 
+#[cfg(all(doctest, feature = "config", feature = "libtorch"))]
+#[doc = include_str!("../../../docs/library.md")]
+mod library_page {}
+
 #[cfg(feature = "config")]
 pub mod config;
 mod error;
