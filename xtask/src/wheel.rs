@@ -1,4 +1,4 @@
-//! Taking files out of Python wheels, which are zip archives.
+//! Extracts files from Python wheels, which are zip archives.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind};
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use zip::ZipArchive;
 
-/// Unpacks those entries of `wheel` for which `place` names a path below `folder`; returns how many.
-pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Option<PathBuf>) -> Result<usize> {
+/// Unpacks the entries of `wheel` for which `target_of` returns a path below `folder`; returns their number.
+pub(crate) fn unpack(wheel: &Path, folder: &Path, target_of: impl Fn(&Path) -> Option<PathBuf>) -> Result<usize> {
     let file = File::open(wheel).with_context(|| format!("{} cannot be opened", wheel.display()))?;
     let mut archive =
         ZipArchive::new(BufReader::new(file)).with_context(|| format!("{} is not a wheel", wheel.display()))?;
     let mut count = 0;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).with_context(|| format!("{} is broken", wheel.display()))?;
-        // None for names that would leave the folder.
-        let Some(target) = entry.enclosed_name().filter(|_| entry.is_file()).and_then(|name| place(&name)) else {
+        // None for paths outside of the folder.
+        let Some(target) = entry.enclosed_name().filter(|_| entry.is_file()).and_then(|name| target_of(&name)) else {
             continue;
         };
         let target = folder.join(target);
@@ -30,7 +30,7 @@ pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Optio
     Ok(count)
 }
 
-/// A write error, with the commonest cause named.
+/// A write error; a full disk is named.
 pub(crate) fn explain(error: io::Error, path: &Path) -> anyhow::Error {
     if error.kind() == ErrorKind::StorageFull {
         anyhow!("the disk is full: {} could not be written", path.display())
@@ -58,8 +58,8 @@ mod tests {
         }
         zip.finish().unwrap();
 
-        let place = |path: &Path| path.ends_with("libc10.so").then(|| PathBuf::from("lib/libc10.so"));
-        let count = unpack(&wheel, &folder, place).unwrap();
+        let target = |path: &Path| path.ends_with("libc10.so").then(|| PathBuf::from("lib/libc10.so"));
+        let count = unpack(&wheel, &folder, target).unwrap();
         let text = fs::read_to_string(folder.join("lib/libc10.so")).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!((count, text.as_str()), (1, "torch/lib/libc10.so"));
