@@ -67,6 +67,14 @@ pub enum ModelError {
         /// What the reader says.
         problem: String,
     },
+    /// A GGUF file is damaged, or holds something that is not supported.
+    #[error("{path}: {problem}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A tensor is not in the files.
     #[error("{path}: tensor {name} is missing")]
     MissingTensor {

@@ -9,17 +9,16 @@ use super::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
 use super::network_config::{LlamaShape, NetworkConfig};
 use super::rope_scaling::rope;
 use crate::ModelError;
-use crate::checkpoint::Fields;
+use crate::checkpoint::{Fields, ModelFiles};
 
 /// More layers than any decoder has: a damaged file may not ask for a list of a billion.
 const MAX_LAYERS: i64 = 10_000;
 
 impl NetworkConfig {
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder, or the settings of a GGUF file (feature `gguf`).
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
-        Self::from_json(&text, &path)
+        let files = ModelFiles::open(folder)?;
+        Self::from_json(&files.required("config.json")?, &files.path_of("config.json"))
     }
 
     /// Reads the text of a `config.json`; `path` is named in errors.
