@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
 use super::network_config::{LlamaShape, NetworkConfig};
-use super::rope_scaling::rope;
+use super::rope_scaling::{RopeScaling, rope};
 use crate::ModelError;
 use crate::checkpoint::{Fields, ModelFiles};
 
@@ -68,6 +68,12 @@ fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     let max_positions = fields.integer("max_position_embeddings")?.unwrap_or(family.max_positions);
     let max_positions = reader.size("max_position_embeddings", Some(max_positions))?;
     let (rope_theta, rope_scaling) = rope(fields, path, max_positions)?;
+    if let RopeScaling::PerFrequency { factors } = &rope_scaling
+        && factors.len() as i64 != head_dim / 2
+    {
+        let problem = format!("{} rotary factors are given for heads of size {head_dim}", factors.len());
+        return Err(fields.problem(problem));
+    }
     let layers = reader.size("num_hidden_layers", fields.integer("num_hidden_layers")?)?;
     if layers > MAX_LAYERS {
         return Err(fields.problem(format!("num_hidden_layers is {layers}; it may be at most {MAX_LAYERS}")));

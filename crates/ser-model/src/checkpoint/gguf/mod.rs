@@ -12,8 +12,6 @@ mod load;
 mod metadata;
 mod pre_tokenizer;
 mod rope;
-#[cfg(test)]
-mod tests;
 mod tokenizer;
 
 use std::collections::BTreeMap;

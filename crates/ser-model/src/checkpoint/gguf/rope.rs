@@ -20,6 +20,9 @@ pub(super) fn rope_scaling(
     let named = named_scaling(keys, architecture)?;
     let Some(entry) = tensors.get("rope_freqs.weight") else { return Ok((theta, named)) };
     let factors = factors(keys, entry, head_dim)?;
+    if let Some(factor) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        return Err(format!("rope_freqs.weight holds the factor {factor}; factors must be over 0"));
+    }
     if factors.iter().all(|&factor| factor == 1.0) {
         return Ok((theta, named));
     }
@@ -27,11 +30,11 @@ pub(super) fn rope_scaling(
         return Err("it has a rope.scaling.type and rope_freqs.weight at once, which is not supported".to_owned());
     }
     let original = keys.integer(&architecture.key("rope.scaling.original_context_length"))?;
-    llama3(theta, &factors, original).map(|scaling| (theta, scaling)).ok_or_else(|| {
-        "rope_freqs.weight holds factors other than those of Llama 3's scaling (low_freq_factor 1, high_freq_factor 4, \
-         original length 8192), which are not supported"
-            .to_owned()
-    })
+    let scaling = llama3(theta, &factors, original).unwrap_or_else(|| {
+        json!({"rope_type": "longrope", "factor": 1.0, "attention_factor": 1.0, "short_factor": factors,
+            "long_factor": factors})
+    });
+    Ok((theta, scaling))
 }
 
 /// The scaling that the keys name.
