@@ -18,8 +18,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf")
 }
 
-fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
-    serde_json::from_str(&std::fs::read_to_string(golden().join(name)).unwrap()).unwrap()
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn raw() -> TextSettings {
@@ -51,7 +51,7 @@ struct Expected {
 /// Networks of every family, with interleaved heads, biases, windows and rotary scalings.
 #[test]
 fn log_probabilities_equal_those_of_transformers() {
-    let expected: BTreeMap<String, Expected> = read("networks.json");
+    let expected: BTreeMap<String, Expected> = read(&golden().join("networks.json"));
     assert_eq!(expected.len(), 7);
     for (family, expected) in expected {
         let path = golden().join(format!("{family}.gguf"));
@@ -96,10 +96,18 @@ struct Tokens {
 
 #[test]
 fn tokens_equal_those_of_hugging_face() {
-    let expected: Tokens = read("tokens.json");
+    let expected: Tokens = read(&golden().join("tokens.json"));
     assert_eq!(expected.ids.len(), 8);
+    check_tokens(&golden(), &expected);
+    // Further ones that the script made.
+    if let Some(folder) = std::env::var_os("SER_GGUF").map(PathBuf::from) {
+        check_tokens(&folder, &read(&folder.join("tokens.json")));
+    }
+}
+
+fn check_tokens(folder: &Path, expected: &Tokens) {
     for (kind, ids) in &expected.ids {
-        let tokenizer = load_tokenizer(&golden().join(format!("tokens-{kind}.gguf")), &raw()).unwrap();
+        let tokenizer = load_tokenizer(&folder.join(format!("tokens-{kind}.gguf")), &raw()).unwrap();
         for (text, [with, without]) in expected.texts.iter().zip(ids) {
             assert_eq!(&tokenizer.encode(text, true).unwrap(), with, "{kind}: {text:?}");
             assert_eq!(&tokenizer.encode(text, false).unwrap(), without, "{kind}: {text:?}");

@@ -12,8 +12,10 @@
 
   pip install torch==2.11.0 transformers==5.23.0 gguf==0.19.0 safetensors regex
   python make_gguf.py STORIES260K/tokenizer.json
+  python make_gguf.py --tokenizers DIR FILE...   # tokens-NAME.gguf and tokens.json in DIR, from the tokenizer.json files
+                                                 # of Llama 2, Mistral or GPT-2, packed or not; SER_GGUF=DIR cargo test
 """
-import json, pathlib, sys
+import gzip, json, pathlib, sys
 
 import gguf, numpy as np, regex, torch
 from gguf import GGMLQuantizationType as T, TokenType
@@ -319,7 +321,7 @@ def byte_level(kind, vocab, merges):
 
 def sentencepiece(source, path):
     """A tokenizer.json with byte fallback as SentencePiece's model: scores go by the order of the merges."""
-    file = json.loads(pathlib.Path(source).read_text())
+    file = read_tokenizer(source)
     vocab, merges = file["model"]["vocab"], file["model"]["merges"]
     merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in merges]
     rank = {}
@@ -344,7 +346,37 @@ def sentencepiece(source, path):
     w.add_eos_token_id(2)
     w.add_unk_token_id(0)
     close(w)
-    return ids(Tokenizer.from_file(str(source)))
+    return ids(Tokenizer.from_str(json.dumps(file)))
+
+
+def read_tokenizer(path):
+    packed = pathlib.Path(path).read_bytes()
+    return json.loads(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
+
+
+def gpt2(source, path):
+    file = read_tokenizer(source)
+    special = {token["content"] for token in file["added_tokens"]}
+    names = [token for token, _ in sorted(file["model"]["vocab"].items(), key=lambda item: item[1])]
+    w = writer(path, "llama")
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("gpt-2")
+    w.add_token_list(names)
+    w.add_token_types([TokenType.CONTROL if name in special else TokenType.NORMAL for name in names])
+    w.add_token_merges([" ".join(merge) if isinstance(merge, list) else merge for merge in file["model"]["merges"]])
+    w.add_bos_token_id(names.index("<|endoftext|>"))
+    w.add_eos_token_id(names.index("<|endoftext|>"))
+    close(w)
+    return ids(Tokenizer.from_str(json.dumps(file)))
+
+
+def given(folder, files):
+    expected = {}
+    for file in map(pathlib.Path, files):
+        name = file.name.split(".")[0]
+        make = sentencepiece if read_tokenizer(file)["model"]["byte_fallback"] else gpt2
+        expected[name] = make(file, folder / f"tokens-{name}.gguf")
+    (folder / "tokens.json").write_text(json.dumps({"texts": TEXTS, "ids": expected}))
 
 
 def tokens(stories):
@@ -355,6 +387,8 @@ def tokens(stories):
 
 
 def main():
+    if sys.argv[1] == "--tokenizers":
+        return given(pathlib.Path(sys.argv[2]), sys.argv[3:])
     torch.manual_seed(1)
     quants()
     found = {family: network(family) for family in FAMILIES}
