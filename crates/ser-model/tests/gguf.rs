@@ -11,7 +11,7 @@ use gguf_writer::{Value, llama, numbers};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{
     CausalLm, CausalLmSettings, Device, GgufFile, NetworkConfig, Precision, RewardModel, RewardModelSettings,
-    RopeScaling, has_chat_template, load_tokenizer,
+    RopeScaling, has_chat_template, load_tokenizer, merge_adapter,
 };
 
 fn golden() -> PathBuf {
@@ -118,6 +118,22 @@ fn check_tokens(folder: &Path, expected: &Tokens) {
     }
 }
 
+/// The tokenizer of a folder that was written from a file is the same one, also where a class of transformers rebuilds it.
+#[test]
+fn written_tokenizers_have_the_same_fingerprint() {
+    for (kind, model_type) in [("qwen2", "qwen2"), ("qwen2", "qwen3"), ("llama-bpe", "llama"), ("spm", "mistral")] {
+        let path = golden().join(format!("tokens-{kind}.gguf"));
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in GgufFile::open(&path).unwrap().tokenizer_files().unwrap() {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let config = format!("{{\"model_type\": \"{model_type}\"}}");
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let [a, b] = [path.as_path(), folder.path()].map(|model| load_tokenizer(model, &raw()).unwrap().fingerprint().unwrap());
+        assert_eq!(a, b, "{kind} {model_type}");
+    }
+}
+
 #[test]
 fn chat_templates_and_ends_of_answers_come_from_the_file() {
     let path = golden().join("tokens-smollm.gguf");
@@ -147,6 +163,32 @@ fn a_folder_written_from_the_file_is_the_same_model() {
         assert_eq!(model.log_probs(&[&text]).unwrap(), again.log_probs(&[&text]).unwrap(), "{family}");
         assert!(RewardModel::from_folder(&path, &RewardModelSettings::default(), Device::cpu()).is_ok());
     }
+}
+
+/// An adapter merges into a GGUF base: a folder with dequantized weights, rows of k in transformers' order.
+#[test]
+fn adapters_merge_into_the_file() {
+    let out = tempfile::tempdir().unwrap();
+    let (path, folder) = (golden().join("llama.gguf"), golden().join("../llama"));
+    let merged = merge_adapter(&path, &folder.join("adapter"), out.path(), u64::MAX).unwrap();
+    assert_eq!((merged.architecture.as_str(), merged.shards), ("LlamaForSequenceClassification", 1));
+    let [written, original] = [out.path(), &folder].map(|folder| std::fs::read(folder.join("model.safetensors")).unwrap());
+    let [written, original] = [&written, &original].map(|bytes| safetensors::SafeTensors::deserialize(bytes).unwrap());
+    let numbers = |view: safetensors::tensor::TensorView<'_>| -> Vec<f32> {
+        view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let [found, exact] =
+        [&written, &original].map(|file| numbers(file.tensor("model.layers.1.self_attn.k_proj.weight").unwrap()));
+    assert_eq!(found.len(), exact.len());
+    for (x, y) in found.iter().zip(&exact) {
+        // Half a step of Q8_0.
+        assert!((x - y).abs() < 0.005, "{x} {y}");
+    }
+    let up = numbers(written.tensor("model.layers.0.mlp.up_proj.weight").unwrap());
+    assert_eq!(up, GgufFile::open(&path).unwrap().tensor("blk.0.ffn_up.weight").unwrap());
+    let settings = RewardModelSettings { text: raw(), ..RewardModelSettings::default() };
+    let reloaded = RewardModel::from_folder(out.path(), &settings, Device::cpu()).unwrap();
+    assert_eq!(reloaded.config().rope_theta, 500_000.0);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn every_hostile_field_gets_its_sentence() {
         ("huge offset", with(|w| w.tensors.push(tensor("x", &[8], 0, Some(u64::MAX - 31)))), "tensor x"),
         ("overlap", with(|w| w.tensors[1].offset = Some(0)), "output_norm.weight and token_embd.weight lie over each"),
     ] {
-        let error = open(folder.path(), &writer.bytes().0).expect_err(name);
+        let error = open(folder.path(), &writer.bytes().0).unwrap_err();
         let found = sentence(&error);
         assert!(found.contains(said), "{name}: {found}");
     }

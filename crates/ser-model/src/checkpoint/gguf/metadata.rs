@@ -8,6 +8,8 @@ use super::cursor::Cursor;
 
 /// Most keys a file may have; files of today have about 40.
 const KEY_LIMIT: usize = 1 << 16;
+/// Most entries of a list that is asked for.
+const LIST_LIMIT: usize = 1 << 22;
 /// The longest key, as the format's specification has it.
 const KEY_BYTES: usize = 65_535;
 
@@ -223,9 +225,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The value of a list that is not too long.
+    fn list(&self, key: &str) -> Result<Option<&'a Value>, String> {
+        match self.metadata.values.get(key) {
+            Some(Value::List { count, .. }) if *count > LIST_LIMIT => {
+                Err(format!("metadata key {key} is a list of {count}; at most {LIST_LIMIT} entries are read"))
+            }
+            value => Ok(value),
+        }
+    }
+
     /// A list of texts.
     pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, String> {
-        let Some(value) = self.metadata.values.get(key) else { return Ok(None) };
+        let Some(value) = self.list(key)? else { return Ok(None) };
         let Value::List { entry: EntryType::Text, count, range } = value else {
             return Err(self.wrong(key, "a list of texts"));
         };
@@ -240,7 +252,7 @@ impl<'a> Keys<'a> {
 
     /// A list of numbers, whole or not; flags count as 0 and 1.
     pub(super) fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>, String> {
-        let Some(value) = self.metadata.values.get(key) else { return Ok(None) };
+        let Some(value) = self.list(key)? else { return Ok(None) };
         let Value::List { entry, range, .. } = value else { return Err(self.wrong(key, "a list of numbers")) };
         let bytes = self.bytes.get(range.clone()).unwrap_or_default();
         macro_rules! each {

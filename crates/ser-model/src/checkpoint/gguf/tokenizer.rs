@@ -12,6 +12,8 @@ use super::pre_tokenizer::{Rule, rule};
 const TOKEN_LIMIT: usize = 1 << 20;
 /// The longest token in bytes. Those of real vocabularies end at about 1,000.
 const TOKEN_BYTES: usize = 4096;
+/// Most merges that are looked for.
+const MERGE_LIMIT: usize = 1 << 22;
 /// The longest token that merges are looked for in, where the file lists none.
 const SCORED_TOKEN_BYTES: usize = 1024;
 
@@ -186,6 +188,9 @@ impl<'a> Vocabulary<'a> {
             }
             ways.sort_by_key(|&(first, second, ..)| (first, second));
             merges.extend(ways.into_iter().map(|(.., parts, lengths)| (score, lengths, parts)));
+            if merges.len() > MERGE_LIMIT {
+                return Err(format!("its tokens can be made of two others in over {MERGE_LIMIT} ways"));
+            }
         }
         // A stable sort: those that are the same in all of these stay in order.
         merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
