@@ -9,7 +9,8 @@ use tch::{Kind, Tensor};
 
 use crate::adapter::load_adapter;
 use crate::checkpoint::{
-    Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, ModelFiles, TextRecord, Weights, load_tokenizer, save, write_json,
+    Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, ModelFiles, TextRecord, Weights, load_tokenizer, save,
+    write_json,
 };
 use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;

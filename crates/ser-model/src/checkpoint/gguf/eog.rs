@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use super::metadata::Keys;
 
 /// Keys that name such a token.
-const KEYS: [&str; 3] =
-    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+const KEYS: [&str; 3] = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
 /// Tokens that end a turn: where the file names none, llama.cpp takes the first of these that is in the vocabulary.
 const TURN_ENDS: [&str; 4] = ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];

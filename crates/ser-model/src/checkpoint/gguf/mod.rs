@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use ser_libtorch::MappedFile;
 
 pub(crate) use self::blocks::Storage;
+use self::cursor::Cursor;
 pub(crate) use self::layers::RowOrder;
 pub(crate) use self::load::Encoding;
-use self::cursor::Cursor;
 use self::metadata::{Keys, Metadata};
 use crate::ModelError;
 

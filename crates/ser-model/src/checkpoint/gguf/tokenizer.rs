@@ -36,11 +36,8 @@ const NAMED: [(&str, &str); 6] = [
 ];
 
 /// Ids of a SentencePiece vocabulary where the file names none.
-const SENTENCEPIECE_IDS: [(&str, usize); 3] = [
-    ("tokenizer.ggml.unknown_token_id", 0),
-    ("tokenizer.ggml.bos_token_id", 1),
-    ("tokenizer.ggml.eos_token_id", 2),
-];
+const SENTENCEPIECE_IDS: [(&str, usize); 3] =
+    [("tokenizer.ggml.unknown_token_id", 0), ("tokenizer.ggml.bos_token_id", 1), ("tokenizer.ggml.eos_token_id", 2)];
 
 /// The vocabulary as the file lists it.
 struct Vocabulary<'a> {
