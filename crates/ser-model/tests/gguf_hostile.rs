@@ -110,7 +110,7 @@ fn a_changed_byte_never_fails_in_another_way() {
     let folder = tempfile::tempdir().unwrap();
     let (bytes, header) = llama().bytes();
     for at in 0..header {
-        for value in [0, 1, 0x7f, 0xff, bytes[at].wrapping_add(1), bytes[at] ^ 0x80] {
+        for value in [0, 0xff, bytes[at].wrapping_add(1)] {
             let mut changed = bytes.clone();
             changed[at] = value;
             match open(folder.path(), &changed) {

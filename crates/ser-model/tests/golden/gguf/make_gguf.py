@@ -351,7 +351,10 @@ def sentencepiece(source, path):
 
 def read_tokenizer(path):
     packed = pathlib.Path(path).read_bytes()
-    return json.loads(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
+    file = json.loads(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
+    for token in file["added_tokens"]:  # Llama 2's file has true, with which "</s>" is not found after a text
+        token["normalized"] = False
+    return file
 
 
 def gpt2(source, path):
