@@ -7,10 +7,7 @@ mod support;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use ser::testing::StopAfter;
 use ser::{Baselines, Error, LoopSettings, Outcome, RunFolder, SelfEvolution, SerData};
 use ser::{Control, Event, Observer, Stage, StageModel, observer_fn, rule_fn};
@@ -20,6 +17,8 @@ const FOLDER: &str = "SER_TEST_RUN_FOLDER";
 const POOL: &str = "SER_TEST_POOL";
 /// `stage:step` at which the process dies.
 const CRASH: &str = "SER_TEST_CRASH";
+/// The crash points of run folders: `incomplete:FILE`, `renamed:FILE`.
+const CRASH_AT: &str = "SER_TEST_CRASH_AT";
 /// The file to which every step of every stage is written.
 const LOG: &str = "SER_TEST_LOG";
 
@@ -81,46 +80,26 @@ fn spawn_with(folder: &Path, pool: usize, threads: usize, variables: &[(&str, &s
         .unwrap()
 }
 
+/// The process is killed in each stage, before or after its file has its name, before the manifest records it.
 #[test]
-fn killed_at_any_instant_a_run_ends_in_the_same_report() {
+fn killed_at_any_stage_a_run_ends_in_the_same_report() {
     const PAIRS: usize = 300;
     let root = tempfile::tempdir().unwrap();
-    let whole = root.path().join("whole");
-    let started = Instant::now();
+    let (whole, folder) = (root.path().join("whole"), root.path().join("killed"));
     assert!(spawn(&whole, PAIRS, 1).wait().unwrap().success());
-    let time = started.elapsed();
-    let expected = report_without_timing(&whole);
-
-    let seed = std::process::id().into();
-    println!("kills drawn from seed {seed}, a run takes {time:?}");
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut kills, mut runs) = (0, 0);
-    while kills < 10 {
-        runs += 1;
-        let folder = root.path().join(format!("killed-{runs}"));
-        loop {
-            let mut child = spawn(&folder, PAIRS, 1);
-            // Up to half of a run, so that most runs are killed more than once.
-            std::thread::sleep(rng.random_range(Duration::ZERO..time / 2));
-            match child.try_wait().unwrap() {
-                Some(status) => {
-                    assert!(status.success());
-                    break;
-                }
-                None if kills < 10 => {
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    kills += 1;
-                }
-                None => {
-                    assert!(child.wait().unwrap().success());
-                    break;
-                }
-            }
-        }
-        assert_eq!(report_without_timing(&folder), expected, "run {runs}");
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(whole.join("manifest.json")).unwrap()).unwrap();
+    let stages: Vec<&str> =
+        manifest["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert!(stages.len() > 15, "{stages:?}");
+    let derived = ["rounds/02/metrics.json", "report.html", "report.json"];
+    for (i, file) in stages.iter().chain(&derived).enumerate() {
+        let point = format!("{}:{file}", ["incomplete", "renamed"][i % 2]);
+        let died = spawn_with(&folder, PAIRS, 1, &[(CRASH_AT, &point)]).wait().unwrap();
+        assert!(!died.success(), "{point} was never reached");
     }
-    println!("{kills} kills in {runs} runs");
+    assert!(spawn(&folder, PAIRS, 1).wait().unwrap().success());
+    assert_eq!(report_without_timing(&folder), report_without_timing(&whole));
 }
 
 /// Whether a folder or file of that name is anywhere in a folder.

@@ -36,6 +36,11 @@ impl Default for SplitSettings {
 }
 
 impl SplitSettings {
+    /// All pairs for the reward model and none for SFT and PPO; otherwise the default.
+    pub fn reward_model_only() -> Self {
+        SplitSettings { sft: 0.0, rm: 1.0, ppo: 0.0, ..SplitSettings::default() }
+    }
+
     /// Checks the shares.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 #![doc = include_str!("../../../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "config")]
 pub mod config;
+mod crash;
 mod error;
 mod iteration;
 #[cfg(all(feature = "libtorch", feature = "config"))]

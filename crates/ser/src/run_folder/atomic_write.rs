@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
+use crate::crash::crash_point;
 
 /// The prefix of temporary names.
 const TEMPORARY: &str = ".tmp-";
@@ -153,11 +154,13 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 }
 
 fn move_to(making: &Path, target: &Path) -> Result<(), Error> {
+    crash_point("incomplete", target);
     fs::rename(making, target).map_err(Error::io("rename", making))?;
-    match target.parent() {
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
+    if let Some(parent) = target.parent() {
+        sync_folder(parent)?;
     }
+    crash_point("renamed", target);
+    Ok(())
 }
 
 fn sync_tree(path: &Path) -> Result<(), Error> {
