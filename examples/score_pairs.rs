@@ -1,132 +1,46 @@
-//! Scores a file's pairs: a line of JSON per pair on stdout, in the file's order, the chosen answer first.
+//! Scores the pairs of a file with a saved reward model: a base model and its adapter.
 //!
 //! ```sh
-//! cargo run --release --features libtorch --example score_pairs -- --model llama-3-8b --adapter rm --data hh.jsonl.gz
+//! cargo run --release --features libtorch --example score_pairs -- llama-3-8b runs/hh/rounds/03/model pairs.jsonl.gz
 //! ```
 //!
-//! `{"id": 7, "row": 8, "raw": [r, r], "probability": [p, p], "score_j": p, "score_k": p}`, p = sigmoid(r). `row` is the
-//! pair's row in the file, from 1, bad rows counted and blank lines not; `id` is its number in a run. `score_j` and
-//! `score_k` repeat the probabilities under the names that label_pairs reads. Labels in the file are not used.
-//!
-//! Texts are made as in the training of the model, which `ser.json` beside the adapter records. A model without that
-//! file is read with the raw template and no end token, unless flags say otherwise. What is left out is told on stderr,
-//! with rows and reasons: rows that cannot be read (`--on-bad-row skip`), ties, and texts over the length limit.
+//! It writes one line of JSON per pair, which the example `label_pairs` reads. The program `ser score` does the same, with
+//! flags for devices, precision and templates.
 
-mod config;
-mod exit;
-
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::io::{BufWriter, Write, stdout};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Context, bail};
-use clap::Parser;
-use ser::data::{TemplateKind, TextSettings};
-use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
-use ser::{Pair, PairScores, Scorer, Screening, Stage};
-use ser::{PairsRead, Progress};
+use ser::data::ReadSettings;
+use ser::model::{Device, RewardModel, RewardModelSettings, TextRequest};
+use ser::{BoxError, Context, Pair, PairsRead, Progress, Scorer, Screening, Stage};
 
-use config::{Flags, adapter_folder};
-
-/// Scores a file's pairs with a reward model
-#[derive(Parser)]
-struct Arguments {
-    /// Adapter folder in PEFT's layout, or the run folder of train_reward; without it, --model is the reward model
-    #[arg(long)]
-    adapter: Option<PathBuf>,
-    /// Ends every text of the authors_code template with the end token
-    #[arg(long)]
-    append_eos: bool,
-    /// Makes texts as flags and settings say even where the model was trained otherwise
-    #[arg(long)]
-    force_text: bool,
-    /// Scores with a fresh head where none is saved: random numbers that follow from --seed, for timings
-    #[arg(long)]
-    fresh_head: bool,
-    /// Prints pairs per second, tokenization included, as a line of JSON on stderr
-    #[arg(long)]
-    timing: bool,
-    #[command(flatten)]
-    flags: Flags,
-}
-
-fn main() -> ExitCode {
-    exit::exit_code(run(Arguments::parse()), None)
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = arguments.flags.load("")?;
-    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
-        bail!("give --model FOLDER and --data FILE");
+fn main() -> Result<(), BoxError> {
+    let arguments: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
+    let [base, adapter, data] = arguments.as_slice() else {
+        return Err("give three arguments: BASE_MODEL ADAPTER PAIRS".into());
     };
-    let adapter = arguments.adapter.as_deref().map(adapter_folder).transpose()?;
-    let request = TextRequest {
-        append_eos: if arguments.append_eos { Some(true) } else { config.text_request().append_eos },
-        force: arguments.force_text,
-        ..config.text_request()
-    };
-    let raw =
-        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
-    let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
-    let text = request.resolve(&folders, &raw)?;
-    eprintln!("{text}");
-    let settings =
-        RewardModelSettings { text: text.settings.clone(), force_text: request.force, ..config.reward_model() };
-    let device = config::device(&config)?;
-    let mut model = match &adapter {
-        Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
-        None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
-        _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
-            Err(error @ ModelError::NoHead { .. }) => {
-                bail!("{error}; --fresh-head scores with a random one all the same")
-            }
-            model => model?,
-        },
-    };
-
-    let mut read = PairsRead::open(data, &config.data)?;
-    let start = Instant::now();
-    if settings.text.max_length.is_some() {
-        // Equal answers, and empty ones, have scores as well.
-        read.keep(&model.screen(&pairs(&read), &mut ser::Context::silent())?, |screening| {
-            screening != Screening::TooLong
-        });
-    }
-    for line in read.lines() {
-        eprintln!("{line}");
-    }
-    for note in model.tokenizer().notes(&pairs(&read))? {
-        eprintln!("note: {note}");
-    }
-    let mut progress = Progress::with_ctrl_c().context("cannot listen for Ctrl-C")?;
-    let mut cx = ser::Context::new(Stage::Score, &mut progress);
-    let scores = model.score(&pairs(&read), &mut cx)?;
-    cx.finish();
-    let seconds = start.elapsed().as_secs_f64();
-    drop(progress);
-    write_lines(&read, &scores)?;
-    if arguments.timing {
-        let figure = serde_json::json!({"pairs_per_s": scores.len() as f64 / seconds});
-        eprintln!("{figure}");
-    }
-    Ok(())
+    score_file(base, adapter, data, stdout().lock())
 }
 
-fn pairs(read: &PairsRead) -> Vec<Arc<Pair>> {
-    read.preferences.iter().map(|preference| Arc::clone(&preference.pair)).collect()
-}
+fn score_file(base: &Path, adapter: &Path, data: &Path, out: impl Write) -> Result<(), BoxError> {
+    // The texts are made as in training: `ser.json` beside the adapter has the template and the length limit.
+    let text = TextRequest::default().resolve(&[adapter, base], &Default::default())?;
+    let settings = RewardModelSettings { text: text.settings, ..RewardModelSettings::default() };
+    let mut model = RewardModel::for_scoring(base, Some(adapter), &settings, Device::cpu())?;
 
-fn write_lines(read: &PairsRead, scores: &[PairScores]) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    for ((preference, row), score) in read.preferences.iter().zip(&read.rows).zip(scores) {
-        let p = score.sigmoid();
-        let line = serde_json::json!({
-            "id": preference.pair.id, "row": row, "raw": [score.a, score.b], "probability": [p.a, p.b],
-            "score_j": p.a, "score_k": p.b,
-        });
-        writeln!(out, "{line}")?;
+    let mut read = PairsRead::open(data, &ReadSettings::default())?;
+    let pairs = |read: &PairsRead| read.preferences.iter().map(|p| Arc::clone(&p.pair)).collect::<Vec<Arc<Pair>>>();
+    let screened = model.screen(&pairs(&read), &mut Context::silent())?;
+    read.keep(&screened, |screening| screening != Screening::TooLong);
+    read.lines().iter().try_for_each(|line| writeln!(std::io::stderr(), "{line}"))?; // pairs left out, and why
+
+    let pairs = pairs(&read);
+    let mut progress = Progress::new();
+    let scores = model.score(&pairs, &mut Context::new(Stage::Score, &mut progress))?;
+    let mut out = BufWriter::new(out);
+    for (pair, score) in pairs.iter().zip(&scores) {
+        writeln!(out, "{}", serde_json::json!({"id": pair.id, "raw": [score.a, score.b]}))?;
     }
-    out.flush()
+    Ok(out.flush()?)
 }

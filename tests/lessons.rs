@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../examples/label_pairs.rs"]
+mod label_pairs;
 #[path = "../examples/own_rule_and_loss.rs"]
 mod own_rule_and_loss;
 #[path = "../examples/status_alone.rs"]
 mod status_alone;
 #[path = "../examples/status_from_array.rs"]
 mod status_from_array;
+#[path = "../examples/train_ppo.rs"]
+mod train_ppo;
 #[path = "../examples/web_service.rs"]
 mod web_service;
 
@@ -32,10 +36,29 @@ fn a_csv_file_and_a_transposed_matrix_give_the_same_rows() {
 }
 
 #[test]
+fn scores_in_json_lines_become_labels_in_json_lines() {
+    let mut out = Vec::new();
+    let input = "{\"id\": 7, \"raw\": [1.3, -0.4]}\n{\"id\": 8, \"raw\": [0.1, 0.1]}\n";
+    label_pairs::label_lines(input.as_bytes(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.starts_with("{\"id\":7,") && text.contains("\"preferred\":\"a\""), "{text}");
+    let error = label_pairs::label_lines("{}".as_bytes(), Vec::new()).unwrap_err().to_string();
+    assert!(error.starts_with("line 1: missing field"), "{error}");
+}
+
+#[test]
 fn an_own_rule_and_an_own_loss_select_pairs() {
     let root = tempfile::tempdir().unwrap();
     let selected = own_rule_and_loss::run(root.path(), 600).unwrap();
     assert!(selected.iter().sum::<u64>() > 0, "{selected:?}");
+}
+
+#[test]
+fn ppo_raises_the_reward_of_an_own_policy() {
+    let root = tempfile::tempdir().unwrap();
+    let [first, last] = train_ppo::run(root.path()).unwrap();
+    assert!(last > first + 1.0, "{first} {last}");
 }
 
 /// Sends a request without a body and returns the response.

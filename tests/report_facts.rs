@@ -4,6 +4,7 @@
 
 mod support;
 
+use approx::assert_abs_diff_eq;
 use std::thread;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ fn every_loop_has_score_differences_and_the_result_its_changes() {
     let changes = report.changes.unwrap();
     let ser = report.baseline(BaselineKind::Ser).unwrap();
     let net = changes.turned_right as f64 - changes.turned_wrong as f64;
-    assert!((net / changes.pairs as f64 - ser.gain.unwrap().value).abs() < 1e-12);
+    assert_abs_diff_eq!(net / changes.pairs as f64, ser.gain.unwrap().value, epsilon = 1e-12);
 
     let chosen = report.iterations.iter().find(|round| round.chosen).unwrap();
     let epochs = Linear::default().epochs as u64;

@@ -22,6 +22,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use approx::assert_abs_diff_eq;
 use ser::ppo::{KlControl, PpoSettings, ResponseLength};
 use ser::testing::TablePolicy;
 use ser::{Message, Policy, Training, reward_fn};
@@ -139,7 +140,8 @@ fn the_gibbs_policy_is_the_best_there_is() {
     }
     // J_r(pi*) - J_r(pi) = beta KL(pi || pi*), and the reference leaves much to gain.
     let gap = value - objective(&reward, &reference());
-    assert!((gap - BETA * divergence(&reference(), &best)).abs() < 1e-12 && gap > 0.2, "{gap}");
+    assert_abs_diff_eq!(gap, BETA * divergence(&reference(), &best), epsilon = 1e-12);
+    assert!(gap > 0.2, "{gap}");
 }
 
 #[test]
@@ -158,7 +160,7 @@ fn the_best_policy_for_a_wrong_reward_is_within_a_bound_that_shrinks_with_the_er
         }
         println!("{gaps:?}");
         assert!(gaps.is_sorted_by(|x, y| x > y), "the gap shrinks with eps: {gaps:?}");
-        assert!(gaps.last().unwrap().abs() < 1e-12);
+        assert_abs_diff_eq!(*gaps.last().unwrap(), 0.0, epsilon = 1e-12);
     }
     // The bound is of the right size: where the error is at one letter, the gap is a good part of it.
     let eps = 0.0125;
