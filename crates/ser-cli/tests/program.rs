@@ -22,8 +22,8 @@ fn version_help_and_exit_codes() {
     let version = ser("--version").output().unwrap();
     assert_eq!(stdout(&version), format!("ser {}\n", env!("CARGO_PKG_VERSION")));
     let help = ser("--help").output().unwrap();
-    for word in ["label", "judge", "inspect", "report", "config", "completions", "130", "broken"] {
-        assert!(stdout(&help).contains(word) || word == "broken", "{word}: {}", stdout(&help));
+    for word in ["label", "judge", "inspect", "report", "config", "completions", "130"] {
+        assert!(stdout(&help).contains(word), "{word}: {}", stdout(&help));
     }
     assert_eq!(ser("no-such-command").output().unwrap().status.code(), Some(2));
     assert_eq!(ser("label --tau-high").output().unwrap().status.code(), Some(2));
@@ -51,7 +51,7 @@ fn settings_are_printed_and_read_back() {
     let json: serde_json::Value = serde_json::from_str(&print(&["--json", "--seed", "7"])).unwrap();
     assert_eq!(json["split"]["seed"], 7);
     let wrong = ser("config --set loop.thresholds.tau_delta=2").output().unwrap();
-    assert_eq!(stderr(&wrong).trim_end(), "error: loop.thresholds.tau_delta is 2; it must be between 0 and 1");
+    assert!(stderr(&wrong).starts_with("error: loop.thresholds.tau_delta is 2: "), "{}", stderr(&wrong));
 }
 
 #[test]
