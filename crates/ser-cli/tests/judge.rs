@@ -324,7 +324,7 @@ fn bad_input_is_named_before_anything_is_asked() {
     complains(good, good, &["--concurrency", "0"], "judge.concurrency is 0");
     complains(good, good, &["--api-key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is not set");
     // The key itself, given by mistake, is not repeated.
-    complains(good, good, &["--api-key-env", KEY], "judge.api_key_env is no variable's name");
+    complains(good, good, &["--api-key-env", KEY], "judge.api_key_env is not the name of a variable");
     fs::write(folder.path().join("judge_cache.jsonl"), "garbage\n").unwrap();
     let theirs = "{\"prompt\": \"p\", \"answer\": \"b\"}\n";
     complains(good, theirs, &[], "judge_cache.jsonl line 1 is not a judge's answer");

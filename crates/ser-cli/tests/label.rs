@@ -236,7 +236,7 @@ fn scores_that_are_no_probabilities_are_pointed_out() {
     let of = |rule| {
         let output = label(&["--rule", rule], &input);
         assert!(output.status.success());
-        let said = "warning: line 2 has a score outside [0, 1]: thresholds are about sigmoid scores";
+        let said = "warning: line 2 has a score outside [0, 1]: thresholds are for sigmoid scores";
         assert_eq!(stderr(&output), said, "once");
         rows(&output)[1]["status"].clone()
     };

@@ -4,7 +4,7 @@ use std::io;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-
+/// Prints a script that completes commands and flags in a shell
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The shell

@@ -6,7 +6,7 @@ use clap::Args;
 use ser::config::Config;
 
 use crate::flags::Flags;
-
+/// Prints the effective settings of files and flags as TOML
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The paper's settings, which are the defaults

@@ -14,6 +14,8 @@ use crate::flags::Flags;
 use crate::input::Input;
 use crate::output;
 
+/// Answers prompts with a language model
+///
 /// Writes the answer's text alone to standard output, as it comes if that is a terminal. With --prompts it answers a file of
 /// prompts, one line of JSON per answer: {"prompt": …, "response": …}.
 ///

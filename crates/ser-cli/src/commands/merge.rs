@@ -9,6 +9,8 @@ use ser::{adapter_folder, fetched};
 
 use crate::output;
 
+/// Merges an adapter into its base model
+///
 /// Writes a model folder that transformers loads: a classifier if the adapter has a head, else a causal model.
 #[derive(Args)]
 pub(crate) struct Arguments {

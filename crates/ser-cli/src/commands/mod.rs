@@ -27,33 +27,22 @@ use crate::flags::RESUME;
 /// A command of the program.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Trains a reward model on a few labels and lets it label the rest itself; with --full, the whole procedure
     #[cfg(feature = "libtorch")]
     Run(run::Arguments),
-    /// Trains one model: a reward model, or a language model by SFT, PPO or DPO
     #[cfg(feature = "libtorch")]
     #[command(subcommand)]
     Train(train::Train),
-    /// Scores a file's pairs with a reward model, one line of JSON per pair
     #[cfg(feature = "libtorch")]
     Score(score::Arguments),
-    /// Gives each scored pair on standard input its learning status and its pseudo-label
     Label(label::Arguments),
-    /// Answers prompts with a language model
     #[cfg(feature = "libtorch")]
     Generate(generate::Arguments),
-    /// Judges two files of answers by a language model behind an endpoint: wins, ties, losses and win rates
     Judge(judge::Arguments),
-    /// Describes a preference dataset: layout, ties, duplicates, lengths, rows left out, samples
     Inspect(inspect::Arguments),
-    /// Merges an adapter into its base model
     #[cfg(feature = "libtorch")]
     Merge(merge::Arguments),
-    /// Draws the report of a run folder again
     Report(report::Arguments),
-    /// Prints the effective settings of files and flags as TOML
     Config(config::Arguments),
-    /// Prints a script that completes commands and flags in a shell
     Completions(completions::Arguments),
 }
 

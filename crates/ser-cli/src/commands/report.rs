@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::output;
-
+/// Draws the report of a run folder again
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The run folder

@@ -11,6 +11,8 @@ use ser::{LanguageModels, Procedure};
 use crate::flags::Flags;
 use crate::output;
 
+/// Trains a reward model on a few labels and lets it label the rest itself; with --full, the whole procedure
+///
 /// Reward models start from the model of --model as it is. The paper starts them from a model after SFT: give one
 /// (`ser train sft` makes it), or let --full make it from a base model. Without --data the run works on the built-in
 /// corpus, whose base model it makes first. Ctrl-C stops where nothing is lost; --resume goes on, as it does after a crash.

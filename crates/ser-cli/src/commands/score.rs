@@ -15,6 +15,8 @@ use crate::flags::Flags;
 use crate::input::Input;
 use crate::output;
 
+/// Scores a file's pairs with a reward model, one line of JSON per pair
+///
 /// One line of JSON per pair on standard output, in the file's order, the chosen answer first: {"id": 7, "row": 8, "raw": [r,
 /// r], "probability": [p, p], "score_j": p, "score_k": p}, p = sigmoid(r). `row` is the pair's row in the file, from 1, bad
 /// rows counted and blank lines not; `id` is its number in a run. `score_j` and `score_k` repeat the probabilities under the

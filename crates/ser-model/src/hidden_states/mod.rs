@@ -149,7 +149,7 @@ fn identity(
     for name in names {
         let tensor = weights.stored(name)?;
         hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.shape));
-        hash.update(tensor.bytes.get(..SAMPLE).unwrap_or(tensor.bytes));
+        hash.update(tensor.bytes.get(..SAMPLE).unwrap_or(&tensor.bytes));
     }
     hash.update(format!("{config:?}\n"));
     let record = TextRecord::new(tokenizer)?;

@@ -182,7 +182,7 @@ impl RewardModel {
     }
 
     /// Applies the head: [texts, hidden] -> [texts] in f32.
-    pub(super) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+    pub(crate) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)
     }
 }

@@ -17,6 +17,8 @@ use ser::{Message, Preference};
 use crate::input::Input;
 use counts::Counts;
 
+/// Describes a preference dataset: layout, ties, duplicates, lengths, rows left out, samples
+///
 /// The data is read as a stream; memory holds a hash per pair, to find duplicates.
 #[derive(Args)]
 pub(crate) struct Arguments {

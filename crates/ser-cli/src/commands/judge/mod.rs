@@ -21,6 +21,8 @@ use answers::{Answers, matched};
 /// Printed after an interruption: answers are kept in the cache.
 pub(crate) const GO_ON: &str = "The same command goes on from here.";
 
+/// Judges two files of answers by a language model behind an endpoint: wins, ties, losses and win rates
+///
 /// The endpoint is any OpenAI-compatible one (OpenAI, vLLM, llama.cpp, Ollama, ...). Each line of a file has `prompt` (a text,
 /// or messages) and `answer` or `response`. Rows are matched by `id` if all have one, else by prompt. Every answer of the judge
 /// is kept in a cache beside the first file as it comes: after Ctrl-C, an error or a kill, the same command goes on, and asks

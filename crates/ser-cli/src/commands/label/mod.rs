@@ -12,6 +12,8 @@ use ser::{LearningStatus, PairProbabilities};
 use crate::output as notes;
 use row::{Row, not_a_row, quote_python_constants};
 
+/// Gives each scored pair on standard input its learning status and its pseudo-label
+///
 /// A filter between two programs, JSON lines in and out: `ser score ... | ser label > labelled.jsonl`.
 ///
 /// Each row has the sigmoid scores of its two answers: `score_j` and `score_k`, numbers or text that is one, as the authors'

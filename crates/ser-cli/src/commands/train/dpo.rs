@@ -9,6 +9,8 @@ use ser::{MetricsLog, train_dpo, write_policy_report};
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
+/// Direct preference optimisation of a language model
+///
 /// The model should be one after SFT (`ser train sft` makes it). The adapter is in the run folder's dpo/model.
 #[derive(Args)]
 pub(crate) struct Arguments {

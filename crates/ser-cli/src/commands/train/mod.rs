@@ -13,16 +13,14 @@ use ser::{MetricsLog, Observers, Preference, RunFolder, count_rows};
 use crate::flags::RunFlags;
 use crate::output;
 
-/// What is trained. Ctrl-C stops where nothing is lost; `--resume` goes on, as it does after a crash.
+/// Trains one model: a reward model, or a language model by SFT, PPO or DPO
+///
+/// Ctrl-C stops where nothing is lost; --resume goes on, as it does after a crash.
 #[derive(Subcommand)]
 pub(crate) enum Train {
-    /// Trains a reward model on a file of preferences, measures it on held-out pairs, and writes a report
     Reward(reward::Arguments),
-    /// Supervised fine-tuning of a language model on chosen answers
     Sft(sft::Arguments),
-    /// Proximal policy optimisation of a language model, against words or a reward model
     Ppo(Box<ppo::Arguments>),
-    /// Direct preference optimisation of a language model
     Dpo(dpo::Arguments),
 }
 

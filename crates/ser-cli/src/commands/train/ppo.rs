@@ -23,6 +23,8 @@ const PROMPTS: &str = include_str!("prompts.txt");
 /// Number of answers that the report shows side by side.
 const SHOWN: usize = 6;
 
+/// Proximal policy optimisation of a language model, against words or a reward model
+///
 /// Without --config, settings for a tiny model hold. The adapter is in the run folder's ppo/model.
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -17,6 +17,8 @@ use ser::{
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
+/// Trains a reward model on a file of preferences, measures it on held-out pairs, and writes a report
+///
 /// Adapter and head are in the run folder's reward/model, in PEFT's layout; `ser score --adapter` and `ser train ppo
 /// --reward-model` also take the run folder. Without --test-data a share of the pairs is held out (split.test, 0.1; 0 holds
 /// none out).

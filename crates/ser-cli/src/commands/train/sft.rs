@@ -11,6 +11,8 @@ use ser::{MetricsLog, Preference, train_in, write_policy_report};
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
+/// Supervised fine-tuning of a language model on chosen answers
+///
 /// The model, or with sft.lora an adapter, is in the run folder's sft/model.
 #[derive(Args)]
 pub(crate) struct Arguments {
