@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use ser_core::testing::Requirement;
-use ser_core::{Message, Sampling, Silent};
+use ser_core::{Context, Message, Sampling};
 use ser_data::{TemplateKind, TextSettings};
 use ser_model::{CausalLm, CausalLmSettings, Device, GenerateOptions, Precision};
 
@@ -69,8 +69,8 @@ fn smollm2_computes_what_transformers_does() {
     let question = Message::user("What is the capital of France? Answer briefly.");
     assert_eq!(model.tokenize_prompt(std::slice::from_ref(&question)).unwrap(), expected.prompt);
     let sampling = Sampling { max_new_tokens: 20, temperature: 0.0, ..Sampling::default() };
-    let options = GenerateOptions { stage: "test", observer: &mut Silent, on_text: None, log_probs: false };
-    let answers = model.sample(std::slice::from_ref(&expected.prompt), &sampling, options).unwrap();
+    let options = GenerateOptions { on_text: None, log_probs: false };
+    let answers = model.sample(std::slice::from_ref(&expected.prompt), &sampling, options, &mut Context::silent()).unwrap();
     assert_eq!(answers[0][0].response.tokens, expected.greedy);
     assert!(model.stop_ids().contains(expected.greedy.last().unwrap()));
     let answer = model.tokenizer().decode(&expected.greedy).unwrap();

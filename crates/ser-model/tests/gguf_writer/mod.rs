@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A value of a key, with the number of its type in the file.
 #[derive(Clone)]
-pub enum Value {
+pub(crate) enum Value {
     U32(u32),
     F32(f32),
     Bool(bool),
@@ -17,23 +17,23 @@ pub enum Value {
     Raw(u32, Vec<u8>),
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend(text.as_bytes());
     bytes
 }
 
-pub fn texts(list: &[&str]) -> Value {
+pub(crate) fn texts(list: &[&str]) -> Value {
     Value::List(8, list.len() as u64, list.iter().flat_map(|entry| text(entry)).collect())
 }
 
-pub fn numbers(list: &[i32]) -> Value {
+pub(crate) fn numbers(list: &[i32]) -> Value {
     Value::List(5, list.len() as u64, list.iter().flat_map(|n| n.to_le_bytes()).collect())
 }
 
 /// A tensor: name, dimensions with the innermost one first, type, bytes; the offset is that of its place unless given.
 #[derive(Clone)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     pub name: String,
     pub dims: Vec<u64>,
     pub kind: u32,
@@ -43,7 +43,7 @@ pub struct Tensor {
 
 /// A file in the making.
 #[derive(Clone)]
-pub struct Writer {
+pub(crate) struct Writer {
     pub magic: [u8; 4],
     pub version: u32,
     pub keys: Vec<(String, Value)>,
@@ -54,24 +54,24 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (magic, keys, tensors) = (*b"GGUF", Vec::new(), Vec::new());
         Writer { magic, version: 3, keys, tensors, alignment: 32, counts: [None, None] }
     }
 
-    pub fn key(mut self, key: &str, value: Value) -> Self {
+    pub(crate) fn key(mut self, key: &str, value: Value) -> Self {
         self.keys.retain(|(found, _)| found != key);
         self.keys.push((key.to_owned(), value));
         self
     }
 
-    pub fn without(mut self, key: &str) -> Self {
+    pub(crate) fn without(mut self, key: &str) -> Self {
         self.keys.retain(|(found, _)| found != key);
         self
     }
 
     /// A tensor of f32 numbers, all of them `value`.
-    pub fn tensor(mut self, name: &str, dims: &[u64], value: f32) -> Self {
+    pub(crate) fn tensor(mut self, name: &str, dims: &[u64], value: f32) -> Self {
         let count = dims.iter().product::<u64>() as usize;
         let bytes = vec![value.to_le_bytes(); count].concat();
         self.tensors.push(Tensor { name: name.to_owned(), dims: dims.to_vec(), kind: 0, bytes, offset: None });
@@ -79,7 +79,7 @@ impl Writer {
     }
 
     /// The bytes, and how many of them are the header.
-    pub fn bytes(&self) -> (Vec<u8>, usize) {
+    pub(crate) fn bytes(&self) -> (Vec<u8>, usize) {
         let mut out = self.magic.to_vec();
         out.extend(self.version.to_le_bytes());
         out.extend(self.counts[0].unwrap_or(self.tensors.len() as u64).to_le_bytes());
@@ -115,13 +115,13 @@ impl Writer {
         (out, header)
     }
 
-    pub fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         std::fs::write(path, self.bytes().0).unwrap();
     }
 }
 
 /// A whole Llama with one layer of width 8 and a vocabulary of single bytes.
-pub fn llama() -> Writer {
+pub(crate) fn llama() -> Writer {
     let mut writer = Writer::new()
         .key("general.architecture", Value::Text("llama"))
         .key("llama.block_count", Value::U32(1))
