@@ -44,7 +44,7 @@ fn cells(line: &str) -> Option<Vec<&str>> {
 fn on_page(text: &str) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
     let mut columns: Vec<&str> = Vec::new();
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.starts_with("|---")) {
         match cells(line).as_deref() {
             None => columns.clear(),
             Some(["key", tables @ .., "meaning"]) => columns = tables.to_vec(),

@@ -1,6 +1,10 @@
 #![doc = include_str!("../../../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(doctest, feature = "config", feature = "libtorch"))]
+#[doc = include_str!("../../../docs/library.md")]
+mod library_page {}
+
 #[cfg(feature = "config")]
 pub mod config;
 mod crash;
