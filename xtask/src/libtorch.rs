@@ -1,4 +1,4 @@
-//! Which libtorch the workspace builds against.
+//! The libtorch that the workspace builds against.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,39 +9,39 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// The version that tch 0.24 goes with.
+/// The version that tch 0.24 requires.
 pub(crate) const VERSION: &str = "2.11.0";
 
 /// Where libtorch comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// `.libtorch` in the workspace, which `cargo xtask setup` makes.
+    /// `.libtorch` in the workspace, made by `cargo xtask setup`.
     Workspace(PathBuf),
-    /// The folder that the user's LIBTORCH names.
+    /// The folder in the user's LIBTORCH.
     User(PathBuf),
     /// The PyTorch of the user's Python (LIBTORCH_USE_PYTORCH).
     PyTorch,
 }
 
 impl Origin {
-    /// What the environment asks for. A LIBTORCH that is set is never overridden.
+    /// The origin that the environment selects. A LIBTORCH that is set is never overridden.
     pub(crate) fn find(workspace: &Workspace) -> Self {
         Self::of(workspace.path(".libtorch"), env::var_os("LIBTORCH"), env::var_os("LIBTORCH_USE_PYTORCH"))
     }
 
     fn of(own: PathBuf, libtorch: Option<OsString>, use_pytorch: Option<OsString>) -> Self {
-        // torch-sys asks for them in this order too.
+        // The order of torch-sys.
         if use_pytorch.is_some() {
             return Origin::PyTorch;
         }
         match libtorch {
-            // .cargo/config.toml sets LIBTORCH to our own folder where the user has not set it.
+            // .cargo/config.toml sets LIBTORCH to the workspace's folder if the user has not set it.
             Some(folder) if !folder.is_empty() && Path::new(&folder) != own => Origin::User(PathBuf::from(folder)),
             _ => Origin::Workspace(own),
         }
     }
 
-    /// Lets a child build against this libtorch and run with it.
+    /// Sets the variables with which a command builds against this libtorch and runs with it.
     pub(crate) fn apply(&self, command: &mut Command) -> Result<()> {
         let lib = match self {
             Origin::Workspace(folder) => {
@@ -51,7 +51,7 @@ impl Origin {
             Origin::User(folder) => user_library_folder(folder, env::var_os("LIBTORCH_LIB").as_deref())?,
             Origin::PyTorch => pytorch_library_folder()?,
         };
-        // Documentation tests get no rpath, so every child gets the search path.
+        // Documentation tests have no rpath and need the search path.
         let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
         let others = env::var_os(variable).unwrap_or_default();
         let folders =

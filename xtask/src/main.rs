@@ -39,7 +39,7 @@ enum Task {
     Features(features::Options),
     /// Runs the whole method on the built-in corpus and ends with its table and report
     Demo(demo::Options),
-    /// Runs the demo over many seeds, its settings chosen on other seeds, and prints tables for docs/results.md
+    /// Runs the demo on many seeds, with settings chosen on other seeds, and prints the tables of docs/results.md
     Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),

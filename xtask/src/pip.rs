@@ -1,4 +1,4 @@
-//! pip, with its failures in plain words.
+//! Runs pip and explains its failures.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// Checks that there is a Python 3 with pip; `purpose` ends the sentence that says what it is needed for.
+/// Checks that Python 3 with pip is installed; `purpose` ends the sentence of the error.
 pub(crate) fn check(purpose: &str) -> Result<()> {
     let version = Command::new("python3").args(["-m", "pip", "--version"]).output().map_err(|error| {
         if error.kind() == ErrorKind::NotFound {
@@ -22,9 +22,9 @@ pub(crate) fn check(purpose: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs pip under `python`. Its progress goes to the terminal; a failure is explained.
+/// Runs pip under `python`. Its progress goes to the terminal; an error explains a failure.
 ///
-/// `scratch` takes pip's temporary files, which can be large: a small /tmp must not fail the work.
+/// pip's temporary files go to `scratch`: they can be too large for /tmp.
 pub(crate) fn run<S: AsRef<OsStr>>(python: &Path, arguments: &[S], scratch: &Path) -> Result<()> {
     let mut child = Command::new(python)
         .args(["-m", "pip"])
@@ -38,7 +38,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(python: &Path, arguments: &[S], scratch: &Pat
     let mut said = String::new();
     if let Some(stderr) = child.stderr.take() {
         for line in BufReader::new(stderr).lines() {
-            let line = line.context("reading what pip says")?;
+            let line = line.context("reading the output of pip")?;
             eprintln!("{line}");
             said.push_str(&line);
             said.push('\n');
@@ -51,10 +51,10 @@ pub(crate) fn run<S: AsRef<OsStr>>(python: &Path, arguments: &[S], scratch: &Pat
     Ok(())
 }
 
-/// Why pip failed, as far as its words tell.
+/// The cause of a failure, from pip's output.
 fn explain(said: &str) -> &'static str {
     const CAUSES: [(&[&str], &str); 4] = [
-        (&["No space left", "Errno 28"], "pip failed because the disk is full: make room and run it again"),
+        (&["No space left", "Errno 28"], "pip failed because the disk is full: free some space and run it again"),
         (
             &["DO NOT MATCH THE HASHES"],
             "pip got a file other than the one this workspace pins: a mirror or proxy altered it, or a download broke",

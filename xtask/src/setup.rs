@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: libtorch, taken from the wheels that Python's package index holds.
+//! `cargo xtask setup`: takes libtorch from wheels of Python's package index.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::{pip, wheel};
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// The full set with CUDA (3.6 GB on disk) in place of the small CPU set (0.5 GB)
+    /// The libraries with CUDA (4.7 GB on disk) instead of those for the CPU (0.5 GB)
     #[arg(long)]
     cuda: bool,
 }
 
-/// The wheels' tags: named, so that the host's Python may be of any version.
+/// The tags of the wheels; with them pip does not depend on the version of the host's Python.
 const TAGS: &[&str] = &[
     "--only-binary=:all:",
     "--implementation=cp",
@@ -32,21 +32,21 @@ const TAGS: &[&str] = &[
     "--platform=manylinux2014_x86_64",
 ];
 
-/// The libraries of the small set: nothing else is loaded on a machine without a GPU.
+/// The libraries that are loaded on a machine without a GPU.
 const CPU_LIBRARIES: [&str; 5] = ["libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libcudart.so.13", "libcupti.so.13"];
 
 /// Libraries of the torch wheel that only Python needs.
 const PYTHON_LIBRARIES: [&str; 2] = ["libtorch_python.so", "libshm.so"];
 
-/// Makes sure that there is a libtorch.
+/// Fetches libtorch if there is none.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match Origin::find(workspace) {
         Origin::PyTorch => {
-            eprintln!("libtorch: LIBTORCH_USE_PYTORCH is set, so PyTorch's own is used");
+            eprintln!("libtorch: LIBTORCH_USE_PYTORCH is set: using the libtorch of PyTorch");
             Ok(())
         }
         Origin::User(folder) => {
-            eprintln!("libtorch: LIBTORCH is set, so {} is used", folder.display());
+            eprintln!("libtorch: LIBTORCH is set: using {}", folder.display());
             Ok(())
         }
         Origin::Workspace(folder) => fetch(workspace, &folder, options.cuda),
@@ -64,7 +64,7 @@ fn fetch(workspace: &Workspace, folder: &Path, cuda: bool) -> Result<()> {
              LIBTORCH_USE_PYTORCH=1 to use an installed PyTorch {VERSION}"
         );
     }
-    // Two setups at once would share the partial folder.
+    // Two setups at a time would write into the same partial folder.
     let lock_path = workspace.path(".libtorch.lock");
     let lock = File::create(&lock_path).map_err(|error| wheel::explain(error, &lock_path))?;
     match lock.try_lock() {
@@ -79,19 +79,19 @@ fn fetch(workspace: &Workspace, folder: &Path, cuda: bool) -> Result<()> {
         return Ok(());
     }
 
-    pip::check("fetch libtorch (or set LIBTORCH to a libtorch of your own)")?;
+    pip::check("fetch libtorch (or set LIBTORCH to an installed libtorch)")?;
     let partial = workspace.path(".libtorch.partial");
     remove(&partial)?;
     let made = if cuda { make_cuda(workspace, &partial) } else { make_cpu(workspace, &partial) };
     let placed = made.and_then(|()| place(workspace, &partial, folder, cuda));
-    // Nothing half-made stays, whatever happened.
+    // The partial folder is removed after errors too.
     remove(&partial)?;
     placed?;
     eprintln!("libtorch {VERSION}: {} is ready", folder.display());
     Ok(())
 }
 
-/// Whether `folder` holds a finished libtorch of the version wanted. Folders are put in place whole, so two files tell.
+/// Whether `folder` contains a complete libtorch of the pinned version. Folders are renamed once complete, so two files suffice.
 fn is_complete(folder: &Path, cuda: bool) -> bool {
     let version = fs::read_to_string(folder.join("build-version")).unwrap_or_default();
     let library = if cuda { "libtorch_cuda.so" } else { "libtorch_cpu.so" };
@@ -112,9 +112,9 @@ fn make_cpu(workspace: &Workspace, partial: &Path) -> Result<()> {
         fs::remove_file(file).ok();
     }
     if libraries != CPU_LIBRARIES.len() {
-        bail!("the wheels hold {libraries} of the {} libraries of libtorch {VERSION}", CPU_LIBRARIES.len());
+        bail!("the wheels contain {libraries} of the {} libraries of libtorch {VERSION}", CPU_LIBRARIES.len());
     }
-    // The wheel's own libtorch.so needs libtorch_cuda; to the linker a script says the same without it.
+    // The wheel's libtorch.so needs libtorch_cuda; a linker script does not.
     write(&root.join("lib/libtorch.so"), "INPUT(-ltorch_cpu -lc10)\n")?;
     write(&root.join("build-version"), &format!("{VERSION}\n"))
 }
@@ -125,7 +125,7 @@ fn make_cuda(workspace: &Workspace, partial: &Path) -> Result<()> {
     for file in &wheels {
         eprintln!("libtorch: unpacking {}", name(file));
         unpack_headers(file, &root.join("torch"))?;
-        // torch and nvidia side by side: the libraries find each other by relative paths.
+        // torch and nvidia are siblings: the libraries find each other by relative paths.
         wheel::unpack(file, &root, |path| {
             let library = path.file_name()?.to_str()?;
             let in_lib = path.parent()?.ends_with("lib") && (path.starts_with("torch") || path.starts_with("nvidia"));
@@ -162,7 +162,7 @@ fn unpack_headers(file: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts what was made where cargo looks for it, in one rename.
+/// Renames the complete folder to the path where cargo looks for it.
 fn place(workspace: &Workspace, partial: &Path, folder: &Path, cuda: bool) -> Result<()> {
     let old = partial.join("old");
     let set_aside = |path: &Path, name: &str| -> Result<()> {

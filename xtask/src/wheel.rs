@@ -1,4 +1,4 @@
-//! Taking files out of Python wheels, which are zip archives.
+//! Extracts files from Python wheels, which are zip archives.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use zip::ZipArchive;
 
-/// Unpacks those entries of `wheel` for which `place` names a path below `folder`; returns how many.
+/// Unpacks the entries of `wheel` for which `place` returns a path below `folder`; returns their number.
 pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Option<PathBuf>) -> Result<usize> {
     let file = File::open(wheel).with_context(|| format!("{} cannot be opened", wheel.display()))?;
     let mut archive =
@@ -15,7 +15,7 @@ pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Optio
     let mut count = 0;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).with_context(|| format!("{} is broken", wheel.display()))?;
-        // None for names that would leave the folder.
+        // None for paths outside of the folder.
         let Some(target) = entry.enclosed_name().filter(|_| entry.is_file()).and_then(|name| place(&name)) else {
             continue;
         };
@@ -30,7 +30,7 @@ pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Optio
     Ok(count)
 }
 
-/// A write error, with the commonest cause named.
+/// A write error; a full disk is named.
 pub(crate) fn explain(error: io::Error, path: &Path) -> anyhow::Error {
     if error.kind() == ErrorKind::StorageFull {
         anyhow!("the disk is full: {} could not be written", path.display())

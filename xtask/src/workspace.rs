@@ -1,4 +1,4 @@
-//! Where the workspace is, and how its commands are run.
+//! The folder of the workspace, and commands run in it.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// The workspace that xtask belongs to.
     pub(crate) fn find() -> Result<Self> {
-        // cargo sets it for `cargo xtask`; without cargo the folder xtask was built in serves.
+        // cargo sets the variable for `cargo xtask`; otherwise the folder that xtask was built in is used.
         let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
         let root = Path::new(&manifest).parent().context("xtask's folder has no parent: run it as `cargo xtask`")?;
         Ok(Workspace { root: root.to_owned() })
@@ -38,7 +38,7 @@ impl Workspace {
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
         command.args(arguments).current_dir(&self.root);
-        // What cargo told xtask of xtask is not for its children.
+        // The variables that cargo sets for xtask do not concern its children.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -49,7 +49,7 @@ impl Workspace {
     }
 }
 
-/// Runs a command to its end, saying which; anything but success is an error that names it.
+/// Prints and runs a command; a failure is an error with the command.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let line = shown(&command);
     eprintln!("\n==> {line}");
@@ -62,7 +62,7 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// A command as one would type it.
+/// The command as it would be typed.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut line = program.to_string_lossy().into_owned();
