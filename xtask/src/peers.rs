@@ -184,9 +184,9 @@ fn compare(
         peer.arg("--model").arg(model).arg("--data").arg(pairs).args(["--threads", &threads]);
         peer.env("OMP_NUM_THREADS", &threads);
         let said = output(peer)?;
-        let peers = figures(&said.0, plan.unit);
+        let peers = results(&said.0, plan.unit);
         if peers.is_empty() {
-            bail!("{} printed no figure; it said:\n{}", plan.script, said.1);
+            bail!("{} printed no result; it said:\n{}", plan.script, said.1);
         }
 
         // The defaults of `ser` are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
@@ -217,14 +217,14 @@ fn compare(
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(workspace).apply(&mut ours)?;
         let said = output(ours)?;
-        let Some((_, our_figure)) = figures(&said.1, plan.unit).pop() else {
-            bail!("ser {} --timing printed no figure; it said:\n{}", plan.command, said.1);
+        let Some((_, our_result)) = results(&said.1, plan.unit).pop() else {
+            bail!("ser {} --timing printed no result; it said:\n{}", plan.command, said.1);
         };
 
-        for (name, figure) in peers {
+        for (name, result) in peers {
             let unit = plan.unit.words();
-            eprintln!("{} round {round}: {name} {figure:.1} {unit}, ours {our_figure:.1}", plan.name);
-            let rounds = vec![(figure, our_figure)];
+            eprintln!("{} round {round}: {name} {result:.1} {unit}, ours {our_result:.1}", plan.name);
+            let rounds = vec![(result, our_result)];
             match comparisons.iter_mut().find(|comparison| comparison.peer == name) {
                 Some(comparison) => comparison.rounds.extend(rounds),
                 None => comparisons.push(Comparison { job: plan.name, peer: name, unit, rounds }),
@@ -246,8 +246,8 @@ fn output(mut command: Command) -> Result<(String, String)> {
     Ok((String::from_utf8_lossy(&output.stdout).into_owned(), stderr))
 }
 
-/// The JSON lines with a figure of this unit: who, and how many.
-fn figures(text: &str, unit: Unit) -> Vec<(String, f64)> {
+/// The JSON lines with a result of this unit: who, and how many.
+fn results(text: &str, unit: Unit) -> Vec<(String, f64)> {
     text.lines()
         .filter_map(|line| {
             let value: Value = serde_json::from_str(line).ok()?;
@@ -262,9 +262,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_found_among_other_lines() {
+    fn results_are_found_among_other_lines() {
         let text = "loading\n{\"peer\": \"a\", \"pairs_per_s\": 2.5}\n{\"other\": 1}\n{\"pairs_per_s\": 7}\n";
-        assert_eq!(figures(text, Unit::PairsPerSecond), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
-        assert!(figures(text, Unit::TokensPerSecond).is_empty());
+        assert_eq!(results(text, Unit::PairsPerSecond), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
+        assert!(results(text, Unit::TokensPerSecond).is_empty());
     }
 }

@@ -83,10 +83,10 @@ fn fetch(workspace: &Workspace, folder: &Path, cuda: bool) -> Result<()> {
     let partial = workspace.path(".libtorch.partial");
     remove(&partial)?;
     let made = if cuda { make_cuda(workspace, &partial) } else { make_cpu(workspace, &partial) };
-    let placed = made.and_then(|()| place(workspace, &partial, folder, cuda));
+    let installed = made.and_then(|()| install(workspace, &partial, folder, cuda));
     // The partial folder is removed after errors too.
     remove(&partial)?;
-    placed?;
+    installed?;
     eprintln!("libtorch {VERSION}: {} is ready", folder.display());
     Ok(())
 }
@@ -163,7 +163,7 @@ fn unpack_headers(file: &Path, root: &Path) -> Result<()> {
 }
 
 /// Renames the complete folder to the path where cargo looks for it.
-fn place(workspace: &Workspace, partial: &Path, folder: &Path, cuda: bool) -> Result<()> {
+fn install(workspace: &Workspace, partial: &Path, folder: &Path, cuda: bool) -> Result<()> {
     let old = partial.join("old");
     let set_aside = |path: &Path, name: &str| -> Result<()> {
         fs::create_dir_all(&old)?;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use zip::ZipArchive;
 
-/// Unpacks the entries of `wheel` for which `place` returns a path below `folder`; returns their number.
-pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Option<PathBuf>) -> Result<usize> {
+/// Unpacks the entries of `wheel` for which `target_of` returns a path below `folder`; returns their number.
+pub(crate) fn unpack(wheel: &Path, folder: &Path, target_of: impl Fn(&Path) -> Option<PathBuf>) -> Result<usize> {
     let file = File::open(wheel).with_context(|| format!("{} cannot be opened", wheel.display()))?;
     let mut archive =
         ZipArchive::new(BufReader::new(file)).with_context(|| format!("{} is not a wheel", wheel.display()))?;
@@ -16,7 +16,7 @@ pub(crate) fn unpack(wheel: &Path, folder: &Path, place: impl Fn(&Path) -> Optio
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).with_context(|| format!("{} is broken", wheel.display()))?;
         // None for paths outside of the folder.
-        let Some(target) = entry.enclosed_name().filter(|_| entry.is_file()).and_then(|name| place(&name)) else {
+        let Some(target) = entry.enclosed_name().filter(|_| entry.is_file()).and_then(|name| target_of(&name)) else {
             continue;
         };
         let target = folder.join(target);
@@ -58,8 +58,8 @@ mod tests {
         }
         zip.finish().unwrap();
 
-        let place = |path: &Path| path.ends_with("libc10.so").then(|| PathBuf::from("lib/libc10.so"));
-        let count = unpack(&wheel, &folder, place).unwrap();
+        let target = |path: &Path| path.ends_with("libc10.so").then(|| PathBuf::from("lib/libc10.so"));
+        let count = unpack(&wheel, &folder, target).unwrap();
         let text = fs::read_to_string(folder.join("lib/libc10.so")).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!((count, text.as_str()), (1, "torch/lib/libc10.so"));

@@ -82,7 +82,7 @@ impl Environment {
     pub(super) fn pairs(&self, data: &Path, count: u32, model: &Path, prompts: bool, longest: u32) -> Result<PathBuf> {
         let kind = if prompts { "-prompts" } else { "" };
         let name = format!("{count}{kind}-{longest}.jsonl");
-        let file = self.place(data)?.join(name);
+        let file = self.data_folder(data)?.join(name);
         let mut cut = self.python("preferences.py");
         cut.args(prompts.then_some("--prompts")).args(["--max-length", &longest.to_string()]);
         cut.arg("--data").arg(data).args(["--pairs", &count.to_string(), "--out"]).arg(&file);
@@ -93,7 +93,7 @@ impl Environment {
 
     /// A random-weight model whose tokenizer was trained on `data`.
     pub(super) fn model(&self, data: &Path, size: &str) -> Result<PathBuf> {
-        let folder = self.place(data)?.join(size);
+        let folder = self.data_folder(data)?.join(size);
         if !folder.join("complete").is_file() {
             let mut make = self.python("make_model.py");
             make.arg("--data").arg(data).args(["--size", size, "--out"]).arg(&folder);
@@ -103,7 +103,7 @@ impl Environment {
         Ok(folder)
     }
 
-    /// A place in the folder.
+    /// A path in `.peers`.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -117,14 +117,14 @@ impl Environment {
         Ok(folder)
     }
 
-    /// Keeps the figures of this measurement.
-    pub(super) fn save(&self, figures: &Value) -> Result<()> {
+    /// Keeps the results of this measurement.
+    pub(super) fn save(&self, results: &Value) -> Result<()> {
         let file = self.folder.join("results.json");
-        fs::write(&file, format!("{figures:#}\n")).with_context(|| format!("writing {}", file.display()))
+        fs::write(&file, format!("{results:#}\n")).with_context(|| format!("writing {}", file.display()))
     }
 
     /// The folder for what is made from one data file: its name and size tell files apart.
-    fn place(&self, data: &Path) -> Result<PathBuf> {
+    fn data_folder(&self, data: &Path) -> Result<PathBuf> {
         let Ok(metadata) = fs::metadata(data) else {
             bail!("{} does not exist: --data names a preference file in HH-RLHF's layout", data.display());
         };

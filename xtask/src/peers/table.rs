@@ -12,9 +12,9 @@ pub(super) struct Comparison {
     pub(super) job: &'static str,
     /// The peer's name.
     pub(super) peer: String,
-    /// What the figures count: `pairs/s`.
+    /// Unit of the results: `pairs/s`.
     pub(super) unit: &'static str,
-    /// The figures of each round, the peer's and ours.
+    /// The results of each round, the peer's and ours.
     pub(super) rounds: Vec<(f64, f64)>,
 }
 
@@ -30,7 +30,7 @@ impl Spread {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let (last, half) = (sorted.len().saturating_sub(1), sorted.len() / 2);
         let median = if sorted.len() % 2 == 1 { at(half) } else { (at(half.saturating_sub(1)) + at(half)) / 2.0 };
         Spread { median, min: at(0), max: at(last) }
@@ -69,7 +69,7 @@ pub(super) fn to_markdown(comparisons: &[Comparison]) -> String {
     text
 }
 
-/// The same with every round's figures.
+/// The same with the results of every round.
 pub(super) fn to_json(comparisons: &[Comparison]) -> Value {
     let rows: Vec<Value> = comparisons
         .iter()

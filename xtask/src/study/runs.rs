@@ -94,7 +94,7 @@ impl<'a> Runner<'a> {
             return Err(error.context("the study stopped, what is done is kept"));
         }
         let outcome = |task: &Task<'_>| {
-            let path = place(folder, *task).join("report.json");
+            let path = run_folder(folder, *task).join("report.json");
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let report = serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
             Ok(Outcome::of_report(task.seed, &report))
@@ -103,36 +103,36 @@ impl<'a> Runner<'a> {
     }
 
     fn one(&self, folder: &Path, task: Task<'_>, baselines: bool) -> Result<()> {
-        let place = place(folder, task);
+        let out = run_folder(folder, task);
         let arguments = self.arguments(task, baselines);
-        let noted = place.with_extension("json");
+        let noted = out.with_extension("json");
         let note = serde_json::to_string_pretty(&arguments)?;
-        fs::create_dir_all(place.parent().context("no folder")?)?;
+        fs::create_dir_all(out.parent().context("no folder")?)?;
         match fs::read_to_string(&noted) {
             Ok(was) if was != note => bail!(
                 "{} was made with other settings ({} has them): give another --out, or remove it",
-                place.display(),
+                out.display(),
                 noted.display()
             ),
             Ok(_) => {}
             Err(_) => write(&noted, &note)?,
         }
-        if place.join("report.json").exists() {
+        if out.join("report.json").exists() {
             return Ok(());
         }
         let started = Instant::now();
-        let log = place.with_extension("log");
+        let log = out.with_extension("log");
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = self.workspace.ser("run");
-        command.args(&arguments).arg("--resume").arg("--out").arg(&place);
+        command.args(&arguments).arg("--resume").arg("--out").arg(&out);
         command.env("OMP_NUM_THREADS", self.options.threads.to_string());
         command.stdout(output.try_clone()?).stderr(output);
         Origin::find(self.workspace).apply(&mut command)?;
         let status = command.status().context("ser could not be started")?;
         if !status.success() {
-            return Err(anyhow!("{} failed ({status}): {} says why", place.display(), log.display()));
+            return Err(anyhow!("{} failed ({status}): {} says why", out.display(), log.display()));
         }
-        eprintln!("{}: {:.0} s", place.display(), started.elapsed().as_secs_f64());
+        eprintln!("{}: {:.0} s", out.display(), started.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl<'a> Runner<'a> {
 }
 
 /// The folder of a run.
-fn place(folder: &Path, task: Task<'_>) -> PathBuf {
+fn run_folder(folder: &Path, task: Task<'_>) -> PathBuf {
     folder.join(&task.variant.name).join(format!("seed-{:02}", task.seed))
 }
 

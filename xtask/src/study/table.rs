@@ -34,7 +34,7 @@ impl Spread {
         let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
         let std = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         // Over 30 degrees of freedom the last quantile is a little too large, never too small.
-        let t = n.checked_sub(2).and_then(|place| T_95.get(place.min(T_95.len() - 1)));
+        let t = n.checked_sub(2).and_then(|index| T_95.get(index.min(T_95.len() - 1)));
         let half_width = std.zip(t).map(|(std, t)| t * std / (n as f64).sqrt());
         Some(Spread { n, mean, std, half_width })
     }
@@ -43,10 +43,10 @@ impl Spread {
 /// The variant with the highest mean validation accuracy; of equals the first.
 pub(crate) fn best(variants: &[(&Variant, &Vec<Outcome>)]) -> Result<usize> {
     let mut best: Option<(usize, f64)> = None;
-    for (place, (variant, outcomes)) in variants.iter().enumerate() {
+    for (index, (variant, outcomes)) in variants.iter().enumerate() {
         let mean = validation(outcomes).with_context(|| format!("{}: no run has validation pairs", variant.name))?.mean;
         if best.is_none_or(|(_, highest)| mean > highest) {
-            best = Some((place, mean));
+            best = Some((index, mean));
         }
     }
     Ok(best.context("no variant")?.0)
@@ -64,9 +64,9 @@ pub(crate) fn choice(variants: &[(&Variant, &Vec<Outcome>)], seeds: &Seeds, best
          | variant | settings | validation pairs right, %, mean (standard deviation) | seeds | chosen |\n\
          |---|---|---|---|---|\n"
     );
-    for (place, (variant, outcomes)) in variants.iter().enumerate() {
+    for (index, (variant, outcomes)) in variants.iter().enumerate() {
         let (cell, n) = validation(outcomes).map_or(("none".to_owned(), 0), |spread| (percent(spread), spread.n));
-        let mark = if place == best { "yes" } else { "" };
+        let mark = if index == best { "yes" } else { "" };
         text += &format!("| {} | {} | {cell} | {n} | {mark} |\n", variant.name, settings(variant));
     }
     text + "\n"
