@@ -6,6 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// The quick start with language models, compiled here, as libtorch takes too long in a crate outside.
+#[cfg(all(feature = "config", feature = "libtorch"))]
+#[allow(dead_code)]
+#[path = "support/quick_start.rs"]
+mod quick_start;
+
 /// The Rust examples of a page.
 fn examples(page: &str) -> Vec<String> {
     let mut examples = Vec::new();
@@ -16,6 +22,12 @@ fn examples(page: &str) -> Vec<String> {
         rest = after;
     }
     examples
+}
+
+#[test]
+fn the_compiled_quick_start_is_the_one_of_the_readme() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.contains(include_str!("support/quick_start.rs")));
 }
 
 #[test]
@@ -30,10 +42,9 @@ fn quick_starts_compile_in_a_crate_of_their_own() {
     let manifest = fs::read_to_string(home.join("Cargo.toml")).unwrap();
     // With the profiles and the lock file of the workspace, what cargo has compiled is used again.
     let profiles = manifest.find("[profile.").map_or("", |start| &manifest[start..]);
-    let features = if cfg!(feature = "libtorch") { r#"["config", "libtorch"]"# } else { r#"["config"]"# };
     let dependencies = format!(
         "[package]\nname = \"outside\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         ser = {{ path = {:?}, features = {features} }}\nser-core = {{ path = {:?} }}\nser-status = {{ path = {:?} }}\n\n{profiles}",
+         ser = {{ path = {:?} }}\nser-core = {{ path = {:?} }}\nser-status = {{ path = {:?} }}\n\n{profiles}",
         path("."),
         path("crates/ser-core"),
         path("crates/ser-status"),
@@ -43,7 +54,7 @@ fn quick_starts_compile_in_a_crate_of_their_own() {
     let programs = folder.path().join("src/bin");
     fs::create_dir_all(&programs).unwrap();
     for (number, example) in examples.iter().enumerate() {
-        if cfg!(feature = "libtorch") || !example.contains("LanguageModels") {
+        if !example.contains("LanguageModels") {
             fs::write(programs.join(format!("example_{number}.rs")), example).unwrap();
         }
     }
