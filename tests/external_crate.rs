@@ -1,6 +1,6 @@
 //! The quick starts of the README compile as they stand, in a crate outside of the workspace.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! The lessons of `examples/` that need no libtorch are run as tests.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
+// own_rule_and_loss includes the model of embed_custom_model.
+#![allow(clippy::duplicate_mod)]
 
 #[path = "../examples/label_pairs.rs"]
 mod label_pairs;

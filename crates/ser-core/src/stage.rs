@@ -162,9 +162,9 @@ fn with_parameters(text: &str) -> Option<Stage> {
 
 impl Stage {
     fn known(text: &str) -> Option<Stage> {
-        let plain = PLAIN.iter().find(|stage| stage.to_string() == text).cloned();
+        let plain = PLAIN.iter().find(|stage| **stage == *text).cloned();
         // A number such as `01` would come back as another text.
-        plain.or_else(|| with_parameters(text).filter(|stage| stage.to_string() == text))
+        plain.or_else(|| with_parameters(text).filter(|stage| *stage == *text))
     }
 }
 
@@ -198,7 +198,7 @@ impl PartialEq<str> for Stage {
     fn eq(&self, text: &str) -> bool {
         match self {
             Stage::Other(own) => own == text,
-            known => known.to_string() == text,
+            known => format!("{known}") == text,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The linear reward model on a world with known truth.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut model = CausalLm::from_folder(folder, &config.causal_lm(), device)?;
     let examples = |preferences: &[Preference]| -> anyhow::Result<Vec<CausalExample>> {
         let texts = sft_examples(&model, preferences, config.sft.turns)?;
-        texts.warning().iter().for_each(|warning| output::note(warning));
+        texts.warning().iter().for_each(output::note);
         Ok(texts.examples)
     };
     let (examples, validation) = (examples(&chosen)?, examples(&validation)?);
