@@ -5,6 +5,7 @@ mod ci;
 mod demo;
 mod features;
 mod libtorch;
+mod model;
 mod packages;
 mod peers;
 mod pip;
@@ -31,6 +32,8 @@ struct Cli {
 enum Task {
     /// Fetches libtorch into .libtorch, unless LIBTORCH or LIBTORCH_USE_PYTORCH is set
     Setup(setup::Options),
+    /// Fetches a real language model into .models, and prints its path
+    Model(model::Options),
     /// Runs every test: the crates without libtorch first, then those with it
     Test,
     /// Runs every check, cheapest first: format, lints, docs, features, fuzz targets, tests, packaging
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = Workspace::find().and_then(|workspace| match cli.task {
         Task::Setup(options) => setup::run(&workspace, &options),
+        Task::Model(options) => model::run(&workspace, &options),
         Task::Test => ci::test(&workspace),
         Task::Ci => ci::ci(&workspace),
         Task::Features(options) => features::check(&workspace, &options),

@@ -67,6 +67,14 @@ pub enum ModelError {
         /// The reader's error.
         problem: String,
     },
+    /// A GGUF file is damaged, or holds something that is not supported.
+    #[error("{path}: {problem}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A tensor is missing from the files.
     #[error("{path}: tensor {name} is missing")]
     MissingTensor {

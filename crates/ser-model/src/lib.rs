@@ -17,7 +17,9 @@ mod sft;
 mod train;
 
 pub use adapter::{Merged, merge_adapter};
-pub use checkpoint::{ResolvedText, TextRecord, TextRequest};
+#[cfg(feature = "gguf")]
+pub use checkpoint::GgufFile;
+pub use checkpoint::{ResolvedText, TextRecord, TextRequest, has_chat_template, load_tokenizer};
 pub use config::{LlamaShape, LoraBias, LoraSettings, NetworkConfig, RopeScaling, TargetModules};
 pub use device::{Device, DeviceChoice, Precision, set_threads};
 pub use dpo::{DpoTraining, DpoTrainingSettings};

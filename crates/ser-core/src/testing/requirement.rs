@@ -23,6 +23,8 @@ pub const REQUIRE: &str = "SER_REQUIRE";
 pub enum Requirement {
     /// `cuda`: a GPU, and a libtorch that supports it.
     Cuda,
+    /// `model`: the language model that `cargo xtask model` fetches into the folder `.models` of the workspace.
+    Model,
     /// `proc`: `/proc`, which tells how much memory a process has used.
     Proc,
     /// `python`: a Python with transformers and peft, named by the environment variable `SER_PYTHON`.
@@ -33,12 +35,14 @@ pub enum Requirement {
 
 impl Requirement {
     /// Every requirement.
-    pub const ALL: [Requirement; 4] = [Requirement::Cuda, Requirement::Proc, Requirement::Python, Requirement::Shared];
+    pub const ALL: [Requirement; 5] =
+        [Requirement::Cuda, Requirement::Model, Requirement::Proc, Requirement::Python, Requirement::Shared];
 
     /// Its name in `SER_REQUIRE`.
     pub fn name(self) -> &'static str {
         match self {
             Requirement::Cuda => "cuda",
+            Requirement::Model => "model",
             Requirement::Proc => "proc",
             Requirement::Python => "python",
             Requirement::Shared => "shared",

@@ -75,17 +75,36 @@ impl TokenizerConfig {
     pub(crate) fn from_folder(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(|error| DataError::io("read", &path, error))?;
-        let config = TokenizerConfig::beside(folder, &bytes)?;
+        let config = TokenizerConfig::beside(folder, &bytes, &|name| read_file(&folder.join(name)))?;
         Ok(TokenizerConfig { tokenizer_json: bytes, ..config })
     }
 
-    /// Reads the files beside a tokenizer.json with these bytes.
-    fn beside(folder: &Path, tokenizer_json: &[u8]) -> Result<Self, DataError> {
-        let mut tokenizer = read_object(&folder.join("tokenizer_config.json"))?;
-        let model = read_object(&folder.join("config.json"))?;
+    /// The same from texts by their names; `origin` is named in errors.
+    pub(crate) fn from_texts(origin: &Path, texts: &[(&str, String)]) -> Result<Self, DataError> {
+        let text = |name: &str| texts.iter().find(|(found, _)| *found == name).map(|(_, text)| text.clone());
+        let Some(tokenizer_json) = text("tokenizer.json") else {
+            return Err(DataError::ModelFile {
+                path: origin.to_path_buf(),
+                problem: "the text of tokenizer.json is missing".to_string(),
+            });
+        };
+        let bytes = tokenizer_json.into_bytes();
+        let config = TokenizerConfig::beside(origin, &bytes, &|name| Ok(text(name)))?;
+        Ok(TokenizerConfig { tokenizer_json: bytes, ..config })
+    }
+
+    /// Reads what lies beside a tokenizer.json with these bytes; `file` gives the text of a file where there is one.
+    fn beside(
+        folder: &Path,
+        tokenizer_json: &[u8],
+        file: &dyn Fn(&str) -> Result<Option<String>, DataError>,
+    ) -> Result<Self, DataError> {
+        let object = |name: &str| read_object(&folder.join(name), file(name)?);
+        let mut tokenizer = object("tokenizer_config.json")?;
+        let model = object("config.json")?;
         let mut config = TokenizerConfig {
             class: TokenizerClass::of(&tokenizer, &model, tokenizer_json),
-            chat_template: chat_template(folder, &tokenizer)?,
+            chat_template: chat_template(file("chat_template.jinja")?, &tokenizer),
             add_prefix_space: tokenizer.get("add_prefix_space").and_then(Value::as_bool),
             legacy: tokenizer.get("legacy").and_then(Value::as_bool).unwrap_or(false),
             split_special_tokens: tokenizer.get("split_special_tokens").and_then(Value::as_bool).unwrap_or(false),
@@ -103,8 +122,8 @@ impl TokenizerConfig {
             added.extend(decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, extra_token(token)?))));
         } else {
             // The older files are used only if tokenizer_config.json does not list the added tokens.
-            merge_special_tokens(&mut tokenizer, read_object(&folder.join("special_tokens_map.json"))?);
-            let listed = read_object(&folder.join("added_tokens.json"))?;
+            merge_special_tokens(&mut tokenizer, object("special_tokens_map.json")?);
+            let listed = object("added_tokens.json")?;
             let special = special_contents(&tokenizer);
             for (content, id) in listed {
                 if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
@@ -129,7 +148,7 @@ impl TokenizerConfig {
         }
         config.added = added.into_iter().collect();
         config.take_named(&tokenizer);
-        for file in [read_object(&folder.join("generation_config.json"))?, model] {
+        for file in [object("generation_config.json")?, model] {
             config.bos_id = config.bos_id.or_else(|| token_id(file.get("bos_token_id")?));
             config.eos_id = config.eos_id.or_else(|| token_id(file.get("eos_token_id")?));
         }
@@ -225,14 +244,11 @@ fn extra_token(token: &Value) -> Option<ExtraToken> {
 }
 
 /// chat_template.jinja has precedence over tokenizer_config.json, whose entry may be a list with a `default`.
-fn chat_template(folder: &Path, tokenizer: &Map<String, Value>) -> Result<Option<String>, DataError> {
-    let path = folder.join("chat_template.jinja");
-    match std::fs::read_to_string(&path) {
-        Ok(template) => return Ok(Some(template)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(DataError::io("read", &path, error)),
+fn chat_template(file: Option<String>, tokenizer: &Map<String, Value>) -> Option<String> {
+    if file.is_some() {
+        return file;
     }
-    Ok(match tokenizer.get("chat_template") {
+    match tokenizer.get("chat_template") {
         Some(Value::String(template)) => Some(template.clone()),
         Some(Value::Array(templates)) => templates
             .iter()
@@ -240,16 +256,21 @@ fn chat_template(folder: &Path, tokenizer: &Map<String, Value>) -> Result<Option
             .and_then(|entry| entry.get("template")?.as_str())
             .map(str::to_string),
         _ => None,
-    })
+    }
 }
 
-/// A JSON object from a file; empty if the file does not exist.
-fn read_object(path: &Path) -> Result<Map<String, Value>, DataError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(DataError::io("read", path, error)),
-    };
+/// The text of a file; `None` if there is no such file.
+fn read_file(path: &Path) -> Result<Option<String>, DataError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DataError::io("read", path, error)),
+    }
+}
+
+/// The JSON object in the text of the file `path`; empty if the file does not exist.
+fn read_object(path: &Path, text: Option<String>) -> Result<Map<String, Value>, DataError> {
+    let Some(text) = text else { return Ok(Map::new()) };
     let problem = |problem: String| DataError::ModelFile { path: path.to_path_buf(), problem };
     match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => Ok(object),
@@ -271,7 +292,12 @@ mod tests {
     }
 
     fn read(folder: &tempfile::TempDir) -> Result<TokenizerConfig, DataError> {
-        TokenizerConfig::beside(folder.path(), br#"{"added_tokens": [{"id": 3, "content": "z", "lstrip": true}]}"#)
+        let file = |name: &str| read_file(&folder.path().join(name));
+        TokenizerConfig::beside(
+            folder.path(),
+            br#"{"added_tokens": [{"id": 3, "content": "z", "lstrip": true}]}"#,
+            &file,
+        )
     }
 
     const MAP: (&str, &str) = ("special_tokens_map.json", r#"{"bos_token": "<b>", "eos_token": {"content": "</s>"}}"#);

@@ -41,6 +41,9 @@ pub struct PairTokenizer {
     vocab_size: usize,
     /// Rows of the network's embedding, if known.
     network_vocab: Option<usize>,
+    /// The files where they do not lie in a folder.
+    #[cfg(feature = "index")]
+    texts: Option<Vec<(String, Vec<u8>)>>,
     pub(super) settings: TextSettings,
 }
 
@@ -75,9 +78,46 @@ impl PairTokenizer {
     pub fn from_folder(folder: impl AsRef<Path>, settings: &TextSettings) -> Result<Self, DataError> {
         settings.check()?;
         let folder = folder.as_ref();
+        Self::from_config(folder, TokenizerConfig::from_folder(folder)?, settings)
+    }
+
+    /// The same from the texts of these files by their names, of which tokenizer.json must be there: for a tokenizer that
+    /// lies elsewhere than in a folder. `origin` is where they come from; errors name it, and [`folder`](Self::folder)
+    /// returns it.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ser_data::DataError> {
+    /// use ser_data::{PairTokenizer, TextSettings};
+    ///
+    /// let tokenizer = r#"{"model": {"type": "WordLevel", "vocab": {"<unk>": 0, "yes": 1}, "unk_token": "<unk>"}}"#;
+    /// let files = [("tokenizer.json", tokenizer.to_owned()), ("tokenizer_config.json", r#"{"eos_token": "yes"}"#.to_owned())];
+    /// let tokenizer = PairTokenizer::from_texts("memory", &files, &TextSettings::default())?;
+    /// assert_eq!((tokenizer.encode("yes", true)?, tokenizer.eos_id()), (vec![1], Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_texts(
+        origin: impl AsRef<Path>,
+        files: &[(&str, String)],
+        settings: &TextSettings,
+    ) -> Result<Self, DataError> {
+        settings.check()?;
+        let origin = origin.as_ref();
+        let tokenizer = Self::from_config(origin, TokenizerConfig::from_texts(origin, files)?, settings)?;
+        #[cfg(feature = "index")]
+        let tokenizer = PairTokenizer {
+            texts: Some(files.iter().map(|(name, text)| ((*name).to_owned(), text.clone().into_bytes())).collect()),
+            ..tokenizer
+        };
+        Ok(tokenizer)
+    }
+
+    fn from_config(folder: &Path, config: TokenizerConfig, settings: &TextSettings) -> Result<Self, DataError> {
         let path = folder.join("tokenizer.json");
         let bad = |problem: String| DataError::ModelFile { path: path.clone(), problem };
-        let config = TokenizerConfig::from_folder(folder)?;
         let tokenizer = build(&config).map_err(bad)?;
         let id = |name: &str| config.named(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos_id, eos_id) = (id("bos_token").or(config.bos_id), id("eos_token").or(config.eos_id));
@@ -110,6 +150,8 @@ impl PairTokenizer {
             eos_id,
             vocab_size,
             network_vocab: None,
+            #[cfg(feature = "index")]
+            texts: None,
             settings,
         })
     }
@@ -169,6 +211,9 @@ impl PairTokenizer {
     /// The files that determine the tokens, with their contents.
     #[cfg(feature = "index")]
     pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+        if let Some(texts) = &self.texts {
+            return Ok(texts.clone());
+        }
         let mut files = Vec::new();
         for name in FILES {
             let path = self.folder.join(name);

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::peft::{SavedAdapter, read_settings};
 use crate::ModelError;
 use crate::checkpoint::{
-    Bytes, TextRecord, Weights, plan_shards, save_bytes, save_index, shard_name, weight_prefix, write_json,
+    Bytes, ModelFiles, TextRecord, Weights, plan_shards, save_bytes, save_index, shard_name, weight_prefix, write_json,
 };
 use crate::config::{NetworkConfig, Targets, projections};
 use crate::network::{AdapterDelta, BaseLinear};
@@ -69,7 +69,7 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
     let head = score.as_ref().map(Bytes::of).transpose()?;
     let mut sizes = Vec::with_capacity(names.len() + 1);
     for (name, stored) in &names {
-        sizes.push((name.clone(), weights.stored(stored)?.bytes.len() as u64));
+        sizes.push((name.clone(), weights.stored_size(stored)?));
     }
     sizes.extend(head.iter().map(|head| ("score.weight".to_owned(), head.data.len() as u64)));
     let shards = plan_shards(&sizes, max_shard_bytes);
@@ -89,12 +89,7 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
     if shards.len() > 1 {
         save_index(out, &shards, sizes.iter().map(|(_, size)| size).sum())?;
     }
-    for name in COMPANIONS {
-        let (from, to) = (model.join(name), out.join(name));
-        if from.is_file() {
-            std::fs::copy(&from, &to).map_err(|e| ModelError::file(&from, e))?;
-        }
-    }
+    ModelFiles::open(model)?.copy(&COMPANIONS, out)?;
     // The adapter's record replaces the base's.
     TextRecord::copy(model, out)?;
     TextRecord::copy(adapter, out)?;
@@ -121,7 +116,7 @@ fn read_deltas(
         for map in projections(config) {
             let (module, stored) =
                 (format!("model.layers.{layer}.{}", map.path), format!("{prefix}layers.{layer}.{}", map.path));
-            let kind = weights.stored(&format!("{stored}.weight"))?.kind;
+            let kind = weights.stored_kind(&format!("{stored}.weight"))?;
             let own = map.bias.then(|| weights.load(&format!("{stored}.bias"), &[map.out], kind, Device::Cpu));
             let (own, spec) = (own.transpose()?, targets.spec(&module)?);
             if own.is_none() && spec.is_some() && settings.lora_bias {
@@ -176,7 +171,7 @@ fn merged_or_stored<'a>(
         None => Ok(Bytes {
             dtype: tensor.dtype,
             shape: tensor.shape.iter().map(|&n| n as usize).collect(),
-            data: tensor.bytes.into(),
+            data: tensor.bytes,
         }),
     }
 }
@@ -189,9 +184,10 @@ fn write_config(
     architecture: &str,
     classifier: bool,
 ) -> Result<(), ModelError> {
-    let path = model.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
-    let mut value: Value = serde_json::from_str(&text).map_err(|e| ModelError::json(&path, e))?;
+    let files = ModelFiles::open(model)?;
+    let text = files.required("config.json")?;
+    let mut value: Value =
+        serde_json::from_str(&text).map_err(|e| ModelError::json(&files.path_of("config.json"), e))?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("architectures".into(), json!([architecture]));
         if classifier {

@@ -1,6 +1,7 @@
 //! The text settings of a model's training, stored beside the weights as `ser.json` and checked when the model is loaded for
 //! scoring or generation.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ser_data::{PairTokenizer, TemplateDate, TemplateKind, TextSettings};
@@ -41,7 +42,8 @@ impl TextRecord {
         let path = folder.join(FILE);
         match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| ModelError::json(&path, e)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // A GGUF file has no record beside its weights.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(ModelError::file(&path, error)),
         }
     }

@@ -7,19 +7,18 @@ use std::path::{Path, PathBuf};
 
 use super::family::{AttentionBias, FAMILIES, Family, SUPPORTED, WINDOW, Window};
 use super::network_config::{LlamaShape, NetworkConfig};
-use super::rope_scaling::rope;
+use super::rope_scaling::{RopeScaling, rope};
 use crate::ModelError;
-use crate::checkpoint::Fields;
+use crate::checkpoint::{Fields, ModelFiles};
 
 /// A limit above the depth of any decoder, so that a damaged file cannot request a huge allocation.
 const MAX_LAYERS: i64 = 10_000;
 
 impl NetworkConfig {
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder, or the settings of a GGUF file (feature `gguf`).
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
-        Self::from_json(&text, &path)
+        let files = ModelFiles::open(folder)?;
+        Self::from_json(&files.required("config.json")?, &files.path_of("config.json"))
     }
 
     /// Reads the text of a `config.json`; errors name `path`.
@@ -69,6 +68,12 @@ fn read(text: &str, path: &Path) -> Result<NetworkConfig, ModelError> {
     let max_positions = fields.integer("max_position_embeddings")?.unwrap_or(family.max_positions);
     let max_positions = reader.size("max_position_embeddings", Some(max_positions))?;
     let (rope_theta, rope_scaling) = rope(fields, path, max_positions)?;
+    if let RopeScaling::PerFrequency { factors } = &rope_scaling
+        && factors.len() as i64 != head_dim / 2
+    {
+        let problem = format!("{} rotary factors are given for heads of size {head_dim}", factors.len());
+        return Err(fields.problem(problem));
+    }
     let layers = reader.size("num_hidden_layers", fields.integer("num_hidden_layers")?)?;
     if layers > MAX_LAYERS {
         return Err(fields.problem(format!("num_hidden_layers is {layers}; it may be at most {MAX_LAYERS}")));

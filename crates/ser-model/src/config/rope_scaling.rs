@@ -49,6 +49,12 @@ pub enum RopeScaling {
         /// Whether the bounds of the interpolation are rounded to whole planes.
         truncate: bool,
     },
+    /// Each frequency is divided by a factor of its own, whatever the length: `longrope` of transformers with the same
+    /// short and long factors, and `rope_freqs.weight` of GGUF files.
+    PerFrequency {
+        /// One for each pair of numbers of a head.
+        factors: Vec<f64>,
+    },
 }
 
 impl RopeScaling {
@@ -66,6 +72,8 @@ impl RopeScaling {
                     "attention_factor": attention_factor, "beta_fast": beta_fast, "beta_slow": beta_slow,
                     "truncate": truncate})
             }
+            RopeScaling::PerFrequency { factors } => serde_json::json!({"rope_type": "longrope", "factor": 1.0,
+                "attention_factor": 1.0, "short_factor": factors, "long_factor": factors}),
         }
     }
 
@@ -119,7 +127,7 @@ fn scaling_of(rope: &Fields, path: &Path, max_positions: i64) -> Result<RopeScal
         path: path.to_owned(),
         what,
         value,
-        supported: "default, linear, dynamic, llama3, yarn, with positive factors",
+        supported: "default, linear, dynamic, llama3, yarn, longrope with one list of factors; with positive factors",
     };
     if let Some(name) = rope.objects().next() {
         return Err(unsupported("rope_parameters", format!("of {name} alone")));
@@ -168,6 +176,20 @@ fn scaling_of(rope: &Fields, path: &Path, max_positions: i64) -> Result<RopeScal
                 beta_slow: optional("beta_slow")?.unwrap_or(1.0),
                 truncate: rope.flag("truncate")?.unwrap_or(true),
             })
+        }
+        "longrope" => {
+            let factors = |name: &str| -> Result<Vec<f64>, ModelError> {
+                let expected = "a list of numbers over 0";
+                let factors: Option<Vec<f64>> = rope.parsed(name, expected)?;
+                let positive = |factors: &Vec<f64>| factors.iter().all(|f| f.is_finite() && *f > 0.0);
+                factors.filter(positive).ok_or_else(|| rope.wrong(name, expected))
+            };
+            let (short, long) = (factors("short_factor")?, factors("long_factor")?);
+            if short != long || optional("attention_factor")? != Some(1.0) {
+                let value = "longrope with factors by length, or with an attention_factor other than 1";
+                return Err(unsupported("rope_type", value.to_owned()));
+            }
+            Ok(RopeScaling::PerFrequency { factors: short })
         }
         other => Err(unsupported("rope_type", other.chars().take(60).collect())),
     }

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::adapter::load_adapter;
-use crate::checkpoint::{Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, TextRecord, Weights, save, write_json};
+use crate::checkpoint::{
+    Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, ModelFiles, TextRecord, Weights, load_tokenizer, save,
+    write_json,
+};
 use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
@@ -66,14 +69,15 @@ pub struct CausalLm {
 }
 
 impl CausalLm {
-    /// Loads a Hugging Face folder. The head is `lm_head.weight`, or the embedding if config.json ties them.
+    /// Loads a Hugging Face folder, or a GGUF file (feature `gguf`). The head is `lm_head.weight`, or the embedding if
+    /// config.json ties them.
     pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let _span = tracing::debug_span!("load_language_model", folder = %folder.display()).entered();
         let config = NetworkConfig::from_folder(folder)?;
         let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
-        let mut stop_ids = generation_eos(&folder.join("generation_config.json"))?;
+        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
+        let mut stop_ids = generation_eos(&ModelFiles::open(folder)?)?;
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
         let map = LayerMap::new(&config.weight_sizes(kind), device)?;
@@ -186,12 +190,11 @@ impl CausalLm {
     }
 }
 
-/// `eos_token_id` of generation_config.json: one id or several; empty without that file.
-fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let fields = Fields::read(path)?;
+/// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.
+fn generation_eos(files: &ModelFiles) -> Result<Vec<u32>, ModelError> {
+    const NAME: &str = "generation_config.json";
+    let Some(text) = files.text(NAME)? else { return Ok(Vec::new()) };
+    let fields = Fields::parse(&text, &files.path_of(NAME))?;
     let id = |id: i64| u32::try_from(id).map_err(|_| fields.wrong("eos_token_id", "a token id, or a list of them"));
     fields.integers("eos_token_id")?.into_iter().map(id).collect()
 }

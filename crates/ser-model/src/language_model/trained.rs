@@ -7,7 +7,7 @@ use tch::Kind;
 use super::causal_lm::CausalLm;
 use crate::ModelError;
 use crate::adapter::{DEFAULT_ADAPTER, restore_adapter, save_adapter};
-use crate::checkpoint::{TextRecord, Weights, weight_prefix};
+use crate::checkpoint::{ModelFiles, TextRecord, Weights, weight_prefix};
 use crate::train::Parameter;
 
 /// Files of a Hugging Face folder besides configuration and weights.
@@ -96,13 +96,6 @@ impl CausalLm {
     /// the model was loaded from.
     pub fn save_with_tokenizer(&self, folder: &Path) -> Result<(), ModelError> {
         self.save(folder)?;
-        let from = self.tokenizer.folder();
-        for name in COMPANIONS {
-            let (source, target) = (from.join(name), folder.join(name));
-            if source.exists() && source != target {
-                std::fs::copy(&source, &target).map_err(|e| ModelError::file(&source, e))?;
-            }
-        }
-        Ok(())
+        ModelFiles::open(self.tokenizer.folder())?.copy(&COMPANIONS, folder)
     }
 }

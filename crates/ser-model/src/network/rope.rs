@@ -80,6 +80,9 @@ impl RopeScaling {
             |theta: f64| -> Result<Vec<f32>, ModelError> { Ok(powers(theta)?.into_iter().map(|p| 1.0 / p).collect()) };
         match *self {
             RopeScaling::None => plain(theta),
+            RopeScaling::PerFrequency { ref factors } => {
+                Ok(powers(theta)?.into_iter().zip(factors).map(|(p, &factor)| 1.0 / (factor as f32 * p)).collect())
+            }
             RopeScaling::Linear { factor } => Ok(plain(theta)?.into_iter().map(|f| f / factor as f32).collect()),
             RopeScaling::Dynamic { factor, original } => {
                 let length = length.max(original) as f64 / original as f64;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
-use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights};
+use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights, load_tokenizer};
 use crate::network::{Network, PackedBatch, Rows};
 use crate::seeds::Seeds;
 use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
@@ -116,7 +116,7 @@ impl RewardModel {
         let _span = tracing::debug_span!("load_reward_model", folder = %folder.display()).entered();
         let config = NetworkConfig::from_folder(folder)?;
         let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
+        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
         if let Some(adapter) = adapter.filter(|_| !settings.force_text) {
             TextRecord::check(adapter, &tokenizer)?;
         }

@@ -1,0 +1,78 @@
+//! SmolLM2-135M-Instruct from its Q4_1 GGUF file, against transformers on the same file (tests/golden/make_smollm2.py).
+//! Needs the file that `cargo xtask model smollm2` fetches; skipped without it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use ser_core::testing::Requirement;
+use ser_core::{Context, Message, Sampling};
+use ser_data::{TemplateKind, TextSettings};
+use ser_model::{CausalLm, CausalLmSettings, Device, GenerateOptions, Precision};
+
+#[derive(serde::Deserialize)]
+struct Expected {
+    texts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+    logprobs: Vec<Vec<f64>>,
+    prompt: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+/// A line of /proc/self/status in bytes.
+fn memory(field: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+#[test]
+fn smollm2_computes_what_transformers_does() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("../../.models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !path.exists() {
+        return Requirement::Model.missing("cargo xtask model smollm2 was not run");
+    }
+    let expected: Expected =
+        serde_json::from_str(&fs::read_to_string(root.join("tests/golden/smollm2.json")).unwrap()).unwrap();
+    let settings = CausalLmSettings {
+        text: TextSettings { template: TemplateKind::Chat, max_length: None, ..TextSettings::default() },
+        precision: Precision::F32,
+        ..CausalLmSettings::default()
+    };
+    let before = memory("VmHWM:");
+    let start = Instant::now();
+    let model = CausalLm::from_folder(&path, &settings, Device::cpu()).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    let network = 134_515_008 * 4;
+    if let (Some(before), Some(after)) = (before, memory("VmHWM:")) {
+        let used = after - before;
+        println!("loaded in {seconds:.2} s, {} MB at most, of which the network has {}", used >> 20, network >> 20);
+        // Beside the network: its largest tensor in the file, a piece of it in f32, and the tokenizer.
+        assert!(used < network + 250_000_000, "loading took {used} bytes");
+    }
+
+    for (text, ids) in expected.texts.iter().zip(&expected.ids) {
+        assert_eq!(&model.tokenizer().encode(text, true).unwrap(), ids, "{text:?}");
+    }
+    let texts: Vec<&[u32]> = expected.ids.iter().map(Vec::as_slice).collect();
+    let mut worst = 0f64;
+    for (found, expected) in model.log_probs(&texts).unwrap().iter().zip(&expected.logprobs) {
+        assert_eq!(found.len(), expected.len());
+        worst = found.iter().zip(expected).fold(worst, |worst, (x, y)| worst.max((x - y).abs()));
+    }
+    println!("log-probabilities differ by at most {worst:.1e}");
+    assert!(worst < 1e-4, "{worst}");
+
+    let question = Message::user("What is the capital of France? Answer briefly.");
+    assert_eq!(model.tokenize_prompt(std::slice::from_ref(&question)).unwrap(), expected.prompt);
+    let sampling = Sampling { max_new_tokens: 20, temperature: 0.0, ..Sampling::default() };
+    let prompts = std::slice::from_ref(&expected.prompt);
+    let answers = model.sample(prompts, &sampling, GenerateOptions::default(), &mut Context::silent()).unwrap();
+    assert_eq!(answers[0][0].response.tokens, expected.greedy);
+    assert!(model.stop_ids().contains(expected.greedy.last().unwrap()));
+    let answer = model.tokenizer().decode(&expected.greedy).unwrap();
+    assert_eq!(answer, "The capital of France is Paris.");
+}
