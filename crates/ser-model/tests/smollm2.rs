@@ -69,8 +69,8 @@ fn smollm2_computes_what_transformers_does() {
     let question = Message::user("What is the capital of France? Answer briefly.");
     assert_eq!(model.tokenize_prompt(std::slice::from_ref(&question)).unwrap(), expected.prompt);
     let sampling = Sampling { max_new_tokens: 20, temperature: 0.0, ..Sampling::default() };
-    let options = GenerateOptions { on_text: None, log_probs: false };
-    let answers = model.sample(std::slice::from_ref(&expected.prompt), &sampling, options, &mut Context::silent()).unwrap();
+    let prompts = std::slice::from_ref(&expected.prompt);
+    let answers = model.sample(prompts, &sampling, GenerateOptions::default(), &mut Context::silent()).unwrap();
     assert_eq!(answers[0][0].response.tokens, expected.greedy);
     assert!(model.stop_ids().contains(expected.greedy.last().unwrap()));
     let answer = model.tokenizer().decode(&expected.greedy).unwrap();

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use ser::data::{TemplateKind, TextSettings, has_chat_template, read_prompts};
-use ser::model::{CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest};
+use ser::data::{TemplateKind, TextSettings, read_prompts};
+use ser::model::{
+    CausalLm, CausalLmSettings, GenerateOptions, SampledAnswer, TextPiece, TextRequest, has_chat_template,
+};
 use ser::{Context, Message, Sampling, Stage, fetched};
 
 use crate::flags::Flags;

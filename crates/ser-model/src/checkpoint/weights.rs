@@ -1,6 +1,6 @@
-//! Weights of a Hugging Face folder (one safetensors file, or several with an index) or of a GGUF file, whose tensors are
-//! dequantized while they are copied. Files are memory-mapped. The pages of a tensor are released once it is copied, so
-//! loading needs little more memory than the network.
+//! Weights of a Hugging Face folder: one safetensors file, or several with an index; or those of a GGUF file, dequantized
+//! while they are copied. Files are memory-mapped. The pages of a tensor are released once it is copied, so loading needs
+//! little more memory than the network.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -69,7 +69,8 @@ pub struct CausalLm {
 }
 
 impl CausalLm {
-    /// Loads a Hugging Face folder or a GGUF file (feature `gguf`). The head is `lm_head.weight`, or the embedding where config.json ties them.
+    /// Loads a Hugging Face folder, or a GGUF file (feature `gguf`). The head is `lm_head.weight`, or the embedding if
+    /// config.json ties them.
     pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let _span = tracing::debug_span!("load_language_model", folder = %folder.display()).entered();
@@ -189,7 +190,7 @@ impl CausalLm {
     }
 }
 
-/// `eos_token_id` of generation_config.json: one id or several; empty without that file.
+/// `eos_token_id` of generation_config.json: one id or several; none if there is no such file.
 fn generation_eos(files: &ModelFiles) -> Result<Vec<u32>, ModelError> {
     const NAME: &str = "generation_config.json";
     let Some(text) = files.text(NAME)? else { return Ok(Vec::new()) };

@@ -1,6 +1,6 @@
 //! Writes GGUF files for tests, sound ones and others.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::Path;
 
@@ -34,23 +34,23 @@ pub(crate) fn numbers(list: &[i32]) -> Value {
 /// A tensor: name, dimensions with the innermost one first, type, bytes; the offset is that of its place unless given.
 #[derive(Clone)]
 pub(crate) struct Tensor {
-    pub name: String,
-    pub dims: Vec<u64>,
-    pub kind: u32,
-    pub bytes: Vec<u8>,
-    pub offset: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) dims: Vec<u64>,
+    pub(crate) kind: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) offset: Option<u64>,
 }
 
 /// A file in the making.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    pub magic: [u8; 4],
-    pub version: u32,
-    pub keys: Vec<(String, Value)>,
-    pub tensors: Vec<Tensor>,
-    pub alignment: usize,
+    pub(crate) magic: [u8; 4],
+    pub(crate) version: u32,
+    pub(crate) keys: Vec<(String, Value)>,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) alignment: usize,
     /// Counts other than the true ones.
-    pub counts: [Option<u64>; 2],
+    pub(crate) counts: [Option<u64>; 2],
 }
 
 impl Writer {

@@ -22,6 +22,9 @@ impl Tokens {
             if folder.starts_with("hf://") { ser::data::hub::model_folder(folder)? } else { PathBuf::from(folder) };
         let settings =
             TextSettings { max_length: Some(arguments.max_length), append_eos: false, ..TextSettings::default() };
+        #[cfg(feature = "libtorch")]
+        let tokenizer = ser::model::load_tokenizer(&folder, &settings)?;
+        #[cfg(not(feature = "libtorch"))]
         let tokenizer = PairTokenizer::from_folder(folder, &settings)?;
         Ok(Some(Tokens { tokenizer, limit: arguments.max_length, lengths: LengthCounts::default(), screened: [0; 4] }))
     }
