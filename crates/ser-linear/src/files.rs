@@ -57,8 +57,8 @@ pub(crate) fn save(
         settings: settings.clone(),
     };
     let path = folder.join(DESCRIPTION);
-    let text = serde_json::to_string_pretty(&description)
-        .map_err(|error| LinearError::damaged(&path, error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(&description).map_err(|error| LinearError::damaged(&path, error.to_string()))?;
     std::fs::write(&path, text).map_err(LinearError::file(&path))
 }
 
@@ -92,14 +92,13 @@ pub(crate) fn load(
         let view = tensors.tensor(&name).map_err(|error| LinearError::damaged(&path, error.to_string()))?;
         if view.dtype() != Dtype::F64 || view.shape().len() != dimensions {
             let (dtype, shape) = (view.dtype(), view.shape());
-            let problem = format!("tensor {name} has type {dtype:?} and shape {shape:?}; F64 in {dimensions} dimensions was expected");
+            let problem = format!(
+                "tensor {name} has type {dtype:?} and shape {shape:?}; F64 in {dimensions} dimensions was expected"
+            );
             return Err(LinearError::damaged(&path, problem));
         }
-        let values: Vec<f64> = view
-            .data()
-            .chunks_exact(8)
-            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default()))
-            .collect();
+        let values: Vec<f64> =
+            view.data().chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
         if let Some(value) = values.iter().find(|x| !x.is_finite()) {
             return Err(LinearError::damaged(&path, format!("tensor {name} holds {value}")));
         }

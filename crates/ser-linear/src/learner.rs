@@ -184,4 +184,3 @@ impl<F: Features> Learner for LinearReward<F> {
         Ok(())
     }
 }
-

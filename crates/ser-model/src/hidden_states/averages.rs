@@ -15,7 +15,8 @@ pub(super) fn matrix(segments: &[Segment], tokens: usize) -> Result<Tensor, Mode
     let mut values = Vec::new();
     let mut texts = 0;
     for segment in segments {
-        let answers = [(segment.start + segment.prompt, segment.a), (segment.start + segment.prompt + segment.a, segment.b)];
+        let answers =
+            [(segment.start + segment.prompt, segment.a), (segment.start + segment.prompt + segment.a, segment.b)];
         for (start, length) in answers.into_iter().filter(|(_, length)| *length > 0) {
             let own = length.min(tokens);
             let of_prompt = segment.prompt.min(tokens - own);

@@ -122,7 +122,8 @@ impl Features for HiddenStates {
         let mut all = Array3::zeros((pairs.len(), 2, size));
         for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
             let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&index| tokens.get(index)).collect();
-            let states = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.states(&packed)?.f_view([-1])?)?))?;
+            let states =
+                tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.states(&packed)?.f_view([-1])?)?))?;
             for (&index, values) in batch.iter().zip(states.chunks_exact(2 * size)) {
                 for (to, from) in all.index_axis_mut(ndarray::Axis(0), index).iter_mut().zip(values) {
                     *to = *from;

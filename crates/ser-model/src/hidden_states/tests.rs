@@ -18,8 +18,13 @@ fn raw() -> TextSettings {
 }
 
 fn states(folder: &Path, last: &[usize], mean: &[usize], mean_tokens: usize) -> HiddenStates {
-    let settings =
-        HiddenStatesSettings { last: last.to_vec(), mean: mean.to_vec(), mean_tokens, text: raw(), ..Default::default() };
+    let settings = HiddenStatesSettings {
+        last: last.to_vec(),
+        mean: mean.to_vec(),
+        mean_tokens,
+        text: raw(),
+        ..Default::default()
+    };
     HiddenStates::from_folder(folder, &settings, Device::cpu()).unwrap()
 }
 
@@ -32,9 +37,7 @@ fn the_last_state_gives_the_scores_of_transformers() {
         let hidden = states.view_sizes()[0];
         let settings = RewardModelSettings { text: raw(), ..Default::default() };
         let model = RewardModel::from_folder(&folder, &settings, Device::cpu()).unwrap();
-        for ((pair, answer), expected) in
-            (0..pairs.len()).flat_map(|pair| [(pair, 0), (pair, 1)]).zip(&expected.base)
-        {
+        for ((pair, answer), expected) in (0..pairs.len()).flat_map(|pair| [(pair, 0), (pair, 1)]).zip(&expected.base) {
             let state: Vec<f32> = all.slice(ndarray::s![pair, answer, ..hidden]).to_vec();
             let score = model.scores_of(&Tensor::from_slice(&state).view([1, -1])).unwrap();
             assert_abs_diff_eq!(score.double_value(&[0]), *expected, epsilon = 2e-5 * expected.abs().max(1.0));

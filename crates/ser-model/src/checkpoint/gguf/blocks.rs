@@ -185,12 +185,12 @@ fn q4_1(b: &[u8; 20], out: &mut [f32; 32]) {
 
 fn q5_0(b: &[u8; 22], out: &mut [f32; 32]) {
     let (d, high) = (f16(b, 0), u32::from_le_bytes([b[2], b[3], b[4], b[5]]));
-    halves(&b[6..], out, |i, q| d * (f32::from(q | ((high >> i) & 1) as u8 * 16) - 16.0));
+    halves(&b[6..], out, |i, q| d * (f32::from(q | (((high >> i) & 1) as u8 * 16)) - 16.0));
 }
 
 fn q5_1(b: &[u8; 24], out: &mut [f32; 32]) {
     let (d, m, high) = (f16(b, 0), f16(b, 2), u32::from_le_bytes([b[4], b[5], b[6], b[7]]));
-    halves(&b[8..], out, |i, q| d * f32::from(q | ((high >> i) & 1) as u8 * 16) + m);
+    halves(&b[8..], out, |i, q| d * f32::from(q | (((high >> i) & 1) as u8 * 16)) + m);
 }
 
 fn q8_0(b: &[u8; 34], out: &mut [f32; 32]) {
