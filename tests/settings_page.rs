@@ -17,6 +17,7 @@ fn defaults() -> BTreeMap<String, Value> {
     let mut config = Config::default();
     config.judge = Some(JudgeSettings::default());
     config.evolution.precision_target = Some(PrecisionTarget::default());
+    config.evolution.pseudo_label_weight = Some(1.0);
     let mut keys = BTreeMap::new();
     flatten("", &serde_json::to_value(&config).unwrap(), &mut keys);
     keys

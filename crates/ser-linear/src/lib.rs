@@ -9,9 +9,11 @@ mod lbfgs;
 mod learner;
 mod representation;
 mod settings;
+mod single_view;
 
 pub use cache::CachedFeatures;
 pub use error::LinearError;
 pub use features::Features;
 pub use learner::LinearReward;
 pub use settings::{CheckedLinearSettings, Combination, LinearSettings};
+pub use single_view::SingleView;

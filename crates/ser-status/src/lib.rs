@@ -17,6 +17,7 @@ mod selection;
 mod sum;
 mod sweep;
 mod thresholds;
+mod top_share;
 
 pub use anchor::{Anchor, FittedAnchor};
 pub use audit::{Audit, AuditSettings, DeltaBin, Flips};
@@ -34,3 +35,4 @@ pub use schedule::{
 pub use selection::{Selected, select};
 pub use sweep::{SweepPoint, sweep};
 pub use thresholds::{CheckedThresholds, ConfidentAnswers, Thresholds};
+pub use top_share::TopShare;

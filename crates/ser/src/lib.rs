@@ -51,6 +51,8 @@ pub use training::{Fit, fit_in, train_in};
 pub use ser_core::*;
 pub use ser_data as data;
 pub use ser_eval as eval;
+#[cfg(feature = "linear")]
+pub use ser_linear as linear;
 pub use ser_loss as loss;
 #[cfg(feature = "libtorch")]
 pub use ser_model as model;

@@ -17,7 +17,7 @@ use tch::{Kind, Tensor};
 
 pub use settings::HiddenStatesSettings;
 
-use crate::checkpoint::{Checkpoint, LayerMap, TextRecord, Weights};
+use crate::checkpoint::{Checkpoint, LayerMap, TextRecord, Weights, load_tokenizer};
 use crate::network::{ForwardMode, Network, PackedBatch, Rows};
 use crate::{Device, ModelError, NetworkConfig};
 
@@ -47,7 +47,7 @@ impl HiddenStates {
         let config = NetworkConfig::from_folder(folder)?;
         let (last, mean) = settings.depths(usize::try_from(config.layers).unwrap_or(0))?;
         let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = PairTokenizer::from_folder(folder, &settings.text)?.with_network_vocab(vocab);
+        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
         let weights = Weights::from_folder(folder)?;
         let kind = settings.precision.kind();
         let map = LayerMap::new(&config.weight_sizes(kind), device)?;

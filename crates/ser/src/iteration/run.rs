@@ -31,7 +31,8 @@ impl LoopInputs<'_> {
     /// Runs iterations until the schedule says stop or nothing is selected.
     pub(crate) fn run<L: Learner + ?Sized>(&self, stages: &mut LearnerStages<'_, '_, L>) -> Result<Iterations, Error> {
         let mut iterations = vec![self.train(stages, 0, BASE, &self.data.seed, None)?];
-        let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed);
+        let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed)
+            .with_weight(self.settings.pseudo_label_weight);
         let mut history = Vec::new();
         let mut monitor = DriftMonitor::new(self.settings.drift_limits, &self.data.seed);
         let stopped = loop {

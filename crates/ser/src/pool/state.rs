@@ -20,6 +20,8 @@ pub(crate) struct PoolState<'d> {
     kept: Vec<Preference>,
     /// The margin of every pseudo-label.
     margin: Option<f64>,
+    /// The weight of every pseudo-label.
+    weight: f64,
 }
 
 /// The mean margin of the labelled pairs that have one; `None` if none has.
@@ -40,6 +42,8 @@ pub(crate) struct Candidates {
     pub(crate) fresh: Vec<bool>,
     /// The margin of every label.
     margin: Option<f64>,
+    /// The weight of every label.
+    weight: f64,
 }
 
 impl<'d> PoolState<'d> {
@@ -48,7 +52,12 @@ impl<'d> PoolState<'d> {
     pub(crate) fn new(pairs: &'d [Arc<Pair>], reuse: PoolReuse, seed: &[Preference]) -> Self {
         let n = pairs.len();
         let margin = mean_margin(seed);
-        PoolState { pairs, reuse, selected: vec![false; n], labels: vec![None; n], kept: Vec::new(), margin }
+        PoolState { pairs, reuse, selected: vec![false; n], labels: vec![None; n], kept: Vec::new(), margin, weight: 1.0 }
+    }
+
+    /// Sets the weight of pseudo-labels; without it, 1.
+    pub(crate) fn with_weight(self, weight: Option<f64>) -> Self {
+        PoolState { weight: weight.unwrap_or(1.0), ..self }
     }
 
     /// The pairs that the next iteration can label.
@@ -59,6 +68,7 @@ impl<'d> PoolState<'d> {
             labels: Vec::new(),
             fresh: Vec::new(),
             margin: self.margin,
+            weight: self.weight,
         };
         let entries = self.pairs.iter().zip(&self.selected).zip(&self.labels).enumerate();
         for (index, ((pair, &selected), &label)) in entries {
@@ -119,7 +129,7 @@ impl Candidates {
             };
             let label = PseudoLabel { iteration, scores, status, flipped };
             let label = Preference::pseudo(Arc::clone(pair), preferred, label);
-            Some((Preference { margin: self.margin, ..label }, line))
+            Some((Preference { margin: self.margin, weight: self.weight, ..label }, line))
         });
         labelled.unzip()
     }
@@ -215,6 +225,16 @@ mod tests {
             let mut state = PoolState::new(&pool, PoolReuse::RestKeepingLabels, &seed);
             let (labels, _) = select_in(&mut state, 1, &[select(1, Side::B)]);
             assert_eq!((labels[0].margin, state.kept()[0].margin), (expected, expected));
+        }
+    }
+
+    #[test]
+    fn labels_have_the_weight_that_is_set() {
+        let pool = pool();
+        for (weight, expected) in [(None, 1.0), (Some(0.5), 0.5)] {
+            let mut state = PoolState::new(&pool, PoolReuse::Whole, &[]).with_weight(weight);
+            let (labels, _) = select_in(&mut state, 1, &[select(1, Side::B)]);
+            assert_eq!(labels[0].weight, expected);
         }
     }
 

@@ -131,6 +131,9 @@ pub struct LoopSettings {
     pub pool_reuse: PoolReuse,
     /// Whether each iteration trains on the labelled seed too.
     pub replay_seed: bool,
+    /// Weight of a self-labelled pair in the loss, over 0; 1 if not given. A labelled pair has weight 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_label_weight: Option<f64>,
     /// The iteration whose model is the result.
     #[serde(alias = "choice")]
     pub model_selection: ModelSelection,
@@ -247,6 +250,12 @@ impl LoopSettings {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::Setting { field, value: value.to_string(), expected: "from 0 to 1" });
             }
+        }
+        if let Some(weight) = self.pseudo_label_weight
+            && !(weight.is_finite() && weight > 0.0)
+        {
+            let value = weight.to_string();
+            return Err(Error::Setting { field: "pseudo_label_weight", value, expected: "a finite number over 0" });
         }
         Ok(Checked { thresholds, schedule, loss })
     }
