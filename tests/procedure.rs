@@ -69,7 +69,7 @@ fn a_stopped_run_goes_on() {
     Procedure::new(config(), models()).run(&whole).unwrap();
     let mut stops = 0;
     loop {
-        let procedure = Procedure::new(config(), models()).observer(StopAfter(25 + 10 * stops)).resume(true);
+        let procedure = Procedure::new(config(), models()).observer(StopAfter(8 + 5 * stops)).resume(true);
         match procedure.run(&stopped) {
             Ok(_) => break,
             Err(error) => assert!(error.is_interrupted(), "{error}"),

@@ -90,7 +90,7 @@ fn trains_an_adapter_and_scores_with_it() {
     let other = ["--adapter", out, "--template", "raw"];
     let refused = run("score", &[&common[..], &other].concat());
     assert!(
-        stderr(&refused).contains("trained with template authors_code, but raw is asked for"),
+        stderr(&refused).contains("trained with template authors_code, but raw was requested"),
         "{}",
         stderr(&refused)
     );
@@ -134,7 +134,7 @@ fn a_causal_model_is_refused_as_a_reward_model() {
     let common = ["--model", model.to_str().unwrap(), "--data", &data];
     let refused = run("score", &common);
     assert!(!refused.status.success() && refused.stdout.is_empty());
-    assert!(stderr(&refused).contains("no score head (score.weight) is saved with this model"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("this model has no score head (score.weight)"), "{}", stderr(&refused));
     assert_eq!(lines(&run("score", &[&common[..], &["--fresh-head"]].concat())).len(), 2);
 }
 

@@ -205,7 +205,7 @@ fn what_cannot_be_fetched_is_said_with_the_way_out() {
     let said = |name: &str, settings: &HubSettings| model_folder_with(name, settings).unwrap_err().to_string();
     let error = said("o/pickled", &settings);
     assert!(error.contains("only as a pickle (pytorch_model.bin)") && error.contains("safetensors"), "{error}");
-    assert!(said("o/empty", &settings).contains("holds no *.safetensors"));
+    assert!(said("o/empty", &settings).contains("has no *.safetensors"));
     let error = said("o/none", &settings);
     assert!(error.contains("has no o/none, or does not show it to you") && error.contains("404"), "{error}");
     let error = said("o/private", &settings);

@@ -109,7 +109,7 @@ fn indexes() {
         })
     };
     let text = sharded(r#""model.norm.weight": "model-1.safetensors", "x.weight": "model-1.safetensors""#, false);
-    assert!(text.contains("index.json: tensor x.weight is not in model-1.safetensors, where the index says"), "{text}");
+    assert!(text.contains("index.json: tensor x.weight is missing from model-1.safetensors, which the index names for it"), "{text}");
     let text = sharded(r#""model.norm.weight": "model-2.safetensors""#, false);
     assert!(text.contains("model-2.safetensors: no such file"), "{text}");
     let text = sharded(r#""a": "model-1.safetensors", "b": "model-2.safetensors""#, true);
@@ -146,7 +146,7 @@ fn adapters() {
         fs::write(path, text.replace(from, to)).unwrap();
     };
     let text = with(&|f| config(f, "\"r\": 3", "\"r\": 5")).unwrap();
-    assert!(text.contains("lora_A.weight has shape [3, 32], but the configuration asks for [5, 32]"), "{text}");
+    assert!(text.contains("lora_A.weight has shape [3, 32], but the configuration needs [5, 32]"), "{text}");
     let text = with(&|f| config(f, "\"use_dora\": false", "\"use_dora\": true")).unwrap();
     assert!(text.contains("lora_magnitude_vector is missing"), "{text}");
     let text = with(&|f| {

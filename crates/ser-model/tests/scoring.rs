@@ -113,7 +113,7 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
     let weights = headless.path().join("model.safetensors");
     edit_tensors(&weights, |t| t.retain(|t| t.0 != "score.weight"));
     let text = refused(score(headless.path(), None));
-    assert!(text.contains("no score head (score.weight) is saved with this model"), "{text}");
+    assert!(text.contains("this model has no score head (score.weight)"), "{text}");
     // The adapter has its own head.
     assert_eq!(score(headless.path(), Some(&base.join("adapter"))).unwrap(), scores);
     let causal = copy(&base.join("adapter"));

@@ -17,6 +17,10 @@ impl<M: Models> ProcedureRun<'_, M> {
     }
 
     fn loop_stages(&self) -> Vec<String> {
+        // The report is written when the loop has ended, which may be before its schedule does.
+        if self.run.path().join("report.json").exists() {
+            return Vec::new();
+        }
         let settings = &self.config.evolution;
         let iterations = match &settings.schedule {
             ScheduleSettings::Paper(plan) => plan.plan.len(),
