@@ -133,9 +133,9 @@ fn bad_settings_are_refused_in_a_sentence_before_any_work() {
     }
     let paper = PpoSettings::default;
     let text = refusal(PpoSettings { mini_batch_size: 9, ..paper() }, steps(1), prompts(1));
-    assert!(text.contains("ppo.mini_batch_size is 9, more than ppo.batch_size, 8"), "{text}");
+    assert!(text.contains("mini_batch_size is 9, more than batch_size, 8"), "{text}");
     let text = refusal(PpoSettings { initial_kl_coefficient: -0.2, ..paper() }, steps(1), prompts(1));
-    assert!(text.contains("ppo.initial_kl_coefficient is -0.2"), "{text}");
+    assert!(text.contains("initial_kl_coefficient is -0.2"), "{text}");
     let text = refusal(paper(), steps(1), Vec::new());
     assert!(text.contains("the set of prompts is empty"), "{text}");
     let text = refusal(paper(), PolicyRunSettings { temperature: 0.0, ..steps(1) }, prompts(1));

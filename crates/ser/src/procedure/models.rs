@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 
 use ser_core::{BoxError, Generator, Learner, Policy, Preference};
 
-use super::ProcedureData;
-use crate::RunFolder;
+use super::data::ProcedureData;
 use crate::observe::Observers;
+use crate::{Error, RunFolder};
 
 /// Makes the models of a [`Procedure`](crate::Procedure).
 ///
@@ -131,5 +131,13 @@ where
 
     fn policy(&mut self, _: &mut RunFolder) -> Result<P, E> {
         (self.policy)()
+    }
+}
+
+/// Converts the error of models; an error of this crate stays what it is.
+pub(super) fn of_models(error: impl Into<BoxError>) -> Error {
+    match error.into().downcast::<Error>() {
+        Ok(error) => *error,
+        Err(other) => Error::Models(other),
     }
 }

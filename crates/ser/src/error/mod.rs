@@ -1,9 +1,15 @@
-//! What can go wrong in a run.
+//! Errors of runs and of configurations.
+
+#[cfg(feature = "config")]
+mod config;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ser_core::BoxError;
+
+#[cfg(feature = "config")]
+pub use config::ConfigError;
 
 /// Why a run did not start, or did not end. The cause, where there is one, is the error's `source`.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +120,7 @@ pub enum Error {
     /// A setting of a configuration cannot be read or used.
     #[cfg(feature = "config")]
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
+    Config(#[from] ConfigError),
     /// The models of a procedure could not be made or checked.
     #[error(transparent)]
     Models(BoxError),
