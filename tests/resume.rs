@@ -248,7 +248,7 @@ fn a_folder_locked_by_another_process_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let locked = RunFolder::open(root.path().join("run"), false).unwrap();
     let error = run(&root.path().join("run"), settings(), data(1)).unwrap_err();
-    assert!(error.to_string().contains("is held by another process"), "{error}");
+    assert!(error.to_string().contains("is locked by another process"), "{error}");
     drop(locked);
 }
 
@@ -261,7 +261,7 @@ fn a_run_is_not_overwritten_and_not_resumed_as_another() {
 
     let again = SelfEvolution::new(settings()).run(&mut Linear::default(), small(), root.path());
     let text = chain(&again.unwrap_err());
-    assert!(text.contains("already holds a run: resume it, or choose another folder"), "{text}");
+    assert!(text.contains("already contains a run: resume it, or choose another folder"), "{text}");
 
     let other = LoopSettings { seed: 9, ..settings() };
     let text = chain(&run(root.path(), other, small()).unwrap_err());

@@ -80,7 +80,7 @@ pub fn settings() -> LoopSettings {
 pub struct Linear {
     pub weights: Vec<f64>,
     pub epochs: usize,
-    /// Gives these pairs scores that are no numbers.
+    /// Gives these pairs scores that are not finite.
     pub broken: fn(&Pair) -> bool,
     /// After this many trainings the next ones learn the opposite.
     pub broken_after: Option<usize>,

@@ -58,7 +58,7 @@ impl<'a> ScoredRollout<'a> {
 /// The targets of a rollout's tokens, of shape `[T]` each; 0 where the mask is `false`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets {
-    /// A_t, whitened if the settings say so.
+    /// A_t, whitened if `whiten_advantages` is set.
     pub advantages: Array1<f64>,
     /// R_t = A_t + V_t, of the advantages before whitening.
     pub returns: Array1<f64>,

@@ -59,7 +59,7 @@ pub struct StepStatistics {
     /// Variance over mini-batches of their mean probability ratio, Bessel's correction applied; 0 for a single one.
     #[serde(rename = "val/ratio_var")]
     pub ratio_var: f64,
-    /// Mini-batches that the ratio guard skipped.
+    /// Mini-batches skipped because of their ratio.
     #[serde(rename = "val/num_skipped")]
     pub num_skipped: u64,
     /// End tokens in the responses.

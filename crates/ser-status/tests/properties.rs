@@ -1,4 +1,4 @@
-//! What holds for any scores.
+//! Properties for any scores.
 
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};

@@ -96,7 +96,7 @@ impl ConfigBuilder {
     /// The settings of all layers, for programs that change some before they [check](Config::check).
     ///
     /// # Errors
-    /// Layers that together hold a value of the wrong type.
+    /// Layers that together have a value of the wrong type.
     pub fn build_unchecked(self) -> Result<Config, ConfigError> {
         let mut all = self.presets;
         tables::merge(&mut all, self.given.clone());

@@ -48,7 +48,7 @@ impl Config {
     /// seed has no `seed` of its own in it; options without a value are left out.
     ///
     /// # Errors
-    /// A number that TOML cannot hold.
+    /// A number that TOML cannot represent.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         read::to_toml(self)
     }

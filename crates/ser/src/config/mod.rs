@@ -1,6 +1,6 @@
 //! The settings of a run: one table per stage, read from TOML, checked before any work.
 //!
-//! [`Config`] holds a table for each stage of the method. Its default is the paper's settings. A file or a
+//! [`Config`] has a table for each stage of the method. Its default is the paper's settings. A file or a
 //! `key=value` names the keys that differ; unknown keys and values that cannot be used are errors with the full key.
 //!
 //! ```

@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str, path: Option<&Path>) -> Result<Map<String, Value
     }
 }
 
-/// The settings that tables hold.
+/// The settings of tables.
 ///
 /// # Errors
 /// An unknown key or a value of the wrong type, in one sentence with its key.
@@ -47,7 +47,7 @@ pub(super) fn config(table: &Map<String, Value>) -> Result<Config, ConfigError> 
     })
 }
 
-/// The settings that tables hold, or the key at fault and what is wrong with it.
+/// The settings of tables, or the key at fault and what is wrong with it.
 fn read(table: &Map<String, Value>) -> Result<Config, (Option<String>, String)> {
     #[cfg(not(feature = "libtorch"))]
     if let Some((key, _)) = table.iter().find(|(key, _)| LANGUAGE_MODELS.contains(&key.as_str())) {

@@ -12,7 +12,7 @@ const VARIANTS: [&str; 3] = ["candidates", "kl_control", "response_length"];
 const RENAMED: [(&str, &str, &str); 3] =
     [("loop", "carry", "pool_reuse"), ("loop", "choice", "model_selection"), ("loop", "guards", "drift_limits")];
 
-/// A table that holds nothing but `value` under these keys.
+/// A table with only `value` under these keys.
 pub(super) fn nested<'a>(keys: impl DoubleEndedIterator<Item = &'a str>, value: Value) -> Map<String, Value> {
     let value = keys.rev().fold(value, |value, key| Value::Object(Map::from_iter([(key.to_owned(), value)])));
     match value {

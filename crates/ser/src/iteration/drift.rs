@@ -42,8 +42,8 @@ impl DriftMonitor {
         let (count, pairs) = (not_finite(scores), scores.len());
         if count > 0 {
             self.warn(format!(
-                "The model that labels for loop {iteration} gives {count} of {pairs} pool pairs scores that are no finite \
-                 numbers; they are never selected."
+                "The model that labels for loop {iteration} gives {count} of {pairs} pool pairs scores that are not \
+                 finite; they are never selected."
             ));
         }
         let now = spread(scores);

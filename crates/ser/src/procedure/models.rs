@@ -10,8 +10,8 @@ use crate::{Error, RunFolder};
 
 /// Makes the models of a [`Procedure`](crate::Procedure).
 ///
-/// Each method makes a model in its initial state; what was learnt in an earlier process is in the run folder and is
-/// loaded from there. [`models_fn`] makes an implementation of two closures; `LanguageModels` is that for language models.
+/// Each method makes a model in its initial state; what an earlier process trained is loaded from the run
+/// folder. [`models_fn`] makes an implementation of two closures; `LanguageModels` is that for language models.
 pub trait Models {
     /// Why a model could not be made.
     type Error: Into<BoxError>;
