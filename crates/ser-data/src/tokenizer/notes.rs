@@ -8,7 +8,7 @@ use ser_core::{Pair, Side};
 
 use super::PairTokenizer;
 use super::chat_template::ChatTemplate;
-use super::pair_tokenizer::whole;
+use super::turns::whole;
 use crate::{DataError, TemplateKind};
 
 impl PairTokenizer {
