@@ -4,7 +4,7 @@
 //! cargo run --example status_from_array -- scores.csv
 //! ```
 //!
-//! The file has a header and two columns of raw scores, answer A's first. Without a file the lesson uses a small table.
+//! The file has a header and two columns of raw scores, answer A's first. Without a file the example uses a small table.
 #![allow(clippy::print_stdout)]
 
 use std::fs::File;

@@ -17,8 +17,8 @@ use ser::{Control, Event, LearningStatus, Pair, PairId, Preference, Side, observ
 use support::report_without_timing;
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
-/// `stage:step` at which the process dies.
-const CRASH: &str = "SER_TEST_CRASH";
+/// The crash point at which the process dies: `step:STAGE/STEP`.
+const CRASH_AT: &str = "SER_TEST_CRASH_AT";
 /// The file to which every step of every stage is written.
 const LOG: &str = "SER_TEST_LOG";
 const PRECISION: &str = "SER_TEST_PRECISION";
@@ -43,13 +43,12 @@ fn data() -> SerData {
     }
 }
 
-/// Not a test of its own: the process that the test below starts.
+/// The process that the test below starts.
 #[test]
 #[ignore = "started by another test"]
 fn child_run() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let precision = if std::env::var(PRECISION).is_ok() { Precision::F16 } else { Precision::F32 };
-    let crash = std::env::var(CRASH).ok();
     let log = std::env::var(LOG).ok();
     let mut log = log.map(|path| std::fs::File::options().create(true).append(true).open(path).unwrap());
     // 9 pairs in steps of 4: 3 steps an epoch, 9 in all, and a checkpoint every 2.
@@ -72,12 +71,8 @@ fn child_run() {
         .rule(rule_fn(|pool| Ok::<_, std::fmt::Error>(vec![LearningStatus::Status1; pool.len()])))
         .observer(observer_fn(move |event| {
             if let Event::Advanced { stage, done } = event {
-                let step = format!("{stage}:{done}");
                 if let Some(log) = &mut log {
-                    writeln!(log, "{step}").unwrap();
-                }
-                if crash.as_ref() == Some(&step) {
-                    std::process::abort();
+                    writeln!(log, "{stage}:{done}").unwrap();
                 }
             }
             Control::Continue
@@ -122,8 +117,8 @@ fn killed_within_a_training_a_run_ends_with_the_same_weights() {
             [("train loop 0", 5, 5), ("train loop 1", 8, 7), ("train baseline full", 4, 3)].into_iter().enumerate()
         {
             let (folder, log) = (root.path().join(format!("{name}-{i}")), root.path().join(format!("{name}-{i}.log")));
-            let point = format!("{stage}:{step}");
-            assert!(!child(&folder, &with(precision, &[(CRASH, &point)])).success(), "{point} was never reached");
+            let point = format!("step:{stage}/{step}");
+            assert!(!child(&folder, &with(precision, &[(CRASH_AT, &point)])).success(), "{point} was never reached");
             assert!(child(&folder, &with(precision, &[(LOG, log.to_str().unwrap())])).success());
             let log = std::fs::read_to_string(&log).unwrap();
             let taken = log.lines().find_map(|line| line.strip_prefix(&format!("{stage}:"))).unwrap();

@@ -175,7 +175,7 @@ mod whole_files {
         assert_eq!(wrong, [""; 0]);
         let judge = ["judge={endpoint=\"ftp://x\",model=\"m\"}"];
         assert!(load(&judge).unwrap_err().to_string().starts_with("judge.endpoint is"));
-        // A raw score is no probability, which Eq. 7 is for.
+        // Eq. 7 is for probabilities; a raw score is not one.
         let raw = ["reward.probability=false", "reward.model=rm"];
         assert!(load(&raw).unwrap_err().to_string().contains("ppo.reward_scaling"));
         assert!(load(&[&raw[..], &["ppo.reward_scaling=none"]].concat()).is_ok());

@@ -83,7 +83,7 @@ fn run(folder: &Path, settings: PpoSettings, observer: &mut Observers<'_>) -> (R
 fn a_run_stopped_anywhere_ends_with_the_same_bits() {
     let settings = PpoSettings { score_normalization: ScoreNormalization::Scale, ..ppo(5) };
     let root = tempfile::tempdir().unwrap();
-    let (result, policy, figures) = run(&root.path().join("whole"), settings.clone(), &mut Observers::new());
+    let (result, policy, metrics) = run(&root.path().join("whole"), settings.clone(), &mut Observers::new());
     result.unwrap();
     for events in [2, 3, 4, 7, 11, 23] {
         let folder = root.path().join(events.to_string());
@@ -93,9 +93,9 @@ fn a_run_stopped_anywhere_ends_with_the_same_bits() {
             observers.push(StopAfter(events));
             match run(&folder, settings.clone(), &mut observers) {
                 (Err(Error::Interrupted { .. }), ..) => stops += 1,
-                (result, resumed, its_figures) => {
+                (result, resumed, its_metrics) => {
                     result.unwrap();
-                    assert_eq!((resumed, its_figures), (policy.clone(), figures.clone()), "{events} events at a time");
+                    assert_eq!((resumed, its_metrics), (policy.clone(), metrics.clone()), "{events} events at a time");
                     break;
                 }
             }
@@ -111,13 +111,13 @@ fn a_run_stopped_anywhere_ends_with_the_same_bits() {
 #[test]
 fn a_run_that_is_done_is_loaded_and_other_settings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let (result, policy, figures) = run(folder.path(), ppo(1), &mut Observers::new());
+    let (result, policy, metrics) = run(folder.path(), ppo(1), &mut Observers::new());
     result.unwrap();
     let mut observers = Observers::new();
     observers.push(observer_fn(|event| panic!("no step is taken again: {event:?}")));
-    let (result, again, its_figures) = run(folder.path(), ppo(1), &mut observers);
+    let (result, again, its_metrics) = run(folder.path(), ppo(1), &mut observers);
     result.unwrap();
-    assert_eq!((again, its_figures), (policy, figures));
+    assert_eq!((again, its_metrics), (policy, metrics));
     assert!(!folder.path().join("ppo/checkpoints").exists());
     let answers = std::fs::read_to_string(folder.path().join("ppo/answers.jsonl")).unwrap();
     assert_eq!(answers.lines().count(), 2 * 6, "steps 1, 4, 8, 12, 16, 20");
@@ -133,9 +133,9 @@ fn bad_settings_are_refused_in_a_sentence_before_any_work() {
     }
     let paper = PpoSettings::default;
     let text = refusal(PpoSettings { mini_batch_size: 9, ..paper() }, steps(1), prompts(1));
-    assert!(text.contains("ppo.mini_batch_size is 9, more than ppo.batch_size, 8"), "{text}");
+    assert!(text.contains("mini_batch_size is 9, more than batch_size, 8"), "{text}");
     let text = refusal(PpoSettings { initial_kl_coefficient: -0.2, ..paper() }, steps(1), prompts(1));
-    assert!(text.contains("ppo.initial_kl_coefficient is -0.2"), "{text}");
+    assert!(text.contains("initial_kl_coefficient is -0.2"), "{text}");
     let text = refusal(paper(), steps(1), Vec::new());
     assert!(text.contains("the set of prompts is empty"), "{text}");
     let text = refusal(paper(), PolicyRunSettings { temperature: 0.0, ..steps(1) }, prompts(1));
@@ -239,7 +239,7 @@ fn a_table_is_a_policy_of_its_own_distribution() {
     let mut policy = TablePolicy::new(LENGTH);
     let rollouts = policy.rollout(&prompts(200), &Default::default(), false, &mut Context::silent()).unwrap();
     let finished = rollouts.iter().filter(|r| r.response.finished).count();
-    // Each place ends with probability e^-2 / (e^-2 + 4).
+    // Each position ends with probability e^-2 / (e^-2 + 4).
     let end = (-2.0_f64).exp() / ((-2.0_f64).exp() + 4.0);
     let expected = 200.0 * (1.0 - (1.0 - end).powi(LENGTH as i32));
     assert!((finished as f64 - expected).abs() < 25.0, "{finished} {expected}");

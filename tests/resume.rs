@@ -15,9 +15,7 @@ use support::{Linear, chain, data, data_with_pool, report_without_timing, settin
 
 const FOLDER: &str = "SER_TEST_RUN_FOLDER";
 const POOL: &str = "SER_TEST_POOL";
-/// `stage:step` at which the process dies.
-const CRASH: &str = "SER_TEST_CRASH";
-/// The crash points of run folders: `incomplete:FILE`, `renamed:FILE`.
+/// The crash point at which the process dies: `incomplete:FILE`, `renamed:FILE`, `step:STAGE/STEP`.
 const CRASH_AT: &str = "SER_TEST_CRASH_AT";
 /// The file to which every step of every stage is written.
 const LOG: &str = "SER_TEST_LOG";
@@ -26,26 +24,21 @@ fn run(folder: &Path, settings: LoopSettings, data: SerData) -> Result<Outcome, 
     SelfEvolution::new(settings).resume(true).run(&mut Linear::default(), data, folder)
 }
 
-/// Does what [`CRASH`] and [`LOG`] ask for.
-fn crash_and_log() -> impl Observer {
-    let crash = std::env::var(CRASH).ok();
+/// Writes every step to [`LOG`], if it is set.
+fn log_steps() -> impl Observer {
     let log = std::env::var(LOG).ok();
     let mut log = log.map(|path| std::fs::File::options().create(true).append(true).open(path).unwrap());
     observer_fn(move |event| {
         if let Event::Advanced { stage, done } = event {
-            let step = format!("{stage}:{done}");
             if let Some(log) = &mut log {
-                writeln!(log, "{step}").unwrap();
-            }
-            if crash.as_ref() == Some(&step) {
-                std::process::abort();
+                writeln!(log, "{stage}:{done}").unwrap();
             }
         }
         Control::Continue
     })
 }
 
-/// Not a test of its own: what the tests below start as a process, to kill it or to give it other threads.
+/// The process that the tests below start, to kill it or to give it another number of threads.
 #[test]
 #[ignore = "started by other tests"]
 fn child_run() {
@@ -53,11 +46,11 @@ fn child_run() {
         return;
     };
     let pool = pool.parse().unwrap();
-    // Large pools are for what selects, not for what learns.
+    // Large pools test the selection, not the training.
     let (epochs, baselines) = if pool > 10_000 { (1, Baselines::none()) } else { (20, Baselines::default()) };
     let settings = LoopSettings { baselines, ..settings() };
     SelfEvolution::new(settings)
-        .observer(crash_and_log())
+        .observer(log_steps())
         .resume(true)
         .run(&mut Linear { epochs, ..Linear::default() }, data_with_pool(1, pool), folder)
         .unwrap();
@@ -102,36 +95,39 @@ fn killed_at_any_stage_a_run_ends_in_the_same_report() {
     assert_eq!(report_without_timing(&folder), report_without_timing(&whole));
 }
 
-/// Whether a folder or file of that name is anywhere in a folder.
-fn holds(folder: &Path, name: &str) -> bool {
+/// Whether a folder contains a folder or file of that name, at any depth.
+fn contains(folder: &Path, name: &str) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let entry = entry.unwrap();
-        entry.file_name() == name || (entry.path().is_dir() && holds(&entry.path(), name))
+        entry.file_name() == name || (entry.path().is_dir() && contains(&entry.path(), name))
     })
 }
 
-/// The process dies at named steps of trainings, of the loop's and of baselines, and while it writes a checkpoint. The
-/// resumed run goes on from the step after the newest checkpoint (one every 4 steps) and ends in the same report.
+/// The process is killed at named steps of trainings, of the loop and of baselines, and while it writes a checkpoint. The
+/// resumed run continues from the step after the newest checkpoint (one every 4 steps) and ends in the same report.
 #[test]
-fn killed_within_a_training_a_run_goes_on_from_its_checkpoint() {
+fn killed_within_a_training_a_run_continues_from_its_checkpoint() {
     const PAIRS: usize = 300;
     let root = tempfile::tempdir().unwrap();
     let whole = root.path().join("whole");
     assert!(spawn(&whole, PAIRS, 1).wait().unwrap().success());
     let expected = report_without_timing(&whole);
-    // The stage, where to die, and the first step that is taken after that.
+    // The stage, the crash point, and the first step that is taken after that.
     let points = [
-        ("train loop 0", CRASH, "train loop 0:3", 1),
-        ("train loop 0", CRASH, "train loop 0:9", 9),
-        ("train loop 0", support::CRASH_IN_CHECKPOINT, "8", 5),
-        ("train loop 1", CRASH, "train loop 1:20", 17),
-        ("train baseline full", CRASH, "train baseline full:5", 5),
-        ("train baseline random, loop 1", CRASH, "train baseline random, loop 1:14", 13),
-        ("train baseline oracle", CRASH, "train baseline oracle:8", 5),
+        ("train loop 0", "step:train loop 0/3", 1),
+        ("train loop 0", "step:train loop 0/9", 9),
+        ("train loop 0", "incomplete:rounds/00/checkpoints/00000008", 5),
+        ("train loop 1", "step:train loop 1/20", 17),
+        ("train baseline full", "step:train baseline full/5", 5),
+        ("train baseline random, loop 1", "step:train baseline random, loop 1/14", 13),
+        ("train baseline oracle", "step:train baseline oracle/8", 5),
     ];
-    for (i, (stage, how, point, first)) in points.into_iter().enumerate() {
+    for (i, (stage, point, first)) in points.into_iter().enumerate() {
         let (folder, log) = (root.path().join(format!("killed-{i}")), root.path().join(format!("log-{i}")));
-        assert!(!spawn_with(&folder, PAIRS, 1, &[(how, point)]).wait().unwrap().success(), "{point} was never reached");
+        assert!(
+            !spawn_with(&folder, PAIRS, 1, &[(CRASH_AT, point)]).wait().unwrap().success(),
+            "{point} was never reached"
+        );
         assert!(!folder.join("report.json").exists());
         let log_to = [(LOG, log.to_str().unwrap())];
         assert!(spawn_with(&folder, PAIRS, 1, &log_to).wait().unwrap().success());
@@ -139,7 +135,7 @@ fn killed_within_a_training_a_run_goes_on_from_its_checkpoint() {
         let steps = log.lines().filter_map(|line| line.strip_prefix(&format!("{stage}:")));
         assert_eq!(steps.collect::<Vec<_>>(), (first..=20).map(|n| n.to_string()).collect::<Vec<_>>(), "{point}");
         assert_eq!(report_without_timing(&folder), expected, "{point}");
-        assert!(!holds(&folder, "checkpoints"), "{point}: checkpoints of finished trainings are left");
+        assert!(!contains(&folder, "checkpoints"), "{point}: checkpoints of finished trainings are left");
     }
 }
 
@@ -156,7 +152,7 @@ fn a_learner_without_steps_and_one_with_them_end_in_the_same_report() {
 }
 
 #[test]
-fn at_most_so_many_checkpoints_are_kept() {
+fn the_number_of_checkpoints_is_limited() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("run");
     let checkpoints = folder.join("rounds/00/checkpoints");
@@ -187,7 +183,7 @@ fn models_of_finished_iterations_are_pruned_on_request() {
     let (whole, folder) = (root.path().join("whole"), root.path().join("pruned"));
     run(&whole, settings(), data_with_pool(1, 300)).unwrap();
     let settings = LoopSettings { prune_models: true, ..settings() };
-    // The report holds the settings.
+    // The report contains the settings.
     let report =
         |folder: &Path| report_without_timing(folder).replace("\"prune_models\": true", "\"prune_models\": false");
     let outcome = run(&folder, settings.clone(), data_with_pool(1, 300)).unwrap();
@@ -205,7 +201,7 @@ fn models_of_finished_iterations_are_pruned_on_request() {
     }
     assert!(pruned > 0);
     assert!(folder.join("rounds/base").exists() && folder.join("baselines/full/model").exists());
-    // Done is done: a resumed run needs none of them.
+    // A resumed run does not need the removed models.
     let again = run(&folder, settings, data_with_pool(1, 300)).unwrap();
     assert_eq!(again.iteration, outcome.iteration);
     assert!(report(&folder) == report(&whole), "the resumed run's report differs");
@@ -230,7 +226,7 @@ fn stopped_by_an_observer_a_run_can_be_resumed() {
     let expected = report_without_timing(&root.path().join("whole"));
     let folder = root.path().join("stopped");
     let mut stops = 0;
-    // A little further each time: through every kind of stage.
+    // Each run stops a little later than the one before, so every kind of stage is stopped.
     for events in 0.. {
         let evolution = SelfEvolution::new(settings()).observer(StopAfter(events * 9)).resume(true);
         match evolution.run(&mut Linear::default(), data_with_pool(1, 300), &folder) {
@@ -248,12 +244,12 @@ fn stopped_by_an_observer_a_run_can_be_resumed() {
 }
 
 #[test]
-fn a_folder_that_another_process_holds_is_refused() {
+fn a_folder_locked_by_another_process_is_refused() {
     let root = tempfile::tempdir().unwrap();
-    let held = RunFolder::open(root.path().join("run"), false).unwrap();
+    let locked = RunFolder::open(root.path().join("run"), false).unwrap();
     let error = run(&root.path().join("run"), settings(), data(1)).unwrap_err();
-    assert!(error.to_string().contains("is held by another process"), "{error}");
-    drop(held);
+    assert!(error.to_string().contains("is locked by another process"), "{error}");
+    drop(locked);
 }
 
 #[test]
@@ -265,7 +261,7 @@ fn a_run_is_not_overwritten_and_not_resumed_as_another() {
 
     let again = SelfEvolution::new(settings()).run(&mut Linear::default(), small(), root.path());
     let text = chain(&again.unwrap_err());
-    assert!(text.contains("already holds a run: resume it, or choose another folder"), "{text}");
+    assert!(text.contains("already contains a run: resume it, or choose another folder"), "{text}");
 
     let other = LoopSettings { seed: 9, ..settings() };
     let text = chain(&run(root.path(), other, small()).unwrap_err());

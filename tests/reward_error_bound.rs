@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Both are tested on `TablePolicy`, whose expectations are exact: rewards here are sums over an answer's tokens, so the
-//! Gibbs policy of a table is a table, found from the last place backwards by V = beta log sum ref exp((r + V') / beta).
+//! Gibbs policy of a table is a table, found from the last position backwards by V = beta log sum ref exp((r + V') / beta).
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,43 +28,43 @@ use ser::testing::TablePolicy;
 use ser::{Message, Policy, Training, reward_fn};
 use ser::{PolicyRunSettings, PpoTraining};
 
-/// Tokens of an answer at most, so places of the table.
+/// Tokens of an answer at most, so positions of the table.
 const LENGTH: usize = 6;
 /// Tokens: the end, then `a` to `d`.
 const TOKENS: usize = 5;
 /// The KL coefficient.
 const BETA: f64 = 0.05;
 
-/// A number for each token at each place: logits, log-probabilities or rewards.
+/// A number for each token at each position: logits, log-probabilities or rewards.
 type Table = [[f64; TOKENS]; LENGTH];
 
-/// The true reward: `c` is best, `b` half as good, earlier places count a little more; at most 1 for a whole answer.
+/// The true reward: `c` is best, `b` half as good, earlier positions count a little more; at most 1 for a whole answer.
 fn reward() -> Table {
-    std::array::from_fn(|place| {
-        let weight = (1.2 - 0.08 * place as f64) / LENGTH as f64;
+    std::array::from_fn(|position| {
+        let weight = (1.2 - 0.08 * position as f64) / LENGTH as f64;
         [0.0, 0.0, 0.5, 1.0, 0.0].map(|letter| weight * letter)
     })
 }
 
 /// A reward model's errors, each in [-1, 1] for a whole answer.
 fn errors() -> [Table; 4] {
-    let per_place = |of: fn(usize) -> [f64; TOKENS]| -> Table {
-        std::array::from_fn(|place| of(place).map(|error| error / LENGTH as f64))
+    let per_position = |of: fn(usize) -> [f64; TOKENS]| -> Table {
+        std::array::from_fn(|position| of(position).map(|error| error / LENGTH as f64))
     };
     [
         // It takes the best letter for the worst.
-        per_place(|_| [0.0, 1.0, 0.0, -1.0, 1.0]),
+        per_position(|_| [0.0, 1.0, 0.0, -1.0, 1.0]),
         // It likes short answers.
-        per_place(|_| [0.0, -1.0, -1.0, -1.0, -1.0]),
+        per_position(|_| [0.0, -1.0, -1.0, -1.0, -1.0]),
         // All of its error is at the first letter, where the best policy is least sure of itself.
-        std::array::from_fn(|place| if place == 0 { [1.0, 1.0, 1.0, -1.0, 1.0] } else { [0.0; TOKENS] }),
+        std::array::from_fn(|position| if position == 0 { [1.0, 1.0, 1.0, -1.0, 1.0] } else { [0.0; TOKENS] }),
         // It is wrong here and there.
-        per_place(|place| std::array::from_fn(|token| (7.0 * (place * TOKENS + token) as f64).sin())),
+        per_position(|position| std::array::from_fn(|token| (7.0 * (position * TOKENS + token) as f64).sin())),
     ]
 }
 
 /// reward + eps * error.
-fn learnt(error: &Table, eps: f64) -> Table {
+fn learned(error: &Table, eps: f64) -> Table {
     let true_reward = reward();
     std::array::from_fn(|p| std::array::from_fn(|t| true_reward[p][t] + eps * error[p][t]))
 }
@@ -80,20 +80,21 @@ fn log_probs(policy: &mut TablePolicy) -> Table {
     policy.snapshot(folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("table")).unwrap();
     let numbers: Vec<f64> = text.lines().map(|line| f64::from_bits(u64::from_str_radix(line, 16).unwrap())).collect();
-    std::array::from_fn(|place| log_softmax(numbers[place * TOKENS..][..TOKENS].try_into().unwrap()))
+    std::array::from_fn(|position| log_softmax(numbers[position * TOKENS..][..TOKENS].try_into().unwrap()))
 }
 
 fn reference() -> Table {
     log_probs(&mut TablePolicy::new(LENGTH))
 }
 
-/// J_r(pi), exactly: place after place, with the probability that the answer has not ended.
+/// J_r(pi), exactly: position after position, with the probability that the answer has not ended.
 fn objective(reward: &Table, policy: &Table) -> f64 {
     let (mut alive, mut total) = (1.0, 0.0);
-    for (place, reference) in reference().iter().enumerate() {
-        let gain = |t: usize| policy[place][t].exp() * (reward[place][t] - BETA * (policy[place][t] - reference[t]));
+    for (position, reference) in reference().iter().enumerate() {
+        let gain =
+            |t: usize| policy[position][t].exp() * (reward[position][t] - BETA * (policy[position][t] - reference[t]));
         total += alive * (0..TOKENS).map(gain).sum::<f64>();
-        alive *= 1.0 - policy[place][0].exp();
+        alive *= 1.0 - policy[position][0].exp();
     }
     total
 }
@@ -113,13 +114,13 @@ fn divergence(p: &Table, q: &Table) -> f64 {
 fn gibbs(reward: &Table) -> Table {
     let mut policy = reference();
     let mut value = 0.0;
-    for place in (0..LENGTH).rev() {
+    for position in (0..LENGTH).rev() {
         let tilted: [f64; TOKENS] = std::array::from_fn(|token| {
             let after = if token == 0 { 0.0 } else { value };
-            policy[place][token] + (reward[place][token] + after) / BETA
+            policy[position][token] + (reward[position][token] + after) / BETA
         });
         value = BETA * tilted.iter().map(|l| l.exp()).sum::<f64>().ln();
-        policy[place] = log_softmax(&tilted);
+        policy[position] = log_softmax(&tilted);
     }
     policy
 }
@@ -128,13 +129,13 @@ fn gibbs(reward: &Table) -> Table {
 fn the_gibbs_policy_is_the_best_there_is() {
     let (reward, best) = (reward(), gibbs(&reward()));
     let value = objective(&reward, &best);
-    for place in 0..LENGTH {
+    for position in 0..LENGTH {
         for token in 0..TOKENS {
             for step in [-0.01, 0.01] {
                 let mut moved = best;
-                moved[place][token] += step;
-                moved[place] = log_softmax(&moved[place]);
-                assert!(objective(&reward, &moved) < value, "{place} {token} {step}");
+                moved[position][token] += step;
+                moved[position] = log_softmax(&moved[position]);
+                assert!(objective(&reward, &moved) < value, "{position} {token} {step}");
             }
         }
     }
@@ -151,7 +152,7 @@ fn the_best_policy_for_a_wrong_reward_is_within_a_bound_that_shrinks_with_the_er
     for error in errors() {
         let mut gaps = Vec::new();
         for eps in [0.4, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.0] {
-            let policy = gibbs(&learnt(&error, eps));
+            let policy = gibbs(&learned(&error, eps));
             let gap = optimum - objective(&reward, &policy);
             let kl = divergence(&policy, &best);
             assert!(kl <= eps * eps / (2.0 * BETA * BETA) + 1e-12, "eps {eps}: KL {kl}");
@@ -164,7 +165,7 @@ fn the_best_policy_for_a_wrong_reward_is_within_a_bound_that_shrinks_with_the_er
     }
     // The bound is of the right size: where the error is at one letter, the gap is a good part of it.
     let eps = 0.0125;
-    let gap = optimum - objective(&reward, &gibbs(&learnt(&errors()[2], eps)));
+    let gap = optimum - objective(&reward, &gibbs(&learned(&errors()[2], eps)));
     assert!(gap > 0.3 * eps * eps / (2.0 * BETA), "{gap}");
 }
 
@@ -209,7 +210,7 @@ fn ppo_on_a_wrong_reward_is_within_the_bound() {
     for (seed, error) in errors().iter().enumerate() {
         let mut gaps = Vec::new();
         for eps in [0.2, 0.05, 0.0125, 0.0] {
-            let reward = learnt(error, eps);
+            let reward = learned(error, eps);
             let policy = ppo(&reward, seed as u64);
             let delta = objective(&reward, &gibbs(&reward)) - objective(&reward, &policy);
             assert!((0.0..OPTIMIZER).contains(&delta), "eps {eps}: PPO is off by {delta} on its own reward");

@@ -59,8 +59,8 @@ impl Generator for Echo {
 
 fn prompts(n: usize) -> Vec<Vec<Message>> {
     let mut prompts: Vec<_> = (0..n).map(|i| vec![Message::user(format!("prompt {i}"))]).collect();
-    for (place, text) in [(1, "mute"), (3, "one word"), (4, "slow")] {
-        prompts[place] = vec![Message::user(text)];
+    for (index, text) in [(1, "mute"), (3, "one word"), (4, "slow")] {
+        prompts[index] = vec![Message::user(text)];
     }
     prompts
 }
@@ -83,7 +83,7 @@ fn two_different_answers_each_or_left_out_and_counted() {
     assert_eq!(left_out, [("prompts: two answers the same", 1), ("prompts: an empty answer", 1)]);
     assert_eq!(echo.asked, 256 + 3 + 2 + 44, "only the prompts without two answers are asked again");
     let ids: Vec<u64> = pool.pairs.iter().take(4).map(|pair| pair.id.0).collect();
-    assert_eq!(ids, [1000, 1002, 1004, 1005], "a prompt's place is its number");
+    assert_eq!(ids, [1000, 1002, 1004, 1005], "the id of a pair is its prompt's index");
     assert!(pool.pairs.iter().all(|pair| pair.responses[0] != pair.responses[1]));
     assert_eq!(pool.pairs[2].prompt, [Message::user("slow")]);
 
@@ -156,7 +156,7 @@ fn the_loop_runs_on_a_pool_of_prompts_alone() {
 
 #[test]
 fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
-    let prompt = |data: &ser::SerData, place: usize| data.test[place].pair.prompt.clone();
+    let prompt = |data: &ser::SerData, index: usize| data.test[index].pair.prompt.clone();
     let mut data = data(6);
     let asked = vec![
         prompt(&data, 0),

@@ -70,7 +70,7 @@ fn every_key_is_listed_with_its_default() {
         .iter()
         .filter(|(key, value)| found.get(*key) != Some(value))
         .map(|(key, value)| format!("{key} is {value}, the page has {:?}", found.get(key)))
-        .chain(found.keys().filter(|key| !expected.contains_key(*key)).map(|key| format!("{key} is no key")))
+        .chain(found.keys().filter(|key| !expected.contains_key(*key)).map(|key| format!("{key} is not a key")))
         .collect();
     assert!(differences.is_empty(), "docs/settings.md:\n{}", differences.join("\n"));
 }

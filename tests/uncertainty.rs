@@ -1,4 +1,4 @@
-//! What a run says of how sure its figures are, of why it ends, and of the labels that it read.
+//! What a run reports on the uncertainty of its metrics, on the reason for its end, and on the labels that it read.
 
 #![allow(clippy::unwrap_used)]
 
@@ -85,7 +85,7 @@ fn a_difference_within_one_standard_error_does_not_choose_the_model() {
         let few = || SerData { validation: data(seed).validation[..20].into(), ..data(seed) };
         let [best, by_error, last] = selections.map(|model_selection| {
             let report = run(LoopSettings { model_selection, anchor: Anchor::PerPair, ..quick() }, few());
-            let chosen = report.iterations.iter().position(|round| round.chosen).unwrap();
+            let chosen = report.iterations.iter().position(|iteration| iteration.chosen).unwrap();
             (chosen, report)
         });
         assert_eq!(last.0, last.1.iterations.len() - 1);
@@ -182,8 +182,8 @@ fn a_status_2_that_reaches_no_further_is_told() {
     let thresholds = Thresholds { tau_high: 0.55, tau_low: 0.45, tau_delta: 0.04, ..Thresholds::default() };
     let (report, _) = told(LoopSettings { thresholds, ..per_pair });
     assert!(!report.warnings.iter().any(|w| w.contains("ambiguous")), "{:?}", report.warnings);
-    let least_delta = |round: usize| {
-        let bins = &report.iterations[round].selection.as_ref().unwrap().delta_histogram;
+    let least_delta = |iteration: usize| {
+        let bins = &report.iterations[iteration].selection.as_ref().unwrap().delta_histogram;
         bins.iter().find(|bin| bin.kept > 0).unwrap().low
     };
     assert!(least_delta(1) >= 0.1 && least_delta(3) < 0.1, "{} {}", least_delta(1), least_delta(3));
@@ -232,16 +232,16 @@ fn what_emptied_a_selection_is_told() {
 
 #[test]
 fn the_pools_quantiles_are_told_as_figures() {
-    let mut figures = Vec::new();
+    let mut metrics = Vec::new();
     let observer = observer_fn(|event| {
         if let Event::Metrics { stage: Stage::Pool(1), values, .. } = event {
-            figures.extend(values.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+            metrics.extend(values.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         }
         Control::Continue
     });
     let folder = tempfile::tempdir().unwrap();
     SelfEvolution::new(quick()).observer(observer).run(&mut Linear::default(), data(1), folder.path()).unwrap();
-    let of = |name: &str| figures.iter().find(|(n, _)| n == name).unwrap().1;
+    let of = |name: &str| metrics.iter().find(|(n, _)| n == name).unwrap().1;
     assert_eq!(of("pairs"), 1000.0);
     assert!(of("delta_min") <= of("delta_median") && of("delta_median") <= of("delta_max"));
     assert!(of("p_low_median") <= 0.5 && of("p_high_median") >= 0.5);

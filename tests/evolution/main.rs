@@ -155,7 +155,7 @@ fn without_gold_labels_there_is_no_audit() {
     let kinds: Vec<_> = report.baselines.iter().map(|b| b.kind).collect();
     assert_eq!(kinds, [BaselineKind::Loop0, BaselineKind::Ser, BaselineKind::Random]);
     assert!(report.warnings.iter().any(|w| w.contains("no gold labels")));
-    // Gold labels change the report and nothing that is learnt.
+    // Gold labels change the report, but not the training.
     let with_gold = run(settings(), data(1));
     assert_eq!(accuracy(&with_gold, BaselineKind::Ser), accuracy(&report, BaselineKind::Ser));
 }
@@ -163,13 +163,13 @@ fn without_gold_labels_there_is_no_audit() {
 #[test]
 fn observers_get_stages_and_metrics() {
     let mut stages = Vec::new();
-    let mut figures = Vec::new();
+    let mut metrics = Vec::new();
     let folder = tempfile::tempdir().unwrap();
     let observer = observer_fn(|event| {
         match event {
             Event::Started { stage, .. } => stages.push(stage.to_string()),
             Event::Metrics { stage: Stage::Iteration(1), values, .. } => {
-                figures.extend(values.iter().map(|v| v.0.to_owned()))
+                metrics.extend(values.iter().map(|v| v.0.to_owned()))
             }
             _ => {}
         }
@@ -180,6 +180,6 @@ fn observers_get_stages_and_metrics() {
         assert!(stages.iter().any(|s| s == stage), "{stage}: {stages:?}");
     }
     for name in ["eval_accuracy", "kept", "pseudo_label_precision"] {
-        assert!(figures.iter().any(|f| f == name), "{name}: {figures:?}");
+        assert!(metrics.iter().any(|f| f == name), "{name}: {metrics:?}");
     }
 }

@@ -108,7 +108,7 @@ fn pairs_with_scores_that_are_not_finite_are_never_selected() {
             .collect();
         assert!(ids.len() > 50 && ids.iter().all(|id| id % 3 != 1), "iteration {iteration}");
     }
-    let warning = "The model that labels for loop 1 gives 334 of 1000 pool pairs scores that are no finite numbers";
+    let warning = "The model that labels for loop 1 gives 334 of 1000 pool pairs scores that are not finite";
     assert!(outcome.report.warnings.iter().any(|w| w.starts_with(warning)), "{:?}", outcome.report.warnings);
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     features::check(workspace, &features::Options { depth: 1 })?;
-    // The fuzz targets are no members of the workspace, so nothing else compiles them.
+    // The fuzz targets are not members of the workspace, so nothing else compiles them.
     run(workspace.cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"]))?;
     test_with(workspace, &requirements(workspace))?;
     publish::check(workspace)

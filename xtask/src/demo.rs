@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if let Some(out) = &options.out {
         // The program runs in the workspace's root; the path is relative to this folder.
-        command.arg("--out").arg(path::absolute(out).with_context(|| format!("{} is no path", out.display()))?);
+        command.arg("--out").arg(path::absolute(out).with_context(|| format!("{} is not a path", out.display()))?);
     }
     if options.resume {
         command.arg("--resume");

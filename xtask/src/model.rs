@@ -57,7 +57,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 pub(crate) fn fetch(workspace: &Workspace, model: Model) -> Result<PathBuf> {
     let folder = workspace.path(".models");
     let target = folder.join(model.file());
-    // The file is put in place whole, so that its being there tells that it is complete.
+    // The file gets its name once it is complete, so an existing file is complete.
     if target.is_file() {
         eprintln!("{}: it is there", model.file());
         return Ok(target);

@@ -104,7 +104,7 @@ impl Job {
             Job::ScoreSmall => ("score-small", "small", "hf_score.py", "score", 400, Unit::PairsPerSecond),
             Job::GenerateTiny => ("generate-tiny", "tiny", "hf_generate.py", "generate", 64, Unit::TokensPerSecond),
             Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
-            // Five steps of 8 prompts each, the first of which warms up.
+            // Five steps of 8 prompts each; the first is a warm-up.
             Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train ppo", 40, Unit::StepsPerMinute),
         };
         Plan { name, size, script, command, pairs, unit }
@@ -124,7 +124,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::run(workspace, &setup::Options::default())?;
     let environment = Environment::prepare(workspace)?;
     let data = match &options.data {
-        Some(file) => std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?,
+        Some(file) => std::path::absolute(file).with_context(|| format!("{} is not a path", file.display()))?,
         None => environment.corpus(workspace)?,
     };
     let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };

@@ -19,7 +19,7 @@ fn said(output: &[u8]) -> &str {
 }
 
 /// The words behind a name at the beginning of a line.
-fn figure<'a>(output: &'a str, name: &str) -> &'a str {
+fn value_of<'a>(output: &'a str, name: &str) -> &'a str {
     output.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim()
 }
 
@@ -50,7 +50,7 @@ fn a_file_is_told_in_figures() {
         ("rows left out", "0 (0.0 %)"),
         ("chosen, chars", "3.5         1         6         6         6"),
     ] {
-        assert_eq!(figure(text, name), value, "{text}");
+        assert_eq!(value_of(text, name), value, "{text}");
     }
     assert_eq!(text.matches("  rejected  ").count(), 2, "{text}");
 }
@@ -67,7 +67,7 @@ fn bad_rows_stop_or_are_listed() {
     assert!(error.contains("rows.jsonl, line 5: the row has no `chosen` (its columns: `prompt`)"), "{error}");
     let output = inspect(path, &["--on-bad-row", "skip"], folder.path());
     let text = said(&output.stdout);
-    assert_eq!(figure(text, "rows left out"), "1 (20.0 %)");
+    assert_eq!(value_of(text, "rows left out"), "1 (20.0 %)");
     assert!(text.contains("rows.jsonl, line 5: the row has no `chosen`"), "{text}");
     let error = inspect(path, &["--layout", "csv"], folder.path());
     assert!(said(&error.stderr).contains("there is no layout `csv`"));
@@ -84,7 +84,7 @@ fn what_is_in_the_hubs_cache_needs_no_hub() {
     std::fs::write(snapshot.join("train.jsonl"), ROWS).unwrap();
     std::fs::write(snapshot.join("test.jsonl"), "").unwrap();
     let output = inspect("hf://owner/pairs", &["--split", "train"], home.path());
-    assert_eq!(figure(said(&output.stdout), "pairs"), "4", "{}", said(&output.stderr));
+    assert_eq!(value_of(said(&output.stdout), "pairs"), "4", "{}", said(&output.stderr));
     let output = inspect("hf://owner/pairs", &[], home.path());
     assert!(said(&output.stderr).contains("has several splits (test, train)"), "{}", said(&output.stderr));
     let output = inspect("hf://owner/none", &[], home.path());

@@ -21,7 +21,7 @@ fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
     text.split_once(from).unwrap().1.split_once(to).unwrap().0
 }
 
-/// Whose answers stand in which place: the texts begin with a number, the quality.
+/// Whose answers are at which position: the texts begin with a number, the quality.
 fn qualities(question: &str) -> [u32; 2] {
     ["A", "B"].map(|name| {
         let answer = between(question, &format!("[Answer {name}]\n"), "\n[End");
@@ -74,7 +74,7 @@ fn judge(folder: &Path, server: &ChatServer, more: &[&str]) -> Output {
     command(folder, server, more).output().unwrap()
 }
 
-fn figures(output: &Output) -> Value {
+fn metrics(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -84,17 +84,17 @@ fn stderr(output: &Output) -> String {
 }
 
 /// Wins, ties, losses, contradictions, failures.
-fn counts(figures: &Value) -> [u64; 5] {
+fn counts(metrics: &Value) -> [u64; 5] {
     ["wins", "ties", "losses", "contradictions", "failures"]
-        .map(|name| figures["comparison"]["counts"][name].as_u64().unwrap())
+        .map(|name| metrics["comparison"]["counts"][name].as_u64().unwrap())
 }
 
 /// Slow, 429, 500, garbage, broken connections; and the key is repeated wherever it can be.
 fn difficult(request: &Request) -> Does {
     assert_eq!(request.authorization.as_deref(), Some(concat!("Bearer ", "sk-Very/Secret+0815")));
     let shown = format!("your key {KEY} \\ sk-Very\\/Secret+0815");
-    let place: usize = between(&request.question, "prompt ", "\n").parse().unwrap();
-    match (place % 6, request.before) {
+    let index: usize = between(&request.question, "prompt ", "\n").parse().unwrap();
+    match (index % 6, request.before) {
         (0, 0) => Does::Replies(429, "retry-after: 0.05\r\n", format!("{{\"error\": {{\"message\": \"{shown}\"}}}}")),
         (1, 0 | 1) => Does::Replies(500, "", format!("<h1>{shown}</h1>")),
         (2, 0) => Does::Replies(200, "", format!("no JSON, {shown}")),
@@ -129,13 +129,13 @@ fn counts_are_right_whatever_happens_and_the_key_is_nowhere() {
     let key = ["--api-key-env", "JUDGE_KEY", "--verdicts", "verdicts.jsonl"];
     let output =
         judge(folder.path(), &server, &[&key[..], &["--prompt-price", "10", "--completion-price", "20"]].concat());
-    let first = figures(&output);
+    let first = metrics(&output);
     // 24 of 40 win, 12 lose, 4 tie.
     assert_eq!(counts(&first), [24, 4, 12, 0, 0]);
     assert_eq!(first["comparison"]["policy"], "ours");
     assert!((first["comparison"]["win_rate"]["value"].as_f64().unwrap() - 0.65).abs() < 1e-12);
     assert_eq!(first["usage"]["answers"], 80);
-    // Prompts by place: 7 of 0..40 are 0 to 3 modulo 6 each, asked in two orders; status 500 comes twice.
+    // Prompts by index: 7 of 0..40 are 0 to 3 modulo 6 each, asked in two orders; status 500 comes twice.
     assert_eq!(first["usage"]["retries"], 2 * (7 + 2 * 7 + 7 + 7));
     // The six prompts that are 4 modulo 6 have token counts, in two orders.
     assert_eq!(first["usage"]["prompt_tokens"], 12 * 2 * 6);
@@ -145,9 +145,9 @@ fn counts_are_right_whatever_happens_and_the_key_is_nowhere() {
     assert_eq!(verdicts.lines().count(), 40);
     assert_eq!(serde_json::from_str::<Value>(verdicts.lines().next().unwrap()).unwrap()["verdict"]["prefers"], "a");
 
-    // Again: nothing is asked, and all figures are the same.
+    // Again: nothing is asked, and all metrics are the same.
     let asked = server.asked();
-    let again = figures(&judge(folder.path(), &server, &key));
+    let again = metrics(&judge(folder.path(), &server, &key));
     assert_eq!(server.asked(), asked);
     assert_eq!(again["comparison"], first["comparison"]);
     assert_eq!((&again["usage"]["answers"], &again["usage"]["from_cache"]), (&Value::from(0), &Value::from(80)));
@@ -169,9 +169,9 @@ fn killed_at_any_moment_it_goes_on() {
         child.wait().unwrap();
     }
     let kept = fs::read_to_string(&cache).map_or(0, |text| text.matches('\n').count());
-    let figures = figures(&judge(folder.path(), &server, &["--concurrency", "3"]));
-    assert_eq!(counts(&figures), [18, 3, 9, 0, 0]);
-    assert_eq!(figures["usage"]["from_cache"].as_u64().unwrap() as usize, kept);
+    let metrics = metrics(&judge(folder.path(), &server, &["--concurrency", "3"]));
+    assert_eq!(counts(&metrics), [18, 3, 9, 0, 0]);
+    assert_eq!(metrics["usage"]["from_cache"].as_u64().unwrap() as usize, kept);
     // Asked twice is only what was under way when the process died.
     let twice: usize = server.asked().values().map(|times| times - 1).sum();
     assert!(twice <= 3 * kills, "{twice}");
@@ -192,8 +192,8 @@ fn ctrl_c_loses_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert!(stderr(&output).contains("The same command goes on from here."), "{}", stderr(&output));
-    let figures = figures(&judge(folder.path(), &server, &["--concurrency", "2"]));
-    assert_eq!(counts(&figures), [18, 3, 9, 0, 0]);
+    let metrics = metrics(&judge(folder.path(), &server, &["--concurrency", "2"]));
+    assert_eq!(counts(&metrics), [18, 3, 9, 0, 0]);
     // Not even what was under way is asked again.
     assert!(server.asked().values().all(|times| *times == 1));
 }
@@ -214,15 +214,15 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
         });
         let cache = format!("cache-{garbage}.jsonl");
         let output = judge(folder.path(), &server, &["--retries", "1", "--cache", &cache]);
-        // No pair has a verdict: the figures are printed, and the exit code says so.
+        // No pair has a verdict: the metrics are printed, and the exit code is not 0.
         assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
         assert!(stderr(&output).contains("none of the 10 pairs could be judged"), "{}", stderr(&output));
-        let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let samples = figures["unreadable_samples"].as_array().unwrap();
+        let metrics: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let samples = metrics["unreadable_samples"].as_array().unwrap();
         assert_eq!(samples.len(), usize::from(garbage), "the same reply is shown once: {samples:?}");
-        assert_eq!(counts(&figures), [0, 0, 0, 0, 10]);
-        assert!(figures["comparison"].get("win_rate").is_none());
-        let usage = &figures["usage"];
+        assert_eq!(counts(&metrics), [0, 0, 0, 0, 10]);
+        assert!(metrics["comparison"].get("win_rate").is_none());
+        let usage = &metrics["usage"];
         let apart = [usage["unreadable"].as_u64().unwrap(), usage["unanswered"].as_u64().unwrap()];
         assert_eq!(apart, if garbage { [10, 0] } else { [0, 10] });
     }
@@ -232,7 +232,7 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
     assert!(
         stderr(&output).contains("warning: ours against theirs: the judge contradicted itself on 10 pairs (100.0 %")
     );
-    let biased = figures(&output);
+    let biased = metrics(&output);
     assert_eq!(biased["comparison"]["contradiction_rate"], 1.0);
     assert_eq!(counts(&biased), [0, 10, 0, 10, 0]);
     assert_eq!(biased["comparison"]["win_rate"]["value"], 0.5);
@@ -244,12 +244,12 @@ fn judges_that_think_and_speak_in_parts_are_read_and_the_rest_is_shown() {
     files(folder.path(), 10);
     let server = ChatServer::start(|request| {
         let Does::Says(verdict) = honest(&request.question) else { panic!() };
-        let place: usize = between(&request.question, "prompt ", "\n").parse().unwrap();
+        let index: usize = between(&request.question, "prompt ", "\n").parse().unwrap();
         let reply = |content: Value, reason: &str| {
             let choice = serde_json::json!({"message": {"content": content}, "finish_reason": reason});
             Does::Replies(200, "", serde_json::json!({ "choices": [choice] }).to_string())
         };
-        match place {
+        match index {
             // The thoughts end at the token limit, before any verdict.
             0 => reply("<think>Perhaps\nVerdict: A\nbut".into(), "length"),
             1 => reply(format!("I cannot say, {}", qualities(&request.question)[0]).into(), "stop"),
@@ -258,11 +258,11 @@ fn judges_that_think_and_speak_in_parts_are_read_and_the_rest_is_shown() {
         }
     });
     let output = judge(folder.path(), &server, &["--concurrency", "1"]);
-    let figures = figures(&output);
-    assert_eq!(counts(&figures), [4, 1, 3, 0, 2]);
-    let usage = &figures["usage"];
+    let metrics = metrics(&output);
+    assert_eq!(counts(&metrics), [4, 1, 3, 0, 2]);
+    let usage = &metrics["usage"];
     assert_eq!((&usage["unreadable"], &usage["cut_off"]), (&Value::from(4), &Value::from(2)));
-    let samples = figures["unreadable_samples"].as_array().unwrap();
+    let samples = metrics["unreadable_samples"].as_array().unwrap();
     assert_eq!(samples.len(), 2);
     assert_eq!(samples[0], "<think>Perhaps Verdict: A but (cut off by the token limit)");
     assert!(stderr(&output).contains("2 replies were cut off at --max-tokens 512"), "{}", stderr(&output));
@@ -279,9 +279,9 @@ fn the_additive_judge_and_the_table() {
         let quality: f64 = between(&request.question, "[Answer]\n", " ").parse().unwrap();
         Does::Says(format!("Score: {}\nEvaluation evidence: none.", quality / 2.0))
     });
-    let figures = figures(&judge(folder.path(), &server, &["--judge", "additive"]));
-    assert_eq!(counts(&figures), [6, 1, 3, 0, 0]);
-    assert_eq!(figures["mean_scores"], serde_json::json!([2.8, 1.9]));
+    let metrics = metrics(&judge(folder.path(), &server, &["--judge", "additive"]));
+    assert_eq!(counts(&metrics), [6, 1, 3, 0, 0]);
+    assert_eq!(metrics["mean_scores"], serde_json::json!([2.8, 1.9]));
     let mut command = command(folder.path(), &server, &["--judge", "additive"]);
     // Without --json there is a table.
     let arguments: Vec<_> = command.get_args().skip(1).filter(|a| *a != "--json").map(ToOwned::to_owned).collect();
@@ -309,7 +309,7 @@ fn bad_input_is_named_before_anything_is_asked() {
     };
     complains("", good, &[], "ours.jsonl has no answers");
     complains(good, "\n\n", &[], "theirs.jsonl has no answers");
-    complains(&format!("{good}{{\"prompt\": "), good, &[], "ours.jsonl line 2 is no answer");
+    complains(&format!("{good}{{\"prompt\": "), good, &[], "ours.jsonl line 2 is not an answer");
     complains(good, "{\"answer\": \"a\"}", &[], "theirs.jsonl line 1 has no \"prompt\"");
     complains("{\"prompt\": \"p\"}", good, &[], "ours.jsonl line 1 has neither \"answer\" nor \"response\"");
     complains("{\"prompt\": 3, \"answer\": \"a\"}", good, &[], "must be a text, or a list of messages");

@@ -28,7 +28,7 @@ fn ppo_arguments() -> Vec<String> {
     [words(&format!("--model {} --steps 24 --word a,b --seed 4", nano())), settings].concat()
 }
 
-/// What is left of a run of PPO: its weights and its figures.
+/// The result of a PPO run: its weights and its metrics.
 fn ppo_result(folder: &Path) -> (Vec<(String, Vec<u8>)>, String, String) {
     (files(&folder.join("ppo/model")), metrics(folder), report_without_timing(folder))
 }
@@ -126,7 +126,7 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
     let with_prompts = words(&format!("--model {} --prompts {}", nano(), text(&empty)));
     let said = refused("train ppo", &with_prompts);
     assert!(said.contains("empty.txt"), "{said}");
-    // An adapter of a language model is no reward model, where its base has no head either, as the nano one does.
+    // The adapter of a language model cannot be a reward model, even if its base has no head, as the nano one.
     let data = rows(folder.path(), 8);
     let sft = |model: &str, name: &str, settings: &[&str]| {
         let out = folder.path().join(name);

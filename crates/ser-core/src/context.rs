@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
         self.going()
     }
 
-    /// Like [`start`](Context::start), for work of which earlier processes did `done` units: these are not reported, and
+    /// Like [`start`](Context::start), for work with `done` units done by earlier processes: these are not reported, and
     /// [`advance`](Context::advance) adds to them.
     ///
     /// # Errors

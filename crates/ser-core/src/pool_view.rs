@@ -16,7 +16,7 @@ pub struct PoolView<'a> {
 }
 
 impl<'a> PoolView<'a> {
-    /// A pool of which only the probabilities are known.
+    /// A pool with probabilities alone.
     pub fn new(probabilities: &'a [PairProbabilities]) -> Self {
         PoolView { probabilities, scores: None, pairs: None }
     }

@@ -1,4 +1,4 @@
-//! What may hold rows besides JSON lines, and files that hold none.
+//! Files with rows in other formats than JSON lines, and files without rows.
 
 #![allow(clippy::unwrap_used)]
 
@@ -75,7 +75,7 @@ fn cells_hold_lists_as_json() {
     };
     let table = format!("chosen,rejected\n{},{}\n", say("a"), say("b"));
     assert_eq!(read("a.csv", table.as_bytes()).unwrap().0, rows(&[["q", "a", "b"]]));
-    // A list that is no conversation is a text.
+    // A list that is not a conversation is a text.
     assert_eq!(
         read("a.csv", b"prompt,chosen,rejected\nq,\"[1, 2]\",[3]\n").unwrap().0,
         rows(&[["q", "[1, 2]", "[3]"]])

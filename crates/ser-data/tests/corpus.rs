@@ -18,12 +18,12 @@ fn rows(part: &CorpusPart) -> impl Iterator<Item = (&Preference, &PairTruth)> {
     part.preferences.iter().zip(&part.truths)
 }
 
-/// Accuracy of "the greater figure is better" on the truth; a tie is worth half.
-fn greater_wins<T: PartialOrd>(part: &CorpusPart, figure: impl Fn(&str) -> T) -> f64 {
+/// Accuracy of preferring the answer with the greater measure, against the truth; a tie is worth half.
+fn greater_wins<T: PartialOrd>(part: &CorpusPart, measure: impl Fn(&str) -> T) -> f64 {
     let mut right = 0.0;
     for (preference, truth) in rows(part) {
         let [a, b] = &preference.pair.responses;
-        let (better, worse) = if truth.noisy { (figure(b), figure(a)) } else { (figure(a), figure(b)) };
+        let (better, worse) = if truth.noisy { (measure(b), measure(a)) } else { (measure(a), measure(b)) };
         right += match better.partial_cmp(&worse) {
             Some(Ordering::Greater) => 1.0,
             Some(Ordering::Less) => 0.0,
@@ -123,13 +123,13 @@ fn both_answers_make_the_same_points() {
 fn nothing_but_the_cues_tells_the_better_answer() {
     for seed in 0..3 {
         let train = made(seed).train;
-        let figures = [
+        let accuracies = [
             ("characters", greater_wins(&train, str::len)),
             ("words", greater_wins(&train, |text| text.split(' ').count())),
             ("order", greater_wins(&train, |text| text.to_owned())),
             ("commas", greater_wins(&train, |text| text.matches(',').count())),
         ];
-        for (name, accuracy) in figures {
+        for (name, accuracy) in accuracies {
             println!("seed {seed}: more {name} wins {accuracy:.3}");
             assert!((0.45..=0.55).contains(&accuracy), "seed {seed}: more {name} wins {accuracy}");
         }

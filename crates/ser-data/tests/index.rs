@@ -132,7 +132,7 @@ fn a_build_that_is_interrupted_ends_as_one_that_is_not() {
                     let mut file = std::fs::OpenOptions::new().append(true).open(folder.join(name)).unwrap();
                     std::io::Write::write_all(&mut file, b"half a reco").unwrap();
                 }
-                assert!(TokenIndex::open(&folder).is_err(), "what is not whole is no index");
+                assert!(TokenIndex::open(&folder).is_err(), "an incomplete index is refused");
             }
             Err(other) => panic!("{other}"),
         }

@@ -121,7 +121,7 @@ fn the_last_round_of_a_conversation_can_stand_for_it() {
     assert_eq!(pair.responses, ["d", "e"]);
     let raw = |answer: &str| format!("\n\nHuman: c\n\nAssistant: {answer}");
     assert_eq!(pair.raw, ser_core::RawText::Whole([raw("d"), raw("e")]));
-    // One round is what it was, and messages go the same way.
+    // One exchange gives the same pair as before, and so do messages.
     let one = r#"{"chosen": "\n\nHuman: c\n\nAssistant: d", "rejected": "\n\nHuman: c\n\nAssistant: e"}"#;
     assert_eq!(first(one), pair);
     let turn = |role: &str, content: &str| json!({"role": role, "content": content});

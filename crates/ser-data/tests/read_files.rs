@@ -338,7 +338,7 @@ fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
         assert!(error.contains(words), "{error}");
         assert!(error.lines().count() == 1 && error.len() < 400, "{error}");
     }
-    // Bytes that are no text are a row's fault, and decimals are numbers.
+    // Bytes that are not text are an error of the row, and decimals are numbers.
     let path = golden.join("bad-bytes.parquet");
     let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
     assert!(error.contains("bad-bytes.parquet, row 2: `chosen` is bytes that are not UTF-8, but text"), "{error}");

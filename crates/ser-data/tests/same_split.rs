@@ -1,4 +1,4 @@
-//! The split is that of the prompts: whatever holds the rows, in whatever order, on however many threads.
+//! The split depends on the prompts alone, not on file format, order of rows or number of threads.
 
 #![cfg(all(feature = "index", feature = "parquet"))]
 #![allow(clippy::unwrap_used)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 use ser_core::{Clusters, PairScores, Side};
 use serde::{Deserialize, Serialize};
 
+use crate::score_rows::rows;
 use crate::tally::cluster_index;
 use crate::{Binning, Bootstrap, Calibration, Estimate, EvalError};
 
@@ -25,16 +26,6 @@ pub fn chosen_first(scores: PairScores, gold: Side) -> [f64; 2] {
 /// [`EvalError::ScoreColumns`].
 pub fn correct(scores: ArrayView2<'_, f64>) -> Result<Vec<bool>, EvalError> {
     Ok(rows(scores)?.map(|[chosen, rejected]| chosen > rejected).collect())
-}
-
-/// The rows of an array of scores, [r_chosen, r_rejected].
-pub(crate) fn rows<'a>(scores: ArrayView2<'a, f64>) -> Result<impl Iterator<Item = [f64; 2]> + 'a, EvalError> {
-    let columns = scores.ncols();
-    if columns != 2 && !scores.is_empty() {
-        return Err(EvalError::ScoreColumns { columns });
-    }
-    let (chosen, rejected) = scores.split_at(Axis(1), columns / 2);
-    Ok(chosen.into_iter().zip(rejected).map(|(chosen, rejected)| [*chosen, *rejected]))
 }
 
 /// Test results of a reward model on held-out pairs.

@@ -2,7 +2,6 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Binomial, Distribution};
 use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
@@ -161,11 +160,6 @@ impl Bootstrap {
         draws.sort_by(f64::total_cmp);
         (quantile(&draws, self.tail()), quantile(&draws, 1.0 - self.tail()))
     }
-}
-
-/// Draws from a binomial; `p` is a ratio of counts, so the distribution always exists.
-pub(crate) fn binomial(n: u64, p: f64, rng: &mut ChaCha8Rng) -> u64 {
-    Binomial::new(n, p.clamp(0.0, 1.0)).map_or(0, |b| b.sample(rng))
 }
 
 /// The quantile `q` of sorted values (type 7 of Hyndman and Fan, NumPy's default); 0 for an empty slice.

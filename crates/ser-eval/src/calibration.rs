@@ -5,7 +5,7 @@ use ser_core::RawScore;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::accuracy::rows;
+use crate::score_rows::rows;
 
 /// How confidences are assigned to bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

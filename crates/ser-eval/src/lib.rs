@@ -11,6 +11,7 @@ mod length_control;
 mod report;
 mod reward_bench;
 mod score_differences;
+mod score_rows;
 mod tally;
 mod win_rate;
 

@@ -7,7 +7,7 @@ use ser_core::{Pair, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::accuracy::rows;
+use crate::score_rows::rows;
 
 /// Number of bins of the histogram; even, so that 0 is the border of two.
 const BINS: usize = 20;

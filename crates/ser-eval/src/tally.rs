@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Binomial, Distribution};
 use ser_core::{ClusterIndex, Clusters};
 
 use crate::EvalError;
-use crate::bootstrap::binomial;
 
 /// The values of integer outcomes.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,11 @@ impl Tally {
         }
         (total, pairs)
     }
+}
+
+/// Draws from a binomial; `p` is a ratio of counts, so the distribution always exists.
+fn binomial(n: u64, p: f64, rng: &mut ChaCha8Rng) -> u64 {
+    Binomial::new(n, p.clamp(0.0, 1.0)).map_or(0, |b| b.sample(rng))
 }
 
 /// The cluster index of this number of pairs.

@@ -1,4 +1,4 @@
-//! Verdicts to figures: by hand, against a golden, and their properties.
+//! From verdicts to metrics: by hand, against a golden, and their properties.
 
 #![allow(clippy::unwrap_used)]
 

@@ -47,7 +47,7 @@ impl DpoSettings {
         if !(self.beta.is_finite() && self.beta > 0.0) {
             return Err(LossError::BadBeta { value: self.beta });
         }
-        check_smoothing("dpo.label_smoothing", self.label_smoothing)?;
+        check_smoothing("label_smoothing", self.label_smoothing)?;
         Ok(DpoLoss { settings: self })
     }
 }

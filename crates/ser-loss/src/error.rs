@@ -5,13 +5,13 @@
 #[non_exhaustive]
 pub enum LossError {
     /// A margin in the settings that is negative or not finite.
-    #[error("loss.margin is {value}; it must be finite and at least 0")]
+    #[error("margin is {value}; it must be finite and at least 0")]
     BadMargin {
         /// The margin given.
         value: f64,
     },
     /// A margin for a loss without a margin.
-    #[error("loss.margin is {value}, but the loss log_exp has no margin; leave it out, or use bradley_terry")]
+    #[error("margin is {value}, but the loss log_exp has no margin; leave it out, or use bradley_terry")]
     UnusedMargin {
         /// The margin given.
         value: f64,
@@ -25,13 +25,13 @@ pub enum LossError {
         value: f64,
     },
     /// A centring coefficient that is negative or not finite.
-    #[error("loss.centering is {value}; it must be finite and at least 0")]
+    #[error("centering is {value}; it must be finite and at least 0")]
     BadCentering {
         /// The coefficient given.
         value: f64,
     },
     /// A beta that is not positive.
-    #[error("dpo.beta is {value}; it must be finite and over 0")]
+    #[error("beta is {value}; it must be finite and over 0")]
     BadBeta {
         /// The beta given.
         value: f64,

@@ -11,5 +11,5 @@ mod settings;
 pub use dpo::{DpoKind, DpoLoss, DpoOutput, DpoSettings};
 pub use error::LossError;
 pub use kernel::{Kernel, hinge, log_sigmoid_loss};
-pub use pairwise::PairwiseLoss;
-pub use settings::{LossKind, LossSettings};
+pub use pairwise::{LossKind, PairwiseLoss};
+pub use settings::LossSettings;

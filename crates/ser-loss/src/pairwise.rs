@@ -2,10 +2,24 @@
 
 use ndarray::ArrayView2;
 use ser_core::{BoxError, LossOutput, PairLoss, PairTarget};
+use serde::{Deserialize, Serialize};
 
+use crate::LossError;
 use crate::batch::{PairLossValue, check_finite, rows, weighted_mean};
 use crate::kernel::{Kernel, hinge, log_sigmoid_loss, mixed, smoothed};
-use crate::{LossError, LossKind};
+
+/// The shape of a pairwise loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// max(0, m - (r_preferred - r_other)): Eq. 5 of the paper.
+    #[default]
+    Hinge,
+    /// -log sigmoid(r_preferred - r_other - m): the loss of the authors' code (without margin) and of Llama 2 (with one).
+    BradleyTerry,
+    /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that ignores the margins of the data.
+    LogExp,
+}
 
 /// A checked loss, made by [`LossSettings::check`](crate::LossSettings::check). The formula is in the crate's
 /// documentation.

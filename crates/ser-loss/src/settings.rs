@@ -2,20 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LossError, PairwiseLoss};
-
-/// The shape of a pairwise loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossKind {
-    /// max(0, m - (r_preferred - r_other)): Eq. 5 of the paper.
-    #[default]
-    Hinge,
-    /// -log sigmoid(r_preferred - r_other - m): the loss of the authors' code (without margin) and of Llama 2 (with one).
-    BradleyTerry,
-    /// log(1 + exp(r_other - r_preferred)) (OpenRLHF): Bradley-Terry that ignores the margins of the data.
-    LogExp,
-}
+use crate::{LossError, LossKind, PairwiseLoss};
 
 /// Unchecked settings of a [`PairwiseLoss`]; the default is the loss of the paper.
 ///
@@ -52,7 +39,7 @@ impl LossSettings {
             (LossKind::Hinge, None) => 1.0,
             (LossKind::BradleyTerry | LossKind::LogExp, None) => 0.0,
         };
-        check_smoothing("loss.label_smoothing", self.label_smoothing)?;
+        check_smoothing("label_smoothing", self.label_smoothing)?;
         if !(self.centering.is_finite() && self.centering >= 0.0) {
             return Err(LossError::BadCentering { value: self.centering });
         }

@@ -179,7 +179,7 @@ fn bad_settings_are_named() {
         error(LossSettings { kind: LossKind::LogExp, margin: Some(1.0), ..base }),
         LossError::UnusedMargin { value: 1.0 }
     );
-    assert!(error(LossSettings { label_smoothing: 0.5, ..base }).to_string().contains("loss.label_smoothing is 0.5"));
+    assert!(error(LossSettings { label_smoothing: 0.5, ..base }).to_string().contains("label_smoothing is 0.5"));
     assert_eq!(error(LossSettings { centering: -0.1, ..base }), LossError::BadCentering { value: -0.1 });
     let dpo = DpoSettings { beta: 0.0, ..Default::default() };
     assert_eq!(dpo.check().unwrap_err(), LossError::BadBeta { value: 0.0 });

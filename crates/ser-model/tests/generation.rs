@@ -263,5 +263,5 @@ fn every_end_token_of_both_files_ends_an_answer() {
     assert_eq!(answers[0][0].response.tokens, case.greedy[..=first]);
     assert!(answers[0][0].response.finished);
     let without = model.tokenizer().decode(&case.greedy[..first]).unwrap();
-    assert_eq!(answers[0][0].response.text, without, "the end token is no part of the text");
+    assert_eq!(answers[0][0].response.text, without, "the end token is not part of the text");
 }

@@ -119,7 +119,7 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
     let causal = copy(&base.join("adapter"));
     edit_tensors(&causal.path().join("adapter_model.safetensors"), |t| t.retain(|t| !t.0.contains("score")));
     let text = refused(score(headless.path(), Some(causal.path())));
-    assert!(text.contains("saved with this adapter"), "{text}");
+    assert!(text.contains("this adapter has no score head"), "{text}");
     fs::write(causal.path().join("value_head.bin"), "x").unwrap();
     let text = refused(score(headless.path(), Some(causal.path())));
     assert!(text.contains("it holds value_head.bin, but a score head is read only as"), "{text}");

@@ -4,7 +4,6 @@ use ndarray::{Array1, ArrayView1};
 use ser_core::Rollout;
 
 use crate::masked::{MaskedRow, counts, masked_mean, masked_var, masked_whiten, mean, variance};
-use crate::statistics::ObjectiveStatistics;
 use crate::{KlPenalty, Ppo, PpoError, gae, returns};
 
 /// A rollout with its reward.
@@ -59,12 +58,46 @@ impl<'a> ScoredRollout<'a> {
 /// The targets of a rollout's tokens, of shape `[T]` each; 0 where the mask is `false`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Targets {
-    /// A_t, whitened if the settings say so.
+    /// A_t, whitened if `whiten_advantages` is set.
     pub advantages: Array1<f64>,
     /// R_t = A_t + V_t, of the advantages before whitening.
     pub returns: Array1<f64>,
     /// Which tokens count; `None` for all.
     pub mask: Option<Vec<bool>>,
+}
+
+/// Statistics of the policy over the rollouts of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ObjectiveStatistics {
+    /// Mean over responses of the sum of their tokens' KL, as the penalty measures it, in nats.
+    pub kl: f64,
+    /// The KL coefficient beta.
+    pub kl_coefficient: f64,
+    /// Mean over responses of -log pi(response), in nats.
+    pub entropy: f64,
+    /// Mean over responses of -beta KL.
+    pub non_score_reward: f64,
+    /// `non_score_reward` + `scores`.
+    pub rlhf_reward: f64,
+    /// Mean score.
+    pub scores: f64,
+    /// Standard deviation of the scores; 0 for a single one.
+    pub scores_std: f64,
+    /// Share of scores at a limit of scaling or clip.
+    pub scores_at_limit: f64,
+    /// The number of end tokens sampled.
+    pub num_eos_tokens: u64,
+    /// Mean number of response tokens.
+    pub response_length: f64,
+    /// Mean of the values.
+    pub values_mean: f64,
+    /// Their standard deviation.
+    pub values_std: f64,
+    /// Standard deviation of the returns.
+    pub returns_std: f64,
+    /// 1 - Var(R - V) / Var(R): 1 if the values predict the returns exactly, 0 if they predict no better than a constant
+    /// (also if the returns are all equal).
+    pub explained_variance: f64,
 }
 
 /// The targets and statistics of a step's rollouts.

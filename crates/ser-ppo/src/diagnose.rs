@@ -150,7 +150,7 @@ pub fn diagnose(steps: &[StepStatistics], settings: &DiagnosisSettings) -> Vec<W
         warnings.push(Warning::ExplodingKl { kl: newest.kl });
     }
     let far = newest.ratio > settings.ratio || newest.ratio * settings.ratio < 1.0;
-    // A step without any mini-batch has a ratio of 0, which is no ratio.
+    // A step without any mini-batch has a ratio of 0, which does not count.
     if newest.num_skipped > 0 || (far && newest.ratio != 0.0) {
         warnings.push(Warning::RatioBlowUp { ratio: newest.ratio, skipped: newest.num_skipped });
     }

@@ -6,7 +6,7 @@
 #[non_exhaustive]
 pub enum PpoError {
     /// A setting outside its range.
-    #[error("ppo.{setting} is {value}; it must be {allowed}")]
+    #[error("{setting} is {value}; it must be {allowed}")]
     OutOfRange {
         /// The setting's name.
         setting: &'static str,
@@ -16,7 +16,7 @@ pub enum PpoError {
         allowed: &'static str,
     },
     /// A range in the settings with its end before its start.
-    #[error("ppo.{setting} goes from {min} to {max}; its end must be at least its start")]
+    #[error("{setting} goes from {min} to {max}; its end must be at least its start")]
     ReversedRange {
         /// The setting's name.
         setting: &'static str,
@@ -26,7 +26,7 @@ pub enum PpoError {
         max: f64,
     },
     /// A mini-batch larger than the batch.
-    #[error("ppo.mini_batch_size is {mini_batch_size}, more than ppo.batch_size, {batch_size}; make it at most that")]
+    #[error("mini_batch_size is {mini_batch_size}, more than batch_size, {batch_size}; make it at most that")]
     MiniBatchOverBatch {
         /// The mini-batch size given.
         mini_batch_size: usize,
@@ -35,7 +35,7 @@ pub enum PpoError {
     },
     /// A batch that does not divide into equal optimizer steps.
     #[error(
-        "ppo.batch_size is {batch_size}; it must be a multiple of ppo.mini_batch_size times ppo.gradient_accumulation_steps, \
+        "batch_size is {batch_size}; it must be a multiple of mini_batch_size times gradient_accumulation_steps, \
          {mini_batch_size} times {accumulation}"
     )]
     UnevenBatch {
@@ -48,7 +48,7 @@ pub enum PpoError {
     },
     /// A horizon so short that one step could reverse the sign of the KL coefficient.
     #[error(
-        "ppo.kl_control.adaptive.horizon is {horizon}, too short for batches of {batch_size} rollouts: one step could \
+        "kl_control.adaptive.horizon is {horizon}, too short for batches of {batch_size} rollouts: one step could \
          make the KL coefficient 0 or negative; make it more than a fifth of the batch size"
     )]
     ShortHorizon {
@@ -128,7 +128,7 @@ pub enum PpoError {
     },
     /// A score outside the domain of Eq. 7.
     #[error(
-        "rollout {rollout}: its score is {value}, but ppo.reward_scaling (Eq. 7) is for probabilities in [0, 1]; \
+        "rollout {rollout}: its score is {value}, but reward_scaling (Eq. 7) is for probabilities in [0, 1]; \
          score with sigmoid(r), or set reward_scaling to \"none\""
     )]
     NotAProbability {
@@ -139,7 +139,7 @@ pub enum PpoError {
     },
     /// The penalty is the exact KL, but the rollout has none.
     #[error(
-        "rollout {rollout}: ppo.kl_penalty is full, which needs the KL divergence of each token's whole distribution; \
+        "rollout {rollout}: kl_penalty is full, which needs the KL divergence of each token's whole distribution; \
          call the policy's rollout with full_kl, or use another penalty"
     )]
     NoFullKl {

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Ppo, PpoError};
+use crate::PpoError;
 
 /// The length limit of responses, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,21 +64,11 @@ impl ResponseLength {
     }
 }
 
-impl Ppo {
-    /// The length limit of the responses of `step`, in tokens.
-    pub fn response_length(&self, step: u64) -> usize {
-        self.settings().response_length.draw(self.settings().seed, step)
-    }
-
-    /// The indices 0..`rollouts` in the order of one epoch of one step, split into optimizer steps of
-    /// `gradient_accumulation_steps` mini-batches of `mini_batch_size` rollouts (the last may have fewer).
-    pub fn updates(&self, rollouts: usize, step: u64, epoch: u64) -> Vec<Vec<Vec<usize>>> {
-        let settings = self.settings();
-        let mut order: Vec<usize> = (0..rollouts).collect();
-        order.shuffle(&mut generator(settings.seed, step, Purpose::Order { epoch }));
-        let mini_batches: Vec<Vec<usize>> = order.chunks(settings.mini_batch_size).map(<[usize]>::to_vec).collect();
-        mini_batches.chunks(settings.gradient_accumulation_steps).map(<[Vec<usize>]>::to_vec).collect()
-    }
+/// The indices 0..`rollouts` in the order of one epoch of one step.
+pub(crate) fn shuffled(rollouts: usize, seed: u64, step: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rollouts).collect();
+    order.shuffle(&mut generator(seed, step, Purpose::Order { epoch }));
+    order
 }
 
 enum Purpose {

@@ -1,11 +1,9 @@
-//! Scaling, normalisation and clipping of scores.
+//! Scaling and normalisation of scores.
 
-use ser_core::Rollout;
 use serde::{Deserialize, Serialize};
 
-use crate::advantages::ScoredRollout;
+use crate::PpoError;
 use crate::masked::{mean, variance};
-use crate::{Ppo, PpoError};
 
 /// Reward scaling (Eq. 7) of a probability x in [0, 1]:
 /// x' = (max(x, c) - c) (x_max - x_min) / (1 - c) + x_min.
@@ -62,7 +60,7 @@ impl RewardScaling {
     }
 
     /// Whether a scaled score lies within a hundredth of the range from one of its ends.
-    fn at_limit(self, scaled: f64) -> bool {
+    pub(crate) fn at_limit(self, scaled: f64) -> bool {
         let margin = 0.01 * (self.max - self.min);
         scaled <= self.min + margin || scaled >= self.max - margin
     }
@@ -165,56 +163,5 @@ impl RunningMoments {
         let centred = if shift_mean { score - self.mean } else { score };
         // TRL divides by zero plus epsilon here, which makes rewards of millions.
         if self.std() > 0.0 { centred / (self.std() + f64::from(f32::EPSILON)) } else { centred }
-    }
-}
-
-impl Ppo {
-    /// Turns the scores of a reward model or function into the rewards of `rollouts`, in this order: Eq. 7, running
-    /// normalisation (which `moments` is for), clip, penalty for responses that did not end by themselves.
-    ///
-    /// If it returns an error, `moments` is as it was.
-    pub fn score<'a>(
-        &self,
-        moments: &mut RunningMoments,
-        rollouts: &'a [Rollout],
-        scores: &[f64],
-    ) -> Result<Vec<ScoredRollout<'a>>, PpoError> {
-        let settings = self.settings();
-        if scores.len() != rollouts.len() {
-            return Err(PpoError::CountMismatch { what: "scores", len: scores.len(), rollouts: rollouts.len() });
-        }
-        for (rollout, &value) in scores.iter().enumerate() {
-            if !value.is_finite() {
-                return Err(PpoError::BadScore { rollout, value });
-            }
-            if settings.reward_scaling.is_some() && !(0.0..=1.0).contains(&value) {
-                return Err(PpoError::NotAProbability { rollout, value });
-            }
-        }
-        let scaled: Vec<f64> = match settings.reward_scaling {
-            Some(scaling) => scores.iter().map(|x| scaling.scale(*x)).collect(),
-            None => scores.to_vec(),
-        };
-        if settings.score_normalization != ScoreNormalization::None {
-            moments.update(&scaled);
-        }
-        let moments = &*moments;
-        let rewarded = rollouts.iter().zip(&scaled).map(|(rollout, &scaled)| {
-            let mut score = match settings.score_normalization {
-                ScoreNormalization::None => scaled,
-                ScoreNormalization::Scale => moments.normalize(scaled, false),
-                ScoreNormalization::Standardize => moments.normalize(scaled, true),
-            };
-            let mut at_limit = settings.reward_scaling.is_some_and(|s| s.at_limit(scaled));
-            if let Some(clip) = settings.score_clip {
-                at_limit |= score.abs() >= clip;
-                score = score.clamp(-clip, clip);
-            }
-            if !rollout.response.finished {
-                score -= settings.missing_eos_penalty;
-            }
-            ScoredRollout { at_limit, ..ScoredRollout::new(rollout, score) }
-        });
-        Ok(rewarded.collect())
     }
 }

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Ppo;
-
 /// The schedule of the learning rate over the steps of a run, under the names of transformers and without warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,12 +25,5 @@ impl LearningRateScheduler {
             LearningRateScheduler::Constant => 1.0,
             LearningRateScheduler::Linear => total.saturating_sub(step) as f64 / total.max(1) as f64,
         }
-    }
-}
-
-impl Ppo {
-    /// The learning rate of `step` (from 0) of `total`.
-    pub fn learning_rate(&self, step: u64, total: u64) -> f64 {
-        self.settings().learning_rate * self.settings().scheduler.factor(step, total)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::shuffled;
 use crate::scaling::none_or_table;
 use crate::{
     KlControl, KlController, KlPenalty, LearningRateScheduler, PpoError, ResponseLength, RewardScaling,
@@ -14,7 +15,7 @@ use crate::{
 /// use ser_ppo::PpoSettings;
 /// assert!(PpoSettings::default().check().is_ok());
 /// let error = PpoSettings { mini_batch_size: 16, ..Default::default() }.check().unwrap_err();
-/// assert_eq!(error.to_string(), "ppo.mini_batch_size is 16, more than ppo.batch_size, 8; make it at most that");
+/// assert_eq!(error.to_string(), "mini_batch_size is 16, more than batch_size, 8; make it at most that");
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -188,5 +189,24 @@ impl Ppo {
     /// The KL controller of a new run.
     pub fn controller(&self) -> Result<KlController, PpoError> {
         KlController::new(self.settings.initial_kl_coefficient, self.settings.kl_control, self.settings.batch_size)
+    }
+
+    /// The learning rate of `step` (from 0) of `total`.
+    pub fn learning_rate(&self, step: u64, total: u64) -> f64 {
+        self.settings().learning_rate * self.settings().scheduler.factor(step, total)
+    }
+
+    /// The length limit of the responses of `step`, in tokens.
+    pub fn response_length(&self, step: u64) -> usize {
+        self.settings().response_length.draw(self.settings().seed, step)
+    }
+
+    /// The indices 0..`rollouts` in the order of one epoch of one step, split into optimizer steps of
+    /// `gradient_accumulation_steps` mini-batches of `mini_batch_size` rollouts (the last may have fewer).
+    pub fn updates(&self, rollouts: usize, step: u64, epoch: u64) -> Vec<Vec<Vec<usize>>> {
+        let settings = self.settings();
+        let order = shuffled(rollouts, settings.seed, step, epoch);
+        let mini_batches: Vec<Vec<usize>> = order.chunks(settings.mini_batch_size).map(<[usize]>::to_vec).collect();
+        mini_batches.chunks(settings.gradient_accumulation_steps).map(<[Vec<usize>]>::to_vec).collect()
     }
 }

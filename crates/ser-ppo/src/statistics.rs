@@ -2,42 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::MiniBatchLoss;
 use crate::masked::{mean, variance};
-
-/// Statistics of the policy over the rollouts of one step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ObjectiveStatistics {
-    /// Mean over responses of the sum of their tokens' KL, as the penalty measures it, in nats.
-    pub kl: f64,
-    /// The KL coefficient beta.
-    pub kl_coefficient: f64,
-    /// Mean over responses of -log pi(response), in nats.
-    pub entropy: f64,
-    /// Mean over responses of -beta KL.
-    pub non_score_reward: f64,
-    /// `non_score_reward` + `scores`.
-    pub rlhf_reward: f64,
-    /// Mean score.
-    pub scores: f64,
-    /// Standard deviation of the scores; 0 for a single one.
-    pub scores_std: f64,
-    /// Share of scores at a limit of scaling or clip.
-    pub scores_at_limit: f64,
-    /// The number of end tokens sampled.
-    pub num_eos_tokens: u64,
-    /// Mean number of response tokens.
-    pub response_length: f64,
-    /// Mean of the values.
-    pub values_mean: f64,
-    /// Their standard deviation.
-    pub values_std: f64,
-    /// Standard deviation of the returns.
-    pub returns_std: f64,
-    /// 1 - Var(R - V) / Var(R): 1 if the values predict the returns exactly, 0 if they predict no better than a constant
-    /// (also if the returns are all equal).
-    pub explained_variance: f64,
-}
+use crate::{MiniBatchLoss, ObjectiveStatistics};
 
 /// One step, under TRL's names: serialised, it is a line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,7 +59,7 @@ pub struct StepStatistics {
     /// Variance over mini-batches of their mean probability ratio, Bessel's correction applied; 0 for a single one.
     #[serde(rename = "val/ratio_var")]
     pub ratio_var: f64,
-    /// Mini-batches that the ratio guard skipped.
+    /// Mini-batches skipped because of their ratio.
     #[serde(rename = "val/num_skipped")]
     pub num_skipped: u64,
     /// End tokens in the responses.

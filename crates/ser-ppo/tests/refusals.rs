@@ -19,32 +19,32 @@ fn refused(change: impl FnOnce(&mut PpoSettings)) -> String {
 
 #[test]
 fn settings_are_refused_by_name_and_value() {
-    assert!(refused(|s| s.initial_kl_coefficient = -0.1).contains("ppo.initial_kl_coefficient is -0.1"));
-    assert!(refused(|s| s.mini_batch_size = 9).contains("ppo.mini_batch_size is 9, more than ppo.batch_size, 8"));
-    assert!(refused(|s| s.mini_batch_size = 3).contains("ppo.batch_size is 8; it must be a multiple"));
-    assert!(refused(|s| s.mini_batch_size = usize::MAX / 2).contains("more than ppo.batch_size"));
+    assert!(refused(|s| s.initial_kl_coefficient = -0.1).contains("initial_kl_coefficient is -0.1"));
+    assert!(refused(|s| s.mini_batch_size = 9).contains("mini_batch_size is 9, more than batch_size, 8"));
+    assert!(refused(|s| s.mini_batch_size = 3).contains("batch_size is 8; it must be a multiple"));
+    assert!(refused(|s| s.mini_batch_size = usize::MAX / 2).contains("more than batch_size"));
     assert!(refused(|s| s.gradient_accumulation_steps = usize::MAX).contains("must be a multiple"));
-    assert!(refused(|s| s.batch_size = 0).contains("ppo.batch_size is 0"));
-    assert!(refused(|s| s.mini_batch_size = 0).contains("ppo.mini_batch_size is 0"));
-    assert!(refused(|s| s.gradient_accumulation_steps = 0).contains("ppo.gradient_accumulation_steps is 0"));
-    assert!(refused(|s| s.ppo_epochs = 0).contains("ppo.ppo_epochs is 0"));
-    assert!(refused(|s| s.learning_rate = 0.0).contains("ppo.learning_rate is 0"));
-    assert!(refused(|s| s.gamma = 1.01).contains("ppo.gamma is 1.01"));
-    assert!(refused(|s| s.lambda = f64::NAN).contains("ppo.lambda is NaN"));
-    assert!(refused(|s| s.target_kl = 0.0).contains("ppo.target_kl is 0"));
-    assert!(refused(|s| s.clip_range = 1.0).contains("ppo.clip_range is 1"));
-    assert!(refused(|s| s.value_clip_range = -1.0).contains("ppo.value_clip_range is -1"));
-    assert!(refused(|s| s.value_coefficient = -1.0).contains("ppo.value_coefficient is -1"));
-    assert!(refused(|s| s.entropy_coefficient = f64::INFINITY).contains("ppo.entropy_coefficient is inf"));
-    assert!(refused(|s| s.ratio_threshold = 1.0).contains("ppo.ratio_threshold is 1"));
-    assert!(refused(|s| s.score_clip = Some(0.0)).contains("ppo.score_clip is 0"));
-    assert!(refused(|s| s.missing_eos_penalty = -1.0).contains("ppo.missing_eos_penalty is -1"));
-    assert!(refused(|s| s.response_length = ResponseLength::Fixed(0)).contains("ppo.response_length.fixed is 0"));
+    assert!(refused(|s| s.batch_size = 0).contains("batch_size is 0"));
+    assert!(refused(|s| s.mini_batch_size = 0).contains("mini_batch_size is 0"));
+    assert!(refused(|s| s.gradient_accumulation_steps = 0).contains("gradient_accumulation_steps is 0"));
+    assert!(refused(|s| s.ppo_epochs = 0).contains("ppo_epochs is 0"));
+    assert!(refused(|s| s.learning_rate = 0.0).contains("learning_rate is 0"));
+    assert!(refused(|s| s.gamma = 1.01).contains("gamma is 1.01"));
+    assert!(refused(|s| s.lambda = f64::NAN).contains("lambda is NaN"));
+    assert!(refused(|s| s.target_kl = 0.0).contains("target_kl is 0"));
+    assert!(refused(|s| s.clip_range = 1.0).contains("clip_range is 1"));
+    assert!(refused(|s| s.value_clip_range = -1.0).contains("value_clip_range is -1"));
+    assert!(refused(|s| s.value_coefficient = -1.0).contains("value_coefficient is -1"));
+    assert!(refused(|s| s.entropy_coefficient = f64::INFINITY).contains("entropy_coefficient is inf"));
+    assert!(refused(|s| s.ratio_threshold = 1.0).contains("ratio_threshold is 1"));
+    assert!(refused(|s| s.score_clip = Some(0.0)).contains("score_clip is 0"));
+    assert!(refused(|s| s.missing_eos_penalty = -1.0).contains("missing_eos_penalty is -1"));
+    assert!(refused(|s| s.response_length = ResponseLength::Fixed(0)).contains("response_length.fixed is 0"));
     let reversed = refused(|s| s.response_length = ResponseLength::Uniform { min: 9, max: 8 });
-    assert!(reversed.contains("ppo.response_length.uniform goes from 9 to 8"), "{reversed}");
+    assert!(reversed.contains("response_length.uniform goes from 9 to 8"), "{reversed}");
     let adaptive = |target, horizon| KlControl::Adaptive(AdaptiveKl { target, horizon });
-    assert!(refused(|s| s.kl_control = adaptive(0.0, 100.0)).contains("ppo.kl_control.adaptive.target is 0"));
-    assert!(refused(|s| s.kl_control = adaptive(6.0, -1.0)).contains("ppo.kl_control.adaptive.horizon is -1"));
+    assert!(refused(|s| s.kl_control = adaptive(0.0, 100.0)).contains("kl_control.adaptive.target is 0"));
+    assert!(refused(|s| s.kl_control = adaptive(6.0, -1.0)).contains("kl_control.adaptive.horizon is -1"));
     assert!(refused(|s| s.kl_control = adaptive(6.0, 1.6)).contains("too short for batches of 8"));
     assert!(serde_json::from_str::<PpoSettings>(r#"{"learning_rat": 1.0}"#).is_err());
 }

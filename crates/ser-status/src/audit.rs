@@ -5,7 +5,7 @@ use ser_core::{Clusters, PairProbabilities, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::clustered::{check_ids, wilson_by_cluster};
-use crate::{Interval, Proportion, Selected, StatusError};
+use crate::{Interval, Proportion, Selected, StatusError, binomial};
 
 /// The settings of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,30 @@ pub struct Audit {
 }
 
 impl AuditSettings {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`StatusError::SettingOutOfRange`].
+    pub fn check(self) -> Result<CheckedAudit, StatusError> {
+        if !(1..=10_000).contains(&self.bins) {
+            let value = self.bins as f64;
+            return Err(StatusError::SettingOutOfRange { name: "bins", value, range: "from 1 to 10000" });
+        }
+        binomial::check_confidence(self.confidence)?;
+        Ok(CheckedAudit(self))
+    }
+}
+
+/// Checked settings of an audit, made by [`AuditSettings::check`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckedAudit(AuditSettings);
+
+impl CheckedAudit {
+    /// The settings.
+    pub fn get(&self) -> AuditSettings {
+        self.0
+    }
+
     /// Audits a selection from the pool whose scores are `probabilities`.
     ///
     /// `gold` and `previous` have one entry per pair of the pool: the gold label, and the label of this pair in the
@@ -88,7 +112,7 @@ impl AuditSettings {
     /// the pool by prompt.
     ///
     /// # Errors
-    /// [`StatusError::LengthMismatch`], [`StatusError::IndexOutOfPool`], [`StatusError::SettingOutOfRange`].
+    /// [`StatusError::LengthMismatch`], [`StatusError::IndexOutOfPool`].
     pub fn audit(
         &self,
         probabilities: &[PairProbabilities],
@@ -103,10 +127,6 @@ impl AuditSettings {
             if !labels.is_empty() && labels.len() != pool {
                 return Err(StatusError::LengthMismatch { what, got: labels.len(), expected: pool });
             }
-        }
-        if !(1..=10_000).contains(&self.bins) {
-            let value = self.bins as f64;
-            return Err(StatusError::SettingOutOfRange { name: "bins", value, range: "from 1 to 10000" });
         }
         let (unfiltered, mut bins, no_delta) = self.histogram(probabilities, gold);
         let mut precision = Proportion::default();
@@ -135,7 +155,7 @@ impl AuditSettings {
         Ok(Audit {
             coverage: Proportion { count: selected.len(), of: pool },
             precision,
-            precision_interval: wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)?,
+            precision_interval: wilson_by_cluster(&right, Clusters::Ids(&ids), self.0.confidence)?,
             precision_prompts: Clusters::Ids(&ids).index(0..ids.len()).count,
             unfiltered,
             unfiltered_interval: self.unfiltered_interval(probabilities, gold, clusters)?,
@@ -156,17 +176,17 @@ impl AuditSettings {
             Some((right, clusters.id(position)?))
         });
         let (right, ids): (Vec<bool>, Vec<u64>) = with_gold.unzip();
-        wilson_by_cluster(&right, Clusters::Ids(&ids), self.confidence)
+        wilson_by_cluster(&right, Clusters::Ids(&ids), self.0.confidence)
     }
 
     /// The index of the bin of a Delta; `None` for NaN and for numbers outside [0, 1].
     fn bin(&self, delta: f64) -> Option<usize> {
-        (0.0..=1.0).contains(&delta).then(|| ((delta * self.bins as f64) as usize).min(self.bins - 1))
+        (0.0..=1.0).contains(&delta).then(|| ((delta * self.0.bins as f64) as usize).min(self.0.bins - 1))
     }
 
     fn empty_bins(&self) -> Vec<DeltaBin> {
-        let edge = |i: usize| i as f64 / self.bins as f64;
-        (0..self.bins).map(|i| DeltaBin { low: edge(i), high: edge(i + 1), ..DeltaBin::default() }).collect()
+        let edge = |i: usize| i as f64 / self.0.bins as f64;
+        (0..self.0.bins).map(|i| DeltaBin { low: edge(i), high: edge(i + 1), ..DeltaBin::default() }).collect()
     }
 
     /// Unfiltered accuracy, bins with the counts of the pool, and the number of pairs in no bin.
@@ -234,7 +254,7 @@ mod tests {
         assert_eq!(selected.iter().map(|s| s.index).collect::<Vec<_>>(), [0, 1, 2, 5]);
         let gold = [Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), Some(Side::A), None];
         let previous = [Some(Side::A), Some(Side::A), None, Some(Side::B), None, Some(Side::B)];
-        let settings = AuditSettings { bins: 4, confidence: 0.95 };
+        let settings = AuditSettings { bins: 4, confidence: 0.95 }.check().unwrap();
         let audit = settings.audit(&pool, &selected, &gold, &previous, Clusters::Singletons).unwrap();
         assert_eq!(audit.coverage, Proportion { count: 4, of: 6 });
         assert_eq!(audit.precision, Proportion { count: 2, of: 3 });
@@ -265,7 +285,8 @@ mod tests {
     fn without_labels_only_coverage_is_known() {
         let pool = [PairProbabilities::unchecked(1.0, 0.0)];
         let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-        let audit = AuditSettings::default().audit(&pool, &selected, &[], &[], Clusters::Singletons).unwrap();
+        let audit =
+            AuditSettings::default().check().unwrap().audit(&pool, &selected, &[], &[], Clusters::Singletons).unwrap();
         assert_eq!(audit.coverage.share(), Some(1.0));
         assert_eq!((audit.precision.share(), audit.precision_interval, audit.flips.rate()), (None, None, None));
         assert_eq!(audit.histogram[19].pairs, 1, "Delta 1 is in the last bin");
@@ -275,9 +296,14 @@ mod tests {
     fn labels_that_do_not_fit_the_pool_are_errors() {
         let pool = [PairProbabilities::unchecked(0.9, 0.1)];
         let settings = AuditSettings::default();
-        let error = settings.audit(&pool, &[], &[None, None], &[], Clusters::Singletons).unwrap_err().to_string();
+        let error = settings
+            .check()
+            .unwrap()
+            .audit(&pool, &[], &[None, None], &[], Clusters::Singletons)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "gold has 2 entries for 1 pairs: give one for each pair, in the same order");
-        let bad = AuditSettings { bins: 0, ..settings }.audit(&pool, &[], &[], &[], Clusters::Singletons);
+        let bad = AuditSettings { bins: 0, ..settings }.check();
         assert!(matches!(bad, Err(StatusError::SettingOutOfRange { name: "bins", .. })));
     }
 }

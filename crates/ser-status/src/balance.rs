@@ -56,26 +56,50 @@ impl Composition {
 }
 
 impl Balance {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`StatusError::SettingOutOfRange`].
+    pub fn check(self) -> Result<CheckedBalance, StatusError> {
+        let caps = [("max_length_share", self.max_length_share), ("max_side_share", self.max_side_share)];
+        for (name, share) in caps {
+            if let Some(value) = share.filter(|share| !(0.5..=1.0).contains(share)) {
+                return Err(StatusError::SettingOutOfRange { name, value, range: "from 0.5 to 1" });
+            }
+        }
+        Ok(CheckedBalance(self))
+    }
+}
+
+/// Checked caps, made by [`Balance::check`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckedBalance(Balance);
+
+impl CheckedBalance {
+    /// The settings.
+    pub fn get(&self) -> Balance {
+        self.0
+    }
+
     /// Leaves out pairs over the caps and keeps the order. `lengths` as in [`Composition::new`]; may be `None` if
     /// `max_length_share` is. Among pairs of equal Delta, the later one in the pool goes first.
     ///
     /// # Errors
-    /// [`StatusError::SettingOutOfRange`], [`StatusError::LengthsMissing`], [`StatusError::IndexOutOfPool`].
+    /// [`StatusError::LengthsMissing`], [`StatusError::IndexOutOfPool`].
     pub fn apply(
         &self,
         mut selected: Vec<Selected>,
         lengths: Option<&[[usize; 2]]>,
     ) -> Result<Vec<Selected>, StatusError> {
-        self.check()?;
         // Trimming for one cap may exceed the other; every pass except the last removes pairs, so the loop ends.
         loop {
             let before = selected.len();
-            if let Some(share) = self.max_length_share {
+            if let Some(share) = self.0.max_length_share {
                 let lengths = lengths.ok_or(StatusError::LengthsMissing)?;
                 let classes = selected.iter().map(|s| prefers_longer(s, lengths)).collect::<Result<Vec<_>, _>>()?;
                 trim(&mut selected, &classes, share);
             }
-            if let Some(share) = self.max_side_share {
+            if let Some(share) = self.0.max_side_share {
                 let classes: Vec<_> = selected.iter().map(|s| Some(s.preferred == Side::A)).collect();
                 trim(&mut selected, &classes, share);
             }
@@ -83,20 +107,6 @@ impl Balance {
                 return Ok(selected);
             }
         }
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`StatusError::SettingOutOfRange`].
-    pub fn check(&self) -> Result<(), StatusError> {
-        let caps = [("max_length_share", self.max_length_share), ("max_side_share", self.max_side_share)];
-        for (name, share) in caps {
-            if let Some(value) = share.filter(|share| !(0.5..=1.0).contains(share)) {
-                return Err(StatusError::SettingOutOfRange { name, value, range: "from 0.5 to 1" });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -164,30 +174,30 @@ mod tests {
         let lengths = [[9, 1], [9, 1], [9, 1], [9, 1], [1, 9], [5, 5]];
         let kept = |share| {
             let balance = Balance { max_length_share: Some(share), ..Balance::default() };
-            indices(&balance.apply(selected.clone(), Some(&lengths)).unwrap())
+            indices(&balance.check().unwrap().apply(selected.clone(), Some(&lengths)).unwrap())
         };
         assert_eq!(kept(0.5), [1, 4, 5]);
         assert_eq!(kept(0.75), [0, 1, 3, 4, 5]);
         assert_eq!(kept(1.0), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(indices(&Balance::default().apply(selected, None).unwrap()), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(indices(&Balance::default().check().unwrap().apply(selected, None).unwrap()), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]
     fn equal_deltas_keep_the_earlier_pair() {
         let selected = selection(&[(Side::B, 0.5), (Side::A, 0.5), (Side::A, 0.5), (Side::A, 0.5)]);
         let balance = Balance { max_side_share: Some(0.5), ..Balance::default() };
-        assert_eq!(indices(&balance.apply(selected, None).unwrap()), [0, 1]);
+        assert_eq!(indices(&balance.check().unwrap().apply(selected, None).unwrap()), [0, 1]);
     }
 
     #[test]
     fn bad_settings_and_missing_lengths_are_errors() {
         let selected = selection(&[(Side::A, 0.5), (Side::B, 0.5)]);
         let balance = Balance { max_length_share: Some(0.6), ..Balance::default() };
-        assert!(matches!(balance.apply(selected.clone(), None), Err(StatusError::LengthsMissing)));
-        let error = balance.apply(selected.clone(), Some(&[[1, 2]])).unwrap_err().to_string();
+        assert!(matches!(balance.check().unwrap().apply(selected.clone(), None), Err(StatusError::LengthsMissing)));
+        let error = balance.check().unwrap().apply(selected.clone(), Some(&[[1, 2]])).unwrap_err().to_string();
         assert!(error.starts_with("a selected pair has index 1, but the pool has 1 pairs"), "{error}");
         let balance = Balance { max_side_share: Some(0.4), ..Balance::default() };
-        let error = balance.apply(selected, None).unwrap_err().to_string();
+        let error = balance.check().unwrap_err().to_string();
         assert_eq!(error, "max_side_share is 0.4: give a number from 0.5 to 1");
     }
 }

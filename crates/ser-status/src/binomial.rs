@@ -47,12 +47,17 @@ pub(crate) fn wilson(p: f64, n: f64, z: f64) -> Interval {
     Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
 }
 
+/// Checks the confidence of an interval.
+pub(crate) fn check_confidence(confidence: f64) -> Result<(), StatusError> {
+    if confidence > 0.0 && confidence < 1.0 {
+        return Ok(());
+    }
+    Err(StatusError::SettingOutOfRange { name: "confidence", value: confidence, range: "strictly between 0 and 1" })
+}
+
 /// The z with P(|N(0, 1)| <= z) = confidence.
 pub(crate) fn normal_two_sided(confidence: f64) -> Result<f64, StatusError> {
-    if !(confidence > 0.0 && confidence < 1.0) {
-        let range = "strictly between 0 and 1";
-        return Err(StatusError::SettingOutOfRange { name: "confidence", value: confidence, range });
-    }
+    check_confidence(confidence)?;
     let (mut low, mut high) = (0.0, 40.0);
     for _ in 0..100 {
         let z = (low + high) / 2.0;

@@ -113,43 +113,63 @@ pub struct Certification {
 }
 
 impl PrecisionTarget {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`StatusError::SettingOutOfRange`], [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`].
+    pub fn check(self) -> Result<CheckedPrecisionTarget, StatusError> {
+        for (name, value) in [("precision", self.precision), ("delta", self.delta)] {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(StatusError::SettingOutOfRange { name, value, range: "strictly between 0 and 1" });
+            }
+        }
+        self.candidates.check()?;
+        Ok(CheckedPrecisionTarget(self))
+    }
+}
+
+/// A checked precision target, made by [`PrecisionTarget::check`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedPrecisionTarget(PrecisionTarget);
+
+impl CheckedPrecisionTarget {
+    /// The settings.
+    pub fn get(&self) -> &PrecisionTarget {
+        &self.0
+    }
+
     /// Tests the candidates. `pool`: the anchored probabilities of the unlabelled pool, read by
     /// [`Candidates::Coverage`] alone. `held_out`: those of labelled pairs, with the side that is preferred; `clusters`
     /// groups these pairs by prompt.
     ///
     /// # Errors
-    /// [`StatusError::LengthMismatch`] if the clusters have another number of pairs; [`StatusError::SettingOutOfRange`],
-    /// [`StatusError::EmptySetting`], [`StatusError::ThresholdOutOfRange`]; [`StatusError::EmptyPool`] if candidates are shares of a pool with no finite Delta.
+    /// [`StatusError::LengthMismatch`] if the clusters have another number of pairs; [`StatusError::EmptyPool`] if
+    /// candidates are shares of a pool with no finite Delta.
     pub fn certify(
         &self,
         pool: &[PairProbabilities],
         held_out: &[(PairProbabilities, Side)],
         clusters: Clusters<'_>,
     ) -> Result<Certification, StatusError> {
-        for (name, value) in [("precision", self.precision), ("delta", self.delta)] {
-            if !(value > 0.0 && value < 1.0) {
-                return Err(StatusError::SettingOutOfRange { name, value, range: "strictly between 0 and 1" });
-            }
-        }
         check_ids(held_out.len(), clusters)?;
         let drawn = self.one_per_cluster(held_out.len(), clusters);
         let (pairs, gold): (Vec<_>, Vec<_>) =
             drawn.iter().filter_map(|&position| held_out.get(position)).map(|&(pair, side)| (pair, Some(side))).unzip();
-        let taus = self.candidates.taus(pool)?;
+        let taus = self.0.candidates.taus(pool)?;
         let mut trials = Vec::with_capacity(taus.len());
         for tau_delta in taus {
             let rule = Status2Rule(Thresholds { tau_delta, ..Thresholds::default() }.check()?);
             let (_, held_out) = count(&pairs, &gold, &rule)?;
             let wrong = held_out.of - held_out.count;
-            let p_value = binomial::cumulative(wrong, held_out.of, 1.0 - self.precision);
+            let p_value = binomial::cumulative(wrong, held_out.of, 1.0 - self.0.precision);
             trials.push(Trial { tau_delta, held_out, p_value, certified: false });
         }
-        let each = self.delta / trials.len() as f64;
-        match self.correction {
+        let each = self.0.delta / trials.len() as f64;
+        match self.0.correction {
             Correction::Bonferroni => trials.iter_mut().for_each(|trial| trial.certified = trial.p_value <= each),
             Correction::FixedSequence => trials
                 .iter_mut()
-                .take_while(|trial| trial.p_value <= self.delta)
+                .take_while(|trial| trial.p_value <= self.0.delta)
                 .for_each(|trial| trial.certified = true),
         }
         let chosen = trials.iter().rfind(|trial| trial.certified);
@@ -162,7 +182,7 @@ impl PrecisionTarget {
         let draw = |positions: &Vec<usize>| {
             let id = clusters.id(*positions.first()?)?;
             // Of up to 2^32 pairs per prompt, each is drawn with the same probability, to within 2^-32.
-            let draw = hash(hash(self.seed) ^ id) % positions.len() as u64;
+            let draw = hash(hash(self.0.seed) ^ id) % positions.len() as u64;
             positions.get(draw as usize).copied()
         };
         clusters.index(0..pairs).members().iter().filter_map(draw).collect()
@@ -178,8 +198,7 @@ fn hash(x: u64) -> u64 {
 }
 
 impl Candidates {
-    /// The thresholds without repetitions, the strictest first.
-    fn taus(&self, pool: &[PairProbabilities]) -> Result<Vec<f64>, StatusError> {
+    fn check(&self) -> Result<(), StatusError> {
         let (list, name) = match self {
             Candidates::Taus(list) => (list, "candidates.taus"),
             Candidates::Coverage(list) => (list, "candidates.coverage"),
@@ -187,13 +206,30 @@ impl Candidates {
         if list.is_empty() {
             return Err(StatusError::EmptySetting { name });
         }
+        for &value in list {
+            match self {
+                Candidates::Taus(_) => drop(Thresholds { tau_delta: value, ..Thresholds::default() }.check()?),
+                Candidates::Coverage(_) if value > 0.0 && value <= 1.0 => {}
+                Candidates::Coverage(_) => {
+                    return Err(StatusError::SettingOutOfRange { name, value, range: "over 0 and at most 1" });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The thresholds without repetitions, the strictest first.
+    fn taus(&self, pool: &[PairProbabilities]) -> Result<Vec<f64>, StatusError> {
         let mut taus = match self {
             Candidates::Taus(taus) => taus.clone(),
             Candidates::Coverage(shares) => {
                 let mut deltas: Vec<f64> =
                     pool.iter().map(|pair| pair.delta()).filter(|d| (0.0..=1.0).contains(d)).collect();
+                if deltas.is_empty() {
+                    return Err(StatusError::EmptyPool);
+                }
                 deltas.sort_unstable_by(|x, y| y.total_cmp(x));
-                shares.iter().map(|&share| at_coverage(&deltas, share, name)).collect::<Result<_, _>>()?
+                shares.iter().map(|&share| at_coverage(&deltas, share)).collect()
             }
         };
         taus.sort_unstable_by(|x, y| y.total_cmp(x));
@@ -203,15 +239,9 @@ impl Candidates {
 }
 
 /// The tau that this share of the Deltas exceeds; they are sorted in descending order.
-fn at_coverage(deltas: &[f64], share: f64, name: &'static str) -> Result<f64, StatusError> {
-    if !(share > 0.0 && share <= 1.0) {
-        return Err(StatusError::SettingOutOfRange { name, value: share, range: "over 0 and at most 1" });
-    }
-    if deltas.is_empty() {
-        return Err(StatusError::EmptyPool);
-    }
+fn at_coverage(deltas: &[f64], share: f64) -> f64 {
     // For the whole pool no Delta of the pool is small enough; a Delta of 0, a tie, is never selected.
-    Ok(deltas.get((share * deltas.len() as f64) as usize).copied().unwrap_or(0.0))
+    deltas.get((share * deltas.len() as f64) as usize).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -233,10 +263,14 @@ mod tests {
         PrecisionTarget { candidates: Candidates::Taus(taus.to_vec()), correction, ..PrecisionTarget::default() }
     }
 
+    fn checked(taus: &[f64], correction: Correction) -> CheckedPrecisionTarget {
+        target(taus, correction).check().unwrap()
+    }
+
     #[test]
     fn p_values_by_hand() {
         // No wrong label of 22 at 0.9: 0.9^22 = 0.0985 certifies at 0.1; of 21: 0.9^21 = 0.1094 does not.
-        let one = target(&[0.5], Correction::FixedSequence);
+        let one = checked(&[0.5], Correction::FixedSequence);
         let certification = one.certify(&[], &held_out(0.8, 22, 0), Clusters::Singletons).unwrap();
         assert_abs_diff_eq!(certification.trials[0].p_value, 0.9f64.powi(22), epsilon = 1e-12);
         assert_eq!(certification.chosen.unwrap().tau_delta, 0.5);
@@ -249,7 +283,7 @@ mod tests {
     fn one_pair_of_each_prompt_is_tested() {
         // 220 right pairs of 22 prompts count as 22 pairs.
         let ids: Vec<u64> = (0..220).map(|i| i / 10).collect();
-        let one = target(&[0.5], Correction::FixedSequence);
+        let one = checked(&[0.5], Correction::FixedSequence);
         let certification = one.certify(&[], &held_out(0.8, 220, 0), Clusters::Ids(&ids)).unwrap();
         assert_eq!(certification.trials[0].held_out, Proportion { count: 22, of: 22 });
         assert_eq!((certification.held_out_pairs, certification.held_out_prompts), (220, 22));
@@ -263,14 +297,14 @@ mod tests {
     fn all_pairs_of_a_prompt_are_drawn_equally_often() {
         let ids: Vec<u64> = (0..40_000).map(|i| i / 4).collect();
         let mut counts = [0; 4];
-        for position in PrecisionTarget::default().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
+        for position in PrecisionTarget::default().check().unwrap().one_per_cluster(ids.len(), Clusters::Ids(&ids)) {
             counts[position % 4] += 1;
         }
         // 2500 each, standard deviation 43.
         assert!(counts.iter().all(|count| (2350..2650).contains(count)), "{counts:?}");
         let other = PrecisionTarget { seed: 1, ..PrecisionTarget::default() };
-        let [one, two] =
-            [PrecisionTarget::default(), other].map(|t| t.one_per_cluster(4000, Clusters::Ids(&ids[..4000])));
+        let [one, two] = [PrecisionTarget::default(), other]
+            .map(|t| t.check().unwrap().one_per_cluster(4000, Clusters::Ids(&ids[..4000])));
         let same = one.iter().zip(&two).filter(|(a, b)| a == b).count();
         assert!((200..300).contains(&same), "{same} of 1000");
     }
@@ -281,19 +315,19 @@ mod tests {
         let mut pairs = held_out(0.8, 10, 0);
         pairs.extend(held_out(0.4, 50, 0));
         let sequence =
-            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
+            checked(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen, None, "the strictest already fails");
         let bonferroni =
-            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
+            checked(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.3);
         // 40 right over 0.7, 22 more right: each at most 0.1 but not 0.05 / 2 with 2 wrong.
         let mut pairs = held_out(0.8, 40, 0);
         pairs.extend(held_out(0.4, 15, 2));
         let sequence =
-            target(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
+            checked(&[0.3, 0.7], Correction::FixedSequence).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(sequence.chosen.unwrap().tau_delta, 0.3, "{sequence:?}");
         let bonferroni =
-            target(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
+            checked(&[0.3, 0.7], Correction::Bonferroni).certify(&[], &pairs, Clusters::Singletons).unwrap();
         assert_eq!(bonferroni.chosen.unwrap().tau_delta, 0.7, "{bonferroni:?}");
     }
 
@@ -302,13 +336,13 @@ mod tests {
         let pool: Vec<_> = (0..10).map(|i| pair(f64::from(i) / 10.0)).chain([pair(f64::NAN)]).collect();
         let taus = Candidates::Coverage(vec![0.2, 1.0, 0.5]).taus(&pool).unwrap();
         assert_eq!(taus, [0.7, 0.4, 0.0], "0.9 and 0.8 exceed 0.7");
-        let empty = PrecisionTarget::default().certify(&[pair(f64::NAN)], &[], Clusters::Singletons);
+        let empty = PrecisionTarget::default().check().unwrap().certify(&[pair(f64::NAN)], &[], Clusters::Singletons);
         assert!(matches!(empty, Err(StatusError::EmptyPool)));
     }
 
     #[test]
     fn bad_settings_are_named() {
-        let message = |t: PrecisionTarget| t.certify(&[], &[], Clusters::Singletons).unwrap_err().to_string();
+        let message = |t: PrecisionTarget| t.check().unwrap_err().to_string();
         let default = PrecisionTarget::default;
         assert!(message(PrecisionTarget { precision: 1.0, ..default() }).starts_with("precision is 1: "));
         assert!(message(PrecisionTarget { delta: f64::NAN, ..default() }).starts_with("delta is NaN: "));

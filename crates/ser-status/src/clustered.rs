@@ -5,7 +5,7 @@ use ser_core::Clusters;
 use crate::binomial::{normal_two_sided, student_two_sided, wilson};
 use crate::{Interval, Proportion, StatusError};
 
-/// Wilson's score interval for the share of `true` among outcomes of pairs, some of which share a prompt; `None` without
+/// Wilson's score interval for the share of `true` among outcomes of pairs, which may share prompts; `None` without
 /// outcomes. If no two pairs share a prompt it equals [`Proportion::wilson`].
 ///
 /// Pairs of one prompt are not independent, so n pairs count as an effective number of independent ones: n times the

@@ -20,10 +20,10 @@ mod thresholds;
 mod top_share;
 
 pub use anchor::{Anchor, FittedAnchor};
-pub use audit::{Audit, AuditSettings, DeltaBin, Flips};
-pub use balance::{Balance, Composition};
+pub use audit::{Audit, AuditSettings, CheckedAudit, DeltaBin, Flips};
+pub use balance::{Balance, CheckedBalance, Composition};
 pub use binomial::{Interval, Proportion};
-pub use certify::{Candidates, Certification, Certified, Correction, PrecisionTarget, Trial};
+pub use certify::{Candidates, Certification, Certified, CheckedPrecisionTarget, Correction, PrecisionTarget, Trial};
 pub use clustered::wilson_by_cluster;
 pub use error::StatusError;
 pub use pool::PoolCounts;

@@ -35,7 +35,9 @@ fn simulate(
     for _ in 0..DRAWS {
         let pool: Vec<_> = draw(&mut rng, 200, &right).into_iter().map(|(pair, _)| pair).collect();
         let held_out = draw(&mut rng, n, &right);
-        if let Some(certified) = target.certify(&pool, &held_out, Clusters::Singletons).unwrap().chosen {
+        if let Some(certified) =
+            target.clone().check().unwrap().certify(&pool, &held_out, Clusters::Singletons).unwrap().chosen
+        {
             chosen.count += 1;
             broken.count += usize::from(true_precision(certified.tau_delta) < target.precision);
         }
@@ -115,7 +117,11 @@ fn confident_filtering_does_not_lower_accuracy() {
             let p = anchor.fit(&scores, &[]).unwrap().apply(&scores);
             for state in [LoopState::Status1, LoopState::Status2, LoopState::Either] {
                 let selected = select(&p, &state.rule(thresholds)).unwrap();
-                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[], Clusters::Singletons).unwrap();
+                let audit = AuditSettings::default()
+                    .check()
+                    .unwrap()
+                    .audit(&p, &selected, &gold, &[], Clusters::Singletons)
+                    .unwrap();
                 let unfiltered = audit.unfiltered.share().unwrap();
                 let precision = audit.precision.share().unwrap();
                 assert!(unfiltered > 0.5);
@@ -154,7 +160,9 @@ fn the_guarantee_holds_by_prompt_and_not_by_pair() {
             let (held_out, ids) = draw_prompts(&mut rng, 60, 0.8999);
             let pool: Vec<_> = draw(&mut rng, 200, |_| 0.9).into_iter().map(|(pair, _)| pair).collect();
             for (broken, clusters) in broken.iter_mut().zip([Clusters::Ids(&ids), Clusters::Singletons]) {
-                *broken += u32::from(target.certify(&pool, &held_out, clusters).unwrap().chosen.is_some());
+                *broken += u32::from(
+                    target.clone().check().unwrap().certify(&pool, &held_out, clusters).unwrap().chosen.is_some(),
+                );
             }
         }
         let [by_prompt, by_pair] = broken.map(|broken| f64::from(broken) / f64::from(draws));
@@ -179,7 +187,9 @@ fn prompts_of_unequal_size_have_the_guarantee_of_a_drawn_prompt() {
             held_out.extend(vec![fate; size]);
             ids.extend(vec![prompt; size]);
         }
-        broken += u32::from(target.certify(&[], &held_out, Clusters::Ids(&ids)).unwrap().chosen.is_some());
+        broken += u32::from(
+            target.clone().check().unwrap().certify(&[], &held_out, Clusters::Ids(&ids)).unwrap().chosen.is_some(),
+        );
     }
     let share = f64::from(broken) / f64::from(draws);
     assert!(share <= 0.1 + 3.0 * (0.09 / f64::from(draws)).sqrt(), "{share}");

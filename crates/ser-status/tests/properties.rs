@@ -1,4 +1,4 @@
-//! What holds for any scores.
+//! Properties for any scores.
 
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -126,7 +126,7 @@ proptest! {
         let pool: Vec<_> = pairs.iter().map(|&(a, b, _, _)| PairProbabilities::unchecked(a, b)).collect();
         let lengths: Vec<_> = pairs.iter().map(|&(_, _, a, b)| [a, b]).collect();
         let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-        let balance = Balance { max_length_share: Some(length), max_side_share: Some(side) };
+        let balance = Balance { max_length_share: Some(length), max_side_share: Some(side) }.check().unwrap();
         let kept = balance.apply(selected.clone(), Some(&lengths)).unwrap();
         let c = Composition::new(&kept, &lengths).unwrap();
         let within = |x: usize, y: usize, share: f64| x.max(y) as f64 <= share * (x + y) as f64 + 1e-6;
@@ -142,7 +142,7 @@ proptest! {
             .chain((0..few).map(|_| PairProbabilities::unchecked(0.0, 0.5)))
             .collect();
         let selected = select(&pool, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-        let balance = Balance { max_side_share: Some(0.5), ..Balance::default() };
+        let balance = Balance { max_side_share: Some(0.5), ..Balance::default() }.check().unwrap();
         let kept: Vec<_> = balance.apply(selected, None).unwrap().into_iter().filter(|s| s.preferred == Side::A).collect();
         prop_assert_eq!(kept.len(), if deltas.len() > few { few } else { deltas.len() });
         let mut best = deltas;
@@ -166,7 +166,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 let fitted = anchor.fit(&scores, &held_out).unwrap();
                 let p = fitted.apply(&scores);
                 let selected = select(&p, &PaperRule(Thresholds::default().check().unwrap())).unwrap();
-                let audit = AuditSettings::default().audit(&p, &selected, &gold, &[], Clusters::Singletons).unwrap();
+                let audit = AuditSettings::default()
+                    .check()
+                    .unwrap()
+                    .audit(&p, &selected, &gold, &[], Clusters::Singletons)
+                    .unwrap();
                 let points = sweep(&p, &gold, LoopState::Either, &[Thresholds::default()]).unwrap();
                 results.push((fitted, selected, audit, points));
             }

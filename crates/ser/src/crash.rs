@@ -1,4 +1,4 @@
-//! Crash points: named places at which a test kills the process.
+//! Crash points: named points at which a test kills the process.
 
 use std::path::Path;
 

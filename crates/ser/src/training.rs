@@ -1,8 +1,11 @@
 //! A training as a stage of a run, with checkpoints.
 
+use std::path::Path;
+
 use ser_core::{Context, FitSummary, Learner, Observer, PairLoss, PreferenceStore, Stage, Training};
 
 use crate::Error;
+use crate::crash::crash_point;
 use crate::observe::Observers;
 use crate::run_folder::RunFolder;
 
@@ -146,6 +149,7 @@ fn take_steps<T: Training + ?Sized>(
         let this = format!("{stage} step {}", training.done() + 1);
         let outcome = training.step().map_err(Error::stage(&this))?;
         let step = training.done();
+        crash_point("step", Path::new(&format!("{stage}/{step}")));
         let stop = cx.step(step, &outcome).is_err();
         if stop || (step < total && step.is_multiple_of(saving.save_steps.max(1))) {
             save(training)?;

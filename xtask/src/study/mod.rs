@@ -2,7 +2,7 @@
 //!
 //! Of several variants of the demo's settings, the one with the highest mean validation accuracy on the choosing seeds is
 //! taken; test accuracies are not looked at there, and no baselines are trained. It is then run with its baselines on the
-//! reporting seeds, of which none was used to choose.
+//! reporting seeds, none of which was used for the choice.
 
 mod runs;
 mod table;
@@ -91,7 +91,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "--choose and --report share seeds: what was chosen on a seed says nothing about it"
     );
     setup::run(workspace, &setup::Options::default())?;
-    let out = std::path::absolute(out).with_context(|| format!("{} is no path", out.display()))?;
+    let out = std::path::absolute(out).with_context(|| format!("{} is not a path", out.display()))?;
     let runner = Runner::build(workspace, options)?;
     let mut text = String::new();
     let chosen = match variants.as_slice() {

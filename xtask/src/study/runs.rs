@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     fn of_report(seed: u64, report: &Value) -> Self {
         let list = |name: &str| report[name].as_array().cloned().unwrap_or_default();
-        let chosen = list("rounds").into_iter().find(|round| round["chosen"] == true);
+        let chosen = list("rounds").into_iter().find(|iteration| iteration["chosen"] == true);
         let baselines = list("baselines");
         let test = |kind: &str| {
             let found = baselines.iter().find(|baseline| baseline["kind"] == kind)?;
@@ -45,7 +45,7 @@ impl Outcome {
         };
         Outcome {
             seed,
-            validation: chosen.and_then(|round| round["validation_accuracy"].as_f64()),
+            validation: chosen.and_then(|iteration| iteration["validation_accuracy"].as_f64()),
             loop_0: test("loop0"),
             ser: test("ser"),
             full: test("full"),

@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// Makes tokens that were there before less probable; 1 means no difference
     #[arg(long, default_value_t = 1.0)]
     repetition_penalty: f64,
-    /// A text that ends an answer and is no part of it; may be given several times
+    /// A text that ends an answer and is not part of it; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Answers for each prompt; several are parted by an empty line

@@ -45,7 +45,7 @@ impl Lexicon {
         let mut ranks = BTreeMap::new();
         for topic in TOPICS {
             for cue in Cue::GENERAL.into_iter().chain(Cue::TOPICAL) {
-                let size = topic.phrases(cue).places();
+                let size = topic.phrases(cue).positions();
                 ranks.entry(Lexicon::key(topic, cue)).or_insert_with(|| shuffled_ranks(size, skew, rng));
             }
         }

@@ -8,11 +8,11 @@ use ser_core::{Pair, Side};
 
 use super::PairTokenizer;
 use super::chat_template::ChatTemplate;
-use super::pair_tokenizer::whole;
+use super::turns::whole;
 use crate::{DataError, TemplateKind};
 
 impl PairTokenizer {
-    /// Data of the pairs that their texts do not contain, and other facts about the texts, one sentence each: fields of
+    /// Data of the pairs that their texts do not contain, and other properties of the texts, one sentence each: fields of
     /// messages (reasoning, tool calls) that the template does not render, and the date that it writes.
     pub fn notes(&self, pairs: &[Arc<Pair>]) -> Result<Vec<String>, DataError> {
         let mut notes = Vec::new();

@@ -1,6 +1,5 @@
 //! Tokenization of pairs.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use tokenizers::Tokenizer;
 use super::build::build;
 use super::chat_template::ChatTemplate;
 use super::folder::TokenizerConfig;
+use super::turns::{raw_prompt, whole};
 use crate::text::{authors_code_prompt, authors_code_text};
 use crate::{DataError, TemplateKind, TextSettings, TokenizedPair};
 
@@ -383,18 +383,6 @@ impl PairTokenizer {
         template
             .render(turns, add_generation_prompt)
             .map_err(|problem| DataError::ChatTemplate { what: what(), problem })
-    }
-}
-
-/// Prompt and turns of one side.
-pub(super) fn whole(pair: &Pair, side: Side) -> Vec<Message> {
-    pair.prompt.iter().chain(pair.turns(side).iter()).cloned().collect()
-}
-
-pub(super) fn raw_prompt(prompt: &[Message]) -> Result<Cow<'_, str>, DataError> {
-    match prompt {
-        [Message { role: ser_core::Role::User, content, .. }] => Ok(Cow::Borrowed(content)),
-        _ => Err(DataError::NoRawText { what: format!("a prompt of {} turns", prompt.len()) }),
     }
 }
 

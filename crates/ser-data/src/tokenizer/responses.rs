@@ -5,7 +5,7 @@ use std::ops::Range;
 use ser_core::{Message, Pair, Role, Side};
 
 use super::PairTokenizer;
-use super::pair_tokenizer::{raw_prompt, whole};
+use super::turns::{raw_prompt, whole};
 use crate::text::authors_code_text;
 use crate::{DataError, TemplateKind};
 

@@ -179,7 +179,7 @@ pub(crate) fn kept_per_loop(report: &Report) -> Markup {
             }
             Some(selection) => {
                 let kept = selection.kept as f64;
-                // Kept pairs without a gold label are neither right nor wrong; their bar is stacked above both.
+                // Selected pairs without a gold label are neither right nor wrong; their bar is stacked above both.
                 let judged = selection.precision.map_or(kept, |p| p.pairs as f64);
                 let correct = selection.precision.map_or(kept, |p| p.pairs as f64 * p.value);
                 let pool = selection.pool as f64;

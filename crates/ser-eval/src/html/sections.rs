@@ -50,11 +50,11 @@ pub(crate) fn opening(report: &Report) -> Markup {
     };
     let full = report.baseline(BaselineKind::Full);
     header.element("p", &[("class", &"lead")], result_sentence(report, ser, full));
-    let facts = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
-    let facts: Vec<String> =
-        facts.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))).collect();
-    if !facts.is_empty() {
-        header.element("p", &[("class", &"note")], facts.join(" "));
+    let sentences = report.changes.as_ref().map(what_changed).into_iter().chain(what_steps(report));
+    let sentences: Vec<String> =
+        sentences.chain(report.stopped.as_ref().map(|stopped| format!("The loop ended: {stopped}."))).collect();
+    if !sentences.is_empty() {
+        header.element("p", &[("class", &"note")], sentences.join(" "));
     }
     few_test(&mut header, ser.evaluation.accuracy);
 

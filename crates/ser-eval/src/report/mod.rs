@@ -159,7 +159,7 @@ pub struct SelectionBin {
     pub high: f64,
     /// Pairs of the pool.
     pub pairs: u64,
-    /// Kept pairs among them.
+    /// The number of selected pairs among them.
     pub kept: u64,
     /// Pairs among them with a gold label.
     #[serde(default)]

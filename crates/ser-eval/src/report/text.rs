@@ -45,14 +45,14 @@ impl Report {
         if rows.iter().any(|row| row.chosen) {
             text.push_str("* chosen as the run's result\n");
         }
-        let facts = self.changes.as_ref().map(what_changed).into_iter().chain(what_steps(self));
+        let sentences = self.changes.as_ref().map(what_changed).into_iter().chain(what_steps(self));
         let test = self.baseline(BaselineKind::Ser).map(|ser| ser.evaluation.accuracy);
         let validation = self.iterations.iter().rev().find_map(|r| Some((r.validation_pairs?, r.validation_accuracy?)));
         let few = [
             test.and_then(few_test_pairs),
             validation.and_then(|(pairs, accuracy)| few_pairs(pairs, "validation pair", accuracy)),
         ];
-        for line in facts.chain(few.into_iter().flatten().map(|text| format!("Caution: {text}."))) {
+        for line in sentences.chain(few.into_iter().flatten().map(|text| format!("Caution: {text}."))) {
             text.push_str(&wrapped(&line));
         }
         if let Some(policy) = self.policy.as_ref().filter(|policy| !policy.comparisons.is_empty()) {

@@ -118,7 +118,7 @@ fn policies_are_on_the_page() {
     ] {
         assert!(page.contains(text), "{text} not in the page");
     }
-    // A policy's stage without curves, a comparison without a verdict, and a curve of one step are no reason to fail.
+    // A policy's stage without curves, a comparison without a verdict, and a curve of one step do not fail.
     let mut bare = sample();
     let mut stage = PolicyStage::new("PPO", PolicyTraining::Ppo);
     stage.record(1, &[("objective/scores", 0.0)]);
@@ -209,7 +209,7 @@ fn files_that_are_no_report_are_named() {
 #[test]
 fn the_page_is_self_contained_and_escaped() {
     let report = sample();
-    // Left there for whoever wants to look at it.
+    // Kept for inspection.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     report.write(folder).unwrap();
     let page = fs::read_to_string(folder.join("report.html")).unwrap();
@@ -221,7 +221,7 @@ fn the_page_is_self_contained_and_escaped() {
     {
         assert!(page.contains(text), "{text} not in the page");
     }
-    assert!(!page.contains("NaN") && !page.contains("inf\""), "a coordinate is no number");
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "a coordinate is not a number");
     assert_balanced(&page);
 }
 

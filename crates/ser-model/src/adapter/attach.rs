@@ -1,4 +1,4 @@
-//! Named adapters on one network, of which one is active, or none.
+//! Named adapters on one network; at most one is active.
 
 use tch::Tensor;
 

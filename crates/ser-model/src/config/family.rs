@@ -5,7 +5,7 @@
 pub(crate) enum AttentionBias {
     /// None, whatever the configuration says.
     Never,
-    /// On q, k, v and the output, if `attention_bias` says so.
+    /// On q, k, v and the output, if `attention_bias` is true.
     Setting,
     /// On q, k and v, whatever the configuration says.
     Qkv,

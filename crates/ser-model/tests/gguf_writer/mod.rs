@@ -31,7 +31,7 @@ pub(crate) fn numbers(list: &[i32]) -> Value {
     Value::List(5, list.len() as u64, list.iter().flat_map(|n| n.to_le_bytes()).collect())
 }
 
-/// A tensor: name, dimensions with the innermost one first, type, bytes; the offset is that of its place unless given.
+/// A tensor: name, dimensions with the innermost one first, type, bytes; the offset is that of its position unless given.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) name: String,

@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(next(&[validated(Status1, 50, 20)]), Status1);
         // g = 0.005, standard error sqrt(45 - 25/1000)/1000 = 0.0067: within the noise.
         assert_eq!(next(&[validated(Status1, 25, 20)]), Status2);
-        assert_eq!(next(&[validated(Status1, 20, 50)]), Status2, "a loss is no improvement");
+        assert_eq!(next(&[validated(Status1, 20, 50)]), Status2, "a loss is not an improvement");
         assert_eq!(next(&[validated(Status1, 0, 0)]), Status2);
         assert_eq!(next(&[validated(Status2, 50, 20)]), Status2);
         assert_eq!(next(&[validated(Status2, 25, 20)]), Stop);

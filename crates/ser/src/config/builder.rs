@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::tables::{self, Given};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Given, read, tables};
 
 /// Layers of settings: presets, then files, then single keys; a later one wins key by key.
 ///
@@ -43,7 +42,7 @@ impl ConfigBuilder {
     /// # Errors
     /// A key that is unknown or a value of the wrong type.
     pub fn preset(mut self, text: &str) -> Result<Self, ConfigError> {
-        tables::merge(&mut self.presets, tables::parse(text, None)?);
+        tables::merge(&mut self.presets, read::parse(text, None)?);
         Ok(self)
     }
 
@@ -80,7 +79,7 @@ impl ConfigBuilder {
     /// An unknown key, or a value of the wrong type.
     pub fn value(self, key: &str, value: impl Into<Value>) -> Result<Self, ConfigError> {
         let keys = tables::with_present_names(tables::nested(key.split('.'), value.into()));
-        tables::config(&keys)?;
+        read::config(&keys)?;
         Ok(self.layer(Source { path: None, text: None, keys }))
     }
 
@@ -97,18 +96,18 @@ impl ConfigBuilder {
     /// The settings of all layers, for programs that change some before they [check](Config::check).
     ///
     /// # Errors
-    /// Layers that together hold a value of the wrong type.
+    /// Layers that together have a value of the wrong type.
     pub fn build_unchecked(self) -> Result<Config, ConfigError> {
         let mut all = self.presets;
         tables::merge(&mut all, self.given.clone());
-        let mut config = tables::config(&all)?;
+        let mut config = read::config(&all)?;
         config.given = Given(self.given);
         config.fill_seeds();
         Ok(config)
     }
 
     fn text(self, text: String, path: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let keys = tables::parse(&text, path.as_deref())?;
+        let keys = read::parse(&text, path.as_deref())?;
         Ok(self.layer(Source { path, text: Some(text), keys }))
     }
 

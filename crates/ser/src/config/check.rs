@@ -8,9 +8,9 @@ use ser_eval::Rubric;
 use ser_loss::DpoSettings;
 #[cfg(feature = "libtorch")]
 use ser_model::{CausalLmSettings, NetworkConfig};
+use ser_status::PrecisionTarget;
 
-use super::{Config, ConfigError, tables};
-use crate::LoopSettings;
+use super::{Config, ConfigError, read, tables};
 
 impl Config {
     /// Refuses the first value of any table that cannot be used.
@@ -20,7 +20,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_tables().map_err(|error| {
             let value = error.key().and_then(|key| {
-                let all = tables::object(self).ok()?;
+                let all = read::object(self).ok()?;
                 tables::lookup(&all, key).cloned()
             });
             error.with_value(value.as_ref())
@@ -34,7 +34,8 @@ impl Config {
         self.check_loop()?;
         in_table("prompts.answers", self.prompts.answers.check())?;
         in_table("prompts.answers.sampling", self.prompts.answers.sampling.check())?;
-        in_table("ppo", self.ppo.clone().check())?;
+        let batches = ["mini_batch_size", "batch_size", "gradient_accumulation_steps"];
+        in_table("ppo", self.ppo.clone().check()).map_err(|error| error.with_full_keys("ppo", &batches))?;
         in_table("policy_run", self.policy_run.check())?;
         self.check_rollouts()?;
         in_table("policies.sampling", self.policies.sampling.check())?;
@@ -63,10 +64,9 @@ impl Config {
         in_table("loop.loss", evolution.loss.check())?;
         in_table("loop.balance", evolution.balance.check())?;
         in_table("loop.bootstrap", evolution.bootstrap.check())?;
-        let audit = LoopSettings { audit: evolution.audit, ..LoopSettings::default() };
-        in_table("loop.audit", audit.check())?;
-        let precision_target = evolution.precision_target.clone();
-        in_table("loop.precision_target", LoopSettings { precision_target, ..LoopSettings::default() }.check())?;
+        in_table("loop.audit", evolution.audit.check())?;
+        let target = evolution.precision_target.clone();
+        in_table("loop.precision_target", target.map(PrecisionTarget::check).transpose())?;
         in_table("loop", evolution.check())
     }
 

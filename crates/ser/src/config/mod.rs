@@ -1,6 +1,6 @@
 //! The settings of a run: one table per stage, read from TOML, checked before any work.
 //!
-//! [`Config`] holds a table for each stage of the method. Its default is the paper's settings. A file or a
+//! [`Config`] has a table for each stage of the method. Its default is the paper's settings. A file or a
 //! `key=value` names the keys that differ; unknown keys and values that cannot be used are errors with the full key.
 //!
 //! ```
@@ -23,16 +23,15 @@
 
 mod builder;
 mod check;
-mod error;
+mod edit;
 mod presets;
+mod read;
 mod seeds;
 mod settings;
 mod tables;
 
 #[cfg(test)]
 mod tests;
-
-use std::path::Path;
 
 use ser_data::corpus::CorpusSettings;
 use ser_data::{ReadSettings, SplitSettings, TextSettings};
@@ -49,14 +48,12 @@ use ser_model::{
 
 use crate::{LoopSettings, PolicyRunSettings};
 
+pub use crate::error::ConfigError;
 pub use builder::ConfigBuilder;
-pub use error::ConfigError;
 pub use presets::{DEMO, DEMO_POLICIES, TINY_PPO};
 #[cfg(feature = "libtorch")]
 pub use settings::ModelSettings;
 pub use settings::{PoliciesSettings, PromptSettings, RewardSettings, RunSettings};
-
-use tables::Given;
 
 /// All settings of a run, one table per stage. The default is the paper's ([`Config::paper`]).
 ///
@@ -118,42 +115,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Layers of settings, a later one over an earlier one, key by key.
-    pub fn builder() -> ConfigBuilder {
-        ConfigBuilder::new()
-    }
-
-    /// Reads and checks the text of a settings file.
-    ///
-    /// # Errors
-    /// The first key that is unknown or has a value that cannot be used, with its line.
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Config::builder().toml(text)?.build()
-    }
-
-    /// Reads and checks settings files; of several, a later one wins key by key.
-    ///
-    /// # Errors
-    /// The first key that is unknown or has a value that cannot be used, with its file and line.
-    pub fn from_files<P: AsRef<Path>>(files: impl IntoIterator<Item = P>) -> Result<Self, ConfigError> {
-        let mut builder = Config::builder();
-        for file in files {
-            builder = builder.file(file)?;
-        }
-        builder.build()
-    }
-
-    /// Sets one key, written `key=value`: `training.learning_rate=1e-4`. The value is TOML; text needs no quotes.
-    ///
-    /// Whether the settings fit together is left to [`check`](Config::check), so that several keys can change in turn.
-    ///
-    /// # Errors
-    /// An unknown key, or a value of the wrong type.
-    pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
-        let (key, value) = tables::assignment(assignment)?;
-        self.put(&key, value)
-    }
-
     /// Sets the run's seed, which every part takes that has none of its own.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
@@ -162,31 +123,19 @@ impl Config {
         self
     }
 
-    /// The settings as the text of a settings file, which reads back as the same settings. A part that takes the run's
-    /// seed has no `seed` of its own in it; options without a value are left out.
-    ///
-    /// # Errors
-    /// A number that TOML cannot hold.
-    pub fn to_toml(&self) -> Result<String, ConfigError> {
-        tables::to_toml(self)
-    }
-
-    fn put(&mut self, key: &str, value: Value) -> Result<(), ConfigError> {
-        let given = tables::with_present_names(tables::nested(key.split('.'), value));
-        tables::config(&given)?;
-        let mut all = tables::object(self)?;
-        tables::merge(&mut all, given.clone());
-        let was = std::mem::take(&mut self.given);
-        *self = tables::config(&all)?;
-        self.given = was;
-        tables::merge(&mut self.given.0, given);
-        self.fill_seeds();
-        Ok(())
-    }
-
     /// Whether a key was given by a file, a flag or [`set`](Config::set).
     fn is_given(&self, key: &str) -> bool {
         tables::lookup(&self.given.0, key).is_some()
+    }
+}
+
+/// The keys that were given. Configurations with the same settings are equal, whichever of them were given.
+#[derive(Clone, Debug, Default)]
+struct Given(Map<String, Value>);
+
+impl PartialEq for Given {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 

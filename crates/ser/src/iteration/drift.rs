@@ -41,9 +41,9 @@ impl DriftMonitor {
     pub(super) fn check_scores(&mut self, iteration: u32, scores: &[PairScores]) {
         let (count, pairs) = (not_finite(scores), scores.len());
         if count > 0 {
-            self.warnings.push(format!(
-                "The model that labels for loop {iteration} gives {count} of {pairs} pool pairs scores that are no finite \
-                 numbers; they are never selected."
+            self.warn(format!(
+                "The model that labels for loop {iteration} gives {count} of {pairs} pool pairs scores that are not \
+                 finite; they are never selected."
             ));
         }
         let now = spread(scores);
@@ -57,7 +57,7 @@ impl DriftMonitor {
         } else {
             return;
         };
-        self.warnings.push(format!(
+        self.warn(format!(
             "The model that labels for loop {iteration} {problem}: their spread is {now:.3}, the seed model's was {seed:.3}."
         ));
     }
@@ -68,7 +68,7 @@ impl DriftMonitor {
             return;
         };
         if (labels - seed).abs() > self.limits.longer_share {
-            self.warnings.push(format!(
+            self.warn(format!(
                 "Loop {iteration} prefers the longer answer in {:.0} % of its labels, the labelled seed in {:.0} %: the model \
                  may be learning length; consider balance.max_length_share.",
                 100.0 * labels,
@@ -80,7 +80,7 @@ impl DriftMonitor {
     /// Checks whether a selection by Status 2 reaches pairs beyond those of Status 1.
     pub(super) fn check_status2(&mut self, iteration: u32, counts: &PoolCounts) {
         if counts.status2 > 0 && counts.status2_alone() == 0 {
-            self.warnings.push(format!(
+            self.warn(format!(
                 "Loop {iteration} selects by Status 2, but Status 1 would keep each of its {} pairs too, {} in all: it reaches no \
                  more ambiguous pairs; lower loop.thresholds.tau_delta, or raise tau_high and lower tau_low.",
                 counts.status2, counts.status1
@@ -94,12 +94,17 @@ impl DriftMonitor {
             return;
         };
         if best - now > self.limits.validation_drop {
-            self.warnings.push(format!(
+            self.warn(format!(
                 "Loop {iteration} gets {:.1} % of the validation pairs right, where an earlier loop got {:.1} %.",
                 100.0 * now,
                 100.0 * best
             ));
         }
+    }
+
+    fn warn(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        self.warnings.push(warning);
     }
 
     pub(super) fn into_warnings(self) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use ser_core::{BoxError, Clusters, LearningStatus, PairProbabilities, PoolView, Side, StatusRule};
 use ser_status::{
-    Certification, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, PrecisionTarget, Selected, Status2Rule,
-    StatusError, Thresholds, select,
+    Certification, CheckedPrecisionTarget, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, Selected,
+    Status2Rule, StatusError, Thresholds, select,
 };
 
 /// A rule of the caller, with its error type erased.
@@ -22,7 +22,7 @@ pub(super) enum Filter<'a> {
 impl Filter<'_> {
     /// Certifies a threshold.
     pub(crate) fn certify(
-        target: &PrecisionTarget,
+        target: &CheckedPrecisionTarget,
         pool: &[PairProbabilities],
         held_out: &[(PairProbabilities, Side)],
         clusters: Clusters<'_>,

@@ -30,12 +30,15 @@ struct Metrics<'a> {
 impl LoopInputs<'_> {
     /// Runs iterations until the schedule says stop or nothing is selected.
     pub(crate) fn run<L: Learner + ?Sized>(&self, stages: &mut LearnerStages<'_, '_, L>) -> Result<Iterations, Error> {
-        let mut iterations = vec![self.train(stages, 0, BASE, &self.data.seed, None)?];
+        let seed_model = tracing::info_span!("iteration", number = 0)
+            .in_scope(|| self.train(stages, 0, BASE, &self.data.seed, None))?;
+        let mut iterations = vec![seed_model];
         let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed)
             .with_weight(self.settings.pseudo_label_weight);
         let mut history = Vec::new();
         let mut monitor = DriftMonitor::new(self.settings.drift_limits, &self.data.seed);
         let stopped = loop {
+            let _span = tracing::info_span!("iteration", number = iterations.len()).entered();
             let step = match self.selection_step(stages, &iterations, &pool, &mut history, &mut monitor)? {
                 ControlFlow::Continue(step) => step,
                 ControlFlow::Break(stop) => break stop,
@@ -48,6 +51,7 @@ impl LoopInputs<'_> {
             monitor.check_validation(iteration.number, iteration.validation.accuracy(), best);
             iterations.push(iteration);
         };
+        tracing::info!(iterations = iterations.len() - 1, %stopped, "the loop has ended");
         stages.observers.note(&format!("no more loops: {stopped}"));
         Ok(Iterations { iterations, stopped, warnings: monitor.into_warnings() })
     }

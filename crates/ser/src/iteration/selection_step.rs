@@ -34,6 +34,7 @@ impl LoopInputs<'_> {
             return Ok(ControlFlow::Break(Reason::NothingToSelect.into()));
         };
         let number = iterations.len();
+        let _span = tracing::debug_span!("selection_step").entered();
         let failed = |e| Error::stage(&format!("selecting for loop {number}"))(e);
         let stats = stats_before_scoring(iterations).map_err(failed)?;
         // A schedule that stops even if every pair is available needs no scores.
@@ -86,7 +87,7 @@ impl LoopInputs<'_> {
         let lengths = candidates.lengths();
         let selected = filter.select(&view, decision.state).map_err(failed)?;
         let passed = selected.len();
-        let selected = self.settings.balance.apply(selected, Some(&lengths)).map_err(failed)?;
+        let selected = self.checked.balance.apply(selected, Some(&lengths)).map_err(failed)?;
         let rule = filter.describe(decision.state);
         if selected.is_empty() {
             let details = match passed {
@@ -103,7 +104,7 @@ impl LoopInputs<'_> {
         let gold = candidates.gold(self.gold);
         let prompts = candidates.prompts(self.pool_prompts);
         let audit = self
-            .settings
+            .checked
             .audit
             .audit(&probabilities, &selected, &gold, &candidates.labels, Clusters::Ids(&prompts))
             .map_err(failed)?;
@@ -116,6 +117,7 @@ impl LoopInputs<'_> {
             candidates.pairs.len(),
             longer_share(&composition).map_or(String::new(), |s| format!(", {:.0} % prefer the longer", 100.0 * s)),
         ));
+        tracing::info!(%rule, passed, selected = selected.len(), candidates = candidates.pairs.len(), "pairs selected");
         let start = match self.settings.warm_start {
             WarmStart::Base => BASE.to_owned(),
             WarmStart::Seed => stage_of(0, "model"),
@@ -136,7 +138,7 @@ impl LoopInputs<'_> {
         if let Some(rule) = self.rule {
             return Ok((Filter::Custom(rule), None));
         }
-        let Some(target) = &self.settings.precision_target else {
+        let Some(target) = &self.checked.precision_target else {
             return Ok((Filter::ByState(self.checked.thresholds), None));
         };
         let held_out: Vec<_> = validation.scores.iter().map(|&(s, gold)| (anchor.probabilities(s), gold)).collect();

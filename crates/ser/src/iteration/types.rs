@@ -28,7 +28,7 @@ pub(crate) struct LoopInputs<'a> {
 /// A finished iteration: Loop 0 or a later one.
 pub(crate) struct Iteration {
     pub(crate) number: u32,
-    /// The stage that holds its weights.
+    /// The stage with its weights.
     pub(crate) model: String,
     pub(crate) fit: FitSummary,
     pub(crate) validation: Scored,
@@ -47,7 +47,7 @@ pub(crate) struct Iterations {
 
 /// A selection step: the pairs that the previous iteration's model labelled for this one.
 pub(crate) struct SelectionStep {
-    /// The stage that holds the weights from which training starts.
+    /// The stage with the weights that training starts from.
     pub(crate) start: String,
     /// The pairs that could be labelled, and their scores by the labelling model.
     pub(crate) candidates: Candidates,

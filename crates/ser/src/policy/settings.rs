@@ -62,16 +62,16 @@ impl PolicyRunSettings {
     pub fn check(&self) -> Result<(), Error> {
         let bad = |field, value: String, expected| Err(Error::Setting { field, value, expected });
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
-            return bad("policy_run.temperature", self.temperature.to_string(), "finite and over 0: PPO needs samples");
+            return bad("temperature", self.temperature.to_string(), "finite and over 0: PPO needs samples");
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return bad("policy_run.top_p", self.top_p.to_string(), "over 0 and at most 1");
+            return bad("top_p", self.top_p.to_string(), "over 0 and at most 1");
         }
         for (field, value) in [
-            ("policy_run.steps", self.steps.unwrap_or(1)),
-            ("policy_run.save_steps", self.save_steps),
-            ("policy_run.save_total_limit", self.save_total_limit as u64),
-            ("policy_run.sample_every", self.sample_every),
+            ("steps", self.steps.unwrap_or(1)),
+            ("save_steps", self.save_steps),
+            ("save_total_limit", self.save_total_limit as u64),
+            ("sample_every", self.sample_every),
         ] {
             if value == 0 {
                 return bad(field, "0".to_owned(), "at least 1");

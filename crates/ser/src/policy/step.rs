@@ -33,15 +33,18 @@ impl<P: Policy + ?Sized, R: Reward + ?Sized> PpoTraining<'_, P, R> {
     pub(super) fn take_step(&mut self) -> Result<(Metrics, usize, Vec<String>), Error> {
         let settings = self.ppo.settings().clone();
         let step = self.state.steps.len() as u64;
+        let _span = tracing::debug_span!("ppo_step", step = step + 1).entered();
         let learning_rate = self.ppo.learning_rate(step, self.total);
         let prompts = self.prompts.of_step(step, settings.batch_size);
         let seed = seed_for(settings.seed, &format!("rollouts of step {step}"));
         let sampling = self.settings.sampling(self.ppo.response_length(step), seed);
         let mut notes = Notes::default();
         let full_kl = settings.kl_penalty == KlPenalty::Full;
-        let rollouts = self
-            .policy
-            .rollout(&prompts, &sampling, full_kl, &mut Context::new(Stage::Generate, &mut notes))
+        let rollouts = tracing::debug_span!("rollouts", prompts = prompts.len())
+            .in_scope(|| {
+                let mut cx = Context::new(Stage::Generate, &mut notes);
+                self.policy.rollout(&prompts, &sampling, full_kl, &mut cx)
+            })
             .map_err(Error::stage("sampling rollouts"))?;
         Error::count("sampling rollouts", prompts.len(), rollouts.len())?;
         let rewards = self.rewards(&prompts, &rollouts, &mut notes)?;
@@ -75,6 +78,7 @@ impl<P: Policy + ?Sized, R: Reward + ?Sized> PpoTraining<'_, P, R> {
             .iter()
             .map(|r| (prompts.get(r.prompt).map_or(&[][..], Vec::as_slice), r.response.text.as_str()))
             .collect();
+        let _span = tracing::debug_span!("reward", answers = answers.len()).entered();
         let mut cx = Context::new(Stage::Reward, notes);
         let rewards = self.reward.reward(&answers, &mut cx).map_err(Error::stage("rewarding answers"))?;
         Error::count("rewarding answers", answers.len(), rewards.len())?;
@@ -97,6 +101,7 @@ impl<P: Policy + ?Sized, R: Reward + ?Sized> PpoTraining<'_, P, R> {
             .collect();
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for epoch in 0..settings.ppo_epochs as u64 {
+            let _span = tracing::debug_span!("epoch", epoch).entered();
             let start = losses.len();
             for update in self.ppo.updates(samples.len(), step, epoch) {
                 for indices in &update {

@@ -150,6 +150,7 @@ impl<P: Policy + ?Sized, R: Reward + ?Sized> Training for PpoTraining<'_, P, R> 
             let step = self.done();
             notes.push(format!("step {step} skips {skipped} optimizer steps: gradients overflowed float16"));
         }
+        notes.iter().for_each(|note| tracing::info!(step = self.done(), "{note}"));
         Ok(StepOutcome { values, notes })
     }
 

@@ -69,6 +69,9 @@ impl SerData {
             keep_usable(part, &mut screened, name, &mut left_out);
         }
         keep_usable(&mut self.pool, &mut screened, "pool", &mut left_out);
+        for (reason, pairs) in &left_out {
+            tracing::info!(pairs, reason, "pairs left out");
+        }
         self.counts.left_out.extend(left_out.into_iter().map(|(name, count)| Count::new(name, count)));
         let sizes = [
             ("labelled seed", self.seed.len()),

@@ -1,9 +1,9 @@
-//! The answers of policies to the test prompts.
+//! Trained policies and their answers to the test prompts.
 
 use std::sync::Arc;
 
 use ser_core::{Context, Generator, Message, Pair, PairId, RawText, Sampling};
-use ser_eval::{SampleAnswer, SamplePrompt};
+use ser_eval::{PolicyStage, SampleAnswer, SamplePrompt};
 
 use crate::observe::Observers;
 use crate::{Error, RunFolder};
@@ -53,6 +53,14 @@ impl Answers {
         };
         (0..).zip(prompts).zip(answers).map(pair).collect()
     }
+}
+
+/// Trained policies: their answers, their curves, and what went wrong.
+#[derive(Default)]
+pub(super) struct Trained {
+    pub(super) answers: Vec<Answers>,
+    pub(super) stages: Vec<PolicyStage>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// The first answers of all policies side by side.

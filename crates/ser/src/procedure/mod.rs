@@ -3,6 +3,7 @@
 mod answers;
 mod comparison;
 mod data;
+mod judge;
 mod models;
 mod plan;
 mod policies;
@@ -10,18 +11,19 @@ mod run;
 
 use std::path::PathBuf;
 
-use ser_core::{BoxError, Judge, Message, Observer};
+use ser_core::{Judge, Message, Observer};
 
 use crate::config::Config;
-use crate::observe::Observers;
+use crate::observe::{MetricsLog, Observers};
 use crate::prepare::PreparedData;
-use crate::{Error, Outcome};
+use crate::{Error, Outcome, RunFolder};
 
 pub use data::ProcedureData;
 pub use models::{Models, ModelsFn, models_fn};
 pub use run::ProcedureRun;
 
-use comparison::{Comparer, boxed};
+use judge::{Comparer, boxed};
+use models::of_models;
 
 /// The whole method: supervised fine-tuning, self-evolution of the reward model, PPO with that model, and the comparison
 /// of all policies.
@@ -117,14 +119,36 @@ impl<'a, M: Models> Procedure<'a, M> {
     /// A setting that cannot be used, data that cannot be read, models that do not fit settings or data, a folder that
     /// contains something else.
     pub fn open(self, folder: impl Into<PathBuf>) -> Result<ProcedureRun<'a, M>, Error> {
-        ProcedureRun::open(self, folder.into())
-    }
-}
-
-/// Converts the error of models; an error of this crate stays what it is.
-fn of_models(error: impl Into<BoxError>) -> Error {
-    match error.into().downcast::<Error>() {
-        Ok(error) => *error,
-        Err(other) => Error::Models(other),
+        let Procedure { config, mut models, data, pool_prompts, mut observers, judge, resume, title } = self;
+        config.check()?;
+        if judge.is_none() && config.policies.train {
+            Comparer::check(&config)?;
+        }
+        let mut data = ProcedureData::read(&config, data, pool_prompts, &mut observers)?;
+        if let Some(title) = title {
+            data.title = title;
+        }
+        if !data.pool_prompts.is_empty() {
+            let prompts = std::mem::take(&mut data.pool_prompts);
+            data.pool_prompts = data.prepared.data.without_held_out(prompts);
+        }
+        models.check(&mut data, &mut observers).map_err(of_models)?;
+        data.test_prompts.truncate(config.policies.judged);
+        let run = RunFolder::open(folder.into(), resume)?;
+        observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
+        data.warnings.iter().for_each(|warning| observers.note(warning));
+        Ok(ProcedureRun {
+            config,
+            models,
+            labelled: data.prepared.data.seed.clone(),
+            data,
+            run,
+            observers,
+            judge,
+            evolved: None,
+            trained: None,
+            started: false,
+            compared: false,
+        })
     }
 }

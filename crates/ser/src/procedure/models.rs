@@ -4,14 +4,14 @@ use std::marker::PhantomData;
 
 use ser_core::{BoxError, Generator, Learner, Policy, Preference};
 
-use super::ProcedureData;
-use crate::RunFolder;
+use super::data::ProcedureData;
 use crate::observe::Observers;
+use crate::{Error, RunFolder};
 
 /// Makes the models of a [`Procedure`](crate::Procedure).
 ///
-/// Each method makes a model in its initial state; what was learnt in an earlier process is in the run folder and is
-/// loaded from there. [`models_fn`] makes an implementation of two closures; `LanguageModels` is that for language models.
+/// Each method makes a model in its initial state; what an earlier process trained is loaded from the run
+/// folder. [`models_fn`] makes an implementation of two closures; `LanguageModels` is that for language models.
 pub trait Models {
     /// Why a model could not be made.
     type Error: Into<BoxError>;
@@ -131,5 +131,13 @@ where
 
     fn policy(&mut self, _: &mut RunFolder) -> Result<P, E> {
         (self.policy)()
+    }
+}
+
+/// Converts the error of models; an error of this crate stays what it is.
+pub(super) fn of_models(error: impl Into<BoxError>) -> Error {
+    match error.into().downcast::<Error>() {
+        Ok(error) => *error,
+        Err(other) => Error::Models(other),
     }
 }

@@ -1,11 +1,25 @@
-//! The stages that a procedure has left, for its overall progress.
+//! The stages that a procedure has left: their number, for its overall progress, and running them.
 
 use ser_status::ScheduleSettings;
 
+use super::comparison;
+use super::models::Models;
 use super::run::ProcedureRun;
-use super::{Models, comparison};
+use crate::{Error, Outcome};
 
 impl<M: Models> ProcedureRun<'_, M> {
+    /// Runs all stages that are left.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        self.evolve()?;
+        if self.config.policies.train {
+            self.compare()?;
+        }
+        Ok(self.take_evolved()?.outcome)
+    }
+
     /// The number of stages that are left, at most: the loop may end before its schedule does. Each of them reports one
     /// start and one end to observers.
     pub fn stages_left(&self) -> u64 {

@@ -3,25 +3,36 @@
 use ser_core::Learner;
 use ser_eval::{PolicyStage, PolicyTraining};
 
-use super::answers::Answers;
+use super::answers::Trained;
+use super::models::{Models, of_models};
 use super::run::ProcedureRun;
-use super::{Models, of_models};
 use crate::observe::MetricsLog;
 use crate::{Error, PpoTraining, ScorerReward};
 
 /// The stage of the baseline Full, whose reward model PPO-Full is trained with.
 const FULL: &str = "baselines/full/model";
 
-/// Trained policies: their answers, their curves, and what went wrong.
-#[derive(Default)]
-pub(super) struct Trained {
-    pub(super) answers: Vec<Answers>,
-    pub(super) stages: Vec<PolicyStage>,
-    pub(super) warnings: Vec<String>,
+impl<M: Models> ProcedureRun<'_, M> {
+    /// Trains the policies: PPO with the evolved reward model and with the full-data one, and DPO; each answers the test
+    /// prompts.
+    ///
+    /// # Errors
+    /// The models' own; [`Error::Interrupted`].
+    pub fn train_policies(&mut self) -> Result<(), Error> {
+        if self.trained.is_none() {
+            let mut evolved = self.take_evolved()?;
+            let span = tracing::info_span!("train_policies").entered();
+            let trained = Trained::train(self, &mut evolved.learner);
+            drop(span);
+            self.evolved = Some(evolved);
+            self.trained = Some(trained?);
+        }
+        Ok(())
+    }
 }
 
 impl Trained {
-    pub(super) fn train<M: Models>(run: &mut ProcedureRun<'_, M>, learner: &mut M::Learner) -> Result<Self, Error> {
+    fn train<M: Models>(run: &mut ProcedureRun<'_, M>, learner: &mut M::Learner) -> Result<Self, Error> {
         let mut trained = Trained::default();
         if run.run.is_done("sft/model") {
             trained.stages.push(stage(run, "sft", "SFT", PolicyTraining::Sft)?);

@@ -1,16 +1,15 @@
 //! A procedure in its run folder, stage by stage.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ser_core::Preference;
 
-use super::answers::Answers;
-use super::comparison::Comparer;
-use super::policies::Trained;
-use super::{Models, Procedure, ProcedureData, of_models};
+use super::answers::{Answers, Trained};
+use super::data::ProcedureData;
+use super::judge::Comparer;
+use super::models::{Models, of_models};
 use crate::config::Config;
-use crate::observe::{MetricsLog, Observers};
+use crate::observe::Observers;
 use crate::pool::sample_pool;
 use crate::{Error, Outcome, RunFolder, SelfEvolution};
 
@@ -35,45 +34,11 @@ pub struct ProcedureRun<'a, M: Models> {
     pub(super) labelled: Arc<[Preference]>,
     pub(super) evolved: Option<Evolved<M::Learner>>,
     pub(super) trained: Option<Trained>,
-    started: bool,
-    compared: bool,
+    pub(super) started: bool,
+    pub(super) compared: bool,
 }
 
-impl<'a, M: Models> ProcedureRun<'a, M> {
-    pub(super) fn open(procedure: Procedure<'a, M>, folder: PathBuf) -> Result<Self, Error> {
-        let Procedure { config, mut models, data, pool_prompts, mut observers, judge, resume, title } = procedure;
-        config.check()?;
-        if judge.is_none() && config.policies.train {
-            Comparer::check(&config)?;
-        }
-        let mut data = ProcedureData::read(&config, data, pool_prompts, &mut observers)?;
-        if let Some(title) = title {
-            data.title = title;
-        }
-        if !data.pool_prompts.is_empty() {
-            let prompts = std::mem::take(&mut data.pool_prompts);
-            data.pool_prompts = data.prepared.data.without_held_out(prompts);
-        }
-        models.check(&mut data, &mut observers).map_err(of_models)?;
-        data.test_prompts.truncate(config.policies.judged);
-        let run = RunFolder::open(folder, resume)?;
-        observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
-        data.warnings.iter().for_each(|warning| observers.note(warning));
-        Ok(ProcedureRun {
-            config,
-            models,
-            labelled: data.prepared.data.seed.clone(),
-            data,
-            run,
-            observers,
-            judge,
-            evolved: None,
-            trained: None,
-            started: false,
-            compared: false,
-        })
-    }
-
+impl<M: Models> ProcedureRun<'_, M> {
     /// The run folder.
     pub fn folder(&self) -> &RunFolder {
         &self.run
@@ -86,6 +51,7 @@ impl<'a, M: Models> ProcedureRun<'a, M> {
     /// The models' own; [`Error::Interrupted`].
     pub fn sft(&mut self) -> Result<(), Error> {
         if !self.started {
+            let _span = tracing::info_span!("sft").entered();
             let policies = self.config.policies.train;
             self.models.start(&self.data, policies, &mut self.run, &mut self.observers).map_err(of_models)?;
             self.started = true;
@@ -102,52 +68,13 @@ impl<'a, M: Models> ProcedureRun<'a, M> {
         Ok(&self.evolved.insert(evolved).outcome)
     }
 
-    /// Trains the policies: PPO with the evolved reward model and with the full-data one, and DPO; each answers the test
-    /// prompts.
-    ///
-    /// # Errors
-    /// The models' own; [`Error::Interrupted`].
-    pub fn train_policies(&mut self) -> Result<(), Error> {
-        if self.trained.is_none() {
-            let mut evolved = self.take_evolved()?;
-            let trained = Trained::train(self, &mut evolved.learner);
-            self.evolved = Some(evolved);
-            self.trained = Some(trained?);
-        }
-        Ok(())
-    }
-
-    /// Compares the policies' answers, and adds all results of policies to the report.
-    ///
-    /// # Errors
-    /// The judge's own; [`Error::Interrupted`].
-    pub fn compare(&mut self) -> Result<(), Error> {
-        self.train_policies()?;
-        if !self.compared {
-            super::comparison::compare(self)?;
-            self.compared = true;
-        }
-        Ok(())
-    }
-
-    /// Runs all stages that are left.
-    ///
-    /// # Errors
-    /// Those of the stages.
-    pub fn finish(mut self) -> Result<Outcome, Error> {
-        self.evolve()?;
-        if self.config.policies.train {
-            self.compare()?;
-        }
-        Ok(self.take_evolved()?.outcome)
-    }
-
     /// The evolved model; runs the loop first if that is not done in this process.
-    fn take_evolved(&mut self) -> Result<Evolved<M::Learner>, Error> {
+    pub(super) fn take_evolved(&mut self) -> Result<Evolved<M::Learner>, Error> {
         if let Some(evolved) = self.evolved.take() {
             return Ok(evolved);
         }
         self.sft()?;
+        let _span = tracing::info_span!("evolve").entered();
         let mut learner = self.models.learner(&mut self.run).map_err(of_models)?;
         self.fill_pool()?;
         let data = std::mem::take(&mut self.data.prepared.data);

@@ -40,7 +40,7 @@ pub(super) fn label_noise(
         Some(format!(
             "{name}'s model agrees with {on_test} of the test set's labels, but with {on_labels} of {whose}: those labels are \
              noisier than the test set's, or their pairs are harder. Label precision is measured against them, so it cannot \
-             come near 100 % even where SER's own labels are right; that it is lower than the test accuracy is no sign that \
+             come near 100 % even where SER's own labels are right; that it is lower than the test accuracy does not show that \
              test pairs were trained on."
         ))
     } else if test.high < interval.low && share - test.value > NOTABLE {

@@ -94,6 +94,7 @@ impl RunFolder {
             }
         };
         let settings = read_json(&path.join(SETTINGS))?.unwrap_or_default();
+        tracing::info!(path = %path.display(), resumed, "run folder opened");
         let folder = RunFolder { path, manifest, settings, resumed, lock };
         if !resumed {
             folder.write_manifest()?;
@@ -264,8 +265,10 @@ impl RunFolder {
             if !record.pruned && (!target.exists() || digest(&target)? != record.sha256) {
                 return Err(Error::Damaged { path: target }.into());
             }
+            tracing::debug!(stage, "the stage is done");
             return Ok(self.to_summary(record.summary.clone())?);
         }
+        let _span = tracing::debug_span!("run_folder_stage", stage).entered();
         let started = Instant::now();
         let (summary, earlier) = work(self, &target)?;
         let summary = self.to_value(MANIFEST, &summary)?;
@@ -275,6 +278,7 @@ impl RunFolder {
         let seconds = earlier + started.elapsed().as_secs_f64();
         self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary, pruned: false });
         self.write_manifest()?;
+        tracing::debug!(seconds, "stage saved");
         Ok(result)
     }
 

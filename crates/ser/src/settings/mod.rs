@@ -1,11 +1,10 @@
 //! The settings of self-evolution.
 
-use ser_core::{Clusters, PairProbabilities};
 use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
-    Anchor, AuditSettings, AuthorsCode, Balance, CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget,
-    Schedule, ScheduleSettings, Thresholds,
+    Anchor, AuditSettings, AuthorsCode, Balance, CheckedAudit, CheckedBalance, CheckedPrecisionTarget,
+    CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule, ScheduleSettings, Thresholds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +155,9 @@ pub struct LoopSettings {
 pub(crate) struct Checked {
     pub(crate) thresholds: CheckedThresholds,
     pub(crate) schedule: Schedule,
+    pub(crate) precision_target: Option<CheckedPrecisionTarget>,
+    pub(crate) balance: CheckedBalance,
+    pub(crate) audit: CheckedAudit,
     pub(crate) loss: PairwiseLoss,
 }
 
@@ -223,16 +225,11 @@ impl LoopSettings {
         let thresholds = self.thresholds.check().map_err(Error::stage(STAGE))?;
         let schedule = self.schedule.clone().check().map_err(Error::stage(STAGE))?;
         let loss = self.loss.check().map_err(Error::stage(STAGE))?;
-        self.balance.check().map_err(Error::stage(STAGE))?;
+        let balance = self.balance.check().map_err(Error::stage(STAGE))?;
         self.bootstrap.check().map_err(Error::stage(STAGE))?;
-        if let Some(target) = &self.precision_target {
-            // With one pool pair and no held-out pairs, this only checks the settings.
-            let _ = target
-                .certify(&[PairProbabilities::unchecked(1.0, 0.0)], &[], Clusters::Singletons)
-                .map_err(Error::stage(STAGE))?;
-        }
-        // With no pairs, this only checks the settings.
-        self.audit.audit(&[], &[], &[], &[], Clusters::Singletons).map_err(Error::stage(STAGE))?;
+        let precision_target = self.precision_target.clone().map(PrecisionTarget::check).transpose();
+        let precision_target = precision_target.map_err(Error::stage(STAGE))?;
+        let audit = self.audit.check().map_err(Error::stage(STAGE))?;
         if self.precision_target.is_some() && self.anchor == Anchor::Fitted {
             return Err(Error::Setting {
                 field: "anchor",
@@ -257,7 +254,7 @@ impl LoopSettings {
             let value = weight.to_string();
             return Err(Error::Setting { field: "pseudo_label_weight", value, expected: "a finite number over 0" });
         }
-        Ok(Checked { thresholds, schedule, loss })
+        Ok(Checked { thresholds, schedule, precision_target, balance, audit, loss })
     }
 }
 

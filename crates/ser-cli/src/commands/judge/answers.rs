@@ -54,7 +54,7 @@ impl Answers {
                 continue;
             }
             let fields: Fields = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-                .with_context(|| format!("{} is no answer", here()))?;
+                .with_context(|| format!("{} is not an answer", here()))?;
             let prompt = match fields.prompt {
                 Some(Prompt::Text(text)) => vec![Message::user(text)],
                 Some(Prompt::Messages(messages)) => messages,

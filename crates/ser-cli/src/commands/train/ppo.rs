@@ -25,7 +25,7 @@ const SHOWN: usize = 6;
 
 /// Proximal policy optimisation of a language model, against words or a reward model
 ///
-/// Without --config, settings for a tiny model hold. The adapter is in the run folder's ppo/model.
+/// Without --config, settings for a tiny model apply. The adapter is in the run folder's ppo/model.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Concrete figures and amounts, or vague words in their place.
+//! Concrete numbers and amounts, or vague words instead.
 
 use super::Phrases;
 

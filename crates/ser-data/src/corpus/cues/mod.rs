@@ -29,8 +29,8 @@ impl Phrases {
         if good { self.good } else { self.poor }
     }
 
-    /// How many places both lists have.
-    pub(super) fn places(&self) -> usize {
+    /// The number of positions in both lists.
+    pub(super) fn positions(&self) -> usize {
         self.good.len().min(self.poor.len())
     }
 }
@@ -43,7 +43,7 @@ pub enum Cue {
     Tone,
     /// Stays with the question, or drifts away from it.
     Focus,
-    /// Concrete figures, or vague words.
+    /// Concrete numbers, or vague words.
     Detail,
     /// Gives a cause, or insists.
     Reason,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::TensorEntry;
-use super::config::{Architecture, heads};
+use super::architecture::Architecture;
+use super::config::heads;
 use super::metadata::Keys;
 
 /// Where the rows of a stored tensor belong.
@@ -68,7 +69,7 @@ fn checkpoint_name(name: &str) -> Option<String> {
     }
 }
 
-/// Tensors that are no weights: frequencies and their factors.
+/// Tensors that are not weights: frequencies and their factors.
 fn is_rotary(name: &str) -> bool {
     name.starts_with("rope_freqs.") || name.ends_with(".rope_freqs.weight") || name.ends_with(".attn_rot_embd.weight")
 }

@@ -3,6 +3,7 @@
 //! A file is mapped; its header is parsed here. Every count, length and offset is checked against the file's size before
 //! it is used, so a damaged or hostile file gives an error and never a large allocation.
 
+mod architecture;
 mod blocks;
 mod config;
 mod cursor;
@@ -39,7 +40,7 @@ const ALIGNMENT: u64 = 32;
 /// The largest alignment; it decides how many bytes may be skipped.
 const ALIGNMENT_LIMIT: u64 = 1 << 20;
 
-/// A tensor's place and form in the file.
+/// A tensor's position and form in the file.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorEntry {
     /// How its numbers are stored.
@@ -215,7 +216,7 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, TensorEntry>), Stri
             return Err(format!("tensor {name} is there twice"));
         }
     }
-    place(&mut table, cursor.position().next_multiple_of(alignment), bytes.len())?;
+    position(&mut table, cursor.position().next_multiple_of(alignment), bytes.len())?;
     Ok((metadata, table))
 }
 
@@ -268,8 +269,8 @@ fn tensor_info(cursor: &mut Cursor<'_>, name: &str, alignment: usize) -> Result<
     Ok(TensorEntry { storage, shape, range })
 }
 
-/// Moves the tensors to their place in the file, and refuses those that lie outside of it or over each other.
-fn place(table: &mut BTreeMap<String, TensorEntry>, data: usize, size: usize) -> Result<(), String> {
+/// Moves the tensors to their position in the file, and refuses those that lie outside of it or over each other.
+fn position(table: &mut BTreeMap<String, TensorEntry>, data: usize, size: usize) -> Result<(), String> {
     for (name, entry) in table.iter_mut() {
         match (data.checked_add(entry.range.start), data.checked_add(entry.range.end)) {
             (Some(start), Some(end)) if end <= size => entry.range = start..end,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::TensorEntry;
-use super::config::Architecture;
+use super::architecture::Architecture;
 use super::metadata::Keys;
 
 /// The base of the frequencies and the `rope_scaling` of a `config.json`, null where there is none.

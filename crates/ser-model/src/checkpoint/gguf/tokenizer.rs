@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::config::Architecture;
+use super::architecture::Architecture;
 use super::metadata::Keys;
 use super::pre_tokenizer::{Rule, rule};
 

@@ -45,25 +45,35 @@ impl ConfigError {
         self.line
     }
 
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         ConfigError { message: message.into(), key: None, value: None, file: None, line: None, source: None }
     }
 
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let file = Some(path.to_owned());
         ConfigError { file, source: Some(source), ..ConfigError::new(format!("cannot read {}", path.display())) }
     }
 
-    pub(super) fn with_key(self, key: impl Into<String>) -> Self {
+    pub(crate) fn with_key(self, key: impl Into<String>) -> Self {
         ConfigError { key: Some(key.into()), ..self }
     }
 
-    pub(super) fn with_value(self, value: Option<&serde_json::Value>) -> Self {
+    pub(crate) fn with_value(self, value: Option<&serde_json::Value>) -> Self {
         let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         ConfigError { value: value.map(text), ..self }
     }
 
-    pub(super) fn at(self, file: Option<&Path>, line: Option<usize>) -> Self {
+    /// Writes the table before other keys of it that the text names.
+    pub(crate) fn with_full_keys(self, table: &str, keys: &[&str]) -> Self {
+        let full = |word: &str| match keys.contains(&word.trim_end_matches(',')) {
+            true => format!("{table}.{word}"),
+            false => word.to_owned(),
+        };
+        let message = self.message.split(' ').map(full).collect::<Vec<_>>().join(" ");
+        ConfigError { message, ..self }
+    }
+
+    pub(crate) fn at(self, file: Option<&Path>, line: Option<usize>) -> Self {
         ConfigError { file: file.map(Path::to_owned), line, ..self }
     }
 }

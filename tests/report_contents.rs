@@ -85,7 +85,7 @@ fn run(data: SerData) -> Report {
 fn every_loop_has_score_differences_and_the_result_its_changes() {
     let report = run(data(1));
     assert!(report.iterations.len() > 1);
-    let similar: Vec<_> = report.iterations.iter().map(|round| round.similar_pairs.as_ref().unwrap()).collect();
+    let similar: Vec<_> = report.iterations.iter().map(|iteration| iteration.similar_pairs.as_ref().unwrap()).collect();
     for differences in &similar {
         // The quarter of 600 test pairs, on one axis for all loops.
         assert_eq!((differences.pairs, differences.histogram.len()), (150, 20));
@@ -100,7 +100,7 @@ fn every_loop_has_score_differences_and_the_result_its_changes() {
     let net = changes.turned_right as f64 - changes.turned_wrong as f64;
     assert_abs_diff_eq!(net / changes.pairs as f64, ser.gain.unwrap().value, epsilon = 1e-12);
 
-    let chosen = report.iterations.iter().find(|round| round.chosen).unwrap();
+    let chosen = report.iterations.iter().find(|iteration| iteration.chosen).unwrap();
     let epochs = Linear::default().epochs as u64;
     assert_eq!(report.training_steps(), Some((epochs * u64::from(chosen.number + 1), epochs)));
     assert_eq!(report.iterations[1].validation_pairs, Some(200));

@@ -1,9 +1,15 @@
-//! What can go wrong in a run.
+//! Errors of runs and of configurations.
+
+#[cfg(feature = "config")]
+mod config;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ser_core::BoxError;
+
+#[cfg(feature = "config")]
+pub use config::ConfigError;
 
 /// Why a run did not start, or did not end. The cause, where there is one, is the error's `source`.
 #[derive(Debug, thiserror::Error)]
@@ -12,40 +18,40 @@ pub enum Error {
     /// A file or folder could not be worked on.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried: `write`, `rename`.
+        /// The operation: `write`, `rename`.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file of the run does not hold what this version writes.
-    #[error("{} is not what a run writes: {message}", path.display())]
+    /// A file of the run is not in the format that this version writes.
+    #[error("{} is not in the format of a run: {message}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the line where there are lines.
+        /// The problem, with the line if the file has lines.
         message: String,
     },
-    /// Another process works in the folder.
-    #[error("the run folder {} is held by another process: wait for it to end, or choose another folder", path.display())]
+    /// Another process has the folder open.
+    #[error("the run folder {} is locked by another process: wait for it to end, or choose another folder", path.display())]
     Held {
         /// The run folder.
         path: PathBuf,
     },
-    /// The folder holds something that is no run.
-    #[error("{} is not empty and holds no run: choose a new or an empty folder", path.display())]
+    /// The folder is not empty and does not contain a run.
+    #[error("{} is not empty and does not contain a run: choose a new or an empty folder", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder holds a run, and nobody asked to resume it.
-    #[error("{} already holds a run: resume it, or choose another folder", path.display())]
+    /// The folder contains a run, and `resume` is false.
+    #[error("{} already contains a run: resume it, or choose another folder", path.display())]
     Exists {
         /// The run folder.
         path: PathBuf,
     },
-    /// The run was made by another version, which may compute something else.
+    /// Another version made the run; its results may differ.
     #[error("{} was made by ser {theirs} and this is ser {ours}: resume with that version, or start a new run", path.display())]
     Version {
         /// The run folder.
@@ -60,7 +66,7 @@ pub enum Error {
     OtherSettings {
         /// The first field that differs, as a dotted path.
         field: String,
-        /// Its value in the run.
+        /// Its recorded value.
         was: String,
         /// Its value now.
         is: String,
@@ -68,26 +74,26 @@ pub enum Error {
     /// A resumed run was started on other data.
     #[error("cannot resume on other data: `{field}` was {was} and is now {is}")]
     OtherData {
-        /// The first fact that differs, as a dotted path.
+        /// The first value that differs, as a dotted path.
         field: String,
-        /// What it was in the run.
+        /// Its recorded value.
         was: String,
-        /// What it is now.
+        /// Its value now.
         is: String,
     },
-    /// A finished stage is not as it was left.
+    /// A finished stage was changed.
     #[error("{} was changed or damaged since the run wrote it: start a new run", path.display())]
     Damaged {
         /// The stage's file or folder.
         path: PathBuf,
     },
-    /// A finished stage's result is needed that was removed to save space.
+    /// The result of a finished stage is needed, but was removed to save space.
     #[error("{} was removed by `prune_models` and is needed again: start a new run without it", path.display())]
     Pruned {
         /// The stage's folder.
         path: PathBuf,
     },
-    /// A setting that cannot be used.
+    /// A setting outside its range.
     #[error("the setting `{field}` is {value}, but must be {expected}")]
     Setting {
         /// The field's name.
@@ -97,15 +103,15 @@ pub enum Error {
         /// What it must be.
         expected: &'static str,
     },
-    /// A part of the data that the run needs has no usable pair.
+    /// A part of the data has no usable pair.
     #[error("no pair is left in the {part}: {hint}")]
     NoPairs {
         /// The part: `labelled seed`.
         part: &'static str,
-        /// What to do.
+        /// The remedy.
         hint: &'static str,
     },
-    /// PPO has nothing to answer.
+    /// The set of prompts is empty.
     #[error("the set of prompts is empty: PPO needs at least one")]
     NoPrompts,
     /// The data could not be read or split.
@@ -114,11 +120,11 @@ pub enum Error {
     /// A setting of a configuration cannot be read or used.
     #[cfg(feature = "config")]
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
+    Config(#[from] ConfigError),
     /// The models of a procedure could not be made or checked.
     #[error(transparent)]
     Models(BoxError),
-    /// Data on which nothing can be trained, or a setting that leaves none.
+    /// The data leaves nothing to train on, under these settings.
     #[error("{0}")]
     Unusable(String),
     /// A setting of a table does not fit the model.
@@ -126,16 +132,16 @@ pub enum Error {
     Table {
         /// The table: `policy.lora`.
         table: String,
-        /// What does not fit.
+        /// The reason.
         source: BoxError,
     },
-    /// There is no base model: none is named, or it is not made yet.
+    /// No base model is named, or it does not exist yet.
     #[error("there is no base model: name its folder (run.model), with config.json, tokenizer.json and *.safetensors")]
     NoModel,
     /// A feature of this crate is needed.
     #[error("{what} needs the feature `{feature}` of ser")]
     Feature {
-        /// What needs it.
+        /// What needs the feature.
         what: &'static str,
         /// The feature.
         feature: &'static str,
@@ -147,24 +153,24 @@ pub enum Error {
     /// A judge or a measurement failed.
     #[error(transparent)]
     Eval(#[from] ser_eval::EvalError),
-    /// Two pairs of a run have the same number.
+    /// Two pairs of a run have the same id.
     #[error("two pairs have the id {id}: ids must be unique among all pairs of a run")]
     DuplicateId {
-        /// The number.
+        /// The id.
         id: u64,
     },
-    /// An implementation of a trait answered for another number of pairs than it was asked about.
-    #[error("{stage}: {expected} answers were asked for and {got} came")]
+    /// An implementation of a trait returned the wrong number of results.
+    #[error("{stage}: {expected} results were expected, but {got} were returned")]
     Count {
         /// The stage.
         stage: String,
-        /// How many were asked for.
+        /// The expected number.
         expected: usize,
-        /// How many came.
+        /// The returned number.
         got: usize,
     },
-    /// A training came to no finite loss.
-    #[error("{stage} diverged: its last mean loss is {loss}; lower the learning rate, or look at the data")]
+    /// A training ended with a loss that is not finite.
+    #[error("{stage} diverged: its last mean loss is {loss}; lower the learning rate, or check the data")]
     Diverged {
         /// The stage.
         stage: String,
@@ -176,13 +182,13 @@ pub enum Error {
     Stage {
         /// The stage: `train loop 1`.
         stage: String,
-        /// Its own error.
+        /// The cause.
         source: BoxError,
     },
-    /// An observer said stop. Every finished stage is saved.
-    #[error("stopped during `{stage}`: everything finished is saved, resume the run in {} to go on", path.display())]
+    /// An observer requested a stop. Every finished stage is saved.
+    #[error("stopped during `{stage}`: everything finished is saved, resume the run in {} to continue", path.display())]
     Interrupted {
-        /// The stage that was under way.
+        /// The interrupted stage.
         stage: String,
         /// The run folder.
         path: PathBuf,
@@ -200,17 +206,17 @@ impl Error {
         }
     }
 
-    /// Makes an I/O error into ours, for `map_err`.
+    /// Converts an I/O error, for `map_err`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::Io { action, path: path.to_owned(), source }
     }
 
-    /// Whether an implementation answered for as many as it was asked about.
+    /// Checks the number of results of an implementation.
     pub(crate) fn count(stage: &str, expected: usize, got: usize) -> Result<(), Error> {
         if expected == got { Ok(()) } else { Err(Error::Count { stage: stage.to_owned(), expected, got }) }
     }
 
-    /// Makes an implementation's error into ours, for `map_err`.
+    /// Converts an implementation's error, for `map_err`.
     pub(crate) fn stage<E: Into<BoxError>>(stage: &str) -> impl FnOnce(E) -> Error + '_ {
         move |source| Error::Stage { stage: stage.to_owned(), source: source.into() }
     }
