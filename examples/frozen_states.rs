@@ -20,8 +20,8 @@ use ser::loss::{LossKind, LossSettings};
 use ser::model::{Device, HiddenStates, HiddenStatesSettings, Precision};
 use ser::status::{Anchor, LoopState, Plan, ScheduleSettings, TopShare};
 use ser::{
-    Baselines, BoxError, Context, LoopSettings, ModelSelection, Outcome, Pair, Progress, SelfEvolution, Stage, WarmStart,
-    prepare_files,
+    Baselines, BoxError, Context, LoopSettings, ModelSelection, Outcome, Pair, Progress, SelfEvolution, Stage,
+    WarmStart, prepare_files,
 };
 
 /// Test accuracies in percent: Loop 0, the last iteration, Full, random.
@@ -29,9 +29,11 @@ type Row = [f64; 4];
 
 fn main() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, data, seeds] = arguments.as_slice() else { return Err("give three arguments: MODEL PAIRS SEEDS".into()) };
+    let [model, data, seeds] = arguments.as_slice() else {
+        return Err("give three arguments: MODEL PAIRS SEEDS".into());
+    };
     let text = TextSettings { template: TemplateKind::Chat, max_length: Some(512), ..TextSettings::default() };
-    let settings = HiddenStatesSettings { text, precision: Precision::Bfloat16, ..HiddenStatesSettings::default() };
+    let settings = HiddenStatesSettings { text, precision: Precision::Bf16, ..HiddenStatesSettings::default() };
     let states = HiddenStates::from_folder(model.as_ref(), &settings, Device::cpu())?;
     let mut features = CachedFeatures::open(states, PathBuf::from("frozen_states.features"))?;
 
@@ -42,11 +44,17 @@ fn main() -> Result<(), BoxError> {
         // Standardization and principal components use no label, so the whole training part serves.
         let pairs: Vec<Arc<Pair>> = data.seed.iter().map(|p| p.pair.clone()).chain(data.pool.iter().cloned()).collect();
         let usable = features.screen(&pairs)?;
-        let pairs: Vec<_> =
-            pairs.into_iter().zip(usable).filter(|(_, screening)| *screening == ser::Screening::Usable).map(|(p, _)| p).collect();
+        let pairs: Vec<_> = pairs
+            .into_iter()
+            .zip(usable)
+            .filter(|(_, screening)| *screening == ser::Screening::Usable)
+            .map(|(p, _)| p)
+            .collect();
         let mut progress = Progress::new();
         features.features(&pairs, &mut Context::new(Stage::Other("hidden states".into()), &mut progress))?;
-        for (row, (committee, confident)) in rows.iter_mut().zip([(false, false), (true, false), (false, true), (true, true)]) {
+        for (row, (committee, confident)) in
+            rows.iter_mut().zip([(false, false), (true, false), (false, true), (true, true)])
+        {
             let settings = loop_settings(seed, confident);
             let folder = tempfile::tempdir()?;
             let evolution = SelfEvolution::new(settings);
@@ -105,7 +113,9 @@ fn loop_settings(seed: u64, confident: bool) -> LoopSettings {
 
 fn accuracies(outcome: &Outcome) -> Row {
     let report = &outcome.report;
-    let of = |kind| report.baselines.iter().find(|b| b.kind == kind).map_or(f64::NAN, |b| 100.0 * b.evaluation.accuracy.value);
+    let of = |kind| {
+        report.baselines.iter().find(|b| b.kind == kind).map_or(f64::NAN, |b| 100.0 * b.evaluation.accuracy.value)
+    };
     let last = report.iterations.last().map_or(f64::NAN, |iteration| 100.0 * iteration.evaluation.accuracy.value);
     // Without a selection there is no random baseline; it is then Loop 0, as is SER.
     let random = Some(of(BaselineKind::Random)).filter(|random| random.is_finite()).unwrap_or(of(BaselineKind::Loop0));

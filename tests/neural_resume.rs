@@ -70,10 +70,8 @@ fn child_run() {
     SelfEvolution::new(LoopSettings { baselines, ..LoopSettings::default() })
         .rule(rule_fn(|pool| Ok::<_, std::fmt::Error>(vec![LearningStatus::Status1; pool.len()])))
         .observer(observer_fn(move |event| {
-            if let Event::Advanced { stage, done } = event {
-                if let Some(log) = &mut log {
-                    writeln!(log, "{stage}:{done}").unwrap();
-                }
+            if let (Event::Advanced { stage, done }, Some(log)) = (event, &mut log) {
+                writeln!(log, "{stage}:{done}").unwrap();
             }
             Control::Continue
         }))

@@ -29,10 +29,8 @@ fn log_steps() -> impl Observer {
     let log = std::env::var(LOG).ok();
     let mut log = log.map(|path| std::fs::File::options().create(true).append(true).open(path).unwrap());
     observer_fn(move |event| {
-        if let Event::Advanced { stage, done } = event {
-            if let Some(log) = &mut log {
-                writeln!(log, "{stage}:{done}").unwrap();
-            }
+        if let (Event::Advanced { stage, done }, Some(log)) = (event, &mut log) {
+            writeln!(log, "{stage}:{done}").unwrap();
         }
         Control::Continue
     })

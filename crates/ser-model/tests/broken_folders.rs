@@ -109,7 +109,10 @@ fn indexes() {
         })
     };
     let text = sharded(r#""model.norm.weight": "model-1.safetensors", "x.weight": "model-1.safetensors""#, false);
-    assert!(text.contains("index.json: tensor x.weight is missing from model-1.safetensors, which the index names for it"), "{text}");
+    assert!(
+        text.contains("index.json: tensor x.weight is missing from model-1.safetensors, which the index names for it"),
+        "{text}"
+    );
     let text = sharded(r#""model.norm.weight": "model-2.safetensors""#, false);
     assert!(text.contains("model-2.safetensors: no such file"), "{text}");
     let text = sharded(r#""a": "model-1.safetensors", "b": "model-2.safetensors""#, true);

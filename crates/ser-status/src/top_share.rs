@@ -46,7 +46,8 @@ impl StatusRule for TopShare {
             Some(scores) => scores.iter().map(|scores| (scores.a.0 - scores.b.0).abs()).collect(),
             None => pool.probabilities().iter().map(|pair| (pair.a.get() - pair.b.get()).abs()).collect(),
         };
-        let mut order: Vec<usize> = (0..distances.len()).filter(|&i| distances.get(i).is_some_and(|d| d.is_finite())).collect();
+        let mut order: Vec<usize> =
+            (0..distances.len()).filter(|&i| distances.get(i).is_some_and(|d| d.is_finite())).collect();
         // A stable sort: of equals, the first stays first.
         order.sort_by(|&i, &j| distances.get(j).partial_cmp(&distances.get(i)).unwrap_or(std::cmp::Ordering::Equal));
         order.truncate((self.0 * order.len() as f64).ceil() as usize);

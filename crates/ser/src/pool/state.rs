@@ -52,7 +52,15 @@ impl<'d> PoolState<'d> {
     pub(crate) fn new(pairs: &'d [Arc<Pair>], reuse: PoolReuse, seed: &[Preference]) -> Self {
         let n = pairs.len();
         let margin = mean_margin(seed);
-        PoolState { pairs, reuse, selected: vec![false; n], labels: vec![None; n], kept: Vec::new(), margin, weight: 1.0 }
+        PoolState {
+            pairs,
+            reuse,
+            selected: vec![false; n],
+            labels: vec![None; n],
+            kept: Vec::new(),
+            margin,
+            weight: 1.0,
+        }
     }
 
     /// Sets the weight of pseudo-labels; without it, 1.
