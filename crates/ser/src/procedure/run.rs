@@ -19,7 +19,7 @@ pub(super) struct Evolved<L> {
     pub(super) outcome: Outcome,
 }
 
-/// A [`Procedure`] in its open run folder.
+/// A [`Procedure`](crate::Procedure) in its open run folder.
 ///
 /// Each method is a stage. It first does the stages that it needs; stages that are done already, in this process or an
 /// earlier one, are read from the folder.
