@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use ser::Progress;
+#[cfg(feature = "libtorch")]
 use ser::data::ReadSummary;
 use serde_json::Value;
 
@@ -27,11 +28,13 @@ pub(crate) fn note(text: impl std::fmt::Display) {
 }
 
 /// Notes what was left out of files, and what is inconsistent in them.
+#[cfg(feature = "libtorch")]
 pub(crate) fn note_read(read: &ReadSummary) {
     read.notes().iter().for_each(|text| note(format_args!("note: {text}")));
 }
 
 /// Writes a measurement to standard error, as a line of JSON.
+#[cfg(feature = "libtorch")]
 pub(crate) fn timing(metrics: &Value) {
     let _ = writeln!(io::stderr(), "{metrics}");
 }
