@@ -25,6 +25,10 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     features::check(workspace, &features::Options { depth: 1 })?;
+    // With libtorch and without gguf, as most programs that embed the library have it.
+    let embedded =
+        ["clippy", "--package", "ser", "--package", "ser-model", "--features", "ser/libtorch", "--", "-D", "warnings"];
+    run(with_libtorch(workspace, &embedded)?)?;
     // The fuzz targets are not members of the workspace, so nothing else compiles them.
     run(workspace.cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"]))?;
     test_with(workspace, &requirements(workspace))?;

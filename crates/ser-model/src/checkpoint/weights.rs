@@ -164,7 +164,7 @@ impl Weights {
                 expected: expected.to_owned(),
             });
         }
-        let plain = || {
+        let plain = || -> Result<Tensor, ModelError> {
             let stored = self.stored_kind(name)?;
             Ok(ser_libtorch::tensor_from_bytes(bytes, &entry.shape, stored, kind, device)?)
         };
@@ -174,7 +174,7 @@ impl Weights {
             None => plain(),
         }?;
         #[cfg(not(feature = "gguf"))]
-        let tensor: Tensor = plain()?;
+        let tensor = plain()?;
         self.release(name);
         Ok(tensor)
     }
