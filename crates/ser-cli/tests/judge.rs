@@ -226,7 +226,7 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
         let apart = [usage["unreadable"].as_u64().unwrap(), usage["unanswered"].as_u64().unwrap()];
         assert_eq!(apart, if garbage { [10, 0] } else { [0, 10] });
     }
-    // Whoever stands first is better: orders disagree, and that is a tie.
+    // The judge prefers the first answer: the two orders disagree, which is a tie.
     let server = ChatServer::start(|_| Does::Says("Verdict: A".to_owned()));
     let output = judge(folder.path(), &server, &["--cache", "biased.jsonl"]);
     assert!(

@@ -185,7 +185,7 @@ fn the_whole_procedure_runs_and_resumes() {
         let report: Value = serde_json::from_str(&report_without_timing(&out)).unwrap();
         let comparison = &report["policy"]["comparisons"][0];
         assert_eq!(comparison["judge"], "judge");
-        // Whoever stands first is preferred: orders disagree, and answers that are the same tie unasked.
+        // The judge prefers the first answer: the two orders disagree. Equal answers are a tie without a request.
         let count = |name: &str| comparison["counts"][name].as_u64().unwrap();
         assert_eq!(count("ties"), 10, "{comparison}");
         assert!(count("contradictions") > 0, "{comparison}");

@@ -66,42 +66,29 @@ pub trait Features: Send {
     }
 }
 
-impl<F: Features + ?Sized> Features for Box<F> {
-    type Error = F::Error;
+macro_rules! delegate {
+    ($pointer:ty) => {
+        impl<F: Features + ?Sized> Features for $pointer {
+            type Error = F::Error;
 
-    fn view_sizes(&self) -> Vec<usize> {
-        (**self).view_sizes()
-    }
+            fn view_sizes(&self) -> Vec<usize> {
+                (**self).view_sizes()
+            }
 
-    fn identity(&self) -> String {
-        (**self).identity()
-    }
+            fn identity(&self) -> String {
+                (**self).identity()
+            }
 
-    fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, Self::Error> {
-        (**self).features(pairs, cx)
-    }
+            fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, Self::Error> {
+                (**self).features(pairs, cx)
+            }
 
-    fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Self::Error> {
-        (**self).screen(pairs)
-    }
+            fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Self::Error> {
+                (**self).screen(pairs)
+            }
+        }
+    };
 }
 
-impl<F: Features + ?Sized> Features for &mut F {
-    type Error = F::Error;
-
-    fn view_sizes(&self) -> Vec<usize> {
-        (**self).view_sizes()
-    }
-
-    fn identity(&self) -> String {
-        (**self).identity()
-    }
-
-    fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, Self::Error> {
-        (**self).features(pairs, cx)
-    }
-
-    fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Self::Error> {
-        (**self).screen(pairs)
-    }
-}
+delegate!(Box<F>);
+delegate!(&mut F);

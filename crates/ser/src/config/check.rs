@@ -96,7 +96,7 @@ impl Config {
         in_table("policy_run", rollouts.check())
     }
 
-    /// Eq. 7 scales probabilities; a reward model's raw score is none.
+    /// Eq. 7 scales probabilities; a reward model's raw score is not one.
     fn check_reward(&self) -> Result<(), ConfigError> {
         let from_model = self.policies.train || self.reward.model.is_some();
         if from_model && !self.reward.probability && self.ppo.reward_scaling.is_some() {

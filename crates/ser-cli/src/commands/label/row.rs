@@ -38,7 +38,7 @@ impl<'a> Row<'a> {
         let Ok(both) = serde_json::from_str::<[&RawValue; 2]>(raw) else {
             bail!("probability is {}, not a list of two numbers", beginning(raw));
         };
-        // JSON has no NaN: `ser score` writes null where a score is none.
+        // JSON has no NaN: `ser score` writes null for a score that is NaN.
         let score = |raw: &RawValue| match raw.get() {
             "null" => Ok(f64::NAN),
             raw => number("probability", raw),
