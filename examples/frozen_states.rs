@@ -1,4 +1,4 @@
-//! Self-evolution of a reward model that trains in under a second: linear heads over hidden states of a frozen language model.
+//! Self-evolution of a reward model of linear heads over the hidden states of a frozen language model.
 //!
 //! ```sh
 //! cargo run --release --features libtorch --example frozen_states -- models/smollm2 pairs.jsonl.gz 10

@@ -30,7 +30,7 @@ pub struct LinearSettings {
     /// Principal components per view, at least 1. Default 40.
     pub components: usize,
     /// Coefficient l of the penalty `l / 2 * |b|²` on each head, over 0. The loss it is added to is the sum over pairs, so
-    /// more pairs weigh more against it. Default 30, which was chosen on features of unit variance and a logistic loss.
+    /// more pairs weigh more against it. Default 30; components have unit scale, so it does not depend on the features' units.
     pub l2: f64,
     /// How the views' scores are combined.
     pub combination: Combination,
