@@ -1,5 +1,8 @@
 //! `cargo xtask publish-check`.
 
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context, Result, bail};
 
 use crate::packages::Package;
@@ -13,11 +16,17 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     }
     // All in one set: the facade and the program may depend on ser-model, which cannot be verified without libtorch.
     run(workspace.cargo(&["publish", "--dry-run", "--allow-dirty", "--no-verify", "--workspace"]))?;
-    let mut verify = workspace.cargo(&["publish", "--dry-run", "--allow-dirty"]);
+    // cargo keeps unpacked packages by the path of the target folder and the version, so a path used before would
+    // compile an older commit's ser-core against this one's crates.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
+    let target = workspace.path(format!("target/publish-{seconds}-{}", std::process::id()));
+    let mut verify = workspace.cargo(&["publish", "--dry-run", "--allow-dirty", "--target-dir"]);
+    verify.arg(&target);
     for package in packages.iter().filter(|package| !package.may_link_torch()) {
         verify.args(["--package", &package.name]);
     }
-    run(verify)
+    run(verify)?;
+    fs::remove_dir_all(&target).with_context(|| format!("{} could not be removed", target.display()))
 }
 
 /// Golden files are megabytes that only the tests of this repository read.
