@@ -9,6 +9,7 @@ mod notes;
 mod pair_tokenizer;
 mod responses;
 mod train;
+mod written;
 
 pub use incremental::IncrementalDecoder;
 pub use pair_tokenizer::{PairTokenizer, has_chat_template};
