@@ -1,7 +1,7 @@
 //! `ser serve`: its scores are those of `ser score`.
 
 #![cfg(all(feature = "libtorch", feature = "serve"))]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod support;
 

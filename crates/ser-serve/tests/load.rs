@@ -1,6 +1,6 @@
 //! Many requests, bad ones, failures of the model, and the end.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod support;
 

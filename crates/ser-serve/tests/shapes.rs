@@ -1,6 +1,6 @@
 //! What each path takes and answers.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod support;
 
