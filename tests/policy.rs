@@ -139,9 +139,9 @@ fn bad_settings_are_refused_in_a_sentence_before_any_work() {
     let text = refusal(paper(), steps(1), Vec::new());
     assert!(text.contains("the set of prompts is empty"), "{text}");
     let text = refusal(paper(), PolicyRunSettings { temperature: 0.0, ..steps(1) }, prompts(1));
-    assert!(text.contains("policy_run.temperature` is 0"), "{text}");
+    assert!(text.contains("`temperature` is 0"), "{text}");
     let text = refusal(paper(), steps(0), prompts(1));
-    assert!(text.contains("policy_run.steps` is 0"), "{text}");
+    assert!(text.contains("`steps` is 0"), "{text}");
 }
 
 #[test]
