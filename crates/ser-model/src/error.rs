@@ -178,6 +178,16 @@ pub enum ModelError {
         /// The names of the adapters.
         known: String,
     },
+    /// A setting names layers that the network does not have.
+    #[error("{name} is {value}; the network has {layers} layers, numbered from 0")]
+    Layers {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// The number of the network's layers.
+        layers: i64,
+    },
     /// An adapter's target modules match no projection of the network.
     #[error("adapter {name:?}: its target_modules match no projection of the network; try q_proj and v_proj")]
     NoTarget {

@@ -33,10 +33,20 @@ fn adapters_and_merged_models_score_the_same_in_python() {
         ("llama3", LoraSettings { use_rslora: true, target_modules: all.clone(), ..Default::default() }),
         (
             "llama-linear",
-            LoraSettings { bias: LoraBias::All, lora_bias: true, target_modules: all, ..Default::default() },
+            LoraSettings { bias: LoraBias::All, lora_bias: true, target_modules: all.clone(), ..Default::default() },
         ),
         ("mistral", LoraSettings { target_modules: ["layers.1.mlp.up_proj", "o_proj"].into(), ..Default::default() }),
-        ("qwen2", LoraSettings { bias: LoraBias::LoraOnly, ..Default::default() }),
+        ("qwen2", LoraSettings { bias: LoraBias::LoraOnly, layers: Some(1), ..Default::default() }),
+        // On layer 1 alone, by the names that replace all-linear.
+        ("qwen3-yarn", LoraSettings { layers: Some(1), target_modules: all.clone(), ..Default::default() }),
+        (
+            "mistral-layers",
+            LoraSettings {
+                layers_to_transform: vec![0],
+                layers_pattern: vec!["layers".to_owned()],
+                ..Default::default()
+            },
+        ),
         (
             "qwen3",
             LoraSettings {

@@ -15,6 +15,10 @@ mod run;
 #[cfg(feature = "libtorch")]
 mod score;
 #[cfg(feature = "libtorch")]
+mod scoring_model;
+#[cfg(all(feature = "libtorch", feature = "serve"))]
+mod serve;
+#[cfg(feature = "libtorch")]
 mod train;
 
 use std::process::ExitCode;
@@ -34,6 +38,8 @@ pub(crate) enum Command {
     Train(train::Train),
     #[cfg(feature = "libtorch")]
     Score(score::Arguments),
+    #[cfg(all(feature = "libtorch", feature = "serve"))]
+    Serve(serve::Arguments),
     Label(label::Arguments),
     #[cfg(feature = "libtorch")]
     Generate(generate::Arguments),
@@ -57,6 +63,8 @@ impl Command {
             Command::Train(train) => train.run().map(done),
             #[cfg(feature = "libtorch")]
             Command::Score(arguments) => score::run(&arguments).map(done),
+            #[cfg(all(feature = "libtorch", feature = "serve"))]
+            Command::Serve(arguments) => serve::run(arguments).map(done),
             Command::Label(arguments) => label::run(&arguments).map(done),
             #[cfg(feature = "libtorch")]
             Command::Generate(arguments) => generate::run(arguments).map(done),

@@ -1,16 +1,14 @@
 //! `ser score`.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use ser::data::{TemplateKind, TextSettings};
-use ser::model::{ModelError, RewardModel, RewardModelSettings, TextRequest};
-use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage, adapter_folder};
+use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage};
 
+use super::scoring_model::ScoringModel;
 use crate::flags::Flags;
 use crate::input::Input;
 use crate::output;
@@ -27,58 +25,26 @@ use crate::output;
 /// error, with rows and reasons: rows that cannot be read (--on-bad-row skip), ties, and texts over the length limit.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Adapter folder in PEFT's layout, or the run folder of `ser train reward`; without it, --model is the reward model
-    #[arg(long)]
-    adapter: Option<PathBuf>,
-    /// Ends every text of the template authors_code with the end token
-    #[arg(long)]
-    append_eos: bool,
-    /// Makes texts as flags and settings say even where the model was trained otherwise
-    #[arg(long)]
-    force_text: bool,
-    /// Scores with a fresh head where none is saved: random numbers that follow from --seed, for timings
-    #[arg(long)]
-    fresh_head: bool,
     /// Prints pairs per second, tokenization included, as a line of JSON on stderr
     #[arg(long)]
     timing: bool,
+    #[command(flatten)]
+    model: ScoringModel,
     #[command(flatten)]
     flags: Flags,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (config, device) = arguments.flags.load_with_device(&[])?;
-    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
+    let (Some(_), Some(data)) = (&config.run.model, &config.run.data) else {
         bail!("give --model FOLDER and --data FILE");
     };
-    let adapter = arguments.adapter.as_deref().map(adapter_folder).transpose()?;
-    let request = TextRequest {
-        append_eos: if arguments.append_eos { Some(true) } else { config.text_request().append_eos },
-        force: arguments.force_text,
-        ..config.text_request()
-    };
-    let raw =
-        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
-    let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
-    let text = request.resolve(&folders, &raw)?;
-    output::note(&text);
-    let settings =
-        RewardModelSettings { text: text.settings.clone(), force_text: request.force, ..config.reward_model() };
-    let mut model = match &adapter {
-        Some(adapter) if arguments.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
-        None if arguments.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
-        _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
-            Err(error @ ModelError::NoHead { .. }) => {
-                bail!("{error}; --fresh-head scores with a random one all the same")
-            }
-            model => model?,
-        },
-    };
+    let mut model = arguments.model.load(&config, device)?;
 
     let input = Input::open(data)?;
     let mut read = PairsRead::open(input.path(), &config.data)?;
     let start = Instant::now();
-    if settings.text.max_length.is_some() {
+    if model.tokenizer().settings().max_length.is_some() {
         // Equal answers, and empty ones, have scores as well.
         read.keep(&model.screen(&pairs(&read), &mut Context::silent())?, |screening| screening != Screening::TooLong);
     }

@@ -10,6 +10,7 @@ mod pair_tokenizer;
 mod responses;
 mod train;
 mod turns;
+mod written;
 
 pub use incremental::IncrementalDecoder;
 pub use pair_tokenizer::{PairTokenizer, has_chat_template};

@@ -238,7 +238,7 @@ impl PairTokenizer {
     }
 
     /// Refuses a token without an embedding in the network.
-    fn check_id(&self, id: u32, text: &str) -> Result<(), DataError> {
+    pub(super) fn check_id(&self, id: u32, text: &str) -> Result<(), DataError> {
         match self.network_vocab {
             Some(vocab) if id as usize >= vocab => Err(DataError::TokenBeyondNetwork {
                 token: self.tokenizer.id_to_token(id).unwrap_or_default(),
@@ -361,14 +361,7 @@ impl PairTokenizer {
             let turns: Vec<Message> = prompt.iter().chain([response]).cloned().collect();
             return self.encode(&self.chat(&turns, false, what)?, false);
         }
-        let mut tokens = self.encode(&authors_code_text(prompt, &response.content), true)?;
-        if let (true, Some(eos)) = (self.settings.append_eos, self.eos_id)
-            && tokens.last() != Some(&eos)
-        {
-            self.check_id(eos, "the end token that append_eos adds")?;
-            tokens.push(eos);
-        }
-        Ok(tokens)
+        self.encode_written(&authors_code_text(prompt, &response.content))
     }
 
     pub(super) fn chat(

@@ -15,7 +15,7 @@ impl Network {
         settings: &LoraSettings,
         source: &mut dyn AdapterSource,
     ) -> Result<(), ModelError> {
-        settings.check()?;
+        let settings = &settings.for_network(self.config.layers)?;
         if self.adapters.slot(name).is_ok() {
             return Err(ModelError::AdapterExists { name: name.to_owned() });
         }

@@ -121,6 +121,7 @@ pub(crate) fn read_settings(folder: &Path) -> Result<LoraSettings, ModelError> {
             TargetModules::Names(names) => !names.is_empty(),
             TargetModules::Pattern(pattern) => !pattern.is_empty(),
         }),
+        layers: None,
         layers_to_transform: file.integers("layers_to_transform")?,
         layers_pattern: file.texts("layers_pattern")?.into_iter().filter(|pattern| !pattern.is_empty()).collect(),
         use_dora: file.flag("use_dora")?.unwrap_or(false),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ModelError;
+
 /// The projections of a layer, by PEFT's short names.
 pub(crate) const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
@@ -61,6 +63,10 @@ pub struct LoraSettings {
     pub alpha_pattern: BTreeMap<String, f64>,
     /// Projections without an update although `target_modules` names them.
     pub exclude_modules: Option<TargetModules>,
+    /// The number of layers, from the top, whose projections get an update; all if `None`. With it the layers below the
+    /// lowest of them are frozen, and training makes no backward pass through them. It is written as
+    /// `layers_to_transform`, which PEFT knows.
+    pub layers: Option<i64>,
     /// The layers, from 0, whose projections get an update; all if empty. Only with names in `target_modules`.
     pub layers_to_transform: Vec<i64>,
     /// Patterns of the part of a module's name before the index of the layer; anything if empty.
@@ -68,6 +74,31 @@ pub struct LoraSettings {
     /// Weight-decomposed adaptation (DoRA; Liu et al., 2024): the rows of the updated weight are scaled to trained
     /// magnitudes.
     pub use_dora: bool,
+}
+
+impl LoraSettings {
+    /// The checked settings of an adapter of a network with so many layers: `layers` as `layers_to_transform`.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`ModelError::Layers`] for layers that the network does not have.
+    pub(crate) fn for_network(&self, layers: i64) -> Result<Self, ModelError> {
+        self.check()?;
+        if self.layers_to_transform.iter().any(|&layer| layer >= layers) {
+            let value = format!("{:?}", self.layers_to_transform);
+            return Err(ModelError::Layers { name: "lora.layers_to_transform", value, layers });
+        }
+        let Some(top) = self.layers else { return Ok(self.clone()) };
+        if top > layers {
+            return Err(ModelError::Layers { name: "lora.layers", value: top.to_string(), layers });
+        }
+        Ok(LoraSettings {
+            layers: None,
+            layers_to_transform: (layers - top..layers).collect(),
+            // PEFT takes no pattern beside a list of layers.
+            target_modules: self.target_modules.spelled_out(),
+            ..self.clone()
+        })
+    }
 }
 
 /// The biases that an adapter trains besides its updates.
@@ -96,6 +127,7 @@ impl Default for LoraSettings {
             bias: LoraBias::None,
             lora_bias: false,
             exclude_modules: None,
+            layers: None,
             layers_to_transform: Vec::new(),
             layers_pattern: Vec::new(),
             use_dora: false,

@@ -36,6 +36,23 @@ impl LoraSettings {
                 );
             }
         }
+        if let Some(layers) = self.layers {
+            let expected = match &self.target_modules {
+                _ if layers < 1 => Some("it must be at least 1"),
+                _ if !self.layers_to_transform.is_empty() => Some("give layers or layers_to_transform, not both"),
+                TargetModules::Pattern(pattern) if !TargetModules::is_all_linear(pattern) => {
+                    Some("it needs names in target_modules, or all-linear, not a pattern")
+                }
+                _ => None,
+            };
+            if let Some(expected) = expected {
+                return bad("lora.layers", layers.to_string(), expected);
+            }
+        }
+        if self.layers_to_transform.iter().any(|&layer| layer < 0) {
+            let value = format!("{:?}", self.layers_to_transform);
+            return bad("lora.layers_to_transform", value, "layers are numbered from 0");
+        }
         if matches!(self.target_modules, TargetModules::Pattern(_)) && !self.layers_to_transform.is_empty() {
             return bad(
                 "lora.layers_to_transform",

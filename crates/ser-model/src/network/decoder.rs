@@ -160,6 +160,20 @@ impl Network {
         self.embedding.requires_grad()
     }
 
+    /// The lowest layer with a trained tensor, of its own or of the active adapter; the number of layers if there is none.
+    /// 0 if the embedding is trained.
+    pub(crate) fn lowest_trained(&self) -> usize {
+        let slot = self.adapters.active();
+        let trained = |layer: &Layer| {
+            layer.linears().iter().any(|(_, linear)| linear.is_trained(slot))
+                || layer.norms().iter().any(|(_, norm)| norm.requires_grad())
+        };
+        if self.embedding_is_trained() {
+            return 0;
+        }
+        self.layers.iter().position(trained).unwrap_or(self.layers.len())
+    }
+
     /// Next-token logits of hidden rows: [rows, hidden] -> [rows, vocab].
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         linear(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)

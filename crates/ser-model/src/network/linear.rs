@@ -73,6 +73,12 @@ impl Linear {
         }
     }
 
+    /// Whether it is trained, or its delta of the adapter in `slot` is.
+    pub(super) fn is_trained(&self, slot: Option<usize>) -> bool {
+        let own = [Some(&self.weight), self.bias.as_ref()].into_iter().flatten().any(Tensor::requires_grad);
+        own || slot.and_then(|slot| self.delta(slot)).is_some_and(AdapterDelta::is_trained)
+    }
+
     /// Adds the delta of a new adapter, in the next slot.
     pub(crate) fn add_delta(&mut self, delta: AdapterDelta) {
         self.deltas.push(delta);
@@ -92,7 +98,7 @@ impl Linear {
     pub(crate) fn merge(&mut self, slot: Option<usize>) -> Result<(), ModelError> {
         self.merged = None;
         if let Some((slot, delta)) = slot.and_then(|slot| Some((slot, self.deltas.get(slot)?)))
-            && (delta.lora.is_some() || delta.bias.is_some())
+            && delta.is_some()
         {
             let bias = delta.merged_bias(self.bias.as_ref())?;
             let bias = bias.map(|bias| bias.f_to_kind(self.weight.kind())).transpose()?;

@@ -114,6 +114,19 @@ impl AdapterDelta {
         Ok(AdapterDelta { lora, bias: bias.map(|bias| bias.f_to_device(base.device)).transpose()? })
     }
 
+    /// Whether it changes its map.
+    pub(crate) fn is_some(&self) -> bool {
+        self.lora.is_some() || self.bias.is_some()
+    }
+
+    /// Whether one of its tensors is trained.
+    pub(super) fn is_trained(&self) -> bool {
+        let lora = self.lora.iter().flat_map(|lora| {
+            [Some(&lora.a), Some(&lora.b), lora.bias.as_ref(), lora.magnitude.as_ref()].into_iter().flatten()
+        });
+        lora.chain(&self.bias).any(Tensor::requires_grad)
+    }
+
     /// PEFT's name of the bias. PEFT wraps a map that has an update.
     pub(crate) fn bias_name(module: &str, wrapped: bool) -> String {
         format!("{module}{}.bias", if wrapped { ".base_layer" } else { "" })

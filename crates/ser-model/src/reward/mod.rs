@@ -7,6 +7,8 @@ mod model;
 mod score;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod top_layers_tests;
 mod training;
 #[cfg(test)]
 mod training_tests;

@@ -27,7 +27,7 @@ impl Scorer for RewardModel {
         cx: &mut Context<'_>,
     ) -> Result<(Vec<PairScores>, usize), ModelError> {
         cx.start(Some(pairs.len() as u64), "pairs")?;
-        let limit = usize::try_from(self.network.config.longest_text()).unwrap_or(usize::MAX);
+        let limit = self.longest_text();
         let mut tokens = self.tokenizer.tokenize(pairs)?;
         let mut truncated = 0;
         for pair in &mut tokens {
@@ -47,6 +47,30 @@ impl Scorer for RewardModel {
 }
 
 impl RewardModel {
+    /// The raw scores of whole texts that a template has already written, in order, and the number of texts that were cut at
+    /// their end, as in [`Scorer::score_truncated`]. Progress is in texts.
+    ///
+    /// # Errors
+    /// A text without tokens, or one that the tokenizer refuses.
+    pub fn score_written(&mut self, texts: &[&str], cx: &mut Context<'_>) -> Result<(Vec<f64>, usize), ModelError> {
+        cx.start(Some(texts.len() as u64), "texts")?;
+        let limit = self.longest_text();
+        let mut truncated = 0;
+        let mut pairs = Vec::with_capacity(texts.len());
+        for text in texts {
+            let mut tokens = self.tokenizer.encode_written(text)?;
+            truncated += usize::from(tokens.len() > limit);
+            tokens.truncate(limit);
+            pairs.push(TokenizedPair::from_tokens(&tokens, &tokens));
+        }
+        let scores = self.score_tokens(&pairs.iter().collect::<Vec<_>>(), cx)?;
+        Ok((scores.iter().map(|scores| scores.a.0).collect(), truncated))
+    }
+
+    fn longest_text(&self) -> usize {
+        usize::try_from(self.network.config.longest_text()).unwrap_or(usize::MAX)
+    }
+
     /// Scores in the order of `tokens`; reports progress after each batch.
     fn score_tokens(&self, tokens: &[&TokenizedPair], cx: &mut Context<'_>) -> Result<Vec<PairScores>, ModelError> {
         let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();

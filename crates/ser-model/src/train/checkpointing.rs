@@ -20,7 +20,9 @@ struct LayerInputs<'a> {
     network: &'a Network,
     batch: PackedBatch,
     tables: RotaryTables,
-    /// The input of each layer, and its seeds if there is dropout.
+    /// The lowest layer with a trained tensor; nothing is back-propagated below it.
+    lowest: usize,
+    /// The input of each layer from the lowest on, and its seeds if there is dropout.
     inputs: Vec<(Tensor, Option<Seeds>)>,
     /// The last layer's output.
     output: Tensor,
@@ -41,20 +43,29 @@ impl<'a> CheckpointedForward<'a> {
         }
         let mode = ForwardMode { adapter: network.adapters.active(), dropout };
         let tables = network.tables(&batch, rows)?;
+        let lowest = network.lowest_trained();
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
             let mut x = network.embed(&batch.tokens)?;
             for i in 0..network.layers.len() {
-                // The seeds before the layer draws.
-                inputs.push((x.shallow_clone(), dropout.cloned()));
+                if i >= lowest {
+                    // The seeds before the layer draws.
+                    inputs.push((x.shallow_clone(), dropout.cloned()));
+                }
                 x = network.layer(i, &x, &mut &batch, &tables, mode)?;
             }
             let hidden = network.last_norm(&x)?;
             Ok((inputs, x, hidden))
         })?;
         let hidden = hidden.f_set_requires_grad(true)?;
-        let inputs = LayerInputs { network, batch, tables, inputs, output, adapter: mode.adapter };
+        let inputs = LayerInputs { network, batch, tables, lowest, inputs, output, adapter: mode.adapter };
         Ok(CheckpointedForward { hidden, inputs: Some(inputs) })
+    }
+
+    /// The number of layers' inputs that are stored for the backward pass; 0 without checkpointing.
+    #[cfg(test)]
+    pub(crate) fn stored_inputs(&self) -> usize {
+        self.inputs.as_ref().map_or(0, |inputs| inputs.inputs.len())
     }
 
     /// Completes the backward pass, from the gradient of `hidden` to the parameters. Does nothing without checkpointing.
@@ -70,10 +81,10 @@ impl LayerInputs<'_> {
         let (network, adapter) = (self.network, self.adapter);
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
-            let i = self.inputs.len();
+            let i = self.lowest + self.inputs.len();
             let mode = ForwardMode { adapter, dropout: seeds.as_ref() };
-            // Only the embedding is trained below the first layer.
-            let further = i > 0 || network.embedding_is_trained();
+            // Only the embedding can be trained below the lowest trained layer.
+            let further = i > self.lowest || network.embedding_is_trained();
             let (batch, tables) = (&self.batch, &self.tables);
             gradient = self.through(&input, further, &gradient, |x| network.layer(i, x, &mut &*batch, tables, mode))?;
         }
