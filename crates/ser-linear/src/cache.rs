@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, ArrayViewMut2, Axis, Zip, s};
 use ser_core::{BoxError, Context, Pair, Screening};
 use sha2::{Digest, Sha256};
 
@@ -161,11 +161,15 @@ impl<F: Features> Features for CachedFeatures<F> {
         let keys = pairs.iter().map(|pair| key(pair)).collect::<Result<Vec<_>, _>>()?;
         let mut all = Array3::zeros((pairs.len(), 2, self.size));
         let mut missing = Vec::new();
-        for (index, key) in keys.iter().enumerate() {
+        for (index, (key, is_swapped)) in keys.iter().enumerate() {
             match self.stored(key)? {
                 Some(values) => {
-                    for (to, from) in all.index_axis_mut(Axis(0), index).iter_mut().zip(values) {
+                    let mut answers = all.index_axis_mut(Axis(0), index);
+                    for (to, from) in answers.iter_mut().zip(values) {
                         *to = from;
+                    }
+                    if *is_swapped {
+                        swap(&mut answers);
                     }
                 }
                 None => missing.push(index),
@@ -174,15 +178,19 @@ impl<F: Features> Features for CachedFeatures<F> {
         for batch in missing.chunks(BATCH) {
             let of_batch: Vec<_> = batch.iter().filter_map(|&index| pairs.get(index).cloned()).collect();
             let keys: Vec<_> = batch.iter().filter_map(|&index| keys.get(index).copied()).collect();
-            let features = self.inner.features(&of_batch, cx).map_err(Into::into)?;
+            let mut features = self.inner.features(&of_batch, cx).map_err(Into::into)?;
             let expected = [batch.len(), 2, self.size];
             if features.shape() != expected {
                 return Err(LinearError::Shape { found: features.shape().to_vec(), expected }.into());
             }
-            self.locked(|cache| cache.append(&keys, &features))?;
             for (&index, row) in batch.iter().zip(features.outer_iter()) {
                 all.index_axis_mut(Axis(0), index).assign(&row);
             }
+            for (mut row, _) in features.outer_iter_mut().zip(&keys).filter(|(_, (_, is_swapped))| *is_swapped) {
+                swap(&mut row);
+            }
+            let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
+            self.locked(|cache| cache.append(&keys, &features))?;
         }
         Ok(all)
     }
@@ -192,10 +200,20 @@ impl<F: Features> Features for CachedFeatures<F> {
     }
 }
 
-/// A pair's key: a hash of its texts, which are all that features depend on. Ids are left out: two data sets may use the same.
-fn key(pair: &Pair) -> Result<[u8; KEY], BoxError> {
-    let texts = serde_json::to_vec(&(&pair.prompt, &pair.responses, &pair.response_turns, &pair.raw))?;
-    Ok(prefix(&Sha256::digest(texts)))
+/// A pair's key, and whether its record has the answers in the other order.
+///
+/// The key is a hash of the texts, which are all that features depend on, with the answers in an order of their own: each run
+/// blinds its pool in a new order, and both orders share a record. Ids are left out: two data sets may use the same.
+fn key(pair: &Pair) -> Result<([u8; KEY], bool), BoxError> {
+    let texts = |pair: &Pair| serde_json::to_vec(&(&pair.prompt, &pair.responses, &pair.response_turns, &pair.raw));
+    let (given, swapped) = (texts(pair)?, texts(&pair.clone().swapped())?);
+    Ok((prefix(&Sha256::digest(given.as_slice().min(&swapped))), swapped < given))
+}
+
+/// Exchanges answer A's features with answer B's.
+fn swap(answers: &mut ArrayViewMut2<'_, f32>) {
+    let (a, b) = answers.multi_slice_mut((s![0, ..], s![1, ..]));
+    Zip::from(a).and(b).for_each(std::mem::swap);
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {

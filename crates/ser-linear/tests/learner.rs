@@ -184,6 +184,12 @@ fn stored_features_are_not_computed_again() {
     assert_eq!(first, second.slice(ndarray::s![..70, .., ..]));
     assert_eq!(cache.features(&pairs, &mut Context::silent()).unwrap(), second);
     assert_eq!((computed.load(Ordering::Relaxed), cache.len()), (31, 100));
+    // Pairs with their answers exchanged have the same records.
+    let swapped: Vec<_> = pairs.iter().map(|pair| Arc::new((**pair).clone().swapped())).collect();
+    let mut exchanged = cache.features(&swapped, &mut Context::silent()).unwrap();
+    assert_eq!(computed.load(Ordering::Relaxed), 31);
+    exchanged.invert_axis(ndarray::Axis(1));
+    assert_eq!(exchanged, second);
     drop(cache);
     let (mut inner, computed) = Numbers::new();
     let mut direct = CachedFeatures::open(&mut inner, &path).unwrap();
