@@ -142,6 +142,12 @@ pub enum ModelError {
         /// The problem.
         problem: String,
     },
+    /// A file in the folder of kept activations is something else.
+    #[error("{path} is not a file of activations; remove it, or set model.activations.folder to another folder")]
+    ActivationFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A setting is out of its range.
     #[error("{name} is {value}; {expected}")]
     Setting {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activations;
 mod adapter;
 mod checkpoint;
 mod config;
@@ -17,6 +18,7 @@ mod settings;
 mod sft;
 mod train;
 
+pub use activations::{ActivationFormat, ActivationSettings};
 pub use adapter::{Merged, merge_adapter};
 #[cfg(feature = "gguf")]
 pub use checkpoint::GgufFile;

@@ -72,15 +72,17 @@ impl<'a> DpoTraining<'a> {
         if left_out > 0 {
             tracing::warn!(left_out, of = data.len(), "DPO leaves out preferences that are too long or empty");
         }
-        for pair in &mut pairs {
-            let sums = tch::no_grad(|| -> Result<Tensor, ModelError> {
-                let rows = model.pair_rows(&[&pair.texts], ForwardOptions::default())?;
-                model.answer_log_probs(&rows, settings.average)
-            })?;
-            let [chosen, rejected] = [0, 1].map(|index| sums.f_double_value(&[index]));
-            pair.reference = [chosen?, rejected?];
-        }
+        let before = model.network.adapters.active();
         model.add_adapter(DEFAULT_ADAPTER, &settings.lora, seed)?;
+        // The new adapter exists already, so what is computed below it is kept for its training.
+        let active = model.network.adapters.active();
+        model.network.adapters.set_active(before);
+        let references = model.references(&mut pairs, settings.average);
+        model.network.adapters.set_active(active);
+        if let Err(error) = references {
+            model.network.remove_last_adapter(before);
+            return Err(error);
+        }
         let (params, kind, count) = (model.parameters(true)?, model.network.kind, pairs.len());
         let objective = DpoObjective { model, loss, pairs, left_out, settings: settings.clone() };
         Trainer::with_objective(objective, params, kind, &settings.training, count, seed, Draws::PerStep)
@@ -102,7 +104,8 @@ impl DpoObjective<'_> {
     ) -> Result<DpoMetrics, ModelError> {
         let texts: Vec<_> = part.iter().map(|pair| &pair.texts).collect();
         let checkpointing = inputs.settings.gradient_checkpointing;
-        let rows = self.model.pair_rows(&texts, ForwardOptions { dropout: Some(inputs.dropout), checkpointing })?;
+        let options = ForwardOptions { dropout: Some(inputs.dropout), checkpointing, repeated: true };
+        let rows = self.model.pair_rows(&texts, options)?;
         let sums = self.model.answer_log_probs(&rows, self.settings.average)?;
         let log_probs: Vec<[f64; 2]> = Vec::<f32>::try_from(&sums.f_detach()?)?
             .chunks_exact(2)
@@ -126,6 +129,17 @@ impl DpoObjective<'_> {
 }
 
 impl CausalLm {
+    /// Computes log pi_ref of all pairs, with the adapter that is active.
+    fn references(&self, pairs: &mut [PairTexts], average: bool) -> Result<(), ModelError> {
+        let options = ForwardOptions { repeated: true, ..ForwardOptions::default() };
+        for pair in pairs {
+            let sums = tch::no_grad(|| self.answer_log_probs(&self.pair_rows(&[&pair.texts], options)?, average))?;
+            let [chosen, rejected] = [0, 1].map(|index| sums.f_double_value(&[index]));
+            pair.reference = [chosen?, rejected?];
+        }
+        Ok(())
+    }
+
     /// The rows that predict the answers' tokens of pairs, chosen and rejected in turn.
     fn pair_rows(
         &self,

@@ -7,6 +7,7 @@ use ser_data::{PairTokenizer, TextSettings};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::activations::KeptActivations;
 use crate::adapter::load_adapter;
 use crate::checkpoint::{
     Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, ModelFiles, TextRecord, Weights, load_tokenizer, save,
@@ -14,7 +15,7 @@ use crate::checkpoint::{
 };
 use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
-use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision};
+use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision};
 
 /// Settings of a causal language model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,13 @@ pub struct CausalLmSettings {
     pub token_budget: usize,
     /// The largest number of answers generated at the same time.
     pub batch_answers: usize,
+    /// How the activations below an adapter on the top layers (`lora.layers`) are kept in SFT and DPO. Memory and folder are
+    /// not serialized: results do not depend on them.
+    #[serde(
+        serialize_with = "ActivationSettings::serialize_format",
+        skip_serializing_if = "ActivationSettings::is_exact"
+    )]
+    pub activations: ActivationSettings,
     /// Accepts an adapter whose `ser.json` says that it was trained on other texts, or with another tokenizer. Without it
     /// such an adapter is refused.
     #[serde(skip)]
@@ -41,6 +49,7 @@ impl Default for CausalLmSettings {
             precision: Precision::default(),
             token_budget: 2048,
             batch_answers: 64,
+            activations: ActivationSettings::default(),
             force_text: false,
         }
     }
@@ -64,6 +73,7 @@ pub struct CausalLm {
     pub(crate) network: Network,
     pub(crate) tokenizer: PairTokenizer,
     pub(crate) settings: CausalLmSettings,
+    pub(crate) activations: KeptActivations,
     /// Every id that ends an answer: those of config.json, generation_config.json and the tokenizer.
     pub(crate) stop_ids: Vec<u32>,
 }
@@ -86,7 +96,8 @@ impl CausalLm {
         let network = Network::new(config, &mut checkpoint, true, kind, device)?;
         checkpoint.finish(folder)?;
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
-        Ok(CausalLm { network, tokenizer, settings: settings.clone(), stop_ids })
+        let activations = KeptActivations::new(&settings.activations);
+        Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids })
     }
 
     /// A network in f32 with random weights.
@@ -101,7 +112,8 @@ impl CausalLm {
         let settings = CausalLmSettings { text: tokenizer.settings().clone(), ..CausalLmSettings::default() };
         let mut stop_ids = Vec::new();
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
-        Ok(CausalLm { network, tokenizer, settings, stop_ids })
+        let activations = KeptActivations::new(&settings.activations);
+        Ok(CausalLm { network, tokenizer, settings, activations, stop_ids })
     }
 
     /// Adds a fresh adapter and makes it the active one. It does not change the model until it is trained.

@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::causal_lm::CausalLm;
 use crate::ModelError;
+use crate::activations::{FrozenText, Keep};
 use crate::network::{PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::train::CheckpointedForward;
@@ -15,6 +16,9 @@ pub(crate) struct ForwardOptions<'a> {
     pub(crate) dropout: Option<&'a Seeds>,
     /// Whether the backward pass computes each layer again (gradient checkpointing).
     pub(crate) checkpointing: bool,
+    /// Whether the texts are those of a training, which come again: the activations below an adapter on the top layers are
+    /// kept.
+    pub(crate) repeated: bool,
 }
 
 /// The hidden rows that predict n tokens.
@@ -63,7 +67,14 @@ impl CausalLm {
             query_rows += (last + 1 - first) as i64;
         }
         let batch = PackedBatch::of_endings(&endings, &network.config, network.device)?;
-        let forward = CheckpointedForward::forward(network, batch, Rows::Last, options.dropout, options.checkpointing)?;
+        let entry = if options.repeated {
+            let texts: Vec<FrozenText<'_>> = endings.iter().map(|(text, _)| FrozenText::Single(text)).collect();
+            self.activations.entry(network, &texts, Keep::Yes)?
+        } else {
+            None
+        };
+        let forward =
+            CheckpointedForward::forward(network, batch, entry, Rows::Last, options.dropout, options.checkpointing)?;
         let mut hidden = forward.hidden.shallow_clone();
         if rows.len() as i64 != query_rows {
             hidden = hidden.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(network.device)?)?;

@@ -27,6 +27,7 @@ impl CausalLm {
     /// smaller than half precision can add to a weight (mixed precision; Micikevicius et al., 2018).
     pub(crate) fn parameters(&mut self, adapter: bool) -> Result<Vec<Parameter>, ModelError> {
         if !adapter {
+            self.activations.clear();
             self.keep_weights_in_f32()?;
         }
         let tensors = match self.network.adapters.active_name().filter(|_| adapter) {
@@ -84,6 +85,7 @@ impl CausalLm {
 
     /// Copies the weights that [`save`](Self::save) wrote into this network.
     pub(crate) fn restore_weights(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.activations.clear();
         let weights = Weights::from_folder(folder)?;
         for (name, tensor) in self.network.tensors() {
             let loaded = weights.load(&name, &tensor.size(), tensor.kind(), tensor.device())?;

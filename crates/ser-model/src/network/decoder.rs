@@ -6,13 +6,23 @@ use super::adapters::Adapters;
 use super::attention::{Attention, Rows};
 use super::kernels::{linear, rms_norm};
 use super::layer::Layer;
-use super::linear::ForwardMode;
+use super::linear::{ForwardMode, Linear};
+use super::lora::AdapterDelta;
 use super::packed::PackedBatch;
 use super::rope::Rotation;
 use crate::ModelError;
 use crate::checkpoint::TensorSource;
 use crate::config::NetworkConfig;
 use crate::seeds::Seeds;
+
+/// The activations at which a forward pass starts.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The layer that they enter.
+    pub(crate) layer: usize,
+    /// [rows, hidden], the rows of a packed batch.
+    pub(crate) rows: Tensor,
+}
 
 /// Per-device inputs shared by all layers.
 #[derive(Debug)]
@@ -81,8 +91,25 @@ impl Network {
         rows: Rows,
         dropout: Option<&Seeds>,
     ) -> Result<Tensor, ModelError> {
+        self.forward_after(None, batch, rows, dropout)
+    }
+
+    /// As [`forward`](Self::forward), from the rows of `entry` if they are given.
+    pub(crate) fn forward_after(
+        &self,
+        entry: Option<Entry>,
+        batch: &PackedBatch,
+        rows: Rows,
+        dropout: Option<&Seeds>,
+    ) -> Result<Tensor, ModelError> {
         let mode = ForwardMode { adapter: self.adapters.active(), dropout };
-        self.forward_rows(&batch.tokens, &self.tables(batch, rows)?, &mut &*batch, mode)
+        let entry = self.entry_or_embedding(entry, batch)?;
+        self.forward_from(entry, &self.tables(batch, rows)?, &mut &*batch, mode)
+    }
+
+    /// `entry`, or the embedded tokens of the batch.
+    pub(crate) fn entry_or_embedding(&self, entry: Option<Entry>, batch: &PackedBatch) -> Result<Entry, ModelError> {
+        entry.map_or_else(|| Ok(Entry { layer: 0, rows: self.embed(&batch.tokens)? }), Ok)
     }
 
     /// As [`forward`](Self::forward), with the given tokens, rotary tables and attention.
@@ -93,11 +120,33 @@ impl Network {
         attention: &mut dyn Attention,
         mode: ForwardMode<'_>,
     ) -> Result<Tensor, ModelError> {
-        let mut x = self.embed(tokens)?;
-        for i in 0..self.layers.len() {
+        let entry = Entry { layer: 0, rows: self.embed(tokens)? };
+        self.forward_from(entry, tables, attention, mode)
+    }
+
+    /// As [`forward_rows`](Self::forward_rows), from the rows that enter a layer.
+    fn forward_from(
+        &self,
+        entry: Entry,
+        tables: &RotaryTables,
+        attention: &mut dyn Attention,
+        mode: ForwardMode<'_>,
+    ) -> Result<Tensor, ModelError> {
+        let mut x = entry.rows;
+        for i in entry.layer..self.layers.len() {
             x = self.layer(i, &x, attention, tables, mode)?;
         }
         self.last_norm(&x)
+    }
+
+    /// The rows of a batch that enter layer `end`, computed without adapters: [rows, hidden].
+    pub(crate) fn rows_entering(&self, end: usize, batch: &PackedBatch) -> Result<Tensor, ModelError> {
+        let (tables, mode) = (self.tables(batch, Rows::All)?, ForwardMode { adapter: None, dropout: None });
+        let mut x = self.embed(&batch.tokens)?;
+        for i in 0..end {
+            x = self.layer(i, &x, &mut &*batch, &tables, mode)?;
+        }
+        Ok(x)
     }
 
     /// The inputs shared by all layers for a batch.
@@ -160,6 +209,16 @@ impl Network {
         self.embedding.requires_grad()
     }
 
+    /// The number of layers below the lowest one that the active adapter changes, if nothing in them is trained. Their output
+    /// is a function of the text alone. While adapters are disabled, all layers are such; the number is then that of the last
+    /// adapter, so that what was computed for it serves. 0 without adapters.
+    pub(crate) fn frozen_layers(&self) -> usize {
+        let Some(slot) = self.adapters.active().or(self.adapters.names().len().checked_sub(1)) else { return 0 };
+        let changes = |linear: &Linear| linear.delta(slot).is_some_and(AdapterDelta::is_some);
+        let adapted = |layer: &Layer| layer.linears().iter().any(|(_, linear)| changes(linear));
+        self.layers.iter().position(adapted).unwrap_or(0).min(self.lowest_trained())
+    }
+
     /// The lowest layer with a trained tensor, of its own or of the active adapter; the number of layers if there is none.
     /// 0 if the embedding is trained.
     pub(crate) fn lowest_trained(&self) -> usize {
@@ -179,10 +238,10 @@ impl Network {
         linear(hidden, self.lm_head.as_ref().unwrap_or(&self.embedding), None)
     }
 
-    /// All tensors of the network, without adapters, under Hugging Face's names.
-    pub(crate) fn tensors(&self) -> Vec<(String, &Tensor)> {
+    /// The tensors that the input of layer `end` depends on, without adapters, under Hugging Face's names.
+    pub(crate) fn tensors_below(&self, end: usize) -> Vec<(String, &Tensor)> {
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), &self.embedding)];
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, layer) in self.layers.iter().enumerate().take(end) {
             for (path, linear) in layer.linears() {
                 tensors.push((format!("model.layers.{i}.{path}.weight"), &linear.weight));
                 tensors.extend(linear.bias.as_ref().map(|b| (format!("model.layers.{i}.{path}.bias"), b)));
@@ -191,6 +250,12 @@ impl Network {
                 tensors.push((format!("model.layers.{i}.{path}.weight"), norm));
             }
         }
+        tensors
+    }
+
+    /// All tensors of the network, without adapters, under Hugging Face's names.
+    pub(crate) fn tensors(&self) -> Vec<(String, &Tensor)> {
+        let mut tensors = self.tensors_below(self.layers.len());
         tensors.push(("model.norm.weight".to_owned(), &self.norm));
         tensors.extend(self.lm_head.as_ref().map(|head| ("lm_head.weight".to_owned(), head)));
         tensors

@@ -11,7 +11,7 @@ mod packed;
 mod rope;
 
 pub(crate) use attention::{Attention, AttentionInputs, Rows};
-pub(crate) use decoder::{Network, RotaryTables};
+pub(crate) use decoder::{Entry, Network, RotaryTables};
 pub(crate) use kernels::TokenLogProbs;
 pub(crate) use layer::Layer;
 pub(crate) use linear::{ForwardMode, Linear};

@@ -69,7 +69,8 @@ impl PolicyModel {
         let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
         let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
         let checkpointing = self.settings.gradient_checkpointing;
-        let rows = self.rows(&texts, &starts, ForwardOptions { dropout: Some(dropout), checkpointing })?;
+        let rows =
+            self.rows(&texts, &starts, ForwardOptions { dropout: Some(dropout), checkpointing, repeated: false })?;
         let evaluated = TokenLogProbs::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
         let values = self.values.forward(&rows.hidden)?;
         let lists = per_text(&evaluated.log_probs, &rows.counts)?

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod head;
+#[cfg(test)]
+mod kept_activations_tests;
 mod metrics;
 mod model;
 mod score;

@@ -9,11 +9,12 @@ use ser_data::{PairTokenizer, TextSettings, TokenizedPair};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::activations::{FrozenText, Keep, KeptActivations};
 use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
 use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights, load_tokenizer};
-use crate::network::{Network, PackedBatch, Rows};
+use crate::network::{Entry, Network, PackedBatch, Rows};
 use crate::seeds::Seeds;
-use crate::{Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
+use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
 /// Settings of a reward model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,13 @@ pub struct RewardModelSettings {
     pub precision: Precision,
     /// Tokens in one forward pass of scoring.
     pub token_budget: usize,
+    /// How the activations below an adapter on the top layers (`lora.layers`) are kept. Memory and folder are not serialized:
+    /// results do not depend on them.
+    #[serde(
+        serialize_with = "ActivationSettings::serialize_format",
+        skip_serializing_if = "ActivationSettings::is_exact"
+    )]
+    pub activations: ActivationSettings,
     /// Seed of a fresh adapter and head.
     pub init_seed: u64,
     /// Accepts an adapter whose `ser.json` says that it was trained on other texts, or with another tokenizer. Without it
@@ -46,6 +54,7 @@ impl Default for RewardModelSettings {
             precision: Precision::default(),
             // On a CPU, larger batches are not faster: they cost page faults.
             token_budget: 2048,
+            activations: ActivationSettings::default(),
             init_seed: 0,
             force_text: false,
         }
@@ -80,6 +89,7 @@ pub struct RewardModel {
     pub(super) base_head: Tensor,
     /// The head of each adapter, by name.
     pub(super) heads: HashMap<String, Tensor>,
+    pub(super) activations: KeptActivations,
     pub(super) tokenizer: PairTokenizer,
     pub(super) settings: RewardModelSettings,
 }
@@ -147,6 +157,7 @@ impl RewardModel {
         };
         let head = saved_head.map_or_else(|| base_head.f_detach_copy(), Ok)?;
         Ok(RewardModel {
+            activations: KeptActivations::new(&settings.activations),
             folder: folder.to_owned(),
             network,
             base_head,
@@ -177,8 +188,15 @@ impl RewardModel {
     }
 
     /// Raw scores of pairs in one packed batch, [2 * pairs] in f32: A and B of each pair.
-    pub(super) fn scores(&self, pairs: &[&TokenizedPair]) -> Result<Tensor, ModelError> {
-        self.scores_of(&self.network.forward(&self.pack(pairs)?, Rows::Last, None)?)
+    pub(super) fn scores(&self, pairs: &[&TokenizedPair], keep: Keep) -> Result<Tensor, ModelError> {
+        let (batch, entry) = (self.pack(pairs)?, self.entry(pairs, keep)?);
+        self.scores_of(&self.network.forward_after(entry, &batch, Rows::Last, None)?)
+    }
+
+    /// The output of the frozen layers below the adapter, at which a forward pass starts; `None` if it starts at the embeddings.
+    pub(super) fn entry(&self, pairs: &[&TokenizedPair], keep: Keep) -> Result<Option<Entry>, ModelError> {
+        let texts: Vec<FrozenText<'_>> = pairs.iter().map(|pair| FrozenText::Pair(pair)).collect();
+        self.activations.entry(&self.network, &texts, keep)
     }
 
     /// Applies the head: [texts, hidden] -> [texts] in f32.

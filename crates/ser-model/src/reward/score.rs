@@ -7,6 +7,7 @@ use ser_data::{TokenizedPair, plan_batches_by_length};
 
 use super::model::RewardModel;
 use crate::ModelError;
+use crate::activations::Keep;
 
 impl Scorer for RewardModel {
     type Error = ModelError;
@@ -14,7 +15,7 @@ impl Scorer for RewardModel {
     fn score(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<PairScores>, ModelError> {
         cx.start(Some(pairs.len() as u64), "pairs")?;
         let tokens = self.tokenized(pairs)?;
-        self.score_tokens(&tokens.iter().collect::<Vec<_>>(), cx)
+        self.score_tokens(&tokens.iter().collect::<Vec<_>>(), Keep::Yes, cx)
     }
 
     fn screen(&mut self, pairs: &[Arc<Pair>], _cx: &mut Context<'_>) -> Result<Vec<Screening>, ModelError> {
@@ -42,7 +43,8 @@ impl Scorer for RewardModel {
             }
         }
         let tokens: Vec<&TokenizedPair> = tokens.iter().collect();
-        Ok((self.score_tokens(&tokens, cx)?, truncated))
+        // A policy's answers come once.
+        Ok((self.score_tokens(&tokens, Keep::No, cx)?, truncated))
     }
 }
 
@@ -63,7 +65,7 @@ impl RewardModel {
             tokens.truncate(limit);
             pairs.push(TokenizedPair::from_tokens(&tokens, &tokens));
         }
-        let scores = self.score_tokens(&pairs.iter().collect::<Vec<_>>(), cx)?;
+        let scores = self.score_tokens(&pairs.iter().collect::<Vec<_>>(), Keep::No, cx)?;
         Ok((scores.iter().map(|scores| scores.a.0).collect(), truncated))
     }
 
@@ -72,13 +74,18 @@ impl RewardModel {
     }
 
     /// Scores in the order of `tokens`; reports progress after each batch.
-    fn score_tokens(&self, tokens: &[&TokenizedPair], cx: &mut Context<'_>) -> Result<Vec<PairScores>, ModelError> {
+    fn score_tokens(
+        &self,
+        tokens: &[&TokenizedPair],
+        keep: Keep,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<PairScores>, ModelError> {
         let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
         for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
             let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).copied()).collect();
-            let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed)?)?))?;
+            let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed, keep)?)?))?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
                 if let (Some(score), [a, b]) = (scores.get_mut(i), pair) {
                     *score = PairScores::new(f64::from(*a), f64::from(*b));

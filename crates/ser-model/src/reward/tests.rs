@@ -9,6 +9,7 @@ use ser_data::{TemplateKind, TextSettings, TokenizedPair};
 use tch::{Kind, Tensor};
 
 use super::{RewardModel, RewardModelSettings};
+use crate::activations::Keep;
 use crate::checkpoint::Weights;
 use crate::language_model::golden::{Expected, families, golden};
 use crate::network::{PackedBatch, Rows};
@@ -68,7 +69,7 @@ fn gradients_equal_peft() {
         let leaves = trained(&model);
         leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
         let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
-        (model.scores(&tokens).unwrap() * weights).sum(Kind::Float).backward();
+        (model.scores(&tokens, Keep::No).unwrap() * weights).sum(Kind::Float).backward();
         let (folder, _, _) = golden(family);
         let want = Weights::from_file(&folder.join("grads.safetensors")).unwrap();
         let mut names: Vec<String> =
@@ -97,7 +98,7 @@ fn packed_equals_plain() {
             let weights = Tensor::from_slice(&expected.weights).to_kind(Kind::Float);
             Tensor::run_backward(&[(scores * weights).sum(Kind::Float)], &leaves, false, false)
         };
-        let packed = model.scores(&tokens.iter().collect::<Vec<_>>()).unwrap();
+        let packed = model.scores(&tokens.iter().collect::<Vec<_>>(), Keep::No).unwrap();
         let plain: Vec<Tensor> = tokens
             .iter()
             .flat_map(|pair| [pair.text(Side::A), pair.text(Side::B)])
@@ -369,7 +370,7 @@ fn answers_longer_than_the_positions_are_scored_without_their_end() {
     assert!(text.len() > limit);
     text.truncate(limit);
     let cut = TokenizedPair::from_tokens(&text, &text);
-    let alone = Vec::<f32>::try_from(&model.scores(&[&cut]).unwrap()).unwrap();
+    let alone = Vec::<f32>::try_from(&model.scores(&[&cut], Keep::No).unwrap()).unwrap();
     near(&[scores[1].a.0], &[f64::from(alone[0])], 2e-5, "the cut text");
     let mut lent = &mut model;
     assert_eq!(Scorer::score_truncated(&mut lent, &[long], &mut Context::silent()).unwrap().1, 1);

@@ -141,7 +141,8 @@ fn checkpointing_stores_no_inputs_below_the_lowest_adapter() {
             let batch = model.pack(&tokens.iter().collect::<Vec<_>>()).unwrap();
             let seeds = Seeds::new(5);
             let forward =
-                CheckpointedForward::forward(&model.network, batch, Rows::Last, Some(&seeds), checkpointing).unwrap();
+                CheckpointedForward::forward(&model.network, batch, None, Rows::Last, Some(&seeds), checkpointing)
+                    .unwrap();
             assert_eq!(forward.stored_inputs(), if checkpointing { stored } else { 0 });
             model.scores_of(&forward.hidden).unwrap().square().sum(tch::Kind::Float).backward();
             forward.finish().unwrap();

@@ -12,6 +12,7 @@ use ser_data::TokenizedPair;
 use super::metrics::PairMetrics;
 use super::model::RewardModel;
 use crate::ModelError;
+use crate::activations::Keep;
 use crate::network::Rows;
 use crate::train::{
     CheckpointedForward, Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_pair_loss,
@@ -105,7 +106,8 @@ impl RewardObjective<'_> {
         let pairs: Vec<&TokenizedPair> = examples.iter().map(|(tokens, _)| *tokens).collect();
         let batch = self.model.pack(&pairs)?;
         let (network, checkpointing) = (&self.model.network, inputs.settings.gradient_checkpointing);
-        let forward = CheckpointedForward::forward(network, batch, Rows::Last, Some(inputs.dropout), checkpointing)?;
+        let (entry, dropout) = (self.model.entry(&pairs, Keep::Yes)?, Some(inputs.dropout));
+        let forward = CheckpointedForward::forward(network, batch, entry, Rows::Last, dropout, checkpointing)?;
         let scores = self.model.scores_of(&forward.hidden)?;
         let values = Vec::<f32>::try_from(&scores.f_detach()?)?;
         let scored: Vec<ScoredPair> = values

@@ -10,6 +10,7 @@ use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use tch::{Device, Kind, Tensor};
 
 use super::{RewardModel, RewardModelSettings, RewardTraining};
+use crate::activations::Keep;
 use crate::checkpoint::Weights;
 use crate::language_model::golden::golden;
 use crate::train::Optim;
@@ -67,7 +68,7 @@ fn gradients_by_hand(preferences: &[Preference]) -> Vec<Tensor> {
     leaves.iter().for_each(|leaf| drop(leaf.set_requires_grad(true)));
     for preference in preferences {
         let tokens = model.tokenized(std::slice::from_ref(&preference.pair)).unwrap();
-        let scores = model.scores(&[&tokens[0]]).unwrap();
+        let scores = model.scores(&[&tokens[0]], Keep::No).unwrap();
         let (chosen, rejected) = match preference.preferred {
             Side::A => (0, 1),
             Side::B => (1, 0),

@@ -2,6 +2,8 @@
 
 mod base;
 mod example;
+#[cfg(test)]
+mod kept_activations_tests;
 mod metrics;
 mod settings;
 #[cfg(test)]

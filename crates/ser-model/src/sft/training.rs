@@ -84,7 +84,7 @@ impl Objective for SftObjective<'_> {
         let batch: Vec<&CausalExample> = indices.iter().filter_map(|&i| self.examples.get(i)).collect();
         let tokens: usize = batch.iter().map(|example| example.loss_positions().count()).sum();
         let checkpointing = inputs.settings.gradient_checkpointing;
-        let options = ForwardOptions { dropout: Some(inputs.dropout), checkpointing };
+        let options = ForwardOptions { dropout: Some(inputs.dropout), checkpointing, repeated: true };
         // One mean over the step's tokens, whatever the forward passes are.
         let weight = inputs.loss_factor / tokens as f64;
         let mut metrics = TokenMetrics::default();
@@ -104,7 +104,8 @@ impl Objective for SftObjective<'_> {
         let texts: Vec<&CausalExample> = self.validation.iter().collect();
         let mut all = TokenMetrics::default();
         for part in self.model.token_batches(&texts) {
-            all.add(&tch::no_grad(|| self.model.token_metrics(&part, None, ForwardOptions::default()))?);
+            let options = ForwardOptions { repeated: true, ..ForwardOptions::default() };
+            all.add(&tch::no_grad(|| self.model.token_metrics(&part, None, options))?);
         }
         Ok(all.named(["eval_loss", "eval_entropy", "eval_mean_token_accuracy"]).to_vec())
     }

@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
-use crate::network::{ForwardMode, Network, PackedBatch, RotaryTables, Rows};
+use crate::network::{Entry, ForwardMode, Network, PackedBatch, RotaryTables, Rows};
 use crate::seeds::Seeds;
 
 /// A forward pass for training, with checkpointing or without.
@@ -30,24 +30,29 @@ struct LayerInputs<'a> {
 }
 
 impl<'a> CheckpointedForward<'a> {
-    /// Runs the network on a batch.
+    /// Runs the network on a batch, from the rows of `entry` if they are given.
     pub(crate) fn forward(
         network: &'a Network,
         batch: PackedBatch,
+        entry: Option<Entry>,
         rows: Rows,
         dropout: Option<&Seeds>,
         checkpointing: bool,
     ) -> Result<Self, ModelError> {
         if !checkpointing {
-            return Ok(CheckpointedForward { hidden: network.forward(&batch, rows, dropout)?, inputs: None });
+            return Ok(CheckpointedForward {
+                hidden: network.forward_after(entry, &batch, rows, dropout)?,
+                inputs: None,
+            });
         }
         let mode = ForwardMode { adapter: network.adapters.active(), dropout };
         let tables = network.tables(&batch, rows)?;
         let lowest = network.lowest_trained();
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
             let mut inputs = Vec::with_capacity(network.layers.len());
-            let mut x = network.embed(&batch.tokens)?;
-            for i in 0..network.layers.len() {
+            let entry = network.entry_or_embedding(entry, &batch)?;
+            let mut x = entry.rows;
+            for i in entry.layer..network.layers.len() {
                 if i >= lowest {
                     // The seeds before the layer draws.
                     inputs.push((x.shallow_clone(), dropout.cloned()));

@@ -149,6 +149,7 @@ impl Config {
             text: self.text.clone(),
             precision: self.model.precision,
             token_budget: self.model.token_budget,
+            activations: self.model.activations.clone(),
             init_seed: self.run.seed,
             force_text: false,
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ser_core::Sampling;
 #[cfg(feature = "libtorch")]
-use ser_model::{DeviceChoice, Precision, RewardModelSettings};
+use ser_model::{ActivationSettings, DeviceChoice, Precision, RewardModelSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::PoolSampling;
@@ -94,12 +94,14 @@ pub struct ModelSettings {
     pub device: DeviceChoice,
     /// Tokens in one forward pass when scoring.
     pub token_budget: usize,
+    /// How activations below an adapter on the top layers are kept.
+    pub activations: ActivationSettings,
 }
 
 #[cfg(feature = "libtorch")]
 impl Default for ModelSettings {
     fn default() -> Self {
-        let token_budget = RewardModelSettings::default().token_budget;
-        ModelSettings { precision: Precision::default(), device: DeviceChoice::default(), token_budget }
+        let RewardModelSettings { precision, token_budget, activations, .. } = RewardModelSettings::default();
+        ModelSettings { precision, device: DeviceChoice::default(), token_budget, activations }
     }
 }
