@@ -39,6 +39,7 @@ def main():
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--warmup-steps", type=int, default=4)
+    parser.add_argument("--layers", type=int, help="adapters on this many layers from the top; all by default")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -49,6 +50,8 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForSequenceClassification.from_pretrained(
         args.model, num_labels=1, dtype=getattr(torch, args.dtype))
+    count = model.config.num_hidden_layers
+    layers = list(range(count - args.layers, count)) if args.layers else None
     clock = Clock(args.warmup_steps)
     trainer = RewardTrainer(
         model=model, processing_class=tokenizer, callbacks=[clock], train_dataset=Dataset.from_list(rows),
@@ -58,7 +61,7 @@ def main():
                           bf16=args.dtype == "bfloat16" and torch.cuda.is_available(), dataloader_num_workers=0,
                           disable_tqdm=True),
         peft_config=LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=32, lora_dropout=0.1,
-                               target_modules=["q_proj", "v_proj"], modules_to_save=["score"]))
+                               target_modules=["q_proj", "v_proj"], layers_to_transform=layers, modules_to_save=["score"]))
     out = trainer.train()
     timed = clock.steps - args.warmup_steps
     print(json.dumps({"peer": "TRL RewardTrainer", "pairs_per_s": timed * args.batch / (clock.end - clock.start),

@@ -5,6 +5,7 @@
 
 mod environment;
 mod table;
+mod whole_loop;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Threads on either side
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
+    /// Precision of loop-smollm2 on either side; the other jobs are in float32
+    #[arg(long, default_value = "float32", value_parser = ["float32", "bfloat16"])]
+    precision: String,
 }
 
 /// What is measured.
@@ -55,6 +59,9 @@ enum Job {
     GenerateSmall,
     /// Steps of PPO, batches of 8, 64 new tokens, 4 epochs, 256 wide, 4 layers: TRL 0.11's PPOTrainer
     PpoTiny,
+    /// The passes of a whole loop with SmolLM2, adapters on the top 8 of 30 layers: TRL and transformers, and ours with no
+    /// activations kept
+    LoopSmollm2,
 }
 
 /// What a job counts.
@@ -96,7 +103,8 @@ struct Plan {
 }
 
 impl Job {
-    fn plan(self) -> Plan {
+    /// The programs of either side; `None` for the job that adds up several.
+    fn plan(self) -> Option<Plan> {
         let (name, size, script, command, pairs, unit) = match self {
             Job::RewardTiny => ("reward-tiny", "tiny", "trl_reward.py", "train reward", 240, Unit::PairsPerSecond),
             Job::RewardSmall => ("reward-small", "small", "trl_reward.py", "train reward", 120, Unit::PairsPerSecond),
@@ -106,8 +114,9 @@ impl Job {
             Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
             // Five steps of 8 prompts each; the first is a warm-up.
             Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train ppo", 40, Unit::StepsPerMinute),
+            Job::LoopSmollm2 => return None,
         };
-        Plan { name, size, script, command, pairs, unit }
+        Some(Plan { name, size, script, command, pairs, unit })
     }
 }
 
@@ -134,7 +143,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
     let mut comparisons = Vec::new();
     for job in jobs {
-        let plan = job.plan();
+        let Some(plan) = job.plan() else {
+            comparisons.extend(whole_loop::measure(workspace, &environment, &data, options)?);
+            environment.save(&table::to_json(&comparisons))?;
+            continue;
+        };
         let model = environment.model(&data, plan.size)?;
         let count = options.pairs.unwrap_or(plan.pairs);
         let (prompts, longest) = match plan.unit {

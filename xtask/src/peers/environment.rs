@@ -103,6 +103,19 @@ impl Environment {
         Ok(folder)
     }
 
+    /// The model of a GGUF file as a Hugging Face folder, in f32.
+    pub(super) fn hugging_face_model(&self, gguf: &Path) -> Result<PathBuf> {
+        let name = gguf.file_stem().unwrap_or_default();
+        let folder = self.folder.join(name);
+        if !folder.join("complete").is_file() {
+            let mut make = self.python("gguf_to_folder.py");
+            make.arg("--gguf").arg(gguf).arg("--out").arg(&folder);
+            run(make)?;
+            fs::write(folder.join("complete"), "").with_context(|| format!("writing into {}", folder.display()))?;
+        }
+        Ok(folder)
+    }
+
     /// A path in `.peers`.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
