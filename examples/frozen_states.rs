@@ -76,8 +76,8 @@ fn main() -> Result<(), BoxError> {
         }
     }
     let names = ["paper's rules, one head", "paper's rules, committee", "top 60 %, one head", "top 60 %, committee"];
-    println!("{:26} Loop 0    SER   Full random  gain (se)      way   over random (se)", "");
-    // An ordinary run has one head: gains are measured from its Loop 0, and the way is that to its Full.
+    println!("{:26} Loop 0    SER   Full random  gain (se)      gap   over random (se)", "");
+    // An ordinary run has one head: gains are measured from its Loop 0, and the gap is that to its Full.
     let [ordinary, ..] = &rows;
     let from: Vec<f64> = ordinary.iter().map(|row| row[0]).collect();
     let (to_full, _) = mean(ordinary.iter().map(|row| row[2] - row[0]));

@@ -1,4 +1,4 @@
-//! The quick starts of the README compile as they stand, in a crate outside of the workspace.
+//! The quick starts of the README compile unchanged in a crate outside of the workspace.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The settings files of examples/paper say what the code's defaults and presets do, and bad values are named by key.
+//! The settings files of examples/paper equal the defaults and presets of the code; invalid values are named by key.
 
 #![allow(clippy::unwrap_used)]
 
@@ -57,7 +57,7 @@ mod whole_files {
         let paper = file("paper.toml");
         assert_eq!(paper.clone().try_into::<Config>().unwrap(), Config::default());
         assert_eq!(files(&["paper.toml"]), Config::paper());
-        // Were a key missing, the default could change under it. What is not given at all cannot be written down.
+        // A missing key would follow a changed default unnoticed. Options without a value cannot be written in TOML.
         let default = Table::try_from(Config::default()).unwrap();
         for table in ["split", "text", "sft", "lora", "training", "policy", "ppo"] {
             let (given, all) = (paper[table].as_table().unwrap(), default[table].as_table().unwrap());

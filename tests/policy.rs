@@ -145,7 +145,7 @@ fn bad_settings_are_refused_in_a_sentence_before_any_work() {
 }
 
 #[test]
-fn the_exact_kl_is_asked_for_where_the_penalty_needs_it() {
+fn the_exact_kl_is_computed_if_the_penalty_needs_it() {
     let settings = PpoSettings { kl_penalty: KlPenalty::Full, ..ppo(0) };
     let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
     let mut training = PpoTraining::new(settings, steps(30), &mut policy, &mut reward, prompts(9)).unwrap();
@@ -158,7 +158,7 @@ fn the_exact_kl_is_asked_for_where_the_penalty_needs_it() {
 }
 
 #[test]
-fn the_learning_rate_falls_linearly_where_the_scheduler_says_so() {
+fn the_linear_scheduler_lowers_the_learning_rate() {
     let rates = |scheduler| -> Vec<f64> {
         let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(share));
         let settings = PpoSettings { scheduler, ..ppo(0) };
@@ -172,7 +172,7 @@ fn the_learning_rate_falls_linearly_where_the_scheduler_says_so() {
 }
 
 #[test]
-fn what_goes_wrong_is_said_once_when_it_begins() {
+fn a_problem_is_warned_about_once_at_its_first_step() {
     let (mut policy, mut reward) = (TablePolicy::new(LENGTH), reward_fn(|_, _| 1.0));
     let settings =
         PpoSettings { reward_scaling: Some(RewardScaling::default()), kl_control: KlControl::Fixed, ..ppo(0) };

@@ -46,7 +46,7 @@ fn stages_one_by_one_end_as_the_whole() {
     assert_eq!(names, ["PPO-SER", "PPO-Full"]);
     assert_eq!(policy.comparisons.len(), 3, "no DPO, as these models have none");
 
-    // Each stage in a process of its own, as it were.
+    // Each stage as in a process of its own.
     let open = || Procedure::new(config(), models()).resume(true).open(&stages).unwrap();
     let mut run = open();
     assert!(run.stages_left() > 10);
@@ -55,7 +55,7 @@ fn stages_one_by_one_end_as_the_whole() {
     drop(run);
     open().train_policies().unwrap();
     let mut run = open();
-    // What is left: screening, and the comparisons.
+    // The remaining stages: screening and the comparisons.
     assert!(run.stages_left() < 12, "{}", run.stages_left());
     run.compare().unwrap();
     run.finish().unwrap();

@@ -1,4 +1,4 @@
-//! What a run's report says beside its accuracies: time, rows, noise of labels, what the loops changed.
+//! Contents of a run's report besides accuracies: time, rows, noise of labels, changes by the loops.
 
 #![allow(clippy::unwrap_used)]
 
@@ -59,7 +59,7 @@ fn the_time_of_a_training_is_that_of_all_its_steps_resumes_included() {
     let stage = report.timing.stages.iter().find(|stage| stage.stage == "ppo/model").unwrap();
     assert!(stage.seconds >= 12.0 * step.as_secs_f64(), "12 steps of {step:?} took {} s", stage.seconds);
     assert!(report.timing.total_seconds.unwrap() >= stage.seconds);
-    // What was read is there, too.
+    // The counts of rows are in the report too.
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(page.contains("150 rows read") && !page.contains(" 0 rows read"));
 }
@@ -93,7 +93,7 @@ fn every_loop_has_score_differences_and_the_result_its_changes() {
         assert_eq!(differences.histogram[0].low, similar[0].histogram[0].low);
         assert_eq!(differences.histogram.iter().map(|bin| bin.pairs).sum::<u64>(), 150);
     }
-    assert!(similar.last().unwrap().right > similar[0].right, "the last loop's model tells more of them apart");
+    assert!(similar.last().unwrap().right > similar[0].right, "the last loop's model separates more of them");
 
     let changes = report.changes.unwrap();
     let ser = report.baseline(BaselineKind::Ser).unwrap();
@@ -109,7 +109,7 @@ fn every_loop_has_score_differences_and_the_result_its_changes() {
 }
 
 #[test]
-fn noisy_labels_beside_a_clean_test_set_are_said() {
+fn noisy_labels_beside_a_clean_test_set_give_a_warning() {
     let mut noisy = data(1);
     let gold = noisy.gold.take().unwrap();
     let labelled: Vec<Preference> = noisy.pool.iter().filter_map(|pair| gold.preference_for_audit(pair)).collect();

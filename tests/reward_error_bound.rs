@@ -1,5 +1,5 @@
 //! Theorem 2 of the paper (appendix A): with a reward model that is off by at most eps, PPO's policy is within a bound of
-//! the best one, and the bound shrinks with eps. The paper states it without constants; here it is with them.
+//! the best one, and the bound shrinks with eps. The paper states it without constants; this file has them.
 //!
 //! PPO with a KL penalty maximises J_r(pi) = E_pi[r] - beta KL(pi || ref). Let pi* maximise J_r for the true reward r, and
 //! let |r_hat - r| <= eps for every answer. Then |J_r_hat(pi) - J_r(pi)| <= eps for every policy, so a policy pi with
@@ -52,13 +52,13 @@ fn errors() -> [Table; 4] {
         std::array::from_fn(|position| of(position).map(|error| error / LENGTH as f64))
     };
     [
-        // It takes the best letter for the worst.
+        // It confuses the best letter with the worst.
         per_position(|_| [0.0, 1.0, 0.0, -1.0, 1.0]),
-        // It likes short answers.
+        // It prefers short answers.
         per_position(|_| [0.0, -1.0, -1.0, -1.0, -1.0]),
-        // All of its error is at the first letter, where the best policy is least sure of itself.
+        // Its error is at the first letter only, where the best policy has the highest entropy.
         std::array::from_fn(|position| if position == 0 { [1.0, 1.0, 1.0, -1.0, 1.0] } else { [0.0; TOKENS] }),
-        // It is wrong here and there.
+        // Errors at several letters.
         per_position(|position| std::array::from_fn(|token| (7.0 * (position * TOKENS + token) as f64).sin())),
     ]
 }
@@ -126,7 +126,7 @@ fn gibbs(reward: &Table) -> Table {
 }
 
 #[test]
-fn the_gibbs_policy_is_the_best_there_is() {
+fn the_gibbs_policy_is_the_maximum() {
     let (reward, best) = (reward(), gibbs(&reward()));
     let value = objective(&reward, &best);
     for position in 0..LENGTH {
@@ -139,7 +139,7 @@ fn the_gibbs_policy_is_the_best_there_is() {
             }
         }
     }
-    // J_r(pi*) - J_r(pi) = beta KL(pi || pi*), and the reference leaves much to gain.
+    // J_r(pi*) - J_r(pi) = beta KL(pi || pi*), and the reference is far from the maximum.
     let gap = value - objective(&reward, &reference());
     assert_abs_diff_eq!(gap, BETA * divergence(&reference(), &best), epsilon = 1e-12);
     assert!(gap > 0.2, "{gap}");
@@ -163,7 +163,7 @@ fn the_best_policy_for_a_wrong_reward_is_within_a_bound_that_shrinks_with_the_er
         assert!(gaps.is_sorted_by(|x, y| x > y), "the gap shrinks with eps: {gaps:?}");
         assert_abs_diff_eq!(*gaps.last().unwrap(), 0.0, epsilon = 1e-12);
     }
-    // The bound is of the right size: where the error is at one letter, the gap is a good part of it.
+    // The bound is of the right size: where the error is at one letter, the gap is a large part of it.
     let eps = 0.0125;
     let gap = optimum - objective(&reward, &gibbs(&learned(&errors()[2], eps)));
     assert!(gap > 0.3 * eps * eps / (2.0 * BETA), "{gap}");
@@ -203,7 +203,7 @@ fn ppo(reward: &Table, seed: u64) -> Table {
 
 #[test]
 fn ppo_on_a_wrong_reward_is_within_the_bound() {
-    // How far from the optimum PPO ends by itself: the reference is over 0.2 away.
+    // The distance of PPO's result from its own optimum; the reference is over 0.2 away.
     const OPTIMIZER: f64 = 0.01;
     let true_reward = reward();
     let optimum = objective(&true_reward, &gibbs(&true_reward));

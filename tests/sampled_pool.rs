@@ -1,4 +1,4 @@
-//! A pool out of prompts: pairs of sampled answers as stages of a run.
+//! A pool from prompts: pairs of sampled answers as stages of a run.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use ser::{Context, Control, Event, Generator, Message, Response, Sampling, obser
 use ser::{Error, Observers, PoolSampling, RunFolder, SelfEvolution, sample_pool};
 use support::{data, settings};
 
-/// Says what it is asked and a number; some prompts it can answer in few ways.
+/// Answers with the prompt and a number; for some prompts it has few different answers.
 #[derive(Default)]
 struct Echo {
     calls: usize,
@@ -87,7 +87,7 @@ fn two_different_answers_each_or_left_out_and_counted() {
     assert!(pool.pairs.iter().all(|pair| pair.responses[0] != pair.responses[1]));
     assert_eq!(pool.pairs[2].prompt, [Message::user("slow")]);
 
-    // Done stages are read, not made: nobody asks for a generator.
+    // Finished stages are read, so no generator is made.
     drop(run);
     let mut run = RunFolder::open(root.path().join("run"), true).unwrap();
     let none = || -> Result<Echo, Tired> { Err(Tired) };
@@ -98,7 +98,7 @@ fn two_different_answers_each_or_left_out_and_counted() {
 }
 
 #[test]
-fn a_run_that_died_goes_on_and_ends_the_same() {
+fn a_killed_run_continues_and_ends_the_same() {
     let root = tempfile::tempdir().unwrap();
     let sample = |echo: &mut Echo, name: &str| {
         let mut run = RunFolder::open(root.path().join(name), true).unwrap();
@@ -113,7 +113,7 @@ fn a_run_that_died_goes_on_and_ends_the_same() {
 }
 
 #[test]
-fn stopping_and_settings_without_sense() {
+fn a_stop_and_unusable_settings() {
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
     let mut observers = Observers::new();
@@ -172,7 +172,7 @@ fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
     };
     assert_eq!((count(&data), data.counts.rows - rows), (3, 3));
 
-    // Nor do they come in as pairs that were sampled all the same.
+    // Sampled pairs with such prompts are left out too.
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
     let (mut echo, first) = (Echo::default(), data.free_id());

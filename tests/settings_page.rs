@@ -53,7 +53,7 @@ fn on_page(text: &str) -> BTreeMap<String, Value> {
                 for (table, value) in columns.iter().zip(values) {
                     // "-" stands for a key without a default.
                     let value = if *value == "-" { Value::Null } else { serde_json::from_str(value).unwrap() };
-                    assert_eq!(keys.insert(format!("{table}.{key}"), value), None, "{table}.{key} stands there twice");
+                    assert_eq!(keys.insert(format!("{table}.{key}"), value), None, "{table}.{key} is listed twice");
                 }
             }
             Some(_) => {}

@@ -1,4 +1,4 @@
-//! What a run reports on the uncertainty of its metrics, on the reason for its end, and on the labels that it read.
+//! The report of a run on the uncertainty of its metrics, on the reason for its end, and on the labels that it read.
 
 #![allow(clippy::unwrap_used)]
 
@@ -106,7 +106,7 @@ fn a_difference_within_one_standard_error_does_not_choose_the_model() {
 }
 
 #[test]
-fn a_clear_difference_does() {
+fn a_clear_difference_chooses_the_model() {
     // The last loop learns from labels that a rule turned to noise: the first is better by far.
     let plan = |states: Vec<LoopState>| ScheduleSettings::Paper(Plan { plan: states });
     let settings = LoopSettings { schedule: plan(vec![LoopState::Status1]), anchor: Anchor::PerPair, ..quick() };
@@ -157,7 +157,7 @@ fn shares_are_of_the_pairs_with_gold() {
 }
 
 #[test]
-fn a_status_2_that_reaches_no_further_is_told() {
+fn a_status_2_that_reaches_no_further_gives_a_warning() {
     let told = |settings: LoopSettings| {
         let mut notes = Vec::new();
         let observer = observer_fn(|event| {
@@ -198,7 +198,7 @@ fn a_status_2_that_reaches_no_further_is_told() {
 }
 
 #[test]
-fn what_emptied_a_selection_is_told() {
+fn the_reason_of_an_empty_selection_is_reported() {
     let stopped = |settings: LoopSettings| run(settings, data(1)).stopped.unwrap();
     // All of the pool was selected before.
     let all = Thresholds { tau_high: 0.5, tau_low: 0.5, tau_delta: 0.0, ..Thresholds::default() };
@@ -231,7 +231,7 @@ fn what_emptied_a_selection_is_told() {
 }
 
 #[test]
-fn the_pools_quantiles_are_told_as_figures() {
+fn the_pools_quantiles_are_sent_as_metrics() {
     let mut metrics = Vec::new();
     let observer = observer_fn(|event| {
         if let Event::Metrics { stage: Stage::Pool(1), values, .. } = event {

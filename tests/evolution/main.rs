@@ -115,7 +115,7 @@ fn the_random_baseline_repeats_the_iterations_without_the_filter() {
         assert!(selection.kept * 10 > selection.pool * 9, "all but ties: {} of {}", selection.kept, selection.pool);
     }
     assert_eq!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
-    // A filter that does choose has other labels from loop 2 on.
+    // With a filter that leaves pairs out, the labels differ from loop 2 on.
     let report = run(LoopSettings { model_selection: ModelSelection::Last, ..settings() }, data(1));
     assert_ne!(accuracy(&report, BaselineKind::Random), accuracy(&report, BaselineKind::Ser));
     let of = |kind| report.baselines.iter().find(|b| b.kind == kind).map(|b| (b.trained_on, b.human_labels));

@@ -1,4 +1,4 @@
-//! What decides the selection and the result: rules, schedules, margins, validation.
+//! Settings that decide the selection and the result: rules, schedules, margins, validation.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use ser::status::{Anchor, Automatic, Balance, PrecisionTarget, ScheduleSettings}
 use ser::{Baselines, LoopSettings, ModelSelection, SelfEvolution, SerData};
 use ser::{LearningStatus, LossOutput, PairLoss, PairProbabilities, Preference, loss_fn, rule_fn};
 
-/// Labelled pairs have margins and pseudo-labels have none of their own.
+/// Labelled pairs have margins, pseudo-labels have no margin of their own.
 #[test]
 fn pseudo_labels_have_the_mean_margin_of_the_labelled_pairs() {
     let with_margins = |data: SerData| {
@@ -76,7 +76,7 @@ fn a_certified_threshold_takes_the_place_of_the_status() {
     let first = &report.iterations[1];
     assert!(first.rule.as_ref().unwrap().starts_with("certified: Delta over "), "{:?}", first.rule);
     assert!(first.selection.as_ref().unwrap().precision.unwrap().value >= 0.8);
-    // What cannot be had is not pretended.
+    // If no threshold can be certified, nothing is selected.
     let target = PrecisionTarget { precision: 0.9999, ..PrecisionTarget::default() };
     let report = run(LoopSettings { precision_target: Some(target), ..settings }, data(1));
     assert_eq!(report.iterations.len(), 1);
@@ -84,7 +84,7 @@ fn a_certified_threshold_takes_the_place_of_the_status() {
 
 #[test]
 fn a_custom_rule_and_a_custom_loss_are_used() {
-    // Keeps one pair in two of those it leans on at all.
+    // Keeps every second pair whose answers have different scores.
     let rule = rule_fn(|pool| {
         let keep = |(index, pair): (usize, &PairProbabilities)| match index % 2 == 0 && pair.delta() > 0.05 {
             true => LearningStatus::Status2,

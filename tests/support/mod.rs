@@ -1,4 +1,4 @@
-//! A small world with known truth, and a linear reward model that learns it.
+//! A small synthetic task with known truth, and a linear reward model for it.
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::Path;
@@ -82,7 +82,7 @@ pub struct Linear {
     pub epochs: usize,
     /// Gives these pairs scores that are not finite.
     pub broken: fn(&Pair) -> bool,
-    /// After this many trainings the next ones learn the opposite.
+    /// After this many trainings the labels are reversed.
     pub broken_after: Option<usize>,
     pub fits: usize,
     /// Checkpoints within a training; without, trainings are run in one piece.

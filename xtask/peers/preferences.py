@@ -42,7 +42,7 @@ def main():
         if all(len(tokenizer.encode(text).ids) <= args.max_length for text in row.values()):
             kept.append(row)
     if len(kept) < args.pairs:
-        raise SystemExit(f"{args.data} holds {len(kept)} pairs that fit, fewer than the {args.pairs} asked for")
+        raise SystemExit(f"{args.data} contains {len(kept)} pairs that fit, fewer than the {args.pairs} asked for")
     with open(args.out, "w", encoding="utf-8") as out:
         for row in kept:
             if args.prompts:

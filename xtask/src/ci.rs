@@ -36,7 +36,7 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
 }
 
 fn test_with(workspace: &Workspace, variables: &[(&str, String)]) -> Result<()> {
-    // What builds without libtorch is tested without it; then everything, with every feature.
+    // The crates that build without libtorch are tested without it; then everything, with every feature.
     let mut tests = workspace.cargo(&["test"]);
     tests.envs(variables.iter().cloned());
     run(tests)?;

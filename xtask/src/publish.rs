@@ -38,7 +38,7 @@ fn check_files(workspace: &Workspace, name: &str) -> Result<()> {
     }
     let files = String::from_utf8_lossy(&output.stdout);
     match files.lines().find(|file| file.split(['/', '\\']).any(|part| part == "golden" || part == "snapshots")) {
-        Some(file) => bail!("the package of {name} holds {file}: add its folder to `exclude` in Cargo.toml"),
+        Some(file) => bail!("the package of {name} contains {file}: add its folder to `exclude` in Cargo.toml"),
         None => Ok(()),
     }
 }

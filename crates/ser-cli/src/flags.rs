@@ -27,7 +27,7 @@ pub(crate) struct Flags {
     /// Longest text in tokens; pairs with a longer one are left out and counted [default: 512]
     #[arg(long)]
     pub(crate) max_length: Option<usize>,
-    /// What to do about a row that cannot be used: stop or skip [default: stop]
+    /// Action at a row that cannot be used: stop or skip [default: stop]
     #[arg(long)]
     pub(crate) on_bad_row: Option<String>,
     /// float32, bfloat16 or float16 [default: float32]
@@ -120,7 +120,7 @@ pub(crate) struct RunFlags {
 
 /// Printed after Ctrl-C by commands that have `--resume`.
 #[cfg(feature = "libtorch")]
-pub(crate) const RESUME: &str = "Run the same command with --resume to go on.";
+pub(crate) const RESUME: &str = "Run the same command with --resume to continue.";
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::output;
 
-/// What is logged, and how.
+/// The level and the format of the log.
 #[derive(Args)]
 pub(crate) struct Verbosity {
     /// Logs more: -v what is done, -vv also details, -vvv everything. RUST_LOG, if set, wins

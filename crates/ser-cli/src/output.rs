@@ -1,4 +1,4 @@
-//! What commands write: notes and progress on standard error, results on standard output.
+//! Output of commands: notes and progress on standard error, results on standard output.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

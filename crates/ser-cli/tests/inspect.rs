@@ -18,7 +18,7 @@ fn said(output: &[u8]) -> &str {
     std::str::from_utf8(output).unwrap()
 }
 
-/// The words behind a name at the beginning of a line.
+/// The words after a name at the beginning of a line.
 fn value_of<'a>(output: &'a str, name: &str) -> &'a str {
     output.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim()
 }
@@ -30,7 +30,7 @@ const ROWS: &str = r#"{"prompt": "q1", "chosen": "longer", "rejected": "b"}
 "#;
 
 #[test]
-fn a_file_is_told_in_figures() {
+fn a_file_is_described_in_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, ROWS).unwrap();
@@ -74,7 +74,7 @@ fn bad_rows_stop_or_are_listed() {
 }
 
 #[test]
-fn what_is_in_the_hubs_cache_needs_no_hub() {
+fn cached_repositories_are_read_offline() {
     let home = tempfile::tempdir().unwrap();
     let repository = home.path().join("hub/datasets--owner--pairs");
     let snapshot = repository.join("snapshots/abc/data");

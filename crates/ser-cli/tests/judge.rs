@@ -21,7 +21,7 @@ fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
     text.split_once(from).unwrap().1.split_once(to).unwrap().0
 }
 
-/// Whose answers are at which position: the texts begin with a number, the quality.
+/// The qualities of the answers in a question: each text begins with its quality.
 fn qualities(question: &str) -> [u32; 2] {
     ["A", "B"].map(|name| {
         let answer = between(question, &format!("[Answer {name}]\n"), "\n[End");
@@ -102,7 +102,7 @@ fn difficult(request: &Request) -> Does {
         (4, _) => Does::After(Duration::from_millis(60), Box::new(honest(&request.question))),
         _ => match honest(&request.question) {
             Does::Says(text) => {
-                // JSON may write a slash as \/, and only who reads it sees the key.
+                // JSON may write a slash as \/, so the key is visible only after parsing.
                 let body = serde_json::json!({"choices": [{"message": {"content": format!("{KEY} says: {text}")}}]});
                 Does::Replies(200, "", body.to_string().replace('/', "\\/"))
             }
@@ -154,7 +154,7 @@ fn counts_are_right_whatever_happens_and_the_key_is_nowhere() {
 }
 
 #[test]
-fn killed_at_any_moment_it_goes_on() {
+fn a_killed_judge_continues_from_its_cache() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), 30);
     let server =
@@ -172,7 +172,7 @@ fn killed_at_any_moment_it_goes_on() {
     let metrics = metrics(&judge(folder.path(), &server, &["--concurrency", "3"]));
     assert_eq!(counts(&metrics), [18, 3, 9, 0, 0]);
     assert_eq!(metrics["usage"]["from_cache"].as_u64().unwrap() as usize, kept);
-    // Asked twice is only what was under way when the process died.
+    // Only requests that were under way when the process died are repeated.
     let twice: usize = server.asked().values().map(|times| times - 1).sum();
     assert!(twice <= 3 * kills, "{twice}");
 }
@@ -191,10 +191,10 @@ fn ctrl_c_loses_nothing() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(stderr(&output).contains("The same command goes on from here."), "{}", stderr(&output));
+    assert!(stderr(&output).contains("The same command continues from here."), "{}", stderr(&output));
     let metrics = metrics(&judge(folder.path(), &server, &["--concurrency", "2"]));
     assert_eq!(counts(&metrics), [18, 3, 9, 0, 0]);
-    // Not even what was under way is asked again.
+    // Requests that were under way are not repeated either.
     assert!(server.asked().values().all(|times| *times == 1));
 }
 
@@ -239,7 +239,7 @@ fn one_order_only_and_garbage_are_failures_counted_apart() {
 }
 
 #[test]
-fn judges_that_think_and_speak_in_parts_are_read_and_the_rest_is_shown() {
+fn thoughts_and_parts_are_read_and_unreadable_replies_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), 10);
     let server = ChatServer::start(|request| {
@@ -333,7 +333,7 @@ fn bad_input_is_named_before_anything_is_asked() {
 }
 
 #[test]
-fn an_endpoint_that_is_not_there_is_named() {
+fn an_unreachable_endpoint_is_named() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), 20);
     let server =

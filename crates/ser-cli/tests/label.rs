@@ -22,7 +22,7 @@ fn label(arguments: &[&str], input: impl AsRef<[u8]> + Send) -> Output {
     let mut child = start(arguments);
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
-        // It may stop reading at an error: that is not this side's failure.
+        // The program may stop reading at an error; the write then fails.
         scope.spawn(move || {
             let _ = stdin.write_all(input.as_ref());
         });
@@ -68,7 +68,7 @@ fn million() -> Vec<(f64, f64)> {
             1 => (hundredth(&mut rng), hundredth(&mut rng)),
             2 => (any, any),
             3 => (any, any + 0.3 * if any < 0.5 { 1.0 } else { -1.0 }),
-            // What a model in single precision gives, 0.55 and 0.45 among it.
+            // Scores of a model in single precision, including 0.55 and 0.45.
             _ => (f64::from(any as f32), f64::from([0.55f32, 0.45, 0.5][rng.random_range(0..3)])),
         });
     }
@@ -155,7 +155,7 @@ fn thresholds_are_options() {
 }
 
 #[test]
-fn other_fields_go_through_as_they_stand() {
+fn other_fields_are_copied_unchanged() {
     let input = r#"{ "id": 123456789012345678901234567890, "text": "a \"NaN\" é \u00e9", "n": {"x": [1, 2.50]},
  "#
     .replace('\n', "")
@@ -231,7 +231,7 @@ fn nan_and_infinities_never_select() {
 }
 
 #[test]
-fn scores_that_are_no_probabilities_are_pointed_out() {
+fn scores_outside_0_to_1_give_a_warning() {
     let input = "{\"score_j\": 0.9, \"score_k\": 0.1}\n{\"score_j\": 3.5, \"score_k\": -1}\n".repeat(2);
     let of = |rule| {
         let output = label(&["--rule", rule], &input);
@@ -298,11 +298,11 @@ fn a_row_comes_out_before_the_next_goes_in() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let mut child = start(&[]);
     let mut stdin = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || {
-        // Far more than pipes hold; ends when the program has gone.
+        // More than the buffers of pipes; ends when the program has ended.
         let row = "{\"score_j\": 0.9, \"score_k\": 0.1}\n".repeat(1000);
         while stdin.write_all(row.as_bytes()).is_ok() {}
     });

@@ -52,7 +52,7 @@ fn lines(output: &Output) -> Vec<serde_json::Value> {
     String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Trained as the settings say, scored without a word on how: `ser.json` says it.
+/// Trained by the settings, scored without flags for texts: `ser.json` has the template.
 #[test]
 fn trains_an_adapter_and_scores_with_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn trains_an_adapter_and_scores_with_it() {
     let forced = lines(&run("score", &[&common[..], &other, &["--force-text"]].concat()));
     assert_ne!(forced[0]["raw"], all[0]["raw"]);
 
-    // The run folder is refused; resumed, it is what it was.
+    // Without --resume the run folder is refused; with it, nothing changes.
     let before = fs::read(adapter.join("reward/model/adapter_model.safetensors")).unwrap();
     let again = run("train reward", &train);
     assert!(!again.status.success() && stderr(&again).contains("resume"), "{}", stderr(&again));

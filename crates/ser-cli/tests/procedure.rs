@@ -36,7 +36,7 @@ fn quick_procedure() -> Vec<String> {
     ])
 }
 
-/// Pairs of several rounds, as JSON lines; the question of those in `long` has far more tokens than the model's positions.
+/// Pairs of several turns, as JSON lines; the question of those in `long` has far more tokens than the model's positions.
 fn conversations(path: &Path, first: usize, n: usize, long: &[usize]) -> String {
     let turn = |role: &str, content: String| serde_json::json!({"role": role, "content": content});
     let row = |i: usize| {
@@ -108,7 +108,7 @@ fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
         let error = procedure(settings);
         assert!(error.contains(said), "{settings:?}: {error}");
     }
-    // The built-in corpus's model is not there yet, and is checked all the same.
+    // The base model of the built-in corpus is checked before it is made.
     let corpus =
         set(&["corpus.pairs=320", "corpus.test_pairs=40", "base.vocab_size=1000", "base.shape.hidden_size=16"]);
     let error = refused("run", &[words("--full"), corpus.clone(), set(&["base.shape.max_positions=60"])].concat());
@@ -118,10 +118,10 @@ fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
 }
 
 #[test]
-fn what_is_taken_by_default_is_said() {
+fn defaults_are_reported() {
     let said = |example: &str, arguments: &[String]| {
         let root = tempfile::tempdir().unwrap();
-        // No text fits: it is refused after it was said, and nothing is trained.
+        // No text fits: the run is refused after the notes, and nothing is trained.
         let out = words(&format!("--out {}", text(&root.path().join("run"))));
         let output = run(example, &[arguments, &out, &set(&["text.max_length=1"])].concat());
         assert!(!output.status.success());

@@ -152,7 +152,7 @@ fn serves_the_scores_of_ser_score() {
 }
 
 #[test]
-fn what_cannot_be_served_is_one_sentence() {
+fn unusable_settings_are_one_sentence() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let model = text(&golden("llama"));

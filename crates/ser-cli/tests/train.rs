@@ -21,7 +21,7 @@ fn ppo_arguments() -> Vec<String> {
         "policy_run.save_steps=3",
         "policy.lora.dropout=0.2",
         "ppo.score_normalization=scale",
-        // The nano model says no word: what there is to learn are ends and entropy.
+        // The nano model generates no words: training changes only where answers end, and their entropy.
         "ppo.missing_eos_penalty=1.0",
         "ppo.entropy_coefficient=0.1",
     ]);
@@ -147,7 +147,7 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_program_ends_with_130_and_says_how_to_go_on() {
+fn an_interrupted_program_ends_with_130_and_names_the_command_that_continues() {
     let root = tempfile::tempdir().unwrap();
     let out = root.path().join("run");
     let mut arguments = [ppo_arguments(), words(&format!("--out {}", text(&out)))].concat();

@@ -1,6 +1,6 @@
 //! Functions that make implementations of the traits out of closures.
 //!
-//! They are functions and no blanket implementations, so that `&mut T` and `Box<T>` implement the traits too.
+//! They are functions instead of blanket implementations, so that `&mut T` and `Box<T>` implement the traits too.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// Groups pairs whose outcomes depend on each other because they answer the same prompt.
 ///
-/// Preference sets hold up to ten pairs per prompt. A model that understands the prompt tends to get all of them
+/// Preference sets have up to ten pairs per prompt. A model that understands the prompt tends to get all of them
 /// right, so they carry less information than as many pairs of different prompts. Intervals, tests and standard errors
 /// therefore treat the cluster, and not the pair, as the independent unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

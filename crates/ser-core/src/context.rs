@@ -16,7 +16,7 @@ impl From<Stopped> for std::io::Error {
     }
 }
 
-/// What a call of a trait's method carries besides its data: the stage it belongs to, the seed of its draws, progress
+/// The inputs of a call of a trait's method besides its data: the stage it belongs to, the seed of its draws, progress
 /// to an [`Observer`], and the observer's request to stop.
 ///
 /// An implementation that is slow calls [`start`](Context::start) once and [`advance`](Context::advance) as it goes,

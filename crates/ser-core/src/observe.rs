@@ -169,11 +169,11 @@ pub struct StepOutcome {
     pub notes: Vec<String>,
 }
 
-/// The answer of an [`Observer`]: whether the work goes on.
+/// The answer of an [`Observer`]: whether the work continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
     /// Stop at the next point at which no work is lost.
     Stop,

@@ -125,7 +125,7 @@ pub struct Pair {
     pub responses: [String; 2],
     /// The turns that follow `prompt`, A's first, where an answer is more than one assistant turn of text: several
     /// turns, a last turn of the user, or a turn with [`Message::extra`] fields. A chat template renders these turns;
-    /// everything else uses `responses`, which holds the same turns written out as text.
+    /// everything else uses `responses`, which has the same turns written out as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_turns: Option<Box<[Vec<Message>; 2]>>,
     /// The texts as the file has them.

@@ -6,7 +6,7 @@ use crate::{BoxError, Pair, PairProbabilities, PairScores, PairStore};
 
 /// A scored pool: the probabilities of every pair, and where the caller has them the raw scores and the pairs.
 ///
-/// A rule by topic or length reads the pairs ([`pair`](PoolView::pair)); a rule by committee holds the scores of the
+/// A rule by topic or length reads the pairs ([`pair`](PoolView::pair)); a rule by committee has the scores of the
 /// other models by [`PairId`](crate::PairId).
 #[derive(Clone, Copy)]
 pub struct PoolView<'a> {

@@ -96,7 +96,7 @@ macro_rules! store {
 }
 
 store! {
-    /// Pairs that are read by position. They may lie on disk; slices, vectors and `Arc<[Arc<Pair>]>` hold them in memory.
+    /// Pairs that are read by position. They may lie on disk; slices, vectors and `Arc<[Arc<Pair>]>` keep them in memory.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -113,7 +113,7 @@ store! {
 }
 
 store! {
-    /// Labelled pairs that are read by position. They may lie on disk; slices, vectors and `Arc<[Preference]>` hold them
+    /// Labelled pairs that are read by position. They may lie on disk; slices, vectors and `Arc<[Preference]>` keep them
     /// in memory.
     ///
     /// ```

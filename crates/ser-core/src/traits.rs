@@ -5,8 +5,8 @@
 //! fits again, and reports to an [`Observer`]. Then a [`Policy`], which is a [`Generator`], is trained by PPO on a
 //! [`Reward`] such as that scorer, and a [`Judge`] compares its answers.
 //!
-//! Methods take `&mut self`; implementations are `Send` and need not be `Sync`, as tensors are not. What a call needs
-//! besides its data is in its [`Context`]: the seed, progress, and the request to stop. References and boxes of
+//! Methods take `&mut self`; implementations are `Send` and need not be `Sync`, as tensors are not. The other inputs of a
+//! call are in its [`Context`]: the seed, progress, and the request to stop. References and boxes of
 //! implementations implement the traits too; closures do by way of [`scorer_fn`](crate::scorer_fn) and its siblings.
 //! An implementation's error is any type that converts into [`BoxError`]: an enum, `BoxError` itself, `anyhow::Error`.
 
@@ -107,7 +107,7 @@ pub trait Learner: Scorer {
     /// steps; `None`, the default, if this learner does not support that.
     ///
     /// It starts from the current weights and changes them in place. Run to its end it must leave the weights that `fit`
-    /// leaves. When it is resumed, the learner holds the same weights as at its first start.
+    /// leaves. When it is resumed, the learner has the same weights as at its first start.
     fn training<'a>(
         &'a mut self,
         data: &'a dyn PreferenceStore,
@@ -125,7 +125,7 @@ pub trait Learner: Scorer {
     fn restore(&mut self, folder: &Path) -> Result<(), Self::Error>;
 }
 
-/// What a pairwise loss knows of a pair besides its scores.
+/// The inputs of a pairwise loss for one pair, besides its scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairTarget {
     /// Weight, at least 0: the gradient of a pair of weight 0.5 counts half in its optimizer step (see [`PairLoss`]).

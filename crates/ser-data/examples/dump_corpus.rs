@@ -8,7 +8,7 @@ use ser_data::corpus::{self, CorpusSettings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match write() {
-        // The reader has seen enough (`| head`).
+        // The reader has closed the pipe (`| head`).
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
             Ok(())
         }

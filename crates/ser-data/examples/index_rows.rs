@@ -5,7 +5,7 @@
 //! cargo run --release -p ser-data --features index,parquet --example index_rows -- 1000000 FOLDER
 //! ```
 //!
-//! Started again it goes on with a build that was interrupted. The first line of its output says what is in the index.
+//! A second start continues an interrupted build. The first line of the output has the contents of the index.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -110,7 +110,7 @@ fn run(rows: u64, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The most memory that this process ever held, mapped files included, as Linux counts it.
+/// The peak memory of this process, mapped files included, as Linux counts it.
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

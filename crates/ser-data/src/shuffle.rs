@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_even() {
+    fn positions_are_uniform() {
         // The position of item 0 over many seeds: the mean of a fair draw is in the middle.
         let at = |seed| ShuffledOrder::new(1000, seed).iter().position(|thing| thing == 0).unwrap() as f64;
         let mean = (0..400).map(at).sum::<f64>() / 400.0;
@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_stands_somewhere_once(len in 0u64..3000, seed: u64) {
+        fn every_item_has_one_position(len in 0u64..3000, seed: u64) {
             let order = ShuffledOrder::new(len, seed);
             let mut all: Vec<u64> = order.iter().collect();
             prop_assert_eq!(order.at(len), None);

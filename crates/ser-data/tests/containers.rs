@@ -46,7 +46,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn tables_hold_the_rows_of_their_lines() {
+fn tables_give_the_rows_of_their_lines() {
     let expected = rows(&[["q, or not", "a \"quoted\"", "b\nnew line"], ["naïve 猫", "a", "b"]]);
     let comma = "prompt,chosen,rejected\r\n\"q, or not\",\"a \"\"quoted\"\"\",\"b\nnew line\"\r\n\r\nnaïve 猫,a,b\r\n";
     let semicolon =
@@ -60,14 +60,14 @@ fn tables_hold_the_rows_of_their_lines() {
         assert_eq!(read(name, &utf16).unwrap().0, expected, "UTF-16, {name}");
         assert_eq!(read(&format!("{name}.gz"), &gzip(text.as_bytes())).unwrap().0, expected, "{name}.gz");
     }
-    // What pandas writes: row numbers without a name, numbers, gaps.
+    // As pandas writes: row numbers without a name, numbers, gaps.
     let pandas = ",prompt,chosen,rejected,score_chosen,score_rejected,margin\n0,q,4,5,8.0,6.5,\n1,q,a,b,7.0,7.0,1.5\n";
     let (found, summary) = read("a.csv", pandas.as_bytes()).unwrap();
     assert_eq!((found, summary.ties, summary.values_as_text), (rows(&[["q", "4", "5"]]), 1, 0));
 }
 
 #[test]
-fn cells_hold_lists_as_json() {
+fn cells_contain_lists_as_json() {
     let say = |text: &str| {
         format!(
             r#""[{{""role"": ""user"", ""content"": ""q""}}, {{""role"": ""assistant"", ""content"": ""{text}""}}]""#

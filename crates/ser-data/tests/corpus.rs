@@ -1,4 +1,4 @@
-//! The built-in corpus is deterministic, and fair: nothing but its cues says which answer is better.
+//! The built-in corpus is deterministic, and fair: nothing but its cues depends on which answer is better.
 
 #![allow(clippy::unwrap_used)]
 
@@ -166,7 +166,7 @@ fn cues_decide_together(settings: &CorpusSettings, [general, topical]: [f64; 2])
     }
     let size = corpus.test.truths.len() as f64;
     for (cue, right) in alone {
-        // A cue of substance is known only to who knows the phrases of all topics: it is fourteen small cues.
+        // A cue of substance has other phrases in each topic: it counts as fourteen small cues.
         let bound = if Cue::GENERAL.contains(&cue) { general } else { topical };
         assert!((0.53..=bound).contains(&(right / size)), "{cue:?} alone: {}", right / size);
     }

@@ -1,4 +1,4 @@
-//! Datasets and models from a hub: a small server on the loopback plays it.
+//! Datasets and models from a hub: a small server on the loopback interface stands for it.
 
 #![cfg(feature = "hub")]
 #![allow(clippy::unwrap_used)]
@@ -128,7 +128,7 @@ impl Hub {
         }
     }
 
-    /// What was asked for since the last time.
+    /// The requests since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.log.lock().unwrap())
     }
@@ -192,7 +192,7 @@ fn shards_and_adapters_are_those_that_are_named() {
 }
 
 #[test]
-fn what_cannot_be_fetched_is_said_with_the_way_out() {
+fn what_cannot_be_fetched_is_an_error_with_a_remedy() {
     let hub = Hub::start(&[
         ("models/o/pickled/config.json", b"{}"),
         ("models/o/pickled/pytorch_model.bin", b"pickle"),

@@ -1,4 +1,4 @@
-//! The index on disk: what is in it, its split, and builds that are interrupted.
+//! The index on disk: its contents, its split, and interrupted builds.
 
 #![cfg(feature = "index")]
 #![allow(clippy::unwrap_used)]
@@ -50,7 +50,7 @@ fn preferences(data: &Path) -> Vec<Preference> {
 }
 
 #[test]
-fn an_index_holds_every_pair_that_fits() {
+fn an_index_has_every_pair_that_fits() {
     let (folder, data, tokenizer) = world();
     let index = build(&data, &tokenizer, &folder.path().join("cache"));
     let mut position = 0;
@@ -127,7 +127,7 @@ fn a_build_that_is_interrupted_ends_as_one_that_is_not() {
             Ok(index) => break index,
             Err(DataError::Stopped { folder }) => {
                 stops += 1;
-                // A crash leaves more than the checkpoint says.
+                // A crash leaves more data than the checkpoint records.
                 for name in ["tokens.bin", "pairs.bin"] {
                     let mut file = std::fs::OpenOptions::new().append(true).open(folder.join(name)).unwrap();
                     std::io::Write::write_all(&mut file, b"half a reco").unwrap();

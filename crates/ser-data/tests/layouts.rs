@@ -54,7 +54,7 @@ fn every_layout_gives_its_pairs() {
         #[cfg(feature = "parquet")]
         {
             let (of_parquet, other, detected) = read(&golden().join(format!("{name}.parquet")), &settings);
-            // Places are rows there and lines here.
+            // Positions are rows in parquet and lines in text.
             assert_eq!(other.tied_rows.len(), summary.tied_rows.len(), "{name}");
             let other = ReadSummary { tied_rows: summary.tied_rows.clone(), ..other };
             assert_eq!((detected, other), (Some(layout), summary), "{name}");

@@ -62,7 +62,7 @@ fn known_prompt_columns_are_read() {
     for column in ["prompt", "messages", "context", "context_messages", "history", "conversations", "trajectory"] {
         assert_eq!(prompt(&answered(json!({column: messages.clone()}))), question, "{column}");
     }
-    // A blank or null column leaves the word to another.
+    // A blank or null column is passed over for another.
     assert_eq!(prompt(&answered(json!({"prompt": null, "instruction": " ", "query": "Name a fruit."}))), question);
     let system =
         answered(json!({"system": "Be brief.", "question": "Name a fruit.", "generations": ["a b"], "rating": [9]}));
@@ -101,7 +101,7 @@ fn earlier_turns_and_the_last_question_are_joined() {
 }
 
 #[test]
-fn unread_text_is_refused_unless_the_settings_say() {
+fn unread_text_is_refused_unless_the_settings_allow_it() {
     let row = answered(json!({"frage": "Name a fruit.", "id": "x-1", "source": "the web", "length": 3}));
     let error = read(&row).unwrap_err().to_string();
     assert!(
@@ -136,7 +136,7 @@ fn unread_text_is_refused_unless_the_settings_say() {
 }
 
 #[test]
-fn metadata_beside_a_prompt_is_told_once_and_never_refused() {
+fn metadata_beside_a_prompt_is_reported_once_and_never_refused() {
     let row = answered(json!({"prompt": "Hi", "note": "a long free text about it", "source": "s", "score": 1.5}));
     let (pairs, summary) = read_with(&format!("{row}\n{row}\n"), &ReadSettings::default()).unwrap();
     assert_eq!(pairs.len(), 2);
@@ -144,11 +144,11 @@ fn metadata_beside_a_prompt_is_told_once_and_never_refused() {
     let row = answered(json!({"prompt": "Hi", "user": "bob", "post": "t3_ab", "context": "reddit"}));
     assert_eq!(prompt(&row), turns(&[(Role::User, "Hi")]));
     assert_eq!(read(&row).unwrap().1.unread_columns.iter().collect::<Vec<_>>(), ["context", "post", "user"]);
-    // Dialogues and conversations hold their prompt.
+    // Dialogues and conversations contain their prompt.
     let dialogue = |answer: &str| format!("\n\nHuman: Why?\n\nAssistant: {answer}");
     let row = json!({"chosen": dialogue("So."), "rejected": dialogue("No."), "remark": "some free text"});
     assert!(read(&row).unwrap().1.unread_columns.contains("remark"));
-    // Whole texts whose common beginning holds the question.
+    // Whole texts whose common beginning contains the question.
     let row = json!({"chosen": "Q: Why is it? A: So.", "rejected": "Q: Why is it? A: No.", "frage": "Why is it?"});
     assert_eq!(prompt(&row), turns(&[(Role::User, "Q: Why is it? A:")]));
 }
@@ -182,7 +182,7 @@ fn system_columns_and_turns_stand_before_the_conversation() {
 }
 
 #[test]
-fn messages_of_many_forms_say_the_same() {
+fn messages_of_many_forms_give_the_same_pair() {
     let texts = json!({"prompt": "Hello", "chosen": "Yes", "rejected": "No"});
     let expected = read(&texts).unwrap().0.remove(0);
     let of = |speaker: &str, text: &str, user: &str, model: &str| {
@@ -236,7 +236,7 @@ fn tools_and_thoughts_are_kept_for_templates() {
     let pair = read(&json!({"chosen": of("Cold."), "rejected": of("Hot.")})).unwrap().0.remove(0).pair;
     assert_eq!(pair.prompt, [Message::user("Weather?"), Message::new(Role::Tool, "cold")]);
     assert_eq!(pair.response_turns, None);
-    // Fields that no template renders are told.
+    // Fields that no template renders are reported.
     let row = json!({"prompt": "q", "chosen": [{"role": "assistant", "content": "a", "weight": 1}],
         "rejected": {"role": "assistant", "content": "b", "weight": null}});
     assert_eq!(read(&row).unwrap().1.unread_columns.iter().collect::<Vec<_>>(), ["chosen[].weight"]);
@@ -336,7 +336,7 @@ fn every_pair_names_its_row() {
 
 #[cfg(feature = "parquet")]
 #[test]
-fn columns_of_parquet_files_are_told_and_refused_alike() {
+fn columns_of_parquet_files_are_reported_and_refused_alike() {
     // `golden/make_layouts.py` writes the layouts; the binarized one has columns that nothing reads.
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layouts/columns.parquet");
     let (_, summary) = PreferenceFile::open(golden, &ReadSettings::default()).unwrap().read_all().unwrap();

@@ -1,4 +1,4 @@
-//! Whole files: real ones where they are at hand, and every kind of bad input.
+//! Whole files: real ones where they are available, and every kind of bad input.
 
 #![allow(clippy::unwrap_used)]
 
@@ -108,7 +108,7 @@ fn lines_gzip_and_array_give_the_same_pairs() {
 const GOOD: &str = r#"{"prompt": "q", "chosen": "good", "rejected": "bad"}"#;
 
 #[test]
-fn an_error_is_told_once() {
+fn an_error_is_returned_once() {
     let (_folder, path) = file("pairs.jsonl", b"{}\n");
     let mut source = PreferenceFile::open(&path, &ReadSettings::default()).unwrap();
     assert!(source.next_preference().is_err());
@@ -120,14 +120,14 @@ fn bad_rows_stop_with_file_and_line() {
     for (bad, words) in [
         (r#"{"prompt": "q", "chosen": "good""#, "invalid JSON: EOF while parsing an object at column 32"),
         (r#"{"prompt": "q", "chosen": "good"}"#, "the row has no `rejected` (its columns: `prompt`, `chosen`)"),
-        // Names of columns are anything.
+        // Names of columns may contain anything.
         (r#"{"prompt\n": "q", "chosen": "good"}"#, r"the row has no `rejected` (its columns: `prompt\n`, `chosen`)"),
         (r#"{"prompt": "q", "chosen": "", "rejected": "bad"}"#, "the answer in `chosen` is empty"),
         (r#"{"prompt": "q", "chosen": "a", "rejected": {}}"#, "`rejected` is an object, but text or a list of"),
         (r#""text""#, "an object with columns is expected, but the row is the text \"text\""),
-        (r#"{"prompt": "q", "chosen": "\ud800", "rejected": "bad"}"#, "holds half of a character (a \\u escape of"),
-        (r#"{"prompt": "q", "chosen": "\ud83d end", "rejected": "bad"}"#, "the text at column 34 holds half of a"),
-        (r#"{"prompt": "q", "chosen": "\ude00", "rejected": "bad"}"#, "holds half of a character"),
+        (r#"{"prompt": "q", "chosen": "\ud800", "rejected": "bad"}"#, "contains half of a character (a \\u escape of"),
+        (r#"{"prompt": "q", "chosen": "\ud83d end", "rejected": "bad"}"#, "the text at column 34 contains half of a"),
+        (r#"{"prompt": "q", "chosen": "\ude00", "rejected": "bad"}"#, "contains half of a character"),
         ("{\"prompt\": \"\u{0}\"}", "invalid JSON: control character"),
     ] {
         let (_folder, path) = file("pairs.jsonl", format!("{GOOD}\n\n{bad}\n{GOOD}\n").as_bytes());
@@ -146,7 +146,7 @@ fn bad_rows_stop_with_file_and_line() {
 }
 
 #[test]
-fn bad_bytes_and_bad_arrays_are_told() {
+fn bad_bytes_and_bad_arrays_are_errors() {
     let (_folder, path) = file("pairs.jsonl", b"{\"prompt\": \"\xff\", \"chosen\": \"a\", \"rejected\": \"b\"}\n");
     assert!(read(&path, OnBadRow::Stop).unwrap_err().to_string().contains("line 1: invalid JSON: invalid unicode"));
     // In an array, the line is that of the fault and not of the element.
@@ -159,7 +159,7 @@ fn bad_bytes_and_bad_arrays_are_told() {
 }
 
 #[test]
-fn files_that_hold_nothing_or_are_not_there() {
+fn empty_and_missing_files() {
     let missing = PreferenceFile::open("/no/such.jsonl", &ReadSettings::default()).unwrap_err();
     assert_eq!(missing.to_string(), "there is no /no/such.jsonl; check the path");
     let (folder, path) = file("pairs.jsonl", b"\n \n");
@@ -238,7 +238,7 @@ fn shards_are_one_file_in_the_order_of_their_names() {
 
 #[test]
 fn a_row_without_end_costs_no_more_than_the_limit() {
-    // 100 MB in one field, and a gzip bomb: 300 MB of nothing in 300 kB.
+    // 100 MB in one field, and a gzip bomb: 300 MB of zeros in 300 kB.
     let long = format!("{GOOD}\n{{\"prompt\": \"{}\"}}\n{GOOD}\n", "x".repeat(100 << 20));
     let (_folder, path) = file("long.jsonl", long.as_bytes());
     let error = read(&path, OnBadRow::Stop).unwrap_err().to_string();
@@ -289,7 +289,7 @@ fn a_zstd_bomb_meets_the_same_limit() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn zstd_holds_the_same_rows() {
+fn zstd_gives_the_same_rows() {
     let lines: String =
         (0..300).map(|i| format!("{}\n", GOOD.replace("\"q\"", &format!("\"q{}\"", i * 7919 % 1000)))).collect();
     let packed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
@@ -327,7 +327,7 @@ fn a_parquet_file_that_is_cut_or_damaged_is_named() {
 
 #[cfg(feature = "parquet")]
 #[test]
-fn parquet_files_that_cannot_be_read_are_told_with_the_row() {
+fn parquet_files_that_cannot_be_read_are_errors_with_the_row() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet");
     for (name, words) in [
         ("bad-brotli", "bad-brotli.parquet is a brotli-compressed parquet file, which cannot be read; write it again"),

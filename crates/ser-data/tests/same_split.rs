@@ -26,7 +26,7 @@ fn parts<'a>(of: impl Iterator<Item = (&'a Preference, SplitPart)>) -> Parts {
     let mut parts = Parts::new();
     for (preference, part) in of {
         let prompt = &preference.pair.prompt[0].content;
-        assert_eq!(*parts.entry(prompt.clone()).or_insert(part), part, "{prompt} stands on two sides");
+        assert_eq!(*parts.entry(prompt.clone()).or_insert(part), part, "{prompt} is in two parts");
     }
     parts
 }

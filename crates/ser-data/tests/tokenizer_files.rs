@@ -116,7 +116,7 @@ struct RealCase {
     ids: Vec<Vec<u32>>,
 }
 
-/// Real tokenizers, where they are at hand: Llama 2's with wrong flags in tokenizer.json, Mistral's and GPT-2's.
+/// Real tokenizers, where they are available: Llama 2's with wrong flags in tokenizer.json, Mistral's and GPT-2's.
 #[test]
 fn real_tokenizers_give_the_tokens_of_auto_tokenizer() {
     let golden: Real = serde_json::from_slice(&std::fs::read(golden().join("real_tokens.json")).unwrap()).unwrap();

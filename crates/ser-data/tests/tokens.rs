@@ -103,7 +103,7 @@ fn chat_templates_give_the_tokens_of_transformers() {
                 assert_eq!(&tokenizer.encode_prompt(prompt).unwrap(), prompt_ids, "{what}");
                 assert!(case.ids.starts_with(prompt_ids) && both.prompt_len == prompt_ids.len(), "{what}");
             }
-            // The other answer only makes the pair: this one's text stays as it is.
+            // The other answer does not change this one's text.
             let pair = Pair {
                 id: PairId(0),
                 prompt: prompt.to_vec(),
@@ -171,7 +171,7 @@ fn pairs_are_screened() {
 }
 
 #[test]
-fn what_cannot_be_served_is_told() {
+fn requests_that_cannot_be_met_are_errors() {
     let (folder, _) = golden("byte_fallback");
     let chat = PairTokenizer::from_folder(&folder, &settings(TemplateKind::Chat)).unwrap();
     let twice =
@@ -200,7 +200,7 @@ fn what_cannot_be_served_is_told() {
     assert!(matches!(bare(TemplateKind::Raw), Err(DataError::ModelFile { .. })));
 }
 
-/// A real tokenizer and a real file, where they are at hand; threads do not matter.
+/// A real tokenizer and a real file, where they are available; threads do not matter.
 #[test]
 fn real_pairs_through_a_real_tokenizer() {
     let Some(model) = support::shared("models/stories260k") else { return };

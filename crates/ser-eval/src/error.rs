@@ -57,7 +57,7 @@ pub enum EvalError {
     /// The reliability table has no bins.
     #[error("calibration needs at least one bin, but bins is 0")]
     NoBins,
-    /// The report holds a number that JSON cannot represent.
+    /// The report contains a number that JSON cannot represent.
     #[error("the report's {pointer} is NaN or infinite; every number of a report must be finite")]
     NotFinite {
         /// JSON pointer to the number.
@@ -128,7 +128,7 @@ pub enum EvalError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What is wrong with the line.
+        /// The problem of the line.
         reason: String,
     },
     /// Another process uses the cache.

@@ -1,4 +1,4 @@
-//! Intervals over pairs that share prompts: their coverage where the truth is known, and what does not matter to them.
+//! Intervals over pairs that share prompts: their coverage where the truth is known, and changes that have no effect.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ const TRIALS: u64 = 1000;
 
 /// Pairs of prompts: a prompt's pairs mostly share one fate.
 struct Draw {
-    /// The probability that a pair goes the way of its prompt; otherwise it is drawn anew.
+    /// The probability that a pair has the outcome of its prompt; otherwise it is drawn anew.
     together: f64,
     /// The least and the greatest number of pairs of a prompt.
     sizes: (usize, usize),
@@ -37,7 +37,7 @@ impl Draw {
     }
 }
 
-/// How often the 95 % interval holds the truth, by prompts and (wrongly) by pairs.
+/// How often the 95 % interval contains the truth, by prompts and (wrongly) by pairs.
 fn coverage(truth: f64, mut draw: impl FnMut(&mut ChaCha8Rng, &Bootstrap) -> [Estimate; 2]) -> [f64; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut held = [0u32; 2];
@@ -69,7 +69,7 @@ fn accuracies_cover_the_truth_by_prompt_and_not_by_pair() {
         println!("{prompts} prompts of {sizes:?}, {together} together: {by_prompt} by prompt, {by_pair} by pair");
         assert_nominal(by_prompt);
         if together > 0.0 {
-            assert!(by_pair < 0.9, "counted as independent, the pairs must mislead: {by_pair}");
+            assert!(by_pair < 0.9, "counted as independent, the intervals must be too narrow: {by_pair}");
         }
     }
 }
@@ -148,7 +148,7 @@ fn win_rates_at_equal_length_cover_the_truth_by_prompt_and_not_by_pair() {
 
 #[test]
 fn few_prompts_claim_no_certainty() {
-    // 50 pairs of 5 prompts, all right: what 5 right of 5 shows (Clopper and Pearson), and not 50 of 50.
+    // 50 pairs of 5 prompts, all right: the interval of 5 right of 5 (Clopper and Pearson), not of 50 of 50.
     let ids: Vec<u64> = (0..50).map(|i| i / 10).collect();
     let all = Bootstrap::default().accuracy(&[true; 50], Clusters::Ids(&ids)).unwrap();
     assert_abs_diff_eq!(all.low, 0.025_f64.powf(0.2), epsilon = 1e-12);

@@ -103,7 +103,7 @@ fn calibrated_scores_have_a_small_error_and_overconfident_ones_have_not() {
     }
 }
 
-/// How often the 95 % interval holds the truth, over many drawn test sets.
+/// How often the 95 % interval contains the truth, over many drawn test sets.
 fn coverage(truth: f64, mut interval: impl FnMut(&mut ChaCha8Rng, u64) -> (f64, f64)) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let trials = 1000;
@@ -152,7 +152,7 @@ fn pairing_narrows_the_interval() {
     assert_abs_diff_eq!(estimate.low, 0.0279, epsilon = 0.002);
     assert_abs_diff_eq!(estimate.high, 0.0521, epsilon = 0.002);
     let same = Bootstrap::default().difference(&model, &model, Clusters::Singletons).unwrap();
-    // None of 1000 pairs tells them apart; the share of those that would is at most 1 - 0.025^(1/1000).
+    // The models differ on none of 1000 pairs; the share of pairs on which they differ is at most 1 - 0.025^(1/1000).
     let unseen = 1.0 - 0.025_f64.powf(1.0 / 1000.0);
     assert_eq!(same.value, 0.0);
     assert_abs_diff_eq!(same.low, -unseen, epsilon = 1e-12);
@@ -197,7 +197,7 @@ fn bad_requests_are_named() {
 
 proptest! {
     #[test]
-    fn an_interval_holds_its_figure(right in 0u64..300, more in 0u64..300, seed: u64) {
+    fn an_interval_contains_its_value(right in 0u64..300, more in 0u64..300, seed: u64) {
         prop_assume!(right + more > 0);
         let estimate = Bootstrap { seed, ..Default::default() }.proportion(right, right + more).unwrap();
         prop_assert!(0.0 <= estimate.low && estimate.low <= estimate.value);

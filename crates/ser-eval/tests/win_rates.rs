@@ -54,7 +54,7 @@ fn every_verdict_is_counted_once() {
     assert_eq!((clustered.rate.value, clustered.rate.clusters), (0.6, Some(3)));
     assert_abs_diff_eq!(clustered.standard_error.unwrap(), (1.5 * 1.14_f64).sqrt() / 5.0, epsilon = 1e-15);
     let one = WinRate::measure(&verdicts, Clusters::Ids(&[1; 6]), &QUICK).unwrap().unwrap();
-    assert_eq!(one.standard_error, None, "one prompt says nothing of how prompts differ");
+    assert_eq!(one.standard_error, None, "one prompt gives no variance between prompts");
     let error = WinRate::measure(&verdicts, Clusters::Ids(&[1; 5]), &QUICK).unwrap_err();
     assert!(matches!(error, EvalError::LengthMismatch { left: 6, right: 5, .. }));
 }
@@ -69,7 +69,7 @@ fn without_a_verdict_there_is_no_rate() {
 }
 
 #[test]
-fn verdicts_that_are_all_alike_claim_no_certainty() {
+fn equal_verdicts_have_an_interval_of_positive_width() {
     let unseen = 1.0 - 0.025f64.powf(1.0 / 20.0);
     let ends = |v: Vec<Verdict>| win_rate(&v, &QUICK).map(|w| (w.rate.low, w.rate.value, w.rate.high)).unwrap();
     let close = |ours: (f64, f64, f64), expected: (f64, f64, f64)| {
@@ -130,7 +130,7 @@ fn lengths_without_spread_by_hand() {
     // All of one length: the raw rate.
     let even = rate(&[1.0, 0.0, 0.5, 1.0], &[0.0; 4]).unwrap();
     assert_abs_diff_eq!(even, 0.625, epsilon = 1e-9);
-    // Ours is always longer by as much: how much of the rate is length cannot be told.
+    // Ours is always longer by as much: the effect of length cannot be estimated.
     assert_eq!(rate(&[1.0, 0.0, 0.5, 1.0], &[8.0; 4]), None);
     assert_eq!(rate(&[1.0], &[8.0]), None);
     assert_eq!(rate(&[], &[]), None);
@@ -199,7 +199,7 @@ proptest! {
         prop_assert_eq!(one.counts, other.counts);
         prop_assert_eq!(one.win_rate, other.win_rate);
         prop_assert_eq!(one.length_controlled, other.length_controlled);
-        // The same again is the same to the bit.
+        // A second computation gives the same bits.
         let again = measure(&judged);
         prop_assert_eq!(again, one);
     }

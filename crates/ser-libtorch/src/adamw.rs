@@ -18,8 +18,8 @@ pub struct AdamWStep {
     pub epsilon: f64,
 }
 
-/// Updates `params` in place by their gradients. `first` and `second` hold the moments, in the shapes of the parameters.
-/// `steps` holds the number of the step for each parameter, one f32 scalar, which is 1 at the first step.
+/// Updates `params` in place by their gradients. `first` and `second` are the moments, in the shapes of the parameters.
+/// `steps` has the number of the step of each parameter, one f32 scalar, which is 1 at the first step.
 pub fn fused_adamw(
     params: &[Tensor],
     grads: &[Tensor],

@@ -66,7 +66,7 @@ pub fn packed_attention(
         return bad(format!("q and k have three dimensions, not {:?} and {:?}", q.size(), k.size()));
     };
     if v.size() != k.size() || dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 {
-        return bad(format!("q {:?}, k {:?} and v {:?} do not go together", q.size(), k.size(), v.size()));
+        return bad(format!("q {:?}, k {:?} and v {:?} have incompatible shapes", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
         Error::unless_plain("packed_attention", name, tensor)?;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn last_tokens_alone_may_ask() {
+    fn last_tokens_alone_are_queries() {
         let last = |start: i64, prompt: i64, a: i64, b: i64, row: i64| Segment {
             query_a: prompt + a - 1,
             query_b: b - 1,

@@ -24,7 +24,7 @@ pub fn tensor_from_bytes(
         for axis in (1..shape.len()).rev() {
             strides[axis - 1] = strides[axis] * shape[axis];
         }
-        // SAFETY: the bytes hold as many aligned entries as the shape says, and outlive this view of them, which is
+        // SAFETY: the bytes are aligned, have as many entries as the shape, and outlive this view of them, which is
         // dropped at the end of this function and only read.
         unsafe { Tensor::f_from_blob(bytes.as_ptr(), shape, &strides, stored, Device::Cpu) }
     } else {
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_become_what_they_say_wherever_they_lie() {
+    fn bytes_become_numbers_at_any_address() {
         let numbers: Vec<f32> = (0..24).map(|i| i as f32 - 7.5).collect();
         let mut bytes: Vec<u8> = vec![0];
         bytes.extend(numbers.iter().flat_map(|x| x.to_ne_bytes()));

@@ -13,7 +13,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         return bad(format!("x and weight have two dimensions, not {:?} and {:?}", x.size(), weight.size()));
     };
     if depth != weight_depth || bias.is_some_and(|b| b.size() != [width]) {
-        return bad(format!("x {:?}, weight {:?} and bias do not go together", x.size(), weight.size()));
+        return bad(format!("x {:?}, weight {:?} and bias have incompatible shapes", x.size(), weight.size()));
     }
     Error::unless_plain("linear", "x", x)?;
     Error::unless_frozen("linear", "weight", weight)?;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn incompatible_shapes_are_refused() {
         assert!(linear(&random(&[2, 3]), &random(&[4, 5]), None).is_err());
         assert!(linear(&random(&[2, 3]), &random(&[3, 4]).transpose(0, 1), None).is_err());
         assert!(linear(&random(&[2, 3]), &random(&[4, 3]).set_requires_grad(true), None).is_err());

@@ -66,7 +66,7 @@ mod tests {
 
     /// Draws are the same on every machine: those of MurmurHash3's finalizer, entry by entry.
     #[test]
-    fn dropout_draws_what_it_says() {
+    fn dropout_equals_its_definition() {
         let (n, seed, p) = (50_003, 0x1234_5678_9abc_def0_u64, 0.3);
         let y = dropout(&Tensor::ones([n], (Kind::Float, Device::Cpu)), p, seed).unwrap();
         for (i, y) in Vec::<f32>::try_from(&y).unwrap().into_iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::{Error, ffi};
 /// Zhang and Sennrich, 2019). The weight is contiguous and gets no gradient.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> {
     if weight.dim() != 1 || x.size().last() != weight.size().last() {
-        let problem = format!("x {:?} and weight {:?} do not go together", x.size(), weight.size());
+        let problem = format!("x {:?} and weight {:?} have incompatible shapes", x.size(), weight.size());
         return Err(Error::Argument { function: "rms_norm", problem });
     }
     Error::unless_plain("rms_norm", "x", x)?;
@@ -18,7 +18,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> 
 /// `silu(gate) * up` on the CPU in f32, with its gradients (SwiGLU; Shazeer, 2020). Both have one shape.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
     if gate.size() != up.size() {
-        let problem = format!("gate {:?} and up {:?} have two shapes", gate.size(), up.size());
+        let problem = format!("gate {:?} and up {:?} have different shapes", gate.size(), up.size());
         return Err(Error::Argument { function: "swiglu", problem });
     }
     Error::unless_plain("swiglu", "gate", gate)?;
@@ -34,7 +34,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
     let (rows, _, dim) = x.size3().unwrap_or_default();
     if x.dim() != 3 || dim % 2 != 0 || [cos, sin].iter().any(|t| t.size() != [rows, 1, dim]) {
-        let problem = format!("x {:?}, cos {:?} and sin {:?} do not go together", x.size(), cos.size(), sin.size());
+        let problem =
+            format!("x {:?}, cos {:?} and sin {:?} have incompatible shapes", x.size(), cos.size(), sin.size());
         return Err(Error::Argument { function: "rotate", problem });
     }
     Error::unless_plain("rotate", "x", x)?;
@@ -54,7 +55,7 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), 
     let (rows, vocab) = logits.size2().unwrap_or_default();
     if logits.dim() != 2 || targets.size() != [rows] || targets.kind() != Kind::Int64 {
         let (logits, kind, targets) = (logits.size(), targets.kind(), targets.size());
-        return bad(format!("logits {logits:?} and targets {targets:?} of {kind:?} do not go together"));
+        return bad(format!("logits {logits:?} and targets {targets:?} of {kind:?} are incompatible"));
     }
     if targets.device() != Device::Cpu || !targets.is_contiguous() {
         return bad(format!("the targets are on {:?}; they must be on the CPU, contiguous", targets.device()));

@@ -1,4 +1,4 @@
-//! Features kept in a file, so that each pair's are computed once, whatever runs ask for them.
+//! Features kept in a file, so that each pair's are computed once, for any number of runs.
 //!
 //! The file is a header and records of one size, appended under a lock: the pair's key, its features, a checksum. An interrupted
 //! write leaves a part of a record, which the next append cuts off; a record whose checksum is wrong is computed again.
@@ -38,7 +38,7 @@ impl<F: Features> CachedFeatures<F> {
     /// Opens the cache `path`, or makes it. Several processes may use it at once.
     ///
     /// # Errors
-    /// [`LinearError::File`]; [`LinearError::Damaged`] if the file is not a cache or holds features of another identity.
+    /// [`LinearError::File`]; [`LinearError::Damaged`] if the file is not a cache or contains features of another identity.
     pub fn open(inner: F, path: impl Into<PathBuf>) -> Result<Self, LinearError> {
         let path = path.into();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -85,7 +85,7 @@ impl<F: Features> CachedFeatures<F> {
             return Err(LinearError::damaged(&path, "the file is not a feature cache; name another one"));
         }
         if !header.ends_with(&identity) {
-            let problem = "the cache holds features of another model, template or precision; name another file";
+            let problem = "the cache has features of another model, template or precision; name another file";
             return Err(LinearError::damaged(&path, problem));
         }
         let record = self.record();

@@ -71,12 +71,12 @@ pub enum LinearError {
         #[source]
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
+    /// The contents of a file are not as expected.
     #[error("{}: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// The problem, and the remedy.
         problem: String,
     },
     /// The work was stopped on request.

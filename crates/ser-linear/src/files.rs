@@ -100,7 +100,7 @@ pub(crate) fn load(
         let values: Vec<f64> =
             view.data().chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
         if let Some(value) = values.iter().find(|x| !x.is_finite()) {
-            return Err(LinearError::damaged(&path, format!("tensor {name} holds {value}")));
+            return Err(LinearError::damaged(&path, format!("tensor {name} contains {value}")));
         }
         Ok((view.shape().to_vec(), values))
     };

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rosenbrocks_valley_ends_at_one_and_one() {
+    fn rosenbrocks_function_has_its_minimum_at_one_and_one() {
         let found = minimize(array![-1.2, 1.0], 200, 1e-10, |x| {
             let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
             Ok::<_, Infallible>((a * a + 100.0 * b * b, array![-2.0 * a - 400.0 * b * x[0], 200.0 * b]))

@@ -1,4 +1,4 @@
-//! The linear reward model on a world with known truth.
+//! The linear reward model on a synthetic task with known truth.
 
 #![allow(clippy::unwrap_used)]
 
@@ -85,7 +85,7 @@ fn accuracy<F: Features>(model: &mut LinearReward<F>, data: &[Preference]) -> f6
 }
 
 #[test]
-fn it_learns_what_linear_features_tell() {
+fn it_learns_a_linear_truth() {
     for (combination, loss) in [
         (Combination::Sum, logistic()),
         (Combination::Fitted, logistic()),

@@ -9,12 +9,12 @@ use ser_core::BoxError;
 #[non_exhaustive]
 pub enum ModelError {
     /// A file is missing.
-    #[error("{path}: no such file; a model folder holds config.json, tokenizer.json and *.safetensors")]
+    #[error("{path}: no such file; a model folder contains config.json, tokenizer.json and *.safetensors")]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// The folder holds only pickled weights.
+    /// The folder contains only pickled weights.
     #[error(
         "{path}: pickled weights are not read, since reading them can run code; save the model again with \
          save_pretrained(safe_serialization=True)"
@@ -67,12 +67,12 @@ pub enum ModelError {
         /// The reader's error.
         problem: String,
     },
-    /// A GGUF file is damaged, or holds something that is not supported.
+    /// A GGUF file is damaged, or contains something that is not supported.
     #[error("{path}: {problem}")]
     Gguf {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what would be right.
+        /// The problem, and what is expected.
         problem: String,
     },
     /// A tensor is missing from the files.
@@ -83,7 +83,7 @@ pub enum ModelError {
         /// The tensor.
         name: String,
     },
-    /// The decoder's weights hold a tensor that the network does not use.
+    /// The decoder's weights contain a tensor that the network does not use.
     #[error(
         "{path}: the network that config.json describes does not use tensor {name}; a field of config.json is missing or \
          wrong (num_hidden_layers, attention_bias and mlp_bias decide which tensors a network has)"
@@ -259,7 +259,7 @@ pub enum ModelError {
         "{}: this {what} has no score head (score.weight), so its scores would be random; give a trained reward model{}",
         path.display(),
         found.as_ref().map_or_else(String::new, |name| format!(
-            "; it holds {name}, but a score head is read only as score.weight, one row without a bias"
+            "; it contains {name}, but a score head is read only as score.weight, one row without a bias"
         ))
     )]
     NoHead {

@@ -57,14 +57,14 @@ fn every_hostile_field_gets_its_sentence() {
         ("flag", llama().key("x", Value::Raw(7, vec![2])), "it must be 0 or 1"),
         ("key with NUL", llama().key("a\0b", Value::U32(1)), "control character '\\0'"),
         ("empty key", llama().key("", Value::U32(1)), "has 0 bytes"),
-        ("key twice", with(|w| w.keys.push(("general.architecture".into(), Value::U32(1)))), "is there twice"),
+        ("key twice", with(|w| w.keys.push(("general.architecture".into(), Value::U32(1)))), "occurs twice"),
         ("alignment 0", llama().key("general.alignment", Value::U32(0)), "general.alignment is 0"),
         ("alignment 3", llama().key("general.alignment", Value::U32(3)), "a power of two"),
         ("alignment 2^31", llama().key("general.alignment", Value::U32(1 << 31)), "a power of two up to"),
         ("alignment text", llama().key("general.alignment", Value::Text("x")), "general.alignment is a text"),
         ("name with NUL", llama().tensor("a\0b", &[8], 1.0), "control character '\\0'"),
         ("long name", llama().tensor(&"n".repeat(257), &[8], 1.0), "has 257 bytes; it may have 1 to 256"),
-        ("tensor twice", llama().tensor("output_norm.weight", &[8], 1.0), "tensor output_norm.weight is there twice"),
+        ("tensor twice", llama().tensor("output_norm.weight", &[8], 1.0), "tensor output_norm.weight occurs twice"),
         ("no dimensions", with(|w| w.tensors.push(tensor("x", &[], 0, None))), "has 0 dimensions"),
         ("5 dimensions", with(|w| w.tensors.push(tensor("x", &[1; 5], 0, None))), "has 5 dimensions"),
         ("dimension 0", with(|w| w.tensors.push(tensor("x", &[0], 0, None))), "a dimension of size 0"),
@@ -77,7 +77,7 @@ fn every_hostile_field_gets_its_sentence() {
         ("unknown type", with(|w| w.tensors.push(tensor("x", &[256], 999, None))), "the unknown type 999"),
         ("odd offset", with(|w| w.tensors.push(tensor("x", &[8], 0, Some(7)))), "not a multiple of 32"),
         ("huge offset", with(|w| w.tensors.push(tensor("x", &[8], 0, Some(u64::MAX - 31)))), "tensor x"),
-        ("overlap", with(|w| w.tensors[1].offset = Some(0)), "output_norm.weight and token_embd.weight lie over each"),
+        ("overlap", with(|w| w.tensors[1].offset = Some(0)), "output_norm.weight and token_embd.weight overlap"),
     ] {
         let error = open(folder.path(), &writer.bytes().0).unwrap_err();
         let found = sentence(&error);
@@ -104,7 +104,7 @@ fn a_file_cut_short_anywhere_is_refused() {
     }
 }
 
-/// Whatever byte is changed, a file opens or is refused with a sentence, and so do the network's settings and its tokenizer.
+/// With any byte changed, a file opens or is refused with a sentence, and so are the network's settings and its tokenizer.
 #[test]
 fn a_changed_byte_never_fails_in_another_way() {
     let folder = tempfile::tempdir().unwrap();

@@ -122,12 +122,12 @@ fn a_model_without_a_head_is_refused_and_another_head_is_named() {
     assert!(text.contains("this adapter has no score head"), "{text}");
     fs::write(causal.path().join("value_head.bin"), "x").unwrap();
     let text = refused(score(headless.path(), Some(causal.path())));
-    assert!(text.contains("it holds value_head.bin, but a score head is read only as"), "{text}");
+    assert!(text.contains("it contains value_head.bin, but a score head is read only as"), "{text}");
     for name in ["value_head.weight", "v_head.summary.weight"] {
         let other = copy(&base);
         edit_tensors(&other.path().join("model.safetensors"), |t| rename(t, "score.weight", name));
         let text = refused(score(other.path(), None));
-        assert!(text.contains(&format!("it holds {name}, but a score head")), "{text}");
+        assert!(text.contains(&format!("it contains {name}, but a score head")), "{text}");
     }
     let biased = copy(&base);
     edit_tensors(&biased.path().join("model.safetensors"), |t| {

@@ -50,7 +50,7 @@ pub enum KlPenalty {
     /// exp(-d) - 1 + d, the estimator k3.
     K3,
     /// The divergence of the two whole next-token distributions ([`full_kl`]). It does not depend on the token that is
-    /// sampled, so as a reward it affects only the tokens before: it holds the policy less tightly than the others.
+    /// sampled, so as a reward it affects only the tokens before: it restrains the policy less than the others.
     Full,
 }
 

@@ -110,7 +110,7 @@ pub(crate) mod none_or_table {
     }
 }
 
-/// What running moments are used for.
+/// The use of running moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreNormalization {

@@ -50,7 +50,7 @@ pub fn clipped_surrogate(log_prob: f64, old_log_prob: f64, advantage: f64, clip_
 /// approx::assert_abs_diff_eq!(near.value, 0.405, epsilon = 1e-12);
 /// approx::assert_abs_diff_eq!(near.slope, -0.9, epsilon = 1e-12);
 /// assert!(!near.clipped);
-/// let far = clipped_value_loss(1.5, 1.0, 2.0, 0.2); // held at 1.2
+/// let far = clipped_value_loss(1.5, 1.0, 2.0, 0.2); // clipped at 1.2
 /// approx::assert_abs_diff_eq!(far.value, 0.32, epsilon = 1e-12);
 /// assert!(far.slope == 0.0 && far.clipped);
 /// ```

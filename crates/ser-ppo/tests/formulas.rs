@@ -149,8 +149,8 @@ fn clipped_surrogate_on_all_its_branches() {
 fn clipped_value_loss_on_all_its_branches() {
     for (value, old, target, loss, slope, clipped) in [
         (1.1, 1.0, 3.0, 0.5 * 1.9 * 1.9, -1.9, false),
-        (2.0, 1.0, 3.0, 0.5 * 1.8 * 1.8, 0.0, true),  // held at 1.2
-        (0.0, 1.0, -3.0, 0.5 * 3.8 * 3.8, 0.0, true), // held at 0.8
+        (2.0, 1.0, 3.0, 0.5 * 1.8 * 1.8, 0.0, true),  // clipped at 1.2
+        (0.0, 1.0, -3.0, 0.5 * 3.8 * 3.8, 0.0, true), // clipped at 0.8
         (0.0, 1.0, 3.0, 0.5 * 9.0, -3.0, false),      // moved away from the return: not clipped
     ] {
         let t = clipped_value_loss(value, old, target, 0.2);

@@ -111,7 +111,7 @@ fn a_mini_batch_by_hand() {
     ];
     let samples = [TargetedRollout { rollout: &a, targets: &ta }, TargetedRollout { rollout: &b, targets: &tb }];
     let (loss, gradients) = p.mini_batch_loss(&samples, &now).unwrap();
-    // Policy: -1.2 (clipped), 1, -1. Value: 0.9²/2, held at 0.2: 0.8²/2, 0.1²/2.
+    // Policy: -1.2 (clipped), 1, -1. Value: 0.9²/2, clipped at 0.2: 0.8²/2, 0.1²/2.
     assert_abs_diff_eq!(loss.policy, -1.2 / 3.0, epsilon = 1e-12);
     let value = (0.405 + 0.32 + 0.005) / 3.0;
     assert_abs_diff_eq!(loss.value, value, epsilon = 1e-12);

@@ -171,7 +171,7 @@ impl Queue {
         }
     }
 
-    /// Accepts nothing more; what waits is still scored.
+    /// Accepts nothing more; waiting pairs are still scored.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_left_is_dropped_and_makes_way() {
+    fn a_request_whose_client_left_is_dropped() {
         let queue = Arc::new(Queue::new(4));
         let first = queue.submit(pairs(3), false).unwrap();
         assert_eq!(queue.submit(pairs(2), false).err(), Some(Refused::Full));
@@ -253,7 +253,7 @@ mod tests {
         let second = queue.submit(pairs(4), false).unwrap();
         let parts = queue.take(2, 1000).unwrap();
         drop(second);
-        // Scores of a request that left are of no use to anyone, and do no harm.
+        // Scores of a request whose client left are dropped.
         queue.finish(&parts[0], Ok(vec![PairScores::new(0.0, 0.0); 2]));
         assert_eq!(queue.waiting(), 0);
         queue.close();

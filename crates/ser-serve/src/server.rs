@@ -16,7 +16,7 @@ use crate::{ServeError, ServeSettings, Stop};
 
 /// Threads that read requests and write answers; the model's threads are its own.
 const NETWORK_THREADS: usize = 2;
-/// The pause between looks at the number of active requests of a server that stops.
+/// The interval at which a stopping server checks the number of active requests.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The time without an active request after which a stopping server closes connections on which no request came.
 const QUIET_FOR: Duration = Duration::from_millis(500);

@@ -16,7 +16,7 @@ fn send(server: &Running, query: &[&str]) -> TcpStream {
     begin(server.address, "POST", "/get_reward", "", json!({"query": query}).to_string().as_bytes())
 }
 
-/// A server whose scorer holds a first batch.
+/// A server whose scorer is stopped at its first batch.
 fn held(settings: ServeSettings) -> (Running, TcpStream) {
     let server = start(settings);
     server.gate.set(true);
@@ -45,7 +45,7 @@ fn requests_that_wait_are_scored_together() {
 }
 
 #[test]
-fn a_full_queue_is_said_with_the_time_to_wait() {
+fn a_full_queue_is_reported_with_the_time_to_wait() {
     let (server, first) = held(ServeSettings { queue_pairs: 2, request_texts: 2, ..ServeSettings::default() });
     let second = send(&server, &["a", "b"]);
     wait_for_queue(server.address, 2);
@@ -73,11 +73,11 @@ fn texts_of_a_client_that_left_are_not_scored() {
 }
 
 #[test]
-fn a_stopping_server_finishes_what_it_took() {
+fn a_stopping_server_answers_accepted_requests() {
     let (mut server, first) = held(ServeSettings::default());
     let second = send(&server, &["second"]);
     wait_for_queue(server.address, 1);
-    // A connection without a request, and one with half a head, do not keep the server.
+    // A connection without a request, and one with half a head, do not delay the end.
     let idle = TcpStream::connect(server.address).unwrap();
     let mut half = TcpStream::connect(server.address).unwrap();
     half.write_all(b"POST /score HTTP/1.1\r\nhost").unwrap();
@@ -173,9 +173,9 @@ fn replace(value: &mut Value, random: &mut impl FnMut(usize) -> usize) {
     }
 }
 
-/// Bodies of every path, changed at random places, and texts that are no requests at all.
+/// Bodies of every path, changed at random positions, and texts that are not requests.
 #[test]
-fn malformed_requests_get_an_answer_that_is_no_500() {
+fn malformed_requests_get_a_status_other_than_500() {
     let server = start(ServeSettings { request_bytes: 4096, ..ServeSettings::default() });
     let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a\u{e9}\n"}]);
     let bodies = [

@@ -1,4 +1,4 @@
-//! What each path takes and answers.
+//! The requests and answers of each path.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -162,7 +162,7 @@ fn model_health_metrics_and_unknown_paths() {
 }
 
 #[test]
-fn the_key_is_asked_for() {
+fn requests_without_the_key_are_refused() {
     let server = start(ServeSettings { api_key: Some(ApiKey::new("secret")), ..ServeSettings::default() });
     let ask = |path: &str, headers: &str| end(begin(server.address, "POST", path, headers, br#"{"query": ["a"]}"#));
     assert_eq!(ask("/get_reward", "authorization: Bearer secret\r\n").status, 200);

@@ -59,7 +59,7 @@ pub enum Correction {
     Bonferroni,
     /// Candidates are tested from the strictest down, each at level delta, up to the first that is not certified.
     /// Certifies more than Bonferroni if the strictest candidate has enough held-out prompts: at least
-    /// ln(delta) / ln(precision) of them (22 for 0.1 and 0.9), all right. If it has not, it certifies nothing.
+    /// ln(delta) / ln(precision) of them (22 for 0.1 and 0.9), all right. Otherwise it certifies nothing.
     FixedSequence,
 }
 

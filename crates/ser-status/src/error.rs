@@ -11,7 +11,7 @@ pub enum StatusError {
     ThresholdOutOfRange {
         /// The threshold's name.
         name: &'static str,
-        /// What it was set to.
+        /// Its value.
         value: f64,
     },
     /// A tau_low over tau_high, so that an answer could be confidently good and confidently bad.
@@ -27,7 +27,7 @@ pub enum StatusError {
     SettingOutOfRange {
         /// The setting's name.
         name: &'static str,
-        /// What it was set to.
+        /// Its value.
         value: f64,
         /// The range in words.
         range: &'static str,

@@ -46,8 +46,8 @@ macro_rules! threshold_rule {
 }
 
 threshold_rule! {
-    /// Status 1 only: one answer over tau_high and the other under tau_low, or one answer confident where the thresholds
-    /// say so ([`ConfidentAnswers`](crate::ConfidentAnswers)). Numbers outside [0, 1] get Stop.
+    /// Status 1 only: one answer over tau_high and the other under tau_low, or one confident answer if the thresholds
+    /// allow it ([`ConfidentAnswers`](crate::ConfidentAnswers)). Numbers outside [0, 1] get Stop.
     Status1Rule, pair, t => keep_if(probabilities(pair) && t.status1(pair), LearningStatus::Status1)
 }
 

@@ -69,7 +69,7 @@ fn the_guarantee_holds_where_precision_rises_with_delta() {
     for target in targets() {
         let (chosen, broken) = simulate(&target, 600, right, truth);
         assert!(broken.share().unwrap() <= at_most(target.delta), "{target:?}: {broken:?}");
-        assert!(chosen.share().unwrap() > 0.3, "it must choose something to be worth its name: {chosen:?} {target:?}");
+        assert!(chosen.share().unwrap() > 0.3, "it must choose a threshold in most draws: {chosen:?} {target:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn it_refuses_what_it_cannot_certify() {
     }
 }
 
-/// Theorem 1's setting: a seed model right more often than not, whose confidence means something.
+/// Theorem 1's setting: a seed model that is right more often than not and calibrated.
 #[test]
 fn confident_filtering_does_not_lower_accuracy() {
     let thresholds = Thresholds::default().check().unwrap();
@@ -127,7 +127,7 @@ fn confident_filtering_does_not_lower_accuracy() {
                 assert!(unfiltered > 0.5);
                 assert!(selected.len() > 1000 && selected.len() < scores.len());
                 assert!(precision > unfiltered + 0.01, "{anchor:?} {state:?}: {precision} after {unfiltered}");
-                // And the labels over each Delta are the surer the larger it is, ends of few pairs aside.
+                // The precision of labels over a Delta rises with it, except for bins of few pairs.
                 let bins: Vec<_> = audit.histogram.iter().filter(|bin| bin.pairs > 3000).collect();
                 let (first, last) = (bins[0].correct.share().unwrap(), bins[bins.len() - 1].correct.share().unwrap());
                 assert!(last > first + 0.05, "{anchor:?}: {first} to {last}");
@@ -168,7 +168,7 @@ fn the_guarantee_holds_by_prompt_and_not_by_pair() {
         let [by_prompt, by_pair] = broken.map(|broken| f64::from(broken) / f64::from(draws));
         println!("{:?}: {by_prompt} by prompt, {by_pair} by pair", target.correction);
         assert!(by_prompt <= 0.1 + 3.0 * (0.09 / f64::from(draws)).sqrt(), "{target:?}: {by_prompt}");
-        assert!(by_pair > 0.2, "counted as independent, the pairs must mislead: {by_pair}, {target:?}");
+        assert!(by_pair > 0.2, "counted as independent, the pairs must give too many failures: {by_pair}, {target:?}");
     }
 }
 

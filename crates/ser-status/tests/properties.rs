@@ -9,7 +9,7 @@ use ser_status::{
     Thresholds, select, sweep,
 };
 
-/// Scores with the cases that matter: thresholds met exactly, ties, ends, numbers that are none.
+/// Scores with the cases that matter: thresholds met exactly, ties, ends, NaN and infinities.
 fn number() -> impl Strategy<Value = f64> {
     prop_oneof![
         4 => 0.0..=1.0,
@@ -111,7 +111,7 @@ proptest! {
             let p = anchor.fit(&scores, &held_out).unwrap().apply(&scores);
             for (p, s) in p.iter().zip(&scores) {
                 prop_assert!((0.0..=1.0).contains(&p.a.get()) && (0.0..=1.0).contains(&p.b.get()));
-                // Saturated probabilities may tie; they never turn about.
+                // Saturated probabilities may tie; their order is never reversed.
                 prop_assert!(p.higher().is_none() || p.higher() == s.higher());
             }
         }

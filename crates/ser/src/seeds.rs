@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// The seed of what is called `name`: any two names get seeds that have nothing to do with each other, and neither
+/// The seed of the purpose `name`. Seeds of different names are independent, and neither
 /// the order in which they are asked for nor what else is asked for changes them.
 pub fn seed_for(seed: u64, name: &str) -> u64 {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();

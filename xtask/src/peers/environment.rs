@@ -1,4 +1,4 @@
-//! What a measurement needs besides the programs: Python packages, models, pairs. All of it lies in `.peers`.
+//! The environment of a measurement besides the programs: Python packages, models, pairs. All of it lies in `.peers`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

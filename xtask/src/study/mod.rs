@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// Stops after the choice
     #[arg(long)]
     choose_only: bool,
-    /// Folder of the runs. Runs that are there are not done again, and one that was cut off goes on
+    /// Folder of the runs. Runs that are there are not done again, and one that was interrupted continues
     #[arg(long, default_value = "runs/study")]
     out: PathBuf,
     /// Runs at one time
@@ -88,7 +88,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     ensure!(names.windows(2).all(|two| two[0] != two[1]), "two variants have the same name");
     ensure!(
         report.start() > choose.end() || choose.start() > report.end(),
-        "--choose and --report share seeds: what was chosen on a seed says nothing about it"
+        "--choose and --report share seeds: settings must be reported on seeds that were not used to choose them"
     );
     setup::run(workspace, &setup::Options::default())?;
     let out = std::path::absolute(out).with_context(|| format!("{} is not a path", out.display()))?;

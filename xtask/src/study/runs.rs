@@ -20,7 +20,7 @@ pub(crate) struct Task<'a> {
     pub(crate) seed: u64,
 }
 
-/// What a run's report says. Accuracies are shares.
+/// The results of a run's report. Accuracies are shares.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
@@ -70,7 +70,7 @@ impl<'a> Runner<'a> {
         Ok(Runner { workspace, options })
     }
 
-    /// Does the runs that are not done yet; what came of all, in the order of the tasks.
+    /// Does the runs that are not done yet. Returns the outcomes of all, in the order of the tasks.
     pub(crate) fn run(&self, folder: &Path, tasks: Vec<Task<'_>>, baselines: bool) -> Result<Vec<Outcome>> {
         let queue: Mutex<VecDeque<Task<'_>>> = Mutex::new(tasks.iter().copied().collect());
         let failed: Mutex<Vec<anyhow::Error>> = Mutex::new(Vec::new());
@@ -91,7 +91,7 @@ impl<'a> Runner<'a> {
             }
         });
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().next() {
-            return Err(error.context("the study stopped, what is done is kept"));
+            return Err(error.context("the study stopped; finished runs are kept"));
         }
         let outcome = |task: &Task<'_>| {
             let path = run_folder(folder, *task).join("report.json");
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_read_by_kind_and_by_the_chosen_round() {
+    fn a_report_is_read_by_kind_and_by_the_chosen_iteration() {
         let evaluation = |value: f64| serde_json::json!({"accuracy": {"value": value, "interval": null}});
         let report = serde_json::json!({
             "rounds": [

@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use super::runs::Outcome;
 use super::{Seeds, Variant};
 
-/// What a table shows of a run, `None` where the run has no such number.
-type Figure = fn(&Outcome) -> Option<f64>;
+/// A number of a run that a table shows; `None` where the run has no such number.
+type Metric = fn(&Outcome) -> Option<f64>;
 
 /// Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom.
 const T_95: [f64; 30] = [
@@ -74,14 +74,14 @@ pub(crate) fn choice(variants: &[(&Variant, &Vec<Outcome>)], seeds: &Seeds, best
 
 /// The table of the report: a row per seed, means, and paired differences with their intervals.
 pub(crate) fn report(variant: &Variant, outcomes: &[Outcome]) -> Result<String> {
-    let accuracies: [(&str, Figure); 5] = [
+    let accuracies: [(&str, Metric); 5] = [
         ("Loop 0", |o| o.loop_0),
         ("SER", |o| o.ser),
         ("Full", |o| o.full),
         ("random", |o| o.random),
         ("oracle", |o| o.oracle),
     ];
-    let differences: [(&str, Figure); 3] = [
+    let differences: [(&str, Metric); 3] = [
         ("SER - Loop 0", |o| Some(o.ser? - o.loop_0?)),
         ("SER - random", |o| Some(o.ser? - o.random?)),
         ("SER - Full", |o| Some(o.ser? - o.full?)),

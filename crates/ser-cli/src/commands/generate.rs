@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     /// Adapter folder in PEFT's layout
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// Makes texts as flags and settings say even where the model was trained otherwise
+    /// Applies the template of flags and settings even if the model was trained with another one
     #[arg(long)]
     force_text: bool,
     /// Always the most probable token; the same as --temperature 0
@@ -55,16 +55,16 @@ pub(crate) struct Arguments {
     /// Only the most probable tokens whose mass reaches this share
     #[arg(long, default_value_t = 1.0)]
     top_p: f64,
-    /// Makes tokens that were there before less probable; 1 means no difference
+    /// Repetition penalty on tokens that occurred before; 1 means none
     #[arg(long, default_value_t = 1.0)]
     repetition_penalty: f64,
     /// A text that ends an answer and is not part of it; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Answers for each prompt; several are parted by an empty line
+    /// Answers for each prompt; several are separated by an empty line
     #[arg(long, default_value_t = 1)]
     samples: usize,
-    /// Answers in the making at one time
+    /// Answers generated at the same time
     #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Prints tokens per second, tokenization included, after a first batch that is not counted, as a line of JSON on stderr

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// The merged model's folder; new or empty
     #[arg(long)]
     out: PathBuf,
-    /// Gigabytes (10^9 bytes) that a file holds at most
+    /// Largest size of a file in gigabytes (10^9 bytes)
     #[arg(long, default_value_t = 5.0)]
     max_shard_size: f64,
 }

@@ -78,7 +78,7 @@ impl Command {
         }
     }
 
-    /// What is printed after Ctrl-C: how to continue.
+    /// The sentence that is printed after Ctrl-C: how to continue.
     pub(crate) fn on_interrupt(&self) -> Option<&'static str> {
         match self {
             #[cfg(feature = "libtorch")]

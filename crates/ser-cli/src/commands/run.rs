@@ -15,7 +15,8 @@ use crate::output;
 ///
 /// Reward models start from the model of --model as it is. The paper starts them from a model after SFT: give one
 /// (`ser train sft` makes it), or let --full make it from a base model. Without --data the run works on the built-in
-/// corpus, whose base model it makes first. Ctrl-C stops where nothing is lost; --resume goes on, as it does after a crash.
+/// corpus, whose base model it makes first. Ctrl-C stops the run without losing work; --resume continues it, also after a
+/// crash.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The run's folder [default: runs/demo, or runs/demo-full, for the built-in corpus]
@@ -28,7 +29,7 @@ pub(crate) struct Arguments {
     /// of --data for the reward model are then labelled ones, unless split.labelled says otherwise
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Trains policies, too: SFT before the loop, then PPO with the evolved reward model, and what it is compared with
+    /// Trains policies too: SFT before the loop, then PPO with the evolved reward model and the policies to compare it with
     #[arg(long)]
     full: bool,
     /// Held-out preferences to measure accuracy on [default: split.test, a tenth, of --data]

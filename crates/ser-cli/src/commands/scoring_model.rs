@@ -20,10 +20,10 @@ pub(crate) struct ScoringModel {
     /// Ends every text of the template authors_code with the end token
     #[arg(long)]
     append_eos: bool,
-    /// Makes texts as flags and settings say even where the model was trained otherwise
+    /// Applies the template of flags and settings even if the model was trained with another one
     #[arg(long)]
     force_text: bool,
-    /// Scores with a fresh head where none is saved: random numbers that follow from --seed, for timings
+    /// Scores with a random head, drawn from --seed, if none is saved; for timings
     #[arg(long)]
     fresh_head: bool,
 }

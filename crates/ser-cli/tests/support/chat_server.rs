@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What the server does with a request.
+/// The action of the server at a request.
 pub enum Does {
     /// Answers with a chat completion, 12 tokens sent and 3 answered.
     Says(String),
     /// Replies with this status, further headers and body.
     Replies(u16, &'static str, String),
-    /// Waits, then does the next thing.
+    /// Waits, then does the inner action.
     After(Duration, Box<Does>),
     /// Closes the connection.
     HangsUp,
 }
 
-/// A request as it came.
+/// A request of a client.
 pub struct Request {
-    /// What the model is asked.
+    /// The text of its messages.
     pub question: String,
     /// The `authorization` header.
     pub authorization: Option<String>,
-    /// How often the same was asked before.
+    /// The number of earlier requests with the same text.
     pub before: usize,
 }
 
@@ -48,14 +48,14 @@ impl ChatServer {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (asked, does) = (Arc::clone(&asked), Arc::clone(&does));
-                // A client that is killed breaks its connection: no harm.
+                // A client that is killed breaks its connection, which is not an error here.
                 thread::spawn(move || serve(&stream.unwrap(), &asked, &*does).ok());
             }
         });
         server
     }
 
-    /// How often each question was asked.
+    /// The number of requests by text.
     pub fn asked(&self) -> HashMap<String, usize> {
         self.asked.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! The program under test, and what several tests need.
+//! The program under test, and helpers of several tests.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod chat_server;

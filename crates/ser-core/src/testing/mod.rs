@@ -1,4 +1,4 @@
-//! For tests: mock implementations of the traits, and requirements that a machine may lack.
+//! For tests: mock implementations of the traits, and requirements that some machines do not meet.
 
 mod requirement;
 mod table_policy;

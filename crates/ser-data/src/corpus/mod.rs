@@ -5,7 +5,6 @@
 //! of dozens of phrases. The gold label prefers the answer of higher quality, except for a known share of noise. So no
 //! single cue decides, cues of one answer agree more often than not, and a model that knows some phrases can
 //! learn the others from their context. `docs/corpus.md` describes the corpus and its measurements.
-//! learn the others from their correlation. `docs/corpus.md` describes the corpus, with measurements.
 
 mod answer;
 mod cues;

@@ -41,7 +41,7 @@ pub enum DataError {
     NotPairs {
         /// The file.
         path: PathBuf,
-        /// What the rows are, and the remedy.
+        /// The kind of the rows, and the remedy.
         problem: &'static str,
     },
     /// The folder was written by `save_to_disk` of Hugging Face datasets.
@@ -212,7 +212,7 @@ pub enum DataError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What is wrong, and the remedy.
+        /// The problem, and the remedy.
         problem: &'static str,
     },
     /// The pair's form differs from the parquet file's columns.
@@ -223,8 +223,8 @@ pub enum DataError {
         /// The pair.
         id: u64,
     },
-    /// The messages have fields that parquet files do not hold.
-    #[error("pair {id} has messages with fields such as tool_calls or reasoning_content, which {} cannot hold; write such pairs to .jsonl", .path.display())]
+    /// The messages have fields that cannot be stored in parquet files.
+    #[error("pair {id} has messages with fields such as tool_calls or reasoning_content, which cannot be stored in {}; write such pairs to .jsonl", .path.display())]
     ExtraFields {
         /// The file.
         path: PathBuf,

@@ -14,7 +14,7 @@ pub enum RowProblem {
     },
     /// The text is not valid Unicode: half of a character, written as an escape.
     #[error(
-        "the text at column {column} holds half of a character (a \\u escape of a UTF-16 surrogate without its other \
+        "the text at column {column} contains half of a character (a \\u escape of a UTF-16 surrogate without its other \
          half), as when a text is cut within an emoji"
     )]
     LoneSurrogate {

@@ -63,7 +63,7 @@ pub fn model_folder_with(name: &str, settings: &HubSettings) -> Result<PathBuf, 
 
 /// The weight files to fetch; the index decides if there is one.
 fn weights(repository: &Repository, name: &str) -> Result<Vec<String>, DataError> {
-    // Subfolders hold the same weights for other programs (onnx/, original/).
+    // Subfolders contain the same weights for other programs (onnx/, original/).
     let top: Vec<&String> = repository.files().iter().filter(|file| !file.contains('/')).collect();
     let has = |name: &str| top.iter().any(|file| *file == name);
     let mut weights = if has(INDEX) {

@@ -34,7 +34,7 @@ impl TokenIndex {
     /// beside it.
     ///
     /// A build that is interrupted, by a request to stop or by a crash, continues from its last checkpoint; an incomplete
-    /// index never has its final name. Memory holds a few thousand pairs.
+    /// index never has its final name. At most a few thousand pairs are in memory.
     ///
     /// # Errors
     /// Errors of the files; a full disk; another process at the same index; [`DataError::Stopped`].

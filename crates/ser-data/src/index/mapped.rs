@@ -102,7 +102,7 @@ mod tests {
     fn pages_that_were_read_are_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("numbers");
-        // 256 MiB; every page holds its number.
+        // 256 MiB; every page contains its number.
         const PAGE: usize = 4096;
         let pages = (256u64 << 20) / PAGE as u64;
         let bytes: Vec<u8> = (0..pages).flat_map(|page| [page; PAGE / 8].map(u64::to_le_bytes)).flatten().collect();

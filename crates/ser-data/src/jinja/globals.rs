@@ -29,7 +29,7 @@ pub(crate) fn call(name: &str, args: Args, now: &jiff::Zoned) -> Result<Value> {
             if args.positional.is_empty() || !args.named.is_empty() {
                 return fail("at least one item has to be provided");
             }
-            // Refuses values that a cycler cannot hold.
+            // Refuses values that a cycler cannot contain.
             Value::list(args.positional.clone())?;
             let cycler = Cycler { items: args.positional, position: Cell::new(0) };
             Ok(Value::Function(Function::Cycler(Rc::new(cycler))))

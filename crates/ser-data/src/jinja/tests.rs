@@ -69,7 +69,7 @@ fn templates_render_as_jinja2_renders_them() {
 
 /// On the small stack of a worker thread, as rayon's: none of these may abort the process.
 #[test]
-fn templates_without_end_are_stopped() {
+fn endless_templates_are_stopped() {
     let endless = [
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_string(), "deeper"),
         ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}".to_string(), "steps"),

@@ -23,7 +23,7 @@ use crate::RowProblem;
 ///
 /// Rows are read in the order of the files' names and within a file in order. Answer A is the chosen one. A row takes
 /// as many ids as it has pairs, but at least one, from 0; bad rows are counted, blank lines are not. So if every row is
-/// one pair, the id is the row's number. Memory holds one row at a time.
+/// one pair, the id is the row's number. One row at a time is in memory.
 pub struct PreferenceFile {
     path: PathBuf,
     /// The files not yet read.

@@ -137,7 +137,7 @@ mod tests {
             ("{\"prompt\": \"a\"}\nb", "line 2: invalid JSON"),
             ("[{\"prompt\": \"a\"},\n5]", "line 2: an object with columns is expected, but the row is the number 5"),
             ("[\"a\",\n\"\"]", "line 2: `prompt` is an empty text"),
-            ("{\"prompt\": \"\\udc00\"}", "line 1: the text at column 18 holds half of a character"),
+            ("{\"prompt\": \"\\udc00\"}", "line 1: the text at column 18 contains half of a character"),
         ] {
             let found = read(text).unwrap_err();
             assert!(found.contains(said), "{found}");

@@ -18,7 +18,7 @@ pub(crate) struct TextRows {
     line: u64,
     max_row_bytes: usize,
     max_expansion: u64,
-    /// What remains to be skipped of a row that is too long; done when the next row is requested, since often none is.
+    /// The rest of a row that is too long, to be skipped; done when the next row is requested, since often none is.
     rest: Rest,
 }
 
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_arrays_and_gzip_hold_the_same_rows() {
+    fn lines_arrays_and_gzip_give_the_same_rows() {
         let lines = b"\xef\xbb\xbf\n{\"a\": 1}\r\n\n  \n[2]\n\"x\"";
         assert_eq!(rows(lines, 99).unwrap(), [row(2, "{\"a\": 1}"), row(5, "[2]"), row(6, "\"x\"")]);
         let array = b" [\n{\"a\": \"]},\\\"\\\\\", \"b\": [1, {}]} ,\n3\n,\"y\"]\n";
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_damaged_gzip_is_told() {
+    fn a_cut_or_damaged_gzip_is_an_error() {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         for i in 0..20_000u32 {
             writeln!(gz, "{{\"row\": {}}}", i.wrapping_mul(2_654_435_761)).unwrap();

@@ -11,7 +11,7 @@ impl ReadSummary {
     /// Maximum number of rows and column names that are listed; all rows are counted.
     pub const LISTED: usize = 1000;
 
-    /// What a program should report about the reading, one sentence each: unread columns, rows left out and why, ties,
+    /// Notes on the reading that a program should report, one sentence each: unread columns, rows left out and why, ties,
     /// and contradictions. Empty if every row and column was read.
     pub fn notes(&self) -> Vec<String> {
         const SHOWN: usize = 20;

@@ -219,7 +219,7 @@ mod tests {
 
     #[cfg(feature = "parquet")]
     #[test]
-    fn parquet_refuses_fields_that_it_cannot_hold() {
+    fn parquet_refuses_fields_that_it_cannot_store() {
         let folder = tempfile::tempdir().unwrap();
         let mut pair = Pair { raw: RawText::None, ..Pair::from_text(PairId(7), "q", "a", "b") };
         pair.prompt[0].extra.insert("name".into(), "me".into());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
+    fn a_missing_folder_is_named() {
         let error = PreferenceWriter::create("/nowhere/at/all.jsonl").unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all.jsonl.partial"), "{error}");
     }

@@ -58,7 +58,7 @@ def main():
         wide = wide.append_column(name, column)
     write("other-columns", wide)
 
-    # What nobody here unpacks; text that is none; a column of 300 MB in a file of 10 kB.
+    # Unsupported compression; bytes that are not text; a column of 300 MB in a file of 10 kB.
     write("bad-brotli", compression="brotli")
     offsets = pa.array([0, 2, 4, 6], pa.int32()).buffers()[1]
     text = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"ok\xff\xfeok")])

@@ -5,7 +5,7 @@ files beside tokenizer.json, or with parts of tokenizer.json replaced.
     pip install transformers==5.23.0 tokenizers jinja2   (no torch needed)
     python make_tokenizer_files.py [FOLDER]
 
-FOLDER holds real tokenizers as NAME.tokenizer.json.gz (gpt2, llama2, mistral-v0.2); their tokens go to real_tokens.json.
+FOLDER contains real tokenizers as NAME.tokenizer.json.gz (gpt2, llama2, mistral-v0.2); their tokens go to real_tokens.json.
 """
 import gzip
 import json

@@ -60,7 +60,7 @@ LLAMA2 = """{% if messages[0]['role'] == 'system' %}
 {% endfor %}
 """
 
-# What templates in the wild make use of, each on its own.
+# Features that published templates use, one at a time.
 TEMPLATES = {
     "reversed with namespace": (
         "{%- set ns = namespace(last=-1, found=false) %}"

@@ -32,7 +32,7 @@ pub(crate) fn similar_pairs(report: &Report) -> Markup {
     let note = format!(
         "Raw score differences of the {} test pairs whose two answers are most alike, under the model of each loop, the last \
          included: the quarter of the test pairs with the highest overlap of character trigrams (Dice's coefficient, {:.2} or \
-         more). The first and the last bar also hold what lies beyond. Raw scores have no unit, so compare sides and shapes \
+         more). The outer bars also count differences beyond them. Raw scores have no unit, so compare sides and shapes \
          more than widths.",
         thousands(first.pairs + first.not_finite),
         first.similarity

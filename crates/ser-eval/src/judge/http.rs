@@ -63,7 +63,7 @@ fn read_key(variable: &str) -> Result<Key, EvalError> {
         return Err(bad("is too short for a key; leave api_key_env out if the endpoint needs no key"));
     }
     let mut header = HeaderValue::from_str(&format!("Bearer {secret}"))
-        .map_err(|_| bad("has characters that an HTTP header cannot hold"))?;
+        .map_err(|_| bad("has characters that an HTTP header cannot contain"))?;
     header.set_sensitive(true);
     Ok(Key { secret, header })
 }

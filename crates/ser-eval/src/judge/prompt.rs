@@ -31,7 +31,7 @@ pub(super) fn grade<'a>(rubric: Rubric, prompt: &[Message], answer: &'a str) -> 
     Question { system, user, answers: vec![answer] }
 }
 
-/// This crate's criteria: one point for each that holds.
+/// This crate's criteria: one point for each that is met.
 fn plain_rubric(request: &str, answer: &str) -> String {
     format!(
         "Grade an assistant's answer to a request. Start at 0 and add a point for each of these that holds:\n\

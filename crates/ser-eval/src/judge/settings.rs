@@ -130,7 +130,7 @@ impl JudgeSettings {
                 return bad(
                     "api_key_env",
                     "not the name of a variable".to_owned(),
-                    "be the name of the variable that holds the key",
+                    "be the name of the variable with the key",
                 );
             }
         }

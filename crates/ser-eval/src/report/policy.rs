@@ -65,7 +65,7 @@ impl PolicyStage {
     }
 
     /// Appends the metrics of a step, in the form of `ser_core::Event::Metrics`. Values that are NaN or infinite (a
-    /// metric that a step lacks) are left out, since a report cannot hold them.
+    /// metric that a step lacks) are left out, since a report cannot contain them.
     pub fn record(&mut self, step: u64, values: &[(&str, f64)]) {
         for &(metric, value) in values.iter().filter(|(_, value)| value.is_finite()) {
             let index = self.curves.iter().position(|curve| curve.metric == metric).unwrap_or_else(|| {
@@ -195,7 +195,7 @@ impl Comparison {
     }
 }
 
-/// From this contradiction rate on, a judge is no better than a coin.
+/// From this contradiction rate on, a judge is as good as a coin toss.
 const CONTRADICTING: f64 = 0.5;
 
 /// A prompt with the policies' answers.

@@ -131,7 +131,7 @@ fn one_order_only_is_a_failure_and_no_tie() {
 }
 
 #[test]
-fn what_passes_is_tried_again() {
+fn temporary_failures_are_retried() {
     let (mut judge, _) = judge(|question, before| match before {
         0 => status(429, None),
         1 => Ok(Reply { status: 200, retry_after: None, body: "<html>gateway</html>".to_owned() }),
@@ -159,7 +159,7 @@ fn a_request_that_is_bad_in_itself_is_not_repeated() {
 }
 
 #[test]
-fn what_the_endpoint_asks_to_wait_is_waited() {
+fn retry_after_is_respected() {
     let wait = |retry_after: f64, longest: f64| {
         let (transport, _) = endpoint(
             move |question, before| {
@@ -177,7 +177,7 @@ fn what_the_endpoint_asks_to_wait_is_waited() {
 }
 
 #[test]
-fn a_refusal_ends_the_work_at_once_and_keeps_what_there_is() {
+fn a_refusal_ends_the_work_at_once_and_keeps_the_answers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache.jsonl");
     for refusal in [301, 401, 403, 404] {
@@ -198,7 +198,7 @@ fn a_refusal_ends_the_work_at_once_and_keeps_what_there_is() {
 }
 
 #[test]
-fn an_endpoint_that_is_down_is_given_up() {
+fn requests_to_an_unreachable_endpoint_end() {
     for down in [None, Some(429), Some(503)] {
         let (transport, asked) = endpoint(move |_, _| match down {
             None => Err(NoReply { reason: "connection refused, s3cret".to_owned() }),
@@ -212,7 +212,7 @@ fn an_endpoint_that_is_down_is_given_up() {
         assert!(!error.to_string().contains("s3cret"), "{error}");
         assert!(asked.lock().unwrap().len() <= 5);
     }
-    // Not an answer at all: the endpoint is no judge.
+    // Not a chat completion: the endpoint is not a judge.
     let (mut judge, _) = judge(|_, _| Ok(Reply { status: 200, retry_after: None, body: "hello".to_owned() }));
     let error = judge.judge(&pairs(&[[1, 2]]), &mut Context::silent()).unwrap_err();
     assert!(error.to_string().contains("not a chat completion: hello"), "{error}");
@@ -365,7 +365,7 @@ fn a_reward_model_and_a_closure_judge() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the judge is: honest, partial to a index, silent or unreadable about some answers.
+    /// For any judge: honest, biased to one position, silent or unreadable on some answers.
     #[test]
     fn swapped_pairs_mirror_the_verdicts(all in vec([0i32..6, 0i32..6], 1..10), turn in 0usize..10) {
         let answer = |question: &str, _: usize| match numbers(question) {

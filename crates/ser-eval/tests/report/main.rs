@@ -58,7 +58,7 @@ fn settings_are_sorted_and_timing_stands_apart() {
 }
 
 #[test]
-fn a_number_that_json_cannot_hold_is_named() {
+fn a_number_that_json_cannot_represent_is_named() {
     let mut report = sample();
     report.iterations[1].evaluation.accuracy.low = f64::NAN;
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ fn policies_are_on_the_page() {
 #[test]
 fn rewards_are_plotted_as_they_came() {
     let page = sample().to_html();
-    // The scores that PPO worked with are elsewhere altogether.
+    // The scaled scores of PPO have another range.
     assert!(page.contains("PPO-SER: \u{2212}0.434 to 1.15") && !page.contains("Score over PPO steps"), "the legend");
     let mut report = sample();
     for stage in &mut report.policy.as_mut().unwrap().stages {
@@ -179,7 +179,7 @@ fn the_papers_figures_and_the_loops_effect_are_on_the_page() {
 }
 
 #[test]
-fn rows_that_nobody_counted_are_not_called_none() {
+fn uncounted_rows_are_not_reported_as_0() {
     let mut report = sample();
     report.data.rows = 0;
     let page = report.to_html();
@@ -196,13 +196,13 @@ fn changes_are_counted_pair_by_pair() {
 }
 
 #[test]
-fn files_that_are_no_report_are_named() {
+fn files_that_are_not_reports_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
     assert!(matches!(Report::read(&path), Err(EvalError::Read { .. })));
     fs::write(&path, "{\n\"title\": 3}").unwrap();
     assert!(matches!(Report::read(&path), Err(EvalError::BadReport { line: 2, .. })));
-    // A file stands where the folder should be.
+    // A file has the name of the folder.
     assert!(matches!(sample().write(&path), Err(EvalError::Write { .. })));
 }
 

@@ -15,7 +15,7 @@ pub(super) fn evaluation(right: u64) -> Evaluation {
     Evaluation { accuracy: Bootstrap::default().proportion(right, 1200).unwrap(), ece: Some(0.0625) }
 }
 
-/// Bins of a pool whose labels are the better the greater Delta is, cut at a threshold.
+/// Bins of a pool whose precision rises with Delta, selected above a threshold.
 pub(super) fn histogram(pool: u64, threshold: usize) -> Vec<SelectionBin> {
     let bins = 20;
     (0..bins)

@@ -12,7 +12,7 @@ N = 24
 
 
 def numbers(*shape, scale):
-    # Rounded, so that the JSON holds exactly what torch computed with.
+    # Rounded, so that the JSON has exactly the numbers that torch computed with.
     return (torch.randn(*shape, dtype=torch.float64) * scale * 1024).round() / 1024
 
 

@@ -41,7 +41,7 @@ pub struct Merged {
 /// Merges the adapter in folder `adapter` into the base model in folder `model` and writes the result into the empty folder
 /// `out`: a sequence classifier with one output if the adapter has a head, else a causal model.
 ///
-/// Weights keep their stored kind; sums are computed in f32. A file holds at most `max_shard_bytes`, or one tensor. At most
+/// Weights keep their stored kind; sums are computed in f32. A file has at most `max_shard_bytes`, or one tensor. At most
 /// one file's tensors are in memory at a time.
 pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: u64) -> Result<Merged, ModelError> {
     let _span = tracing::debug_span!("merge_adapter", model = %model.display(), adapter = %adapter.display()).entered();

@@ -16,7 +16,7 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 /// PEFT's name of a fully trained head, and its in-memory name, which some files have.
 const SCORES: [&str; 2] = ["base_model.model.score.weight", "base_model.model.score.modules_to_save.default.weight"];
-/// The base's head, which files with in-memory names hold too. It is not used while the adapter is active.
+/// The base's head, which files with in-memory names contain too. It is not used while the adapter is active.
 const ORIGINAL_SCORE: &str = "base_model.model.score.original_module.weight";
 /// Embeddings, which PEFT saves with an adapter if they may have changed.
 const EMBEDDINGS: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
@@ -163,7 +163,7 @@ impl SavedAdapter {
         self.weights.names()
     }
 
-    /// Whether it holds a score head.
+    /// Whether it contains a score head.
     pub(crate) fn has_head(&self) -> bool {
         SCORES.into_iter().any(|name| self.weights.has(name))
     }
@@ -208,9 +208,9 @@ impl SavedAdapter {
         }
         match self.unused.first() {
             None => Ok(score),
-            Some(name) if name.contains("score.") => {
-                refuse(format!("it holds {name}; a score head is read as score.weight alone, one row without a bias"))
-            }
+            Some(name) if name.contains("score.") => refuse(format!(
+                "it contains {name}; a score head is read as score.weight alone, one row without a bias"
+            )),
             Some(name) => refuse(format!("this network with the adapter's target_modules does not use tensor {name}")),
         }
     }
@@ -278,7 +278,7 @@ pub(crate) fn restore_adapter(folder: &Path, network: &Network, name: &str) -> R
 pub(crate) fn base_head(weights: &Weights, hidden: i64, device: Device) -> Result<Option<Tensor>, ModelError> {
     if weights.has("score.bias") {
         let problem =
-            "it holds score.bias; a score head is read as score.weight alone, one row without a bias".to_owned();
+            "it contains score.bias; a score head is read as score.weight alone, one row without a bias".to_owned();
         return Err(ModelError::Adapter { path: weights.path().to_owned(), problem });
     }
     if !weights.has("score.weight") {

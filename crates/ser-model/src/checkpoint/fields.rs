@@ -32,7 +32,7 @@ impl Fields {
         })?;
         match value {
             Value::Object(map) => Ok(Fields { path: path.to_owned(), prefix: String::new(), map }),
-            other => Err(ModelError::json(path, format!("it holds {}, not an object", shown(&other)))),
+            other => Err(ModelError::json(path, format!("it contains {}, not an object", shown(&other)))),
         }
     }
 
@@ -142,7 +142,7 @@ impl Fields {
     }
 }
 
-/// A number without a fractional part that an i64 holds exactly.
+/// A number without a fractional part that an i64 represents exactly.
 fn whole(value: &Value) -> Option<i64> {
     let exact = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);
     value.as_i64().or_else(|| exact(value.as_f64()?))

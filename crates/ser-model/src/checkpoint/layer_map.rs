@@ -2,7 +2,7 @@
 
 use crate::{Device, ModelError};
 
-/// What is left free of a GPU's memory for activations, as a share.
+/// Share of a GPU's memory that is left free for activations.
 const RESERVE: f64 = 0.15;
 
 /// Bytes of a network's weights.
@@ -55,7 +55,7 @@ impl LayerMap {
 }
 
 /// The GPU of each of `layers` layers of `size` bytes, in order, filled in proportion to the `usable` bytes of each GPU, of
-/// which the first holds `ends` bytes beside. `None` if they do not fit.
+/// which the first also has `ends` bytes of embeddings. `None` if they do not fit.
 fn spread(layers: usize, size: f64, ends: f64, usable: &[f64]) -> Option<Vec<usize>> {
     let free: Vec<f64> =
         usable.iter().enumerate().map(|(i, bytes)| (bytes - if i == 0 { ends } else { 0.0 }).max(0.0)).collect();
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn layers_go_by_memory() {
         assert_eq!(spread(4, 1.0, 0.0, &[10.0, 10.0]), Some(vec![0, 0, 1, 1]));
-        // The first holds 5 beside its layers: a third of the memory.
+        // The first has 5 besides its layers: a third of the memory.
         assert_eq!(spread(6, 1.0, 5.0, &[10.0, 10.0]), Some(vec![0, 0, 1, 1, 1, 1]));
         assert_eq!(spread(3, 1.0, 0.0, &[9.0]), Some(vec![0, 0, 0]));
         assert_eq!(spread(5, 1.0, 0.0, &[2.0, 2.0]), None);

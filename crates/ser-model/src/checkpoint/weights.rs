@@ -89,7 +89,7 @@ impl Weights {
         Err(super::model_files::without_gguf(path))
     }
 
-    /// Opens the shards of an index and checks that each holds the tensors that the index names for it.
+    /// Opens the shards of an index and checks that each contains the tensors that the index names for it.
     fn from_index(folder: &Path, index: &Path) -> Result<Self, ModelError> {
         let map = weight_map(index)?;
         let mut weights = Weights { path: folder.to_owned(), shards: Vec::new(), entries: HashMap::new() };

@@ -75,7 +75,7 @@ pub(crate) fn save_bytes(path: &Path, tensors: &[(String, Bytes<'_>)]) -> Result
     finish().map_err(|source| ModelError::File { path: path.to_owned(), source })
 }
 
-/// The tensors of each file: in order, with a new file where the current one would exceed `limit` bytes. `sizes` holds names
+/// The tensors of each file: in order, with a new file where the current one would exceed `limit` bytes. `sizes` has names
 /// and bytes.
 pub(crate) fn plan_shards(sizes: &[(String, u64)], limit: u64) -> Vec<Vec<String>> {
     let mut shards: Vec<Vec<String>> = Vec::new();

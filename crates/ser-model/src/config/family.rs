@@ -3,11 +3,11 @@
 /// The attention biases of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttentionBias {
-    /// None, whatever the configuration says.
+    /// None; the configuration is ignored.
     Never,
     /// On q, k, v and the output, if `attention_bias` is true.
     Setting,
-    /// On q, k and v, whatever the configuration says.
+    /// On q, k and v; the configuration is ignored.
     Qkv,
 }
 

@@ -1,4 +1,4 @@
-//! What a network and its adapters look like: `config.json` of a Hugging Face folder, and LoRA settings.
+//! The settings of a network and its adapters: `config.json` of a Hugging Face folder, and LoRA settings.
 
 mod family;
 mod file;

@@ -29,7 +29,7 @@ impl KvCache {
         devices: impl Iterator<Item = Device>,
     ) -> Result<Self, ModelError> {
         let empty = |device: Device| {
-            // The CPU's kernel reads f32, which holds every value of bf16.
+            // The CPU's kernel reads f32, which represents every value of bf16.
             let kind = if device == Device::Cpu { Kind::Float } else { kind };
             Tensor::f_empty([0, config.kv_heads, config.head_dim], (kind, device))
         };

@@ -41,7 +41,7 @@ impl HiddenStates {
     /// Loads a base model.
     ///
     /// # Errors
-    /// Settings that cannot be used, depths that the network does not have, a folder that holds no model.
+    /// Settings that cannot be used, depths that the network does not have, a folder without a model.
     pub fn from_folder(folder: &Path, settings: &HiddenStatesSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
@@ -135,7 +135,7 @@ impl Features for HiddenStates {
     }
 }
 
-/// Everything that states depend on. Of each tensor the first bytes are read: models that were trained differ in all of them.
+/// A digest of everything that states depend on. It covers the first bytes of each tensor, in which trained models differ.
 fn identity(
     weights: &Weights,
     config: &NetworkConfig,

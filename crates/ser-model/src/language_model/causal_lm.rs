@@ -134,7 +134,7 @@ impl CausalLm {
         if load_adapter(folder, &mut self.network, name)?.is_some() {
             self.network.remove_last_adapter(active);
             let problem =
-                "it holds a score head, so it is the adapter of a reward model, not of a language model".to_owned();
+                "it contains a score head, so it is the adapter of a reward model, not of a language model".to_owned();
             return Err(ModelError::Adapter { path: folder.to_owned(), problem });
         }
         Ok(())

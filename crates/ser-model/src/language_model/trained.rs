@@ -73,7 +73,7 @@ impl CausalLm {
             return Ok(());
         }
         let problem =
-            "it holds a score head, so it is the adapter of a reward model, not of a language model".to_owned();
+            "it contains a score head, so it is the adapter of a reward model, not of a language model".to_owned();
         Err(ModelError::Adapter { path: folder.to_owned(), problem })
     }
 

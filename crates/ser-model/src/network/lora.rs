@@ -84,7 +84,7 @@ pub(crate) struct BaseLinear<'a> {
     pub(crate) bias: Option<&'a Tensor>,
 }
 
-/// What one adapter changes in a linear map.
+/// The changes of one adapter to a linear map.
 #[derive(Debug)]
 pub(crate) struct AdapterDelta {
     pub(crate) lora: Option<Lora>,

@@ -18,7 +18,7 @@ pub(crate) struct PackedBatch {
     pub(crate) lengths: Vec<i64>,
     /// The rows of each pair or text; all rows are queries.
     pub(crate) segments: Vec<Segment>,
-    /// The same segments where only the last token of each text is a query, and q holds only those rows.
+    /// The same segments where only the last token of each text is a query, and q has only those rows.
     pub(crate) last_segments: Vec<Segment>,
     /// The rows of those last tokens: two per pair (A, B), one per single text.
     pub(crate) last_rows: Vec<i64>,

@@ -6,7 +6,7 @@ use super::kernels::rotate;
 use crate::ModelError;
 use crate::config::{NetworkConfig, RopeScaling};
 
-/// Cosine and sine of each row's position: [rows, 1, dim]. Both halves hold the same values, and the first half of the
+/// Cosine and sine of each row's position: [rows, 1, dim]. Both halves have the same values, and the first half of the
 /// sine is negated, so that the rotation is `x * cos + swap(x) * sin`.
 #[derive(Debug)]
 pub(crate) struct Rotation {

@@ -12,7 +12,7 @@ const HEAD_FILES: [&str; 2] = ["value_head.safetensors", "value_head.bin"];
 
 impl RewardModel {
     /// Loads a model for scoring: a base model with an adapter, or a model folder alone, such as a merged one. Adapter or folder
-    /// must hold a score head.
+    /// must have a score head.
     ///
     /// # Errors
     /// [`ModelError::NoHead`] if there is none: the scores of a fresh head are random. As

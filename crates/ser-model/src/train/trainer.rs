@@ -24,7 +24,7 @@ pub(crate) enum Draws {
     Sequential,
 }
 
-/// Progress of a training: what `trainer_state.json` holds.
+/// Progress of a training: the contents of `trainer_state.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrainerState<M> {
     step: u64,

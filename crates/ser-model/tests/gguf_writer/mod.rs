@@ -41,7 +41,7 @@ pub(crate) struct Tensor {
     pub(crate) offset: Option<u64>,
 }
 
-/// A file in the making.
+/// A file to be written.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) magic: [u8; 4],
@@ -49,7 +49,7 @@ pub(crate) struct Writer {
     pub(crate) keys: Vec<(String, Value)>,
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) alignment: usize,
-    /// Counts other than the true ones.
+    /// Counts to be written instead of the true ones.
     pub(crate) counts: [Option<u64>; 2],
 }
 

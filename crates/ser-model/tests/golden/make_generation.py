@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Nano language models of every family with what `transformers.generate` makes of them.
 
-Each folder under generation/ holds a checkpoint (config.json, generation_config.json, model.safetensors, tokenizer.json).
-generation/answers.json holds, by family, the greedy answers to PROMPTS (20 new tokens, one prompt at a time, f32), plain and
+Each folder under generation/ contains a checkpoint (config.json, generation_config.json, model.safetensors, tokenizer.json).
+generation/answers.json contains, by family, the greedy answers to PROMPTS (20 new tokens, one prompt at a time, f32), plain and
 with a repetition penalty; under "processors", logits and the probabilities that transformers' processors make of them.
 
   pip install torch==2.11.0 transformers==5.23.0 safetensors

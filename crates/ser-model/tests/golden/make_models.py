@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Nano checkpoints of every family with what transformers and peft make of them.
 
-Each folder holds a checkpoint (config.json, model.safetensors, tokenizer.json), a PEFT adapter (adapter/), and
+Each folder contains a checkpoint (config.json, model.safetensors, tokenizer.json), a PEFT adapter (adapter/), and
 expected.json, all computed one text at a time in f32 but where it says otherwise:
 
   pairs            prompt, answer A, answer B; the texts are prompt + A and prompt + B

@@ -4,7 +4,7 @@
     python ppo.py > ppo.json
 
 The methods of TRL's PPOTrainer are called on an object that has nothing but settings. Responses have unequal lengths;
-TRL gets them padded on the right with a mask, the JSON holds them unpadded.
+TRL gets them padded on the right with a mask, the JSON has them without padding.
 """
 import json
 import types
@@ -25,7 +25,7 @@ HOLES = {2: [1], 3: [0, 3, 4], 4: [4]}
 
 
 def rounded(x):
-    # So that the JSON holds exactly what torch computed with.
+    # So that the JSON has exactly the numbers that torch computed with.
     return (x * 4096).round() / 4096
 
 

@@ -1,4 +1,4 @@
-//! Paths, and what is common to all of them: the key, limits, counters.
+//! Paths, and their common parts: the key, limits, counters.
 
 mod openrlhf;
 mod rewards;

@@ -11,7 +11,7 @@ use ser_core::{BoxError, Context, Pair, PairScores, Scorer, Screening, Side};
 use ser_serve::{RewardServer, ServeError, ServeSettings, Stop, whole_text};
 use serde_json::Value;
 
-/// A door that a test closes to hold the scorer.
+/// A gate that a test closes to make the scorer wait.
 #[derive(Default)]
 pub struct Gate {
     closed: Mutex<bool>,

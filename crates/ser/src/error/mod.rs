@@ -100,7 +100,7 @@ pub enum Error {
         field: &'static str,
         /// Its value.
         value: String,
-        /// What it must be.
+        /// The values that it may have.
         expected: &'static str,
     },
     /// A part of the data has no usable pair.
@@ -141,7 +141,7 @@ pub enum Error {
     /// A feature of this crate is needed.
     #[error("{what} needs the feature `{feature}` of ser")]
     Feature {
-        /// What needs the feature.
+        /// The function or setting that needs the feature.
         what: &'static str,
         /// The feature.
         feature: &'static str,

@@ -113,7 +113,9 @@ impl Unselected<'_> {
         text = format!("{text}. {}", spread(quantiles));
         let changes = self.changes(quantiles)?;
         match changes.as_slice() {
-            [] => text.push_str(". No threshold and no anchor would change that: the model tells no answers apart"),
+            [] => text.push_str(
+                ". No threshold and no anchor would change that: the model gives equal scores to both answers",
+            ),
             changes => text.push_str(&format!(". What would change that: {}", changes.join("; "))),
         }
         Ok(text)

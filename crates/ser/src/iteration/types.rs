@@ -11,7 +11,7 @@ use crate::pool::Candidates;
 use crate::prepare::SerData;
 use crate::settings::{Checked, LoopSettings};
 
-/// What all iterations read and none changes.
+/// The inputs that all iterations share.
 pub(crate) struct LoopInputs<'a> {
     pub(crate) data: &'a SerData,
     /// The pool's gold labels, for the audit alone.

@@ -51,7 +51,7 @@ impl LanguageModels {
     pub fn new(config: &Config) -> Result<Self, Error> {
         let mut config = config.clone();
         if config.run.data.is_none() && config.run.model.is_none() {
-            // SFT of an untrained model also has to teach it its language.
+            // SFT of an untrained model includes its pre-training.
             config.sft.training = config.base.training.clone();
         }
         ser_model::set_threads(config.run.threads);

@@ -79,7 +79,10 @@ impl Progress {
                 // 128 + SIGINT, the exit code of shells.
                 std::process::exit(130);
             }
-            let _ = writeln!(stderr(), "\nstopping where nothing is lost; once more to stop at once");
+            let _ = writeln!(
+                stderr(),
+                "\nstopping at the next point where no work is lost; press Ctrl-C again to stop at once"
+            );
         })
         .map_err(std::io::Error::other)?;
         Ok(progress)

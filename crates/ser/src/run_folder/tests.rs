@@ -65,7 +65,7 @@ fn a_training_is_timed_whole() {
 }
 
 #[test]
-fn a_folder_that_is_held_taken_or_strange_is_refused() {
+fn a_locked_used_or_foreign_folder_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     let mut run = RunFolder::open(&path, false).unwrap();
@@ -77,11 +77,11 @@ fn a_folder_that_is_held_taken_or_strange_is_refused() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("thesis.tex"), "").unwrap();
     assert!(matches!(RunFolder::open(&other, true), Err(Error::NotARun { .. })));
-    assert_eq!(entries(&other).unwrap().len(), 1, "nothing is left in a folder that is not ours");
+    assert_eq!(entries(&other).unwrap().len(), 1, "nothing is written into a foreign folder");
 }
 
 #[test]
-fn a_start_that_was_refused_does_not_stand_in_the_way_of_the_next() {
+fn a_refused_start_does_not_prevent_the_next() {
     let root = tempfile::tempdir().unwrap();
     for resume in [false, true] {
         let mut run = RunFolder::open(root.path(), resume).unwrap();

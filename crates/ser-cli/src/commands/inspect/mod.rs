@@ -19,7 +19,7 @@ use counts::Counts;
 
 /// Describes a preference dataset: layout, ties, duplicates, lengths, rows left out, samples
 ///
-/// The data is read as a stream; memory holds a hash per pair, to find duplicates.
+/// The data is read as a stream; a hash per pair stays in memory, to find duplicates.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// A file, a folder of shards, a glob, or hf://owner/name; `-` for stdin
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Of a folder or repository with several splits, the one to read
     #[arg(long)]
     split: Option<String>,
-    /// What to do about a row that cannot be used: stop or skip
+    /// Action at a row that cannot be used: stop or skip
     #[arg(long, default_value = "stop", value_parser = ["stop", "skip"])]
     on_bad_row: String,
     /// Where answers have scores, the least difference of a pair
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[cfg(feature = "tokenizers")]
     #[arg(long)]
     tokenizer: Option<String>,
-    /// The length limit whose share of pairs left out is told
+    /// Length limit in tokens; the number of pairs over it is printed
     #[cfg(feature = "tokenizers")]
     #[arg(long, default_value_t = 512)]
     max_length: usize,

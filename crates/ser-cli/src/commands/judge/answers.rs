@@ -19,13 +19,13 @@ pub(crate) struct Answers {
 
 struct Row {
     line: usize,
-    /// What it is matched by, where the file has ids.
+    /// The id that rows are matched by, if the file has ids.
     id: Option<String>,
     prompt: Vec<Message>,
     text: String,
 }
 
-/// A line of a file; whatever else it has is of no interest.
+/// A line of a file; other fields are ignored.
 #[derive(Deserialize)]
 struct Fields {
     id: Option<serde_json::Value>,
@@ -74,7 +74,7 @@ impl Answers {
         Ok(Answers { path: path.to_owned(), rows })
     }
 
-    /// The rows by what they are matched by.
+    /// The rows by id, or by prompt if the file has no ids.
     fn by_key(&self, by_id: bool) -> anyhow::Result<HashMap<Key<'_>, &Row>> {
         let mut rows = HashMap::new();
         for row in &self.rows {
@@ -115,7 +115,7 @@ pub(crate) fn matched(a: &Answers, b: &Answers, common: bool) -> anyhow::Result<
             let mut missing = has.rows.iter().filter(|row| !keys.contains_key(&row.key(by_id)));
             if let Some(row) = missing.next() {
                 bail!(
-                    "{} has nothing for the {} of {} line {} ({} more are missing): judge what both have with --common",
+                    "{} has nothing for the {} of {} line {} ({} more are missing): --common judges the rows that both files have",
                     lacks.path.display(),
                     if by_id { "id" } else { "prompt" },
                     has.path.display(),

@@ -19,14 +19,14 @@ use crate::output;
 use answers::{Answers, matched};
 
 /// Printed after an interruption: answers are kept in the cache.
-pub(crate) const GO_ON: &str = "The same command goes on from here.";
+pub(crate) const GO_ON: &str = "The same command continues from here.";
 
 /// Judges two files of answers by a language model behind an endpoint: wins, ties, losses and win rates
 ///
 /// The endpoint is any OpenAI-compatible one (OpenAI, vLLM, llama.cpp, Ollama, ...). Each line of a file has `prompt` (a text,
 /// or messages) and `answer` or `response`. Rows are matched by `id` if all have one, else by prompt. Every answer of the judge
-/// is kept in a cache beside the first file as it comes: after Ctrl-C, an error or a kill, the same command goes on, and asks
-/// for nothing twice. The API key comes from the environment variable that --api-key-env names, and is written nowhere.
+/// is stored at once in a cache beside the first file: after Ctrl-C, an error or a kill, the same command continues without
+/// repeating a request. The API key comes from the environment variable that --api-key-env names, and is written nowhere.
 #[derive(Args)]
 #[command(
     after_help = "Exit codes: 0, some pair has a verdict; 1, an error; 2, wrong arguments; 3, no pair has a verdict, since \
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// The judge's name at the endpoint
     #[arg(long, value_name = "NAME")]
     judge_model: String,
-    /// Environment variable that holds the API key
+    /// Environment variable with the API key
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
     /// How to judge
@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// Where the judge's answers are kept [default: judge_cache.jsonl beside the first file]
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
-    /// Leaves out what only one of the files has
+    /// Leaves out rows that only one of the files has
     #[arg(long)]
     common: bool,
     /// Requests under way at once
@@ -67,10 +67,10 @@ pub(crate) struct Arguments {
     /// Seconds until a request counts as unanswered
     #[arg(long, value_name = "SECONDS", default_value_t = JudgeSettings::default().timeout_seconds)]
     timeout: f64,
-    /// Further tries of a request that failed
+    /// Retries of a failed request
     #[arg(long, default_value_t = JudgeSettings::default().retries)]
     retries: u32,
-    /// Seconds before the first further try; they double
+    /// Seconds before the first retry; doubled for each further one
     #[arg(long, value_name = "SECONDS", default_value_t = JudgeSettings::default().first_wait_seconds)]
     first_wait: f64,
     /// Sampling temperature, or `none` to send none [default: 0; of `authors`: 0.7]
@@ -82,10 +82,10 @@ pub(crate) struct Arguments {
     /// Most tokens of the judge's answer, thoughts included, or `none` to send none [default: 512; of `authors`: 1024]
     #[arg(long, value_parser = or_none::<u32>)]
     max_tokens: Option<OrNone<u32>>,
-    /// Price of a million tokens sent, to tell what it cost
+    /// Price of a million tokens sent, for the cost in the summary
     #[arg(long, value_name = "PRICE", requires = "completion_price")]
     prompt_price: Option<f64>,
-    /// Price of a million tokens answered
+    /// Price of a million tokens of answers
     #[arg(long, value_name = "PRICE", requires = "prompt_price")]
     completion_price: Option<f64>,
     /// Seed of the bootstrap
@@ -103,7 +103,7 @@ enum JudgeKind {
     Authors,
 }
 
-/// A number, or the wish to send none.
+/// A number, or `none`: the field is not sent.
 #[derive(Clone, Copy)]
 struct OrNone<T>(Option<T>);
 
@@ -111,7 +111,7 @@ fn or_none<T: std::str::FromStr>(text: &str) -> Result<OrNone<T>, T::Err> {
     if text == "none" { Ok(OrNone(None)) } else { text.parse().map(|number| OrNone(Some(number))) }
 }
 
-/// The verdicts of a judge, with its mean scores and what asking it took.
+/// The verdicts of a judge, its mean scores, and the number and cost of its requests.
 struct Judged {
     verdicts: Vec<Verdict>,
     mean_scores: Option<[Option<f64>; 2]>,

@@ -46,7 +46,7 @@ enum RuleName {
     AuthorsCode,
 }
 
-/// A longer line is an error rather than a machine out of memory.
+/// Bounds the memory: a longer line is an error.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = label_lines(BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut output, status);
-    // The rows before a bad one are good.
+    // Rows before an invalid one are written too.
     output.flush()?;
     result
 }
@@ -72,7 +72,7 @@ fn label_lines(
     let mut warned = false;
     for number in 1u64.. {
         if input.buffer().is_empty() {
-            // The next read may wait for a slow producer; let its consumer have what there is.
+            // The next read may wait for a slow producer, so the rows so far are passed on first.
             output.flush()?;
         }
         line.clear();

@@ -24,7 +24,7 @@ const KEY: &str = "SER_API_KEY";
 ///
 /// Answers OpenRLHF's remote reward requests (POST /get_reward), vLLM's for classifiers (POST /classify, POST /score), and
 /// POST /v1/rewards: {"prompt": TEXT or MESSAGES, "answers": [TEXT, ..]}, {"inputs": [such objects]} or {"conversations":
-/// [MESSAGES, ..]}. GET /health says that the model is ready, GET /metrics has counters for Prometheus.
+/// [MESSAGES, ..]}. GET /health reports that the model is ready, GET /metrics has counters for Prometheus.
 ///
 /// Scores are those of `ser score`: template, end token and length limit are those of the training, which ser.json beside the
 /// adapter records. /get_reward and /classify take texts that a template has already written, unless --apply-template is

@@ -15,7 +15,7 @@ use crate::output;
 
 /// Trains one model: a reward model, or a language model by SFT, PPO or DPO
 ///
-/// Ctrl-C stops where nothing is lost; --resume goes on, as it does after a crash.
+/// Ctrl-C stops the training without losing work; --resume continues it, also after a crash.
 #[derive(Subcommand)]
 pub(crate) enum Train {
     Reward(reward::Arguments),

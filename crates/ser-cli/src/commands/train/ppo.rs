@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// are rewarded]
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
-    /// Makes the texts of policy and reward model as flags and settings say even where they were trained otherwise
+    /// Applies the template of flags and settings even if policy or reward model was trained with another one
     #[arg(long)]
     force_text: bool,
     /// Steps of PPO [default: policy_run.steps: 80 without --config, else once through the prompts]

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_messages_say_the_same() {
+    fn text_and_messages_give_the_same_pair() {
         let text = pair(r#"{"prompt": "Why?", "chosen": "So.", "rejected": "No."}"#);
         assert_eq!(text, Pair::from_text(PairId(0), "Why?", "So.", "No."));
         let explicit = pair(
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn the_wrong_column_is_named() {
         let system = r#"[{"role": "narrator", "content": "x"}]"#;
         for (json, message) in [
             (

@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_gives_text(html in "[<>/!a-d \\n&;#-é]{0,60}", other: String) {
+        fn any_input_gives_text(html in "[<>/!a-d \\n&;#-é]{0,60}", other: String) {
             html_to_text(&html);
             html_to_text(&other);
         }

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn the_wrong_column_is_named() {
         let settings = ReadSettings::default();
         for (json, words) in [
             (serde_json::json!({"question": 3, "answers": []}), "`question` is the number 3, but text"),

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_text_that_could_ask_is_refused() {
+    fn only_text_that_could_be_a_prompt_is_refused() {
         for row in [
             json!({"prompt_id": "a b", "source": "a web page", "chosen_model": "model one", "Topic": "all things"}),
             json!({"number": 3, "tag": "sky-blue", "uuid": "0b1e", "flag": true, "scores": [1, 2], "none": null}),

@@ -13,7 +13,7 @@ pub(super) enum Architecture {
 impl Architecture {
     pub(super) fn of(keys: Keys<'_>) -> Result<Self, String> {
         if let Some(kind) = keys.text("general.type")?.filter(|kind| *kind != "model") {
-            return Err(format!("it holds not a model but {kind:?} (general.type)"));
+            return Err(format!("it contains {kind:?} instead of a model (general.type)"));
         }
         if let Some(count) = keys.integer("split.count")?.filter(|&count| count > 1) {
             return Err(format!("it is one of {count} parts of a model; join them with llama-gguf-split --merge"));

@@ -1,9 +1,9 @@
-//! How GGUF files store numbers, and what the stored bytes stand for.
+//! The storage types of GGUF files, and the numbers of their blocks.
 //!
 //! Quantized numbers lie in blocks of 32 or 256, each with its own scale. Every operation is done in f32 and in the order
 //! of Python's `gguf` package, so the numbers are the same bit by bit.
 
-/// A way of storing a tensor's numbers.
+/// A storage type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub(crate) enum Storage {
@@ -57,7 +57,7 @@ const OTHERS: [(u32, &str); 27] = [
 ];
 
 impl Storage {
-    /// The type with this number in the file; the error says what it is.
+    /// The type with this number in the file; the error names it.
     pub(super) fn of(id: u32) -> Result<Self, String> {
         Ok(match id {
             0 => Storage::F32,
@@ -117,7 +117,7 @@ impl Storage {
         }
     }
 
-    /// Turns whole blocks into numbers. `bytes` and `out` hold equally many blocks.
+    /// Turns whole blocks into numbers. `bytes` and `out` have equally many blocks.
     pub(crate) fn dequantize(self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Storage::F32 => each(bytes, out, |&bytes: &[u8; 4], [x]: &mut [f32; 1]| *x = f32::from_le_bytes(bytes)),

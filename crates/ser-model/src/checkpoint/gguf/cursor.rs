@@ -81,7 +81,7 @@ impl<'a> Cursor<'a> {
         let bytes = self.bytes.get(range).unwrap_or_default();
         let name = std::str::from_utf8(bytes).map_err(|_| format!("{what} is not UTF-8"))?;
         match name.chars().find(|c| c.is_control()) {
-            Some(c) => Err(format!("{what}, {name:?}, holds the control character {c:?}")),
+            Some(c) => Err(format!("{what}, {name:?}, contains the control character {c:?}")),
             None => Ok(name),
         }
     }
@@ -92,7 +92,10 @@ impl<'a> Cursor<'a> {
         let fits = (self.left() / size) as u64;
         match usize::try_from(count) {
             Ok(small) if count <= fits => Ok(small),
-            _ => Err(format!("{what} is {count}, but the {} bytes that follow hold at most {fits}", self.left())),
+            _ => Err(format!(
+                "{what} is {count}, but the {} bytes that follow have space for at most {fits}",
+                self.left()
+            )),
         }
     }
 }

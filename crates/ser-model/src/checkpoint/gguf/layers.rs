@@ -7,10 +7,10 @@ use super::architecture::Architecture;
 use super::config::heads;
 use super::metadata::Keys;
 
-/// Where the rows of a stored tensor belong.
+/// The order of the rows of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowOrder {
-    /// Where they are.
+    /// As in the checkpoint.
     Same,
     /// llama.cpp turns neighbouring numbers of a head, transformers turns number `i` with number `i + size / 2`: the rows
     /// of a head of this size are interleaved.

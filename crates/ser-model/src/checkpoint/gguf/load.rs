@@ -50,7 +50,7 @@ impl<'a> StoredRows<'a> {
 }
 
 impl Encoding {
-    /// The type of safetensors that holds such numbers exactly.
+    /// The type of safetensors that represents such numbers exactly.
     pub(crate) fn dtype(self) -> Dtype {
         match self.storage {
             Storage::F16 => Dtype::F16,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::cursor::Cursor;
 
-/// Most keys a file may have; files of today have about 40.
+/// Most keys a file may have; current files have about 40.
 const KEY_LIMIT: usize = 1 << 16;
 /// Most entries of a list that is asked for.
 const LIST_LIMIT: usize = 1 << 22;
@@ -85,7 +85,7 @@ impl Metadata {
             let id = cursor.u32(&what)?;
             let value = if id == LIST { read_list(cursor, &what)? } else { read_value(cursor, id, &what)? };
             if values.insert(key.to_owned(), value).is_some() {
-                return Err(format!("{what} is there twice"));
+                return Err(format!("{what} occurs twice"));
             }
         }
         Ok(Metadata { values })

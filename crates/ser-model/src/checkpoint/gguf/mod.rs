@@ -53,7 +53,7 @@ pub(crate) struct TensorEntry {
 
 /// An open GGUF file with a checked header.
 ///
-/// Wherever this crate takes a model folder, it takes the path of a GGUF file too; this type is for looking into one.
+/// Wherever this crate takes a model folder, it takes the path of a GGUF file too; this type reads one directly.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), ser_model::ModelError> {
@@ -149,7 +149,7 @@ impl GgufFile {
         self.keys().text("tokenizer.chat_template").map(|text| text.is_some()).map_err(|p| self.problem(p))
     }
 
-    /// What ends a generated answer, as the text of a `generation_config.json`.
+    /// The tokens that end a generated answer, as the text of a `generation_config.json`.
     ///
     /// # Errors
     /// [`ModelError::Gguf`] for an id outside of the vocabulary.
@@ -203,7 +203,7 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, TensorEntry>), Stri
     if tensors > fits.min(TENSOR_LIMIT as u64) {
         let most = fits.min(TENSOR_LIMIT as u64);
         return Err(format!(
-            "the number of tensors is {tensors}, but the {} bytes that follow hold at most {most}",
+            "the number of tensors is {tensors}, but the {} bytes that follow have space for at most {most}",
             cursor.left()
         ));
     }
@@ -213,7 +213,7 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, TensorEntry>), Stri
         let name = cursor.name(&format!("the name of tensor {index} (from 0)"), NAME_BYTES)?;
         let entry = tensor_info(&mut cursor, name, alignment)?;
         if table.insert(name.to_owned(), entry).is_some() {
-            return Err(format!("tensor {name} is there twice"));
+            return Err(format!("tensor {name} occurs twice"));
         }
     }
     position(&mut table, cursor.position().next_multiple_of(alignment), bytes.len())?;
@@ -269,7 +269,7 @@ fn tensor_info(cursor: &mut Cursor<'_>, name: &str, alignment: usize) -> Result<
     Ok(TensorEntry { storage, shape, range })
 }
 
-/// Moves the tensors to their position in the file, and refuses those that lie outside of it or over each other.
+/// Moves the tensors to their position in the file, and refuses those outside of it and those that overlap.
 fn position(table: &mut BTreeMap<String, TensorEntry>, data: usize, size: usize) -> Result<(), String> {
     for (name, entry) in table.iter_mut() {
         match (data.checked_add(entry.range.start), data.checked_add(entry.range.end)) {
@@ -290,7 +290,7 @@ fn position(table: &mut BTreeMap<String, TensorEntry>, data: usize, size: usize)
         if let [(first, name), (second, other)] = pair
             && second.start < first.end
         {
-            return Err(format!("tensors {name} and {other} lie over each other"));
+            return Err(format!("tensors {name} and {other} overlap"));
         }
     }
     Ok(())

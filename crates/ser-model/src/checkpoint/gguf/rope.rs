@@ -21,7 +21,7 @@ pub(super) fn rope_scaling(
     let Some(entry) = tensors.get("rope_freqs.weight") else { return Ok((theta, named)) };
     let factors = factors(keys, entry, head_dim)?;
     if let Some(factor) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
-        return Err(format!("rope_freqs.weight holds the factor {factor}; factors must be over 0"));
+        return Err(format!("rope_freqs.weight contains the factor {factor}; factors must be over 0"));
     }
     if factors.iter().all(|&factor| factor == 1.0) {
         return Ok((theta, named));
@@ -81,7 +81,7 @@ fn named_scaling(keys: Keys<'_>, architecture: Architecture) -> Result<Value, St
 fn factors(keys: Keys<'_>, entry: &TensorEntry, head_dim: i64) -> Result<Vec<f32>, String> {
     let count = entry.shape.iter().product::<i64>();
     if count != head_dim / 2 {
-        return Err(format!("rope_freqs.weight holds {count} factors for heads of size {head_dim}"));
+        return Err(format!("rope_freqs.weight has {count} factors for heads of size {head_dim}"));
     }
     let (numbers, _) = entry.storage.block();
     let mut factors = vec![0.0; usize::try_from(count).unwrap_or(0).next_multiple_of(numbers)];

@@ -17,7 +17,7 @@ const MERGE_LIMIT: usize = 1 << 22;
 /// The longest token that merges are looked for in, where the file lists none.
 const SCORED_TOKEN_BYTES: usize = 1024;
 
-/// What a token is for, as `tokenizer.ggml.token_type` has it.
+/// The type of a token, as in `tokenizer.ggml.token_type`.
 mod kind {
     pub(super) const NORMAL: f64 = 1.0;
     pub(super) const UNKNOWN: f64 = 2.0;
@@ -161,7 +161,7 @@ impl<'a> Vocabulary<'a> {
         Ok(self.tokens.iter().enumerate().any(|(id, token)| token.chars().nth(1).is_some() && ordinary(id)))
     }
 
-    /// The merges that scores stand for: every way to make a token of two, best score first, as transformers derives them.
+    /// The merges that the scores imply: every way to make a token of two, best score first, as transformers derives them.
     fn scored_merges(&self) -> Result<Vec<[&'a str; 2]>, String> {
         const KEY: &str = "tokenizer.ggml.scores";
         let Some(scores) = self.numbers(KEY)? else {
@@ -284,7 +284,7 @@ impl<'a> Vocabulary<'a> {
         Ok(added.collect())
     }
 
-    /// What is put around a text: the bos and the eos token, where the file asks for them.
+    /// The tokens around a text: bos and eos, where the file asks for them.
     fn post_processor(&self, add_bos: bool) -> Result<Value, String> {
         let around = |flag: &str, key: &str, default: bool| -> Result<Option<usize>, String> {
             let asked = self.keys.flag(flag)?;

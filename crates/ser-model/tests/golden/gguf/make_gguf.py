@@ -48,13 +48,13 @@ def quants():
         block, size = gguf.GGML_QUANT_SIZES[kind]
         rows, numbers = 3, 512
         raw = rng.integers(0, 256, (rows, numbers // block, size), dtype=np.uint8)
-        # Scales are finite halves: the fields that hold one, by their place in the block.
+        # Scales are finite halves: the byte offsets of scales in a block.
         half = {T.F16: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q2_K: [80, 82],
                 T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}.get(kind, [])
-        for place in half:
+        for offset in half:
             scales = (rng.standard_normal((rows, numbers // block, 1)) * 0.05).astype(np.float16)
-            scales[0, 0] = [6e-8] if place % 4 else [-3e-6]  # subnormal
-            raw[..., place:place + 2] = scales.view(np.uint8)
+            scales[0, 0] = [6e-8] if offset % 4 else [-3e-6]  # subnormal
+            raw[..., offset:offset + 2] = scales.view(np.uint8)
         if kind == T.F32:
             raw = rng.standard_normal((rows, numbers)).astype(np.float32).view(np.uint8)
         if kind == T.BF16:
