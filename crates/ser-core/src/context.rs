@@ -1,20 +1,6 @@
 //! The context of a call: stage, seed, progress, and the request to stop.
 
-use crate::{Control, Event, Observer, Stage, StepOutcome};
-
-/// The work was stopped because an observer asked for it.
-///
-/// It converts into [`BoxError`](crate::BoxError), [`std::io::Error`] and `anyhow::Error`; an error type of your own
-/// needs `#[from] Stopped` so that `cx.advance(n)?` compiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped on request")]
-pub struct Stopped;
-
-impl From<Stopped> for std::io::Error {
-    fn from(stopped: Stopped) -> Self {
-        std::io::Error::other(stopped)
-    }
-}
+use crate::{Control, Event, Observer, Stage, StepOutcome, Stopped};
 
 /// The inputs of a call of a trait's method besides its data: the stage it belongs to, the seed of its draws, progress
 /// to an [`Observer`], and the observer's request to stop.

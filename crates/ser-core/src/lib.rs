@@ -14,6 +14,7 @@ mod raw_score_serde;
 mod score;
 mod stage;
 mod status;
+mod stop;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -29,7 +30,7 @@ pub use closures::{
     scorer_fn,
 };
 pub use clusters::{ClusterIndex, Clusters};
-pub use context::{Context, Stopped};
+pub use context::Context;
 pub use error::BoxError;
 pub use generation::{ObjectiveGradient, Response, Rollout, Sampling, SamplingError, TokenEvaluation};
 pub use observe::{Control, Event, EventRecord, Observer, OwnedEvent, Silent, StepOutcome, unix_time};
@@ -39,6 +40,7 @@ pub use preference::{Origin, Preference, PseudoLabel};
 pub use score::{PairProbabilities, PairScores, Probability, RawScore, ScoreShapeError};
 pub use stage::{Stage, StageModel};
 pub use status::LearningStatus;
+pub use stop::Stopped;
 pub use store::{PairStore, PreferenceStore};
 pub use training::{FitSummary, Saving};
 pub use traits::{

@@ -13,8 +13,10 @@ mod index;
 mod jinja;
 mod lengths;
 mod plan;
+mod preference_counts;
 mod prompt_key;
 mod read;
+mod reservoir;
 mod shuffle;
 mod split;
 mod text;
@@ -29,17 +31,20 @@ pub use error::{DataError, RowPosition, RowProblem};
 pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
 pub use lengths::LengthCounts;
 pub use plan::{plan_batches, plan_batches_by_length};
+pub use preference_counts::PreferenceCounts;
 pub use prompt_key::{PromptKey, prompt_clusters};
 pub use read::{
     Layout, OnBadRow, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, SkippedRow, data_files, html_to_text,
     read_prompts,
 };
+pub use reservoir::Reservoir;
 pub use shuffle::ShuffledOrder;
 pub use split::{Split, SplitPart, SplitSettings, split};
 pub use text::{TemplateDate, TemplateKind, TextSettings, authors_code_prompt, authors_code_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::{
-    IncrementalDecoder, PairTokenizer, TokenizedConversation, TokenizedResponse, has_chat_template, train_tokenizer,
+    IncrementalDecoder, PairTokenizer, TokenCounts, TokenizedConversation, TokenizedResponse, has_chat_template,
+    train_tokenizer,
 };
 pub use write::PreferenceWriter;

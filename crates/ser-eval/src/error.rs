@@ -155,7 +155,78 @@ pub enum EvalError {
         /// The failure of the last one.
         reason: String,
     },
+    /// A line of a file of answers is not an answer.
+    #[error("{} line {line} {problem}", path.display())]
+    BadAnswer {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The problem of the line.
+        problem: String,
+    },
+    /// A file of answers has no lines.
+    #[error("{} has no answers", path.display())]
+    NoAnswersInFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two rows of a file of answers have the same id, or without ids the same prompt.
+    #[error("{} has {}", path.display(), repeated(id.as_deref(), *lines))]
+    RepeatedAnswer {
+        /// The file.
+        path: PathBuf,
+        /// Both lines, from 1.
+        lines: [usize; 2],
+        /// The id; none if rows are matched by prompt.
+        id: Option<String>,
+    },
+    /// A file of answers has no row for a row of the other file.
+    #[error(
+        "{} has nothing for the {key} of {} line {line} ({more} more are missing): --common judges the rows that both \
+         files have",
+        path.display(),
+        other.display()
+    )]
+    MissingAnswer {
+        /// The file without the row.
+        path: PathBuf,
+        /// `id` or `prompt`.
+        key: &'static str,
+        /// The file with the row.
+        other: PathBuf,
+        /// The line of the row, from 1.
+        line: usize,
+        /// The number of further missing rows.
+        more: usize,
+    },
+    /// Two rows with the same id have different prompts.
+    #[error(
+        "{} line {} and {} line {} have the same id, but not the same prompt",
+        paths[0].display(), lines[0], paths[1].display(), lines[1]
+    )]
+    OtherPrompt {
+        /// Both files.
+        paths: [PathBuf; 2],
+        /// Both lines, from 1.
+        lines: [usize; 2],
+    },
+    /// Two files of answers have no prompt in common.
+    #[error("{} and {} have no prompt in common", paths[0].display(), paths[1].display())]
+    NoCommonPrompt {
+        /// Both files.
+        paths: [PathBuf; 2],
+    },
     /// The judge was stopped on request.
     #[error("the judge was stopped; the answers so far are in the cache, if there is one")]
     Stopped(#[from] Stopped),
+}
+
+fn repeated(id: Option<&str>, [first, second]: [usize; 2]) -> String {
+    match id {
+        Some(id) => format!("the id {id} twice, on lines {first} and {second}"),
+        None => {
+            format!("the same prompt twice, on lines {first} and {second}: give every row of both files an \"id\"")
+        }
+    }
 }

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accuracy;
+mod answer_file;
 mod bootstrap;
 mod calibration;
 mod error;
@@ -16,6 +17,7 @@ mod tally;
 mod win_rate;
 
 pub use accuracy::{Evaluation, SubsetAccuracy, accuracy_by_subset, chosen_first, correct};
+pub use answer_file::{AnswerFile, match_answers};
 pub use bootstrap::{Bootstrap, Estimate};
 pub use calibration::{Binning, Calibration, ReliabilityBin};
 pub use error::EvalError;

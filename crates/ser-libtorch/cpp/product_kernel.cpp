@@ -10,7 +10,7 @@ namespace ser {
 namespace SER_ISA {
 namespace {
 
-constexpr int MR = LANES == 16 ? 12 : 6;  // rows of a register tile: 24 of 32 registers are sums, or 12 of 16
+constexpr int MR = LANES == 16 ? 12 : 6;  // rows of a register tile: 24 of 32 registers hold sums, or 12 of 16
 constexpr int NR = 2 * LANES;             // columns of a panel
 constexpr int GROUP = 4;                  // panels packed together
 constexpr int64_t DEEP = 512;             // depth per block: a group takes 256 KiB with vectors of 16

@@ -2,11 +2,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advantages;
-mod controller;
 mod diagnose;
 mod error;
 mod gae;
 mod kl;
+mod kl_controller;
 mod masked;
 mod objective;
 mod plan;
@@ -18,11 +18,11 @@ mod statistics;
 mod surrogate;
 
 pub use advantages::{ObjectiveStatistics, PreparedStep, ScoredRollout, Targets, token_rewards};
-pub use controller::{AdaptiveKl, KlControl, KlController};
 pub use diagnose::{DiagnosisSettings, Warning, diagnose};
 pub use error::PpoError;
 pub use gae::{gae, returns};
 pub use kl::{KlEstimator, KlPenalty, full_kl};
+pub use kl_controller::{AdaptiveKl, KlControl, KlController};
 pub use masked::{MaskedRow, masked_mean, masked_var, masked_whiten};
 pub use objective::{MiniBatchLoss, TargetedRollout};
 pub use plan::ResponseLength;

@@ -10,6 +10,7 @@ pub mod config;
 mod crash;
 mod error;
 mod iteration;
+mod label;
 #[cfg(all(feature = "libtorch", feature = "config"))]
 mod language_models;
 mod observe;
@@ -25,7 +26,8 @@ mod self_evolution;
 mod settings;
 mod training;
 
-pub use error::Error;
+pub use error::{Error, LabelError};
+pub use label::label_rows;
 #[cfg(all(feature = "libtorch", feature = "config"))]
 pub use language_models::{
     ConfiguredReward, LanguageModels, adapter_folder, fetched, prompts_that_fit, reward_of, train_dpo,

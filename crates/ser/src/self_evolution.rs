@@ -181,7 +181,7 @@ impl<'a> SelfEvolution<'a> {
         stages.load(&chosen.model)?;
 
         let findings = Findings { title: self.title, iterations: &iterations, chosen, stopped, comparisons, warnings };
-        let mut report = report(&inputs, stages.run, findings).map_err(Error::stage("writing the report"))?;
+        let mut report = report(&inputs, findings).map_err(Error::stage("writing the report"))?;
         let html = write_report(stages.run, &mut report)?;
         if self.settings.prune_models {
             stages.prune(&chosen.model)?;

@@ -62,6 +62,15 @@ impl AdditiveJudge {
         }
     }
 
+    /// The mean score of each side, over the answers whose score was read; none if there is none.
+    pub fn mean_scores(scores: &[[Option<f64>; 2]]) -> [Option<f64>; 2] {
+        let mean = |side: usize| {
+            let read: Vec<f64> = scores.iter().filter_map(|both| both.get(side).copied().flatten()).collect();
+            (!read.is_empty()).then(|| read.iter().sum::<f64>() / read.len() as f64)
+        };
+        [mean(0), mean(1)]
+    }
+
     /// Requests, tokens and unreadable replies so far.
     pub fn usage(&self) -> Usage {
         self.chat.usage()

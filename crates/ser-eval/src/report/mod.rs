@@ -25,7 +25,7 @@ use crate::{Calibration, Estimate, EvalError, Evaluation, ScoreDifferences, Subs
 /// All results of a run.
 ///
 /// Reports of equal runs differ only in [`timing`](Report::timing).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Title of the report.
     pub title: String,

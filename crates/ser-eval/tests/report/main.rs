@@ -4,7 +4,6 @@
 
 mod sample;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use approx::assert_abs_diff_eq;
 use ser_core::Clusters;
 use ser_eval::{
     BaselineKind, Bootstrap, Changes, Comparison, DataCounts, EvalError, PolicyReport, PolicyStage, PolicyTraining,
-    Report, Timing,
+    Report,
 };
 
 use sample::sample;
@@ -227,22 +226,7 @@ fn the_page_is_self_contained_and_escaped() {
 
 #[test]
 fn an_empty_report_is_still_a_page() {
-    let report = Report {
-        title: String::new(),
-        library_version: String::new(),
-        settings: serde_json::Value::Null,
-        seeds: BTreeMap::new(),
-        data: DataCounts::default(),
-        iterations: Vec::new(),
-        stopped: None,
-        baselines: Vec::new(),
-        changes: None,
-        calibration: None,
-        subsets: Vec::new(),
-        policy: None,
-        warnings: Vec::new(),
-        timing: Timing::default(),
-    };
+    let report = Report::default();
     assert_balanced(&report.to_html());
     assert!(!report.to_text().is_empty());
     assert_eq!(serde_json::from_str::<Report>(&report.to_json().unwrap()).unwrap(), report);

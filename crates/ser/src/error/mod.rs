@@ -2,6 +2,7 @@
 
 #[cfg(feature = "config")]
 mod config;
+mod label;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use ser_core::BoxError;
 
 #[cfg(feature = "config")]
 pub use config::ConfigError;
+pub use label::LabelError;
 
 /// Why a run did not start, or did not end. The cause, where there is one, is the error's `source`.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,10 @@ mod drift;
 mod filter;
 mod held_out;
 mod learner_stages;
+mod loop_end;
 mod model_selection;
 mod run;
 mod selection_step;
-mod stop;
 mod types;
 
 pub(crate) use baselines::Comparison;
@@ -18,5 +18,5 @@ pub(crate) use filter::{CustomRule, status_of};
 pub(crate) use held_out::{HeldOut, Scored};
 pub(crate) use learner_stages::{LearnerStages, score_in_chunks};
 pub(crate) use model_selection::{Chosen, choose};
-pub(crate) use stop::Stop;
+pub(crate) use loop_end::LoopEnd;
 pub(crate) use types::{Iteration, Iterations, LoopInputs, SelectionStep};

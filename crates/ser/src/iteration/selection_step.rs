@@ -13,7 +13,7 @@ use super::drift::{DriftMonitor, longer_share};
 use super::filter::Filter;
 use super::held_out::Scored;
 use super::learner_stages::{BASE, LearnerStages};
-use super::stop::{Stop, Unselected};
+use super::loop_end::{LoopEnd, Unselected};
 use super::types::{Iteration, LoopInputs, SelectionStep, SelectionSummary, stage_of};
 use crate::Error;
 use crate::pool::{Candidates, PoolState};
@@ -29,7 +29,7 @@ impl LoopInputs<'_> {
         pool: &PoolState<'_>,
         history: &mut Vec<IterationStats>,
         monitor: &mut DriftMonitor,
-    ) -> Result<ControlFlow<Stop, SelectionStep>, Error> {
+    ) -> Result<ControlFlow<LoopEnd, SelectionStep>, Error> {
         let Some(teacher) = iterations.last() else {
             return Ok(ControlFlow::Break(Reason::NothingToSelect.into()));
         };
@@ -76,7 +76,7 @@ impl LoopInputs<'_> {
                 Reason::NothingToSelect => unselected.explain().map_err(failed)?,
                 _ => String::new(),
             };
-            return Ok(ControlFlow::Break(Stop { reason: decision.reason, details }));
+            return Ok(ControlFlow::Break(LoopEnd { reason: decision.reason, details }));
         }
         if let Filter::ByState(thresholds) = &filter
             && decision.state == LoopState::Status2
@@ -94,7 +94,7 @@ impl LoopInputs<'_> {
                 0 => unselected.explain().map_err(failed)?,
                 n => format!("{n} pairs pass {rule}, but loop.balance leaves none of them"),
             };
-            return Ok(ControlFlow::Break(Stop { reason: Reason::NothingToSelect, details }));
+            return Ok(ControlFlow::Break(LoopEnd { reason: Reason::NothingToSelect, details }));
         }
 
         let (labels, lines) = candidates.label(number as u32, &scores, &probabilities, &selected);

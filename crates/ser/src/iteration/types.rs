@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::filter::CustomRule;
 use super::held_out::{HeldOut, Scored};
-use super::stop::Stop;
+use super::loop_end::LoopEnd;
 use crate::pool::Candidates;
 use crate::prepare::SerData;
 use crate::settings::{Checked, LoopSettings};
@@ -41,7 +41,7 @@ pub(crate) struct Iteration {
 pub(crate) struct Iterations {
     pub(crate) iterations: Vec<Iteration>,
     /// Why the last one was the last.
-    pub(crate) stopped: Stop,
+    pub(crate) stopped: LoopEnd,
     pub(crate) warnings: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ser_eval::{DataCounts, PolicyReport, Report, Timing};
+use ser_eval::{DataCounts, PolicyReport, Report};
 
 use super::write::write_report;
 use crate::Error;
@@ -24,19 +24,11 @@ pub fn write_policy_report(
 ) -> Result<PathBuf, Error> {
     let mut report = Report {
         title: title.to_owned(),
-        library_version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
         data,
-        iterations: Vec::new(),
-        stopped: None,
-        baselines: Vec::new(),
-        changes: None,
-        calibration: None,
-        subsets: Vec::new(),
         policy: Some(policy),
         warnings,
-        timing: Timing::default(),
+        ..Report::default()
     };
     write_report(run, &mut report)
 }

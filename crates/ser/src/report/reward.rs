@@ -7,9 +7,7 @@ use std::sync::Arc;
 use ndarray::aview2;
 use ser_core::{Clusters, Context, FitSummary, Observer, Pair, Preference, Scorer};
 use ser_data::prompt_clusters;
-use ser_eval::{
-    Binning, Bootstrap, Calibration, DataCounts, Evaluation, IterationReport, Report, Timing, chosen_first,
-};
+use ser_eval::{Binning, Bootstrap, Calibration, DataCounts, Evaluation, IterationReport, Report, chosen_first};
 
 use super::write::write_report;
 use crate::Error;
@@ -113,19 +111,12 @@ pub fn write_reward_report(run: &RunFolder, trained: TrainedReward<'_>) -> Resul
     };
     let mut report = Report {
         title: title.to_owned(),
-        library_version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), seed)]),
         data,
         iterations,
-        stopped: None,
-        changes: None,
-        baselines: Vec::new(),
         calibration,
-        subsets: Vec::new(),
-        policy: None,
         warnings,
-        timing: Timing::default(),
+        ..Report::default()
     };
     write_report(run, &mut report)
 }

@@ -10,9 +10,7 @@ use ser_eval::{
 };
 
 use super::label_noise::label_noise;
-use super::write::timing;
-use crate::iteration::{Comparison, Iteration, LoopInputs, Scored, SelectionStep, Stop, status_of};
-use crate::run_folder::RunFolder;
+use crate::iteration::{Comparison, Iteration, LoopEnd, LoopInputs, Scored, SelectionStep, status_of};
 use crate::settings::WarmStart;
 
 /// Bins of the reliability table, as many as for the ECE of the accuracies.
@@ -23,13 +21,13 @@ pub(crate) struct Findings<'r> {
     pub(crate) title: String,
     pub(crate) iterations: &'r [Iteration],
     pub(crate) chosen: &'r Iteration,
-    pub(crate) stopped: Stop,
+    pub(crate) stopped: LoopEnd,
     pub(crate) comparisons: Vec<Comparison>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// Makes the report of a finished run.
-pub(crate) fn report(inputs: &LoopInputs<'_>, run: &RunFolder, findings: Findings<'_>) -> Result<Report, EvalError> {
+/// Makes the report of a finished run, without the parts that [`write_report`](super::write_report) sets.
+pub(crate) fn report(inputs: &LoopInputs<'_>, findings: Findings<'_>) -> Result<Report, EvalError> {
     let Findings { title, iterations, chosen, stopped, comparisons, mut warnings } = findings;
     let bootstrap = &inputs.settings.bootstrap;
     let measure = |test: &Scored| Evaluation::measure(aview2(&test.chosen_first), test.clusters(), bootstrap);
@@ -78,8 +76,6 @@ pub(crate) fn report(inputs: &LoopInputs<'_>, run: &RunFolder, findings: Finding
     warnings.extend(label_noise(inputs, iterations, &described));
     let mut report = Report {
         title,
-        library_version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: serde_json::Value::Null,
         seeds: BTreeMap::from([("run".to_owned(), inputs.settings.seed)]),
         data: inputs.data.counts.clone(),
         iterations: described,
@@ -87,10 +83,8 @@ pub(crate) fn report(inputs: &LoopInputs<'_>, run: &RunFolder, findings: Finding
         baselines,
         changes: Some(Changes::between(&loop_0.test.correct, &chosen.test.correct)?),
         calibration: Some(Calibration::measure(aview2(&chosen.test.chosen_first), BINS, Binning::EqualWidth)?),
-        subsets: Vec::new(),
-        policy: None,
         warnings,
-        timing: timing(run),
+        ..Report::default()
     };
     report.close_gaps();
     Ok(report)

@@ -7,14 +7,15 @@ use ser_eval::{Report, StageTime, Timing};
 use crate::Error;
 use crate::run_folder::{RunFolder, read_json, write_file};
 
-/// Writes `report.json` and `report.html` into a run folder, with the run's settings and timing. Returns the path of
-/// `report.html`.
+/// Writes `report.json` and `report.html` into a run folder, with the version of the library and the run's settings and
+/// timing. Returns the path of `report.html`.
 ///
 /// Call it again after adding policy results to the report of a run.
 ///
 /// # Errors
 /// [`Error::Stage`] for a report that is not valid JSON; [`Error::Io`].
 pub fn write_report(run: &RunFolder, report: &mut Report) -> Result<PathBuf, Error> {
+    report.library_version = env!("CARGO_PKG_VERSION").to_owned();
     report.settings = run.settings().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     report.timing = timing(run);
     let json = report.to_json().map_err(Error::stage("writing the report"))?;
@@ -37,7 +38,7 @@ pub fn redraw_report(folder: impl AsRef<Path>) -> Result<(Report, PathBuf), Erro
     Ok((report, html))
 }
 
-pub(super) fn timing(run: &RunFolder) -> Timing {
+fn timing(run: &RunFolder) -> Timing {
     let stages: Vec<_> = run.timing().map(|(stage, seconds)| StageTime { stage: stage.to_owned(), seconds }).collect();
     Timing { started: None, total_seconds: Some(stages.iter().map(|stage| stage.seconds).sum()), stages }
 }

@@ -1,6 +1,5 @@
 //! `ser inspect`.
 
-mod counts;
 #[cfg(feature = "tokenizers")]
 mod tokens;
 
@@ -9,13 +8,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceFile, ReadSettings};
+use ser::data::{Layout, LengthCounts, OnBadRow, PreferenceCounts, PreferenceFile, ReadSettings, Reservoir};
 use ser::{Message, Preference};
 
 use crate::input::Input;
-use counts::Counts;
 
 /// Describes a preference dataset: layout, ties, duplicates, lengths, rows left out, samples
 ///
@@ -76,23 +72,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut tokens = tokens::Tokens::new(arguments)?;
     let input = Input::open(&arguments.data)?;
     let mut file = PreferenceFile::open(input.path(), &settings)?;
-    let mut counts = Counts::default();
-    let mut samples: Vec<Preference> = Vec::new();
-    let mut rng = ChaCha8Rng::seed_from_u64(arguments.seed);
+    let mut counts = PreferenceCounts::default();
+    let mut samples = Reservoir::new(arguments.samples, arguments.seed);
     while let Some(preference) = file.next_preference()? {
         counts.add(&preference);
         #[cfg(feature = "tokenizers")]
         if let Some(tokens) = &mut tokens {
-            tokens.add(&preference)?;
+            tokens.add(&preference.pair)?;
         }
-        // Each pair so far is among the samples with the same probability.
-        if samples.len() < arguments.samples {
-            samples.push(preference);
-        } else if let Ok(index) = usize::try_from(rng.random_range(0..counts.pairs))
-            && let Some(sample) = samples.get_mut(index)
-        {
-            *sample = preference;
-        }
+        samples.add(preference);
     }
     let mut out = BufWriter::new(io::stdout().lock());
     write_summary(&mut out, &file, &counts)?;
@@ -100,21 +88,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(tokens) = &tokens {
         tokens.write(&mut out)?;
     }
-    for sample in &samples {
+    for sample in samples.items() {
         write_sample(&mut out, sample)?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn write_summary(out: &mut impl Write, file: &PreferenceFile, counts: &Counts) -> io::Result<()> {
+fn write_summary(out: &mut impl Write, file: &PreferenceFile, counts: &PreferenceCounts) -> io::Result<()> {
     let summary = file.summary();
     let share = |part: u64, whole: u64| format!("{part} ({:.1} %)", 100.0 * part as f64 / whole.max(1) as f64);
     writeln!(out, "layout             {}", file.layout().map_or("none", Layout::as_str))?;
     writeln!(out, "files              {}", summary.files)?;
     writeln!(out, "rows               {}", summary.rows)?;
     writeln!(out, "pairs              {}", summary.pairs)?;
-    writeln!(out, "prompts            {}", counts.prompts.len())?;
+    writeln!(out, "prompts            {}", counts.prompts())?;
     writeln!(out, "ties               {}", summary.ties)?;
     for (name, count) in [
         ("over pair limit   ", summary.over_pair_limit),

@@ -1,11 +1,11 @@
 //! `ser train dpo`.
 
-use anyhow::bail;
 use clap::Args;
-use ser::eval::{Count, DataCounts, PolicyReport, PolicyTraining};
+use ser::eval::{Count, PolicyTraining};
 use ser::model::CausalLm;
-use ser::{MetricsLog, train_dpo, write_policy_report};
+use ser::train_dpo;
 
+use super::Start;
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
@@ -21,13 +21,10 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (config, device) = arguments.flags.load_with_device(&[])?;
-    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
-        bail!("give --model FOLDER and --data FILE");
-    };
-    let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
-    let preferences = super::read(data, &config.data, &mut counts)?;
-    let mut model = CausalLm::from_folder(folder, &config.causal_lm(), device)?;
+    let mut start = Start::new(&arguments.flags)?;
+    let preferences = start.read(&start.data.clone())?;
+    let Start { config, device, model, mut counts, .. } = start;
+    let mut model = CausalLm::from_folder(&model, &config.causal_lm(), device)?;
     let progress = output::progress()?;
     let (mut run, mut observers) = super::open(&arguments.run, progress)?;
     run.record_or_verify_settings("text", &config.text)?;
@@ -39,9 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if left_out > 0 {
         counts.left_out.push(Count::new("training pairs that are too long or empty", left_out as u64));
     }
-    let stage = MetricsLog::stage(run.path().join("metrics.jsonl"), "dpo", "DPO", PolicyTraining::Dpo)?;
-    let report = PolicyReport { stages: vec![stage], ..PolicyReport::default() };
-    let html = write_policy_report(&run, "DPO", config.run.seed, report, counts, Vec::new())?;
+    let html = super::report(&run, "dpo", PolicyTraining::Dpo, &config, counts)?;
     let model = run.stage_path("dpo/model");
     if arguments.run.json {
         return output::result(true, &serde_json::json!({"model": model, "html": html}), "");

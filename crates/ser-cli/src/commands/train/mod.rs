@@ -5,12 +5,17 @@ mod ppo;
 mod reward;
 mod sft;
 
-use clap::Subcommand;
-use ser::data::PreferenceFile;
-use ser::eval::DataCounts;
-use ser::{MetricsLog, Observers, Preference, RunFolder, count_rows};
+use std::path::{Path, PathBuf};
 
-use crate::flags::RunFlags;
+use anyhow::bail;
+use clap::Subcommand;
+use ser::config::Config;
+use ser::data::PreferenceFile;
+use ser::eval::{DataCounts, PolicyReport, PolicyTraining};
+use ser::model::Device;
+use ser::{MetricsLog, Observers, Preference, RunFolder, count_rows, write_policy_report};
+
+use crate::flags::{Flags, RunFlags};
 use crate::output;
 
 /// Trains one model: a reward model, or a language model by SFT, PPO or DPO
@@ -35,6 +40,35 @@ impl Train {
     }
 }
 
+/// A training on preferences before its model is loaded.
+struct Start {
+    config: Config,
+    device: Device,
+    model: PathBuf,
+    data: PathBuf,
+    /// Counts of the rows read, for the report.
+    counts: DataCounts,
+}
+
+impl Start {
+    fn new(flags: &Flags) -> anyhow::Result<Self> {
+        let (config, device) = flags.load_with_device(&[])?;
+        let (Some(model), Some(data)) = (config.run.model.clone(), config.run.data.clone()) else {
+            bail!("give --model FOLDER and --data FILE");
+        };
+        let counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
+        Ok(Start { config, device, model, data, counts })
+    }
+
+    /// Reads a file of preferences and adds its rows to the counts.
+    fn read(&mut self, path: &Path) -> anyhow::Result<Vec<Preference>> {
+        let (preferences, summary) = PreferenceFile::open(path, &self.config.data)?.read_all()?;
+        output::note_read(&summary);
+        count_rows(&mut self.counts, &summary);
+        Ok(preferences)
+    }
+}
+
 /// Opens the run folder. Its log of metrics becomes an observer beside the progress.
 fn open<'a>(flags: &RunFlags, progress: ser::Progress) -> anyhow::Result<(RunFolder, Observers<'a>)> {
     let run = RunFolder::open(&flags.out, flags.resume)?;
@@ -44,14 +78,16 @@ fn open<'a>(flags: &RunFlags, progress: ser::Progress) -> anyhow::Result<(RunFol
     Ok((run, observers))
 }
 
-/// Reads a file of preferences and adds its rows to the counts of the report.
-fn read(
-    path: &std::path::Path,
-    settings: &ser::data::ReadSettings,
-    counts: &mut DataCounts,
-) -> anyhow::Result<Vec<Preference>> {
-    let (preferences, summary) = PreferenceFile::open(path, settings)?.read_all()?;
-    output::note_read(&summary);
-    count_rows(counts, &summary);
-    Ok(preferences)
+/// Writes the report of a run that trained a language model in one stage. Returns the path of `report.html`.
+fn report(
+    run: &RunFolder,
+    stage: &str,
+    training: PolicyTraining,
+    config: &Config,
+    counts: DataCounts,
+) -> anyhow::Result<PathBuf> {
+    let title = stage.to_uppercase();
+    let curves = MetricsLog::stage(run.path().join("metrics.jsonl"), stage, &title, training)?;
+    let policy = PolicyReport { stages: vec![curves], ..PolicyReport::default() };
+    Ok(write_policy_report(run, &title, config.run.seed, policy, counts, Vec::new())?)
 }

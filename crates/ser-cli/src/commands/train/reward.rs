@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use ser::config::Config;
-use ser::eval::{Count, DataCounts};
+use ser::eval::Count;
 use ser::model::RewardModel;
 use ser::{
     Context, Control, Event, Fit, Pair, PairsRead, Scorer, Screening, Stage, TrainedReward, fit_in, observer_fn,
     score_held_out, write_reward_report,
 };
 
+use super::Start;
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
@@ -42,14 +43,10 @@ const WARM_UP: u64 = 4;
 const MODEL: &str = "reward/model";
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (config, device) = arguments.flags.load_with_device(&[])?;
-    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
-        bail!("give --model FOLDER and --data FILE");
-    };
+    let Start { config, device, model, data, mut counts } = Start::new(&arguments.flags)?;
     // Settings and input are checked before a folder is made.
     let loss = config.evolution.loss.check()?;
-    let mut train = PairsRead::open(data, &config.data)?;
-    let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
+    let mut train = PairsRead::open(&data, &config.data)?;
     let mut test = match arguments.test_data.as_ref().or(config.run.test_data.as_ref()) {
         Some(path) => {
             let test = PairsRead::open(path, &config.data)?;
@@ -60,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => train.hold_out(&config.split)?,
     };
     counts.rows = train.summary.rows + test.summary.rows;
-    let mut model = RewardModel::from_folder(folder, &config.reward_model(), device)?;
+    let mut model = RewardModel::from_folder(&model, &config.reward_model(), device)?;
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
         model.tokenizer().notes(&pairs)?.iter().for_each(|note| output::note(format_args!("note: {name}{note}")));

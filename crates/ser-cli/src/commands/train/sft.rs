@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use ser::eval::{Count, DataCounts, PolicyReport, PolicyTraining};
+use ser::eval::{Count, PolicyTraining};
 use ser::model::{CausalExample, CausalLm, SftTraining, sft_examples};
-use ser::{MetricsLog, Preference, train_in, write_policy_report};
+use ser::{Preference, train_in};
 
+use super::Start;
 use crate::flags::{Flags, RunFlags};
 use crate::output;
 
@@ -26,16 +27,12 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (config, device) = arguments.flags.load_with_device(&[])?;
-    let (Some(folder), Some(data)) = (&config.run.model, &config.run.data) else {
-        bail!("give --model FOLDER and --data FILE");
-    };
-    let mut counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
-    let mut read = |path: &PathBuf| super::read(path, &config.data, &mut counts);
-    let chosen = read(data)?;
-    let validation = arguments.validation_data.as_ref().map(&mut read).transpose()?.unwrap_or_default();
+    let mut start = Start::new(&arguments.flags)?;
+    let chosen = start.read(&start.data.clone())?;
+    let validation = arguments.validation_data.as_ref().map(|path| start.read(path)).transpose()?.unwrap_or_default();
     let validation_pairs = validation.len();
-    let mut model = CausalLm::from_folder(folder, &config.causal_lm(), device)?;
+    let Start { config, device, model, data, mut counts } = start;
+    let mut model = CausalLm::from_folder(&model, &config.causal_lm(), device)?;
     let examples = |preferences: &[Preference]| -> anyhow::Result<Vec<CausalExample>> {
         let texts = sft_examples(&model, preferences, config.sft.turns)?;
         texts.warning().iter().for_each(output::note);
@@ -62,9 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     run.record_or_verify_data("texts", &training.fingerprint())?;
     train_in(&mut training, &mut run, "sft", &mut observers)?;
     let summary = training.summary();
-    let stage = MetricsLog::stage(run.path().join("metrics.jsonl"), "sft", "SFT", PolicyTraining::Sft)?;
-    let report = PolicyReport { stages: vec![stage], ..PolicyReport::default() };
-    let html = write_policy_report(&run, "SFT", config.run.seed, report, counts, Vec::new())?;
+    let html = super::report(&run, "sft", PolicyTraining::Sft, &config, counts)?;
     let model = run.stage_path("sft/model");
     if arguments.run.json {
         let json = serde_json::json!({

@@ -11,19 +11,19 @@ use super::filter::Filter;
 use crate::settings::{LoopSettings, PoolReuse};
 
 /// The end of the iterations; displays as a sentence.
-pub(crate) struct Stop {
+pub(crate) struct LoopEnd {
     pub(crate) reason: Reason,
     /// The distribution of the scores, and which settings would select pairs; empty if the reason is enough.
     pub(crate) details: String,
 }
 
-impl From<Reason> for Stop {
+impl From<Reason> for LoopEnd {
     fn from(reason: Reason) -> Self {
-        Stop { reason, details: String::new() }
+        LoopEnd { reason, details: String::new() }
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for LoopEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.details.as_str() {
             "" => write!(f, "{}", self.reason),

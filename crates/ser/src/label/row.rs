@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
-use anyhow::{Context, bail};
-use ser::{LearningStatus, PairProbabilities, Side};
+use ser_core::{LearningStatus, PairProbabilities, Side};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub(super) fn not_a_row(line: u64, error: &serde_json::Error) -> anyhow::Error {
-    let column = error.column();
+use crate::error::LabelError;
+
+pub(super) fn not_an_object(line: u64, error: &serde_json::Error) -> LabelError {
     let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    anyhow::anyhow!("line {line}, column {column} is not a JSON object: {text}")
+    let problem = text.split(" at line ").next().unwrap_or_default().to_owned();
+    LabelError::NotAnObject { line, column: error.column(), problem }
 }
 
 /// The fields of a row in order, their values as they were written.
@@ -25,18 +25,22 @@ impl<'a> Row<'a> {
     }
 
     /// Both scores, by the names of the authors' code or of `ser score`.
-    pub(super) fn scores(&self) -> anyhow::Result<[f64; 2]> {
+    pub(super) fn scores(&self) -> Result<[f64; 2], String> {
         let fields = ["score_j", "score_k"].map(|name| (name, self.field(name)));
         match fields {
             [(_, None), (_, None)] => {}
             [(j, Some(score_j)), (k, Some(score_k))] => return Ok([number(j, score_j)?, number(k, score_k)?]),
-            [(j, score_j), (k, _)] => bail!("the row has no field {}", if score_j.is_none() { j } else { k }),
+            [(j, score_j), (k, _)] => {
+                return Err(format!("the row has no field {}", if score_j.is_none() { j } else { k }));
+            }
         }
         let Some(raw) = self.field("probability") else {
-            bail!("the row has neither score_j and score_k nor probability: give the sigmoid scores of both answers");
+            let problem =
+                "the row has neither score_j and score_k nor probability: give the sigmoid scores of both answers";
+            return Err(problem.to_owned());
         };
         let Ok(both) = serde_json::from_str::<[&RawValue; 2]>(raw) else {
-            bail!("probability is {}, not a list of two numbers", beginning(raw));
+            return Err(format!("probability is {}, not a list of two numbers", beginning(raw)));
         };
         // JSON has no NaN: `ser score` writes null for a score that is NaN.
         let score = |raw: &RawValue| match raw.get() {
@@ -80,13 +84,13 @@ impl<'a> Row<'a> {
 }
 
 /// A score as Python's `float(row[name])` reads it.
-fn number(name: &str, raw: &str) -> anyhow::Result<f64> {
+fn number(name: &str, raw: &str) -> Result<f64, String> {
     let value = match raw.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => raw.parse().ok(),
         Some(b'"') => serde_json::from_str::<String>(raw).ok().and_then(|text| python_float(&text)),
         _ => None,
     };
-    value.with_context(|| format!("{name} is {}, not a number", beginning(raw)))
+    value.ok_or_else(|| format!("{name} is {}, not a number", beginning(raw)))
 }
 
 /// At most 40 characters, for an error.
@@ -122,7 +126,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
     }
 }
 
-/// What Python's `float` makes of a text in ASCII digits.
+/// Python's `float` of a text in ASCII digits.
 fn python_float(text: &str) -> Option<f64> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c));
     if !text.contains('_') {
@@ -136,7 +140,7 @@ fn python_float(text: &str) -> Option<f64> {
     if (0..bytes.len()).any(misplaced) { None } else { text.replace('_', "").parse().ok() }
 }
 
-/// Puts quotes about the `NaN`, `Infinity` and `-Infinity` that Python's `json` writes.
+/// Puts quotes around the `NaN`, `Infinity` and `-Infinity` that Python's `json` writes.
 pub(super) fn quote_python_constants(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 8);
     let mut rest = text;

@@ -1,7 +1,5 @@
 //! `ser judge`.
 
-mod answers;
-
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,12 +9,13 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use ser::data::prompt_clusters;
 use ser::eval::{
-    AdditiveJudge, Bootstrap, Comparison, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts, comparison_table,
+    AdditiveJudge, AnswerFile, Bootstrap, Comparison, JudgeSettings, PairwiseJudge, Prices, Usage, VerdictCounts,
+    comparison_table, match_answers,
 };
 use ser::{Clusters, Context as Work, Judge, Pair, Stage, Verdict};
 
+use crate::input::Input;
 use crate::output;
-use answers::{Answers, matched};
 
 /// Printed after an interruption: answers are kept in the cache.
 pub(crate) const GO_ON: &str = "The same command continues from here.";
@@ -156,8 +155,8 @@ fn judge(arguments: Arguments) -> anyhow::Result<ExitCode> {
         ..preset
     };
     settings.check()?;
-    let (first, second) = (Answers::read(&arguments.answers)?, Answers::read(&arguments.against)?);
-    let (pairs, left_out) = matched(&first, &second, arguments.common)?;
+    let (first, second) = (read(&arguments.answers)?, read(&arguments.against)?);
+    let (pairs, left_out) = match_answers(&first, &second, arguments.common)?;
     if left_out > 0 {
         output::note(format_args!("{left_out} rows that only one file has are left out"));
     }
@@ -222,6 +221,13 @@ fn judge(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The answers of a file, which may be standard input.
+fn read(path: &Path) -> anyhow::Result<AnswerFile> {
+    let input = Input::open(path)?;
+    let bytes = std::fs::read(input.path()).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(AnswerFile::parse(path, &bytes)?)
+}
+
 fn pairwise(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judged> {
     let mut judge = PairwiseJudge::new(settings)?;
     let mut progress = output::progress()?;
@@ -238,11 +244,7 @@ fn additive(settings: JudgeSettings, pairs: &[Arc<Pair>]) -> anyhow::Result<Judg
     let mut cx = Work::new(Stage::Judge, &mut progress);
     let scores = judge.scores(pairs, &mut cx)?;
     cx.finish();
-    let mean = |side: usize| {
-        let read: Vec<f64> = scores.iter().filter_map(|both| both.get(side).copied().flatten()).collect();
-        (!read.is_empty()).then(|| read.iter().sum::<f64>() / read.len() as f64)
-    };
-    let mean_scores = Some([mean(0), mean(1)]);
+    let mean_scores = Some(AdditiveJudge::mean_scores(&scores));
     let verdicts = scores.into_iter().map(AdditiveJudge::verdict).collect();
     let unreadable_samples = judge.unreadable_samples().to_vec();
     Ok(Judged { verdicts, mean_scores, usage: judge.usage(), unreadable_samples })

@@ -1,16 +1,12 @@
 //! `ser label`.
 
-mod row;
+use std::io::{self, BufReader, BufWriter, Write};
 
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use ser::status::{AuthorsCodeRule, PaperRule, Thresholds};
-use ser::{LearningStatus, PairProbabilities};
+use ser::{LabelError, label_rows};
 
 use crate::output as notes;
-use row::{Row, not_a_row, quote_python_constants};
 
 /// Gives each scored pair on standard input its learning status and its pseudo-label
 ///
@@ -46,9 +42,6 @@ enum RuleName {
     AuthorsCode,
 }
 
-/// Bounds the memory: a longer line is an error.
-const MAX_LINE_BYTES: u64 = 64 << 20;
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let &Arguments { tau_high, tau_low, tau_delta, rule } = arguments;
     let thresholds = Thresholds { tau_high, tau_low, tau_delta, ..Thresholds::default() }.check()?;
@@ -56,54 +49,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         RuleName::Paper => PaperRule(thresholds).status(pair),
         RuleName::AuthorsCode => AuthorsCodeRule(thresholds).status(pair),
     };
+    let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let result = label_lines(BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut output, status);
+    let result = label_rows(&mut input, &mut output, status, |warning| notes::note(warning));
     // Rows before an invalid one are written too.
     output.flush()?;
-    result
-}
-
-fn label_lines(
-    mut input: BufReader<impl Read>,
-    output: &mut impl Write,
-    status: impl Fn(PairProbabilities) -> LearningStatus,
-) -> anyhow::Result<()> {
-    let mut line = Vec::new();
-    let mut warned = false;
-    for number in 1u64.. {
-        if input.buffer().is_empty() {
-            // The next read may wait for a slow producer, so the rows so far are passed on first.
-            output.flush()?;
-        }
-        line.clear();
-        input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).context("stdin cannot be read")?;
-        if line.is_empty() {
-            break;
-        }
-        if line.len() as u64 == MAX_LINE_BYTES {
-            bail!("line {number} is longer than {} MiB: give one row a line", MAX_LINE_BYTES >> 20);
-        }
-        let text = std::str::from_utf8(&line).with_context(|| format!("line {number} is not UTF-8"))?.trim_ascii();
-        if text.is_empty() {
-            continue;
-        }
-        let quoted;
-        let row = match Row::parse(text) {
-            Ok(row) => row,
-            Err(error) => {
-                quoted = quote_python_constants(text);
-                Row::parse(&quoted).map_err(|_| not_a_row(number, &error))?
-            }
-        };
-        let [j, k] = row.scores().with_context(|| format!("line {number}"))?;
-        let pair = PairProbabilities::unchecked(j, k);
-        if !warned && [pair.a, pair.b].iter().any(|p| p.get() < 0.0 || p.get() > 1.0) {
-            notes::note(format_args!(
-                "warning: line {number} has a score outside [0, 1]: thresholds are for sigmoid scores"
-            ));
-            warned = true;
-        }
-        row.write(output, pair, status(pair))?;
+    match result {
+        // Without context: a reader that ended is not an error.
+        Err(LabelError::Write(error)) => Err(error.into()),
+        result => Ok(result?),
     }
-    Ok(())
 }
