@@ -28,10 +28,6 @@ FAMILIES = ["llama", "llama-linear", "llama3", "mistral", "qwen2", "qwen3", "qwe
 TYPES = [T.F32, T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.Q6_K]
 
 
-def writer(path, arch):
-    return gguf.GGUFWriter(path, arch)
-
-
 def close(w):
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -43,7 +39,7 @@ def close(w):
 
 def quants():
     rng = np.random.default_rng(7)
-    w = writer(HERE / "quants.gguf", "llama")
+    w = gguf.GGUFWriter(HERE / "quants.gguf", "llama")
     for kind in TYPES:
         block, size = gguf.GGML_QUANT_SIZES[kind]
         rows, numbers = 3, 512
@@ -160,7 +156,7 @@ def network(family):
     state = {name: value for name, value in load_file(folder / "model.safetensors").items() if name != "score.weight"}
     head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     path = HERE / f"{family}.gguf"
-    w = writer(path, arch)
+    w = gguf.GGUFWriter(path, arch)
     w.add_name(family)
     add_settings(w, config, head_dim)
     add_tokenizer(w, folder, config)
@@ -294,7 +290,7 @@ def byte_level(kind, vocab, merges):
     tok.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
     if bos:
         tok.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)])
-    w = writer(HERE / f"tokens-{kind}.gguf", "llama")
+    w = gguf.GGUFWriter(HERE / f"tokens-{kind}.gguf", "llama")
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre(kind)
     names = [token for token, _ in sorted(vocab.items(), key=lambda item: item[1])]
@@ -335,7 +331,7 @@ def sentencepiece(source, path):
         if token in special:
             return TokenType.CONTROL
         return TokenType.BYTE if regex.fullmatch(r"<0x[0-9A-F]{2}>", token) else TokenType.NORMAL
-    w = writer(path, "llama")
+    w = gguf.GGUFWriter(path, "llama")
     w.add_tokenizer_model("llama")
     w.add_tokenizer_pre("default")
     w.add_token_list(names)
@@ -361,7 +357,7 @@ def gpt2(source, path):
     file = read_tokenizer(source)
     special = {token["content"] for token in file["added_tokens"]}
     names = [token for token, _ in sorted(file["model"]["vocab"].items(), key=lambda item: item[1])]
-    w = writer(path, "llama")
+    w = gguf.GGUFWriter(path, "llama")
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("gpt-2")
     w.add_token_list(names)
