@@ -1,4 +1,4 @@
-//! The quick starts of the README compile unchanged in a crate outside of the workspace.
+//! The examples of README and docs/library.md compile unchanged in a crate outside of the workspace.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -33,8 +33,10 @@ fn the_compiled_quick_start_is_the_one_of_the_readme() {
 #[test]
 fn quick_starts_compile_in_a_crate_of_their_own() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let examples = examples(&fs::read_to_string(home.join("README.md")).unwrap());
-    assert!(examples.len() >= 3, "the README has {} Rust examples", examples.len());
+    let of = |page: &str| examples(&fs::read_to_string(home.join(page)).unwrap());
+    let (readme, library) = (of("README.md"), of("docs/library.md"));
+    assert!(readme.len() >= 3 && library.len() >= 6, "{} and {} Rust examples", readme.len(), library.len());
+    let examples = [readme, library].concat();
     assert!(examples.iter().all(|text| text.contains("fn main()") && !text.lines().any(|line| line.starts_with("# "))));
 
     let folder = tempfile::tempdir().unwrap();
@@ -44,7 +46,7 @@ fn quick_starts_compile_in_a_crate_of_their_own() {
     let profiles = manifest.find("[profile.").map_or("", |start| &manifest[start..]);
     let dependencies = format!(
         "[package]\nname = \"outside\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         ser = {{ path = {:?} }}\nser-core = {{ path = {:?} }}\nser-status = {{ path = {:?} }}\n\n{profiles}",
+         ser = {{ path = {:?}, features = [\"testing\"] }}\nser-core = {{ path = {:?} }}\nser-status = {{ path = {:?} }}\n\n{profiles}",
         path("."),
         path("crates/ser-core"),
         path("crates/ser-status"),

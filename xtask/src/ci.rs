@@ -61,6 +61,7 @@ fn requirements(workspace: &Workspace) -> Vec<(&'static str, String)> {
     let cuda = workspace.path(".libtorch/lib/libtorch_cuda.so");
     let found = [
         ("shared", workspace.path("../shared").is_dir()),
+        ("model", workspace.path(".models/SmolLM2-135M-Instruct.Q4_1.gguf").exists()),
         ("proc", Path::new("/proc/self/status").exists()),
         ("cuda", cuda.exists() && Path::new("/dev/nvidiactl").exists()),
     ];

@@ -22,7 +22,7 @@ pub(crate) struct Task<'a> {
 
 /// The results of a run's report. Accuracies are shares.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct SeedResult {
     pub(crate) seed: u64,
     /// Of the result's model on the validation pairs.
     pub(crate) validation: Option<f64>,
@@ -34,7 +34,7 @@ pub(crate) struct Outcome {
     pub(crate) oracle: Option<f64>,
 }
 
-impl Outcome {
+impl SeedResult {
     fn of_report(seed: u64, report: &Value) -> Self {
         let list = |name: &str| report[name].as_array().cloned().unwrap_or_default();
         let chosen = list("rounds").into_iter().find(|iteration| iteration["chosen"] == true);
@@ -43,7 +43,7 @@ impl Outcome {
             let found = baselines.iter().find(|baseline| baseline["kind"] == kind)?;
             found["evaluation"]["accuracy"]["value"].as_f64()
         };
-        Outcome {
+        SeedResult {
             seed,
             validation: chosen.and_then(|iteration| iteration["validation_accuracy"].as_f64()),
             loop_0: test("loop0"),
@@ -71,7 +71,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Does the runs that are not done yet. Returns the outcomes of all, in the order of the tasks.
-    pub(crate) fn run(&self, folder: &Path, tasks: Vec<Task<'_>>, baselines: bool) -> Result<Vec<Outcome>> {
+    pub(crate) fn run(&self, folder: &Path, tasks: Vec<Task<'_>>, baselines: bool) -> Result<Vec<SeedResult>> {
         let queue: Mutex<VecDeque<Task<'_>>> = Mutex::new(tasks.iter().copied().collect());
         let failed: Mutex<Vec<anyhow::Error>> = Mutex::new(Vec::new());
         let work = || {
@@ -97,7 +97,7 @@ impl<'a> Runner<'a> {
             let path = run_folder(folder, *task).join("report.json");
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let report = serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Outcome::of_report(task.seed, &report))
+            Ok(SeedResult::of_report(task.seed, &report))
         };
         tasks.iter().map(outcome).collect()
     }
@@ -176,14 +176,14 @@ mod tests {
                 {"kind": "random", "evaluation": evaluation(0.85)},
             ],
         });
-        let expected = Outcome {
+        let expected = SeedResult {
             seed: 3,
             validation: Some(0.75),
             loop_0: Some(0.8),
             ser: Some(0.9),
             random: Some(0.85),
-            ..Outcome::default()
+            ..SeedResult::default()
         };
-        assert_eq!(Outcome::of_report(3, &report), expected);
+        assert_eq!(SeedResult::of_report(3, &report), expected);
     }
 }

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result};
 
-use super::runs::Outcome;
+use super::runs::SeedResult;
 use super::{Seeds, Variant};
 
 /// A number of a run that a table shows; `None` where the run has no such number.
-type Metric = fn(&Outcome) -> Option<f64>;
+type Metric = fn(&SeedResult) -> Option<f64>;
 
 /// Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom.
 const T_95: [f64; 30] = [
@@ -41,7 +41,7 @@ impl Spread {
 }
 
 /// The variant with the highest mean validation accuracy; of equals the first.
-pub(crate) fn best(variants: &[(&Variant, &Vec<Outcome>)]) -> Result<usize> {
+pub(crate) fn best(variants: &[(&Variant, &Vec<SeedResult>)]) -> Result<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, (variant, outcomes)) in variants.iter().enumerate() {
         let mean = validation(outcomes).with_context(|| format!("{}: no run has validation pairs", variant.name))?.mean;
@@ -52,12 +52,12 @@ pub(crate) fn best(variants: &[(&Variant, &Vec<Outcome>)]) -> Result<usize> {
     Ok(best.context("no variant")?.0)
 }
 
-fn validation(outcomes: &[Outcome]) -> Option<Spread> {
+fn validation(outcomes: &[SeedResult]) -> Option<Spread> {
     Spread::of(&outcomes.iter().filter_map(|outcome| outcome.validation).collect::<Vec<_>>())
 }
 
 /// The table of the choice.
-pub(crate) fn choice(variants: &[(&Variant, &Vec<Outcome>)], seeds: &Seeds, best: usize) -> String {
+pub(crate) fn choice(variants: &[(&Variant, &Vec<SeedResult>)], seeds: &Seeds, best: usize) -> String {
     let (first, last) = (seeds.start(), seeds.end());
     let mut text = format!(
         "Settings chosen by validation accuracy on seeds {first} to {last}; no test pair was looked at.\n\n\
@@ -73,7 +73,7 @@ pub(crate) fn choice(variants: &[(&Variant, &Vec<Outcome>)], seeds: &Seeds, best
 }
 
 /// The table of the report: a row per seed, means, and paired differences with their intervals.
-pub(crate) fn report(variant: &Variant, outcomes: &[Outcome]) -> Result<String> {
+pub(crate) fn report(variant: &Variant, outcomes: &[SeedResult]) -> Result<String> {
     let accuracies: [(&str, Metric); 5] = [
         ("Loop 0", |o| o.loop_0),
         ("SER", |o| o.ser),
@@ -97,7 +97,7 @@ pub(crate) fn report(variant: &Variant, outcomes: &[Outcome]) -> Result<String> 
         }
         text += "\n";
     }
-    let spread = |of: fn(&Outcome) -> Option<f64>| Spread::of(&outcomes.iter().filter_map(of).collect::<Vec<_>>());
+    let spread = |of: fn(&SeedResult) -> Option<f64>| Spread::of(&outcomes.iter().filter_map(of).collect::<Vec<_>>());
     text += "| mean (standard deviation) |";
     columns().for_each(|(_, of)| text += &spread(*of).map_or(" none |".to_owned(), |s| format!(" {} |", percent(s))));
     text += "\n\nPaired differences over seeds, in points, with 95 % t-intervals:\n\n| difference | mean | interval | n |\n\
@@ -142,27 +142,30 @@ mod tests {
 
     #[test]
     fn the_choice_sees_validation_alone() {
-        let run =
-            |validation: f64, ser: f64| Outcome { validation: Some(validation), ser: Some(ser), ..Outcome::default() };
+        let run = |validation: f64, ser: f64| SeedResult {
+            validation: Some(validation),
+            ser: Some(ser),
+            ..SeedResult::default()
+        };
         let (a, b) = (vec![run(0.5, 0.9), run(0.7, 0.9)], vec![run(0.6, 0.1), run(0.8, 0.1)]);
         let (demo, other) = (variant("demo"), variant("other"));
         let rows = [(&demo, &a), (&other, &b)];
         assert_eq!(best(&rows).unwrap(), 1);
         let text = choice(&rows, &(0..=1), 1);
         assert!(text.contains("| other | the demo's | 70.0 (14.1) | 2 | yes |"), "{text}");
-        let (same, none) = (vec![run(0.6, 0.0); 2], vec![Outcome::default()]);
+        let (same, none) = (vec![run(0.6, 0.0); 2], vec![SeedResult::default()]);
         assert_eq!(best(&[(&demo, &same), (&other, &same)]).unwrap(), 0);
         assert_eq!(best(&[(&demo, &none)]).unwrap_err().to_string(), "demo: no run has validation pairs");
     }
 
     #[test]
     fn the_report_pairs_by_seed() {
-        let run = |seed, loop_0, ser, random| Outcome {
+        let run = |seed, loop_0, ser, random| SeedResult {
             seed,
             loop_0: Some(loop_0),
             ser: Some(ser),
             random: Some(random),
-            ..Outcome::default()
+            ..SeedResult::default()
         };
         let text = report(&variant("demo"), &[run(5, 0.80, 0.90, 0.91), run(6, 0.90, 0.94, 0.91)]).unwrap();
         assert!(text.contains("| 5 | 80.0 | 90.0 | none | 91.0 | none | 10.0 | -1.0 | none |"), "{text}");

@@ -17,6 +17,6 @@ pub(crate) use drift::DriftMonitor;
 pub(crate) use filter::{CustomRule, status_of};
 pub(crate) use held_out::{HeldOut, Scored};
 pub(crate) use learner_stages::{LearnerStages, score_in_chunks};
-pub(crate) use model_selection::{Chosen, choose};
 pub(crate) use loop_end::LoopEnd;
+pub(crate) use model_selection::{Chosen, choose};
 pub(crate) use types::{Iteration, Iterations, LoopInputs, SelectionStep};
