@@ -54,7 +54,7 @@ fn preferences() -> Vec<Preference> {
         let answers = ["la ".repeat(8 + i), format!("no {i}, it is not so at all")];
         let [a, b] = answers;
         let pair = Pair::from_text(PairId(i as u64), format!("question number {i}: "), a, b);
-        Preference::human(Arc::new(pair), if i % 2 == 0 { Side::A } else { Side::B })
+        Preference::human(Arc::new(pair), if i.is_multiple_of(2) { Side::A } else { Side::B })
     };
     (0..5).map(preference).collect()
 }

@@ -1,5 +1,7 @@
 //! SFT and DPO with kept activations below the adapter: the same results, each text computed once.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
