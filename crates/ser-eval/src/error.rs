@@ -14,6 +14,14 @@ pub enum EvalError {
         /// The measurement.
         what: &'static str,
     },
+    /// A prompt's answers cannot be measured.
+    #[error("the prompt with id {id:?} cannot be measured: {problem}")]
+    Answers {
+        /// The row's id.
+        id: String,
+        /// The problem and its remedy.
+        problem: &'static str,
+    },
     /// An array of scores does not have two columns.
     #[error("scores have {columns} columns; they need two, r_chosen and r_rejected")]
     ScoreColumns {

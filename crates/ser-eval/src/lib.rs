@@ -11,6 +11,7 @@ mod judge;
 mod length_control;
 mod report;
 mod reward_bench;
+mod reward_bench_2;
 mod score_differences;
 mod score_rows;
 mod tally;
@@ -32,5 +33,6 @@ pub use report::{
     PolicyTraining, Report, SampleAnswer, SamplePrompt, Selection, SelectionBin, StageTime, Timing, comparison_table,
 };
 pub use reward_bench::{RewardBench, SectionScore};
+pub use reward_bench_2::{RewardBench2, ScoredAnswers, SubsetScore, TiesScore};
 pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};
 pub use win_rate::{VerdictCounts, WinRate};

@@ -113,14 +113,19 @@ impl RewardBench {
     /// # Errors
     /// [`EvalError::Write`], [`EvalError::Unserializable`].
     pub fn write(&self, folder: &Path) -> Result<PathBuf, EvalError> {
-        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
-        let name = format!("{}.json", self.model.chars().map(plain).collect::<String>());
-        let json = serde_json::to_string_pretty(self)
-            .map_err(|error| EvalError::Unserializable { reason: error.to_string() })?;
-        std::fs::create_dir_all(folder).map_err(|source| EvalError::Write { path: folder.to_owned(), source })?;
-        write_whole(folder, &name, &format!("{json}\n"))?;
-        Ok(folder.join(name))
+        write_named(self, &self.model, folder)
     }
+}
+
+/// Writes a model's results as JSON into a folder, atomically, to a file named after the model, and returns its path.
+pub(crate) fn write_named(results: &impl Serialize, model: &str, folder: &Path) -> Result<PathBuf, EvalError> {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let name = format!("{}.json", model.chars().map(plain).collect::<String>());
+    let json = serde_json::to_string_pretty(results)
+        .map_err(|error| EvalError::Unserializable { reason: error.to_string() })?;
+    std::fs::create_dir_all(folder).map_err(|source| EvalError::Write { path: folder.to_owned(), source })?;
+    write_whole(folder, &name, &format!("{json}\n"))?;
+    Ok(folder.join(name))
 }
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ impl Scale {
     pub(crate) const SHARE: Scale = Scale { unit: 1.0, least: 0.0, greatest: 1.0 };
     /// -1, 0 or 1.
     pub(crate) const DIFFERENCE: Scale = Scale { unit: 1.0, least: -1.0, greatest: 1.0 };
+    /// The number of parts of 1 in [`SHARE_IN_PARTS`](Self::SHARE_IN_PARTS), a multiple of all numbers to 10.
+    pub(crate) const PARTS: i64 = 2520;
+    /// 0 to `PARTS` parts of 1.
+    pub(crate) const SHARE_IN_PARTS: Scale = Scale { unit: 1.0 / Self::PARTS as f64, least: 0.0, greatest: 1.0 };
     /// 0, 1 or 2 halves.
     pub(crate) const HALVES: Scale = Scale { unit: 0.5, least: 0.0, greatest: 1.0 };
 

@@ -38,6 +38,12 @@ pub struct PreferenceFile {
     ended: bool,
 }
 
+/// How a row names itself and the part of the data that it belongs to.
+struct RowNames {
+    id: Option<Value>,
+    subset: Option<String>,
+}
+
 impl std::fmt::Debug for PreferenceFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PreferenceFile")
@@ -128,7 +134,7 @@ impl PreferenceFile {
                         return Err(DataError::NotPairs { path, problem });
                     }
                     match row.and_then(|row| self.read_row(row)) {
-                        Ok((found, id)) => self.take(found, position, id),
+                        Ok((found, names)) => self.take(found, position, names),
                         Err(problem) => self.bad_row(position, problem)?,
                     }
                     self.ended = false;
@@ -167,8 +173,10 @@ impl PreferenceFile {
     }
 
     /// Takes the pairs of a row.
-    fn take(&mut self, found: RowPairs, position: RowPosition, id: Option<Value>) {
-        let origin = PairOrigin { file: self.file(), position, row: self.summary.rows.saturating_sub(1), id };
+    fn take(&mut self, found: RowPairs, position: RowPosition, names: RowNames) {
+        let RowNames { id, subset } = names;
+        let row = self.summary.rows.saturating_sub(1);
+        let origin = PairOrigin { file: self.file(), position, row, id, subset };
         if found.pairs.is_empty() && found.ties > 0 && self.summary.tied_rows.len() < ReadSummary::LISTED {
             let problem = "neither answer is better".to_string();
             self.summary.tied_rows.push(SkippedRow { file: origin.file.to_path_buf(), position, problem });
@@ -193,19 +201,20 @@ impl PreferenceFile {
         }
     }
 
-    /// The pairs of a row and its identifier.
-    fn read_row(&mut self, row: Row) -> Result<(RowPairs, Option<Value>), RowProblem> {
+    /// The pairs of a row and its names.
+    fn read_row(&mut self, row: Row) -> Result<(RowPairs, RowNames), RowProblem> {
         let row = with_known_names(row);
         let layout = self.layout.unwrap_or_else(|| match detect_layout(&row) {
             // Dialogues that contain their prompt are not searched for another.
             Layout::HhRlhf if self.settings.prompt_column.is_some() => Layout::Columns,
             layout => layout,
         });
-        let id = row_id(&row);
+        let subset = row.get("subset").and_then(Value::as_str).map(str::to_owned);
+        let names = RowNames { id: row_id(&row), subset };
         let (found, unread) = read_row(layout, row, &self.settings)?;
         self.layout = Some(layout);
         unread.iter().for_each(|name| self.note_unread(name));
-        Ok((found, id))
+        Ok((found, names))
     }
 
     fn note_unread(&mut self, name: &str) {

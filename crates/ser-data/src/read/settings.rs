@@ -119,6 +119,8 @@ pub struct PairOrigin {
     pub row: u64,
     /// The value of the row's own `id`, `pair_id` or `uuid`, if it has one.
     pub id: Option<Value>,
+    /// The text of the row's column `subset`, as RewardBench has it.
+    pub subset: Option<String>,
 }
 
 /// A row that was left out.
