@@ -9,6 +9,7 @@ mod library_page {}
 pub mod config;
 mod crash;
 mod error;
+mod evaluate;
 mod iteration;
 mod label;
 #[cfg(all(feature = "libtorch", feature = "config"))]
@@ -28,6 +29,8 @@ mod training;
 
 pub use error::{Error, LabelError};
 pub use label::label_rows;
+pub use error::Error;
+pub use evaluate::{TestPairs, TestResult};
 #[cfg(all(feature = "libtorch", feature = "config"))]
 pub use language_models::{
     ConfiguredReward, LanguageModels, adapter_folder, fetched, prompts_that_fit, reward_of, train_dpo,

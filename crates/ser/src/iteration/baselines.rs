@@ -96,8 +96,7 @@ impl LoopInputs<'_> {
         iterations: &[&Iteration],
     ) -> Result<Comparison, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed_for(self.settings.seed, "random baseline"));
-        let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed)
-            .with_weight(self.settings.pseudo_label_weight);
+        let mut pool = PoolState::new(&self.data.pool, &self.data.seed, self.settings);
         let mut teacher = stage_of(0, "model");
         let mut seen = 0;
         let mut steps = iterations.first().map_or(0, |loop_0| loop_0.fit.steps);

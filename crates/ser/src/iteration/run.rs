@@ -33,8 +33,7 @@ impl LoopInputs<'_> {
         let seed_model = tracing::info_span!("iteration", number = 0)
             .in_scope(|| self.train(stages, 0, BASE, &self.data.seed, None))?;
         let mut iterations = vec![seed_model];
-        let mut pool = PoolState::new(&self.data.pool, self.settings.pool_reuse, &self.data.seed)
-            .with_weight(self.settings.pseudo_label_weight);
+        let mut pool = PoolState::new(&self.data.pool, &self.data.seed, self.settings);
         let mut history = Vec::new();
         let mut monitor = DriftMonitor::new(self.settings.drift_limits, &self.data.seed);
         let stopped = loop {

@@ -6,7 +6,7 @@ use ser_core::{Pair, PairProbabilities, PairScores, Preference, PseudoLabel, Sid
 use ser_status::Selected;
 
 use crate::run_folder::{SelectionLine, both};
-use crate::settings::PoolReuse;
+use crate::settings::{LoopSettings, PoolReuse};
 
 /// Selections and labels of earlier iterations; entries are in the pool's order.
 pub(crate) struct PoolState<'d> {
@@ -18,10 +18,30 @@ pub(crate) struct PoolState<'d> {
     labels: Vec<Option<Side>>,
     /// Labels that every later iteration trains on.
     kept: Vec<Preference>,
-    /// The margin of every pseudo-label.
+    targets: LabelTargets,
+}
+
+/// How pseudo-labels are trained on.
+#[derive(Clone, Copy)]
+struct LabelTargets {
+    /// Pseudo-labels have no margin of their own, so they get the mean margin of the labelled pairs: both then train towards the
+    /// same kind of target. Without margins there, the loss's own margin applies.
     margin: Option<f64>,
-    /// The weight of every pseudo-label.
     weight: f64,
+    /// The temperature of soft labels; none for hard ones.
+    temperature: Option<f64>,
+}
+
+impl LabelTargets {
+    /// The probability that the preferred answer is the better one: `sigmoid((r_preferred - r_other) / T)`.
+    fn probability(&self, scores: PairScores, preferred: Side) -> f64 {
+        let Some(temperature) = self.temperature else { return 1.0 };
+        let [preferred, other] = match preferred {
+            Side::A => [scores.a.0, scores.b.0],
+            Side::B => [scores.b.0, scores.a.0],
+        };
+        1.0 / (1.0 + ((other - preferred) / temperature).exp())
+    }
 }
 
 /// The mean margin of the labelled pairs that have one; `None` if none has.
@@ -40,32 +60,26 @@ pub(crate) struct Candidates {
     pub(crate) labels: Vec<Option<Side>>,
     /// Whether no earlier iteration selected the pair.
     pub(crate) fresh: Vec<bool>,
-    /// The margin of every label.
-    margin: Option<f64>,
-    /// The weight of every label.
-    weight: f64,
+    targets: LabelTargets,
 }
 
 impl<'d> PoolState<'d> {
-    /// A pool without labels. Pseudo-labels have no margin of their own, so they get the mean margin of the labelled pairs,
-    /// `seed`: both then train towards the same kind of target. Without margins there, the loss's own margin applies.
-    pub(crate) fn new(pairs: &'d [Arc<Pair>], reuse: PoolReuse, seed: &[Preference]) -> Self {
+    /// A pool without labels; `seed` are the labelled pairs.
+    pub(crate) fn new(pairs: &'d [Arc<Pair>], seed: &[Preference], settings: &LoopSettings) -> Self {
         let n = pairs.len();
-        let margin = mean_margin(seed);
+        let targets = LabelTargets {
+            margin: mean_margin(seed),
+            weight: settings.pseudo_label_weight.unwrap_or(1.0),
+            temperature: settings.pseudo_label_temperature,
+        };
         PoolState {
             pairs,
-            reuse,
+            reuse: settings.pool_reuse,
             selected: vec![false; n],
             labels: vec![None; n],
             kept: Vec::new(),
-            margin,
-            weight: 1.0,
+            targets,
         }
-    }
-
-    /// Sets the weight of pseudo-labels; without it, 1.
-    pub(crate) fn with_weight(self, weight: Option<f64>) -> Self {
-        PoolState { weight: weight.unwrap_or(1.0), ..self }
     }
 
     /// The pairs that the next iteration can label.
@@ -75,8 +89,7 @@ impl<'d> PoolState<'d> {
             pairs: Vec::new(),
             labels: Vec::new(),
             fresh: Vec::new(),
-            margin: self.margin,
-            weight: self.weight,
+            targets: self.targets,
         };
         let entries = self.pairs.iter().zip(&self.selected).zip(&self.labels).enumerate();
         for (index, ((pair, &selected), &label)) in entries {
@@ -137,7 +150,9 @@ impl Candidates {
             };
             let label = PseudoLabel { iteration, scores, status, flipped };
             let label = Preference::pseudo(Arc::clone(pair), preferred, label);
-            Some((Preference { margin: self.margin, weight: self.weight, ..label }, line))
+            let LabelTargets { margin, weight, .. } = self.targets;
+            let probability = self.targets.probability(scores, preferred);
+            Some((Preference { margin, weight, probability, ..label }, line))
         });
         labelled.unzip()
     }
@@ -165,8 +180,13 @@ pub(crate) fn lengths(pair: &Pair) -> [usize; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ser_core::{LearningStatus, PairId};
+
+    use super::*;
+
+    fn reusing(pool_reuse: PoolReuse) -> LoopSettings {
+        LoopSettings { pool_reuse, ..LoopSettings::default() }
+    }
 
     fn pool() -> Vec<Arc<Pair>> {
         (10..14).map(|id| Arc::new(Pair::from_text(PairId(id), "q", "aa", "b"))).collect()
@@ -193,7 +213,7 @@ mod tests {
     #[test]
     fn the_whole_pool_is_labelled_again_and_changed_labels_are_flips() {
         let pool = pool();
-        let mut state = PoolState::new(&pool, PoolReuse::Whole, &[]);
+        let mut state = PoolState::new(&pool, &[], &reusing(PoolReuse::Whole));
         let (_, lines) = select_in(&mut state, 1, &[select(0, Side::A), select(3, Side::A)]);
         assert!(lines.iter().all(|line| !line.flipped));
         let candidates = state.candidates();
@@ -212,7 +232,7 @@ mod tests {
     fn the_rest_shrinks_and_may_keep_its_labels() {
         let pool = pool();
         for reuse in [PoolReuse::Rest, PoolReuse::RestKeepingLabels] {
-            let mut state = PoolState::new(&pool, reuse, &[]);
+            let mut state = PoolState::new(&pool, &[], &reusing(reuse));
             select_in(&mut state, 1, &[select(1, Side::A)]);
             assert_eq!(state.candidates().indices, [0, 2, 3]);
             let (labels, _) = select_in(&mut state, 2, &[select(1, Side::B)]);
@@ -230,7 +250,7 @@ mod tests {
             [(vec![], None), (vec![None, None], None), (vec![Some(0.5), None, Some(2.0)], Some(1.25))]
         {
             let seed: Vec<_> = margins.into_iter().map(labelled).collect();
-            let mut state = PoolState::new(&pool, PoolReuse::RestKeepingLabels, &seed);
+            let mut state = PoolState::new(&pool, &seed, &reusing(PoolReuse::RestKeepingLabels));
             let (labels, _) = select_in(&mut state, 1, &[select(1, Side::B)]);
             assert_eq!((labels[0].margin, state.kept()[0].margin), (expected, expected));
         }
@@ -240,16 +260,33 @@ mod tests {
     fn labels_have_the_weight_that_is_set() {
         let pool = pool();
         for (weight, expected) in [(None, 1.0), (Some(0.5), 0.5)] {
-            let mut state = PoolState::new(&pool, PoolReuse::Whole, &[]).with_weight(weight);
+            let settings = LoopSettings { pseudo_label_weight: weight, ..LoopSettings::default() };
+            let mut state = PoolState::new(&pool, &[], &settings);
             let (labels, _) = select_in(&mut state, 1, &[select(1, Side::B)]);
             assert_eq!(labels[0].weight, expected);
         }
     }
 
     #[test]
+    fn soft_labels_have_the_probability_of_their_scores_at_the_temperature() {
+        let pool = pool();
+        // Scores are 1 and -1: the answer with the higher one is better by 2.
+        let soft = |side: Side, temperature| {
+            let settings = LoopSettings { pseudo_label_temperature: temperature, ..LoopSettings::default() };
+            let mut state = PoolState::new(&pool, &[], &settings);
+            select_in(&mut state, 1, &[select(1, side)]).0[0].probability
+        };
+        assert_eq!(soft(Side::A, None), 1.0);
+        approx::assert_abs_diff_eq!(soft(Side::A, Some(1.0)), 0.880_797_077_977_882, epsilon = 1e-12);
+        approx::assert_abs_diff_eq!(soft(Side::A, Some(4.0)), 0.622_459_331_201_854, epsilon = 1e-12);
+        // An anchor may prefer the answer with the lower raw score.
+        approx::assert_abs_diff_eq!(soft(Side::B, Some(1.0)), 0.119_202_922_022_118, epsilon = 1e-12);
+    }
+
+    #[test]
     fn a_selection_line_has_the_origin_of_the_label() {
         let pool = pool();
-        let mut state = PoolState::new(&pool, PoolReuse::Whole, &[]);
+        let mut state = PoolState::new(&pool, &[], &reusing(PoolReuse::Whole));
         let (_, lines) = select_in(&mut state, 1, &[select(2, Side::A)]);
         let text = serde_json::to_string(&lines[0]).unwrap();
         assert!(text.starts_with("{\"id\":12,\"round\":1,\"raw\":[1.0,-1.0],\"probability\":[0.731"), "{text}");

@@ -133,6 +133,10 @@ pub struct LoopSettings {
     /// Weight of a self-labelled pair in the loss, over 0; 1 if not given. A labelled pair has weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pseudo_label_weight: Option<f64>,
+    /// Temperature T of soft pseudo-labels, over 0: a pair is trained on with the probability `sigmoid((r_preferred - r_other) / T)` of
+    /// its raw scores. Hard labels if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_label_temperature: Option<f64>,
     /// The iteration whose model is the result.
     #[serde(alias = "choice")]
     pub model_selection: ModelSelection,
@@ -248,11 +252,13 @@ impl LoopSettings {
                 return Err(Error::Setting { field, value: value.to_string(), expected: "from 0 to 1" });
             }
         }
-        if let Some(weight) = self.pseudo_label_weight
-            && !(weight.is_finite() && weight > 0.0)
-        {
-            let value = weight.to_string();
-            return Err(Error::Setting { field: "pseudo_label_weight", value, expected: "a finite number over 0" });
+        for (field, value) in [
+            ("pseudo_label_weight", self.pseudo_label_weight),
+            ("pseudo_label_temperature", self.pseudo_label_temperature),
+        ] {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(Error::Setting { field, value: value.to_string(), expected: "a finite number over 0" });
+            }
         }
         Ok(Checked { thresholds, schedule, precision_target, balance, audit, loss })
     }

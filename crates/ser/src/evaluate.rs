@@ -1,0 +1,251 @@
+//! Measures a reward model on labelled pairs: accuracy, subsets, RewardBench.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::aview2;
+use ser_core::{Clusters, Context, Pair, Preference, Scorer, Screening, Side};
+use ser_data::{Layout, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, prompt_clusters};
+use ser_eval::{
+    Bootstrap, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset, chosen_first,
+};
+use serde::Serialize;
+
+use crate::Error;
+
+const STAGE: &str = "evaluation";
+
+/// Labelled pairs to measure reward models on, with the ids and subsets of their rows.
+#[derive(Debug)]
+pub struct TestPairs {
+    preferences: Vec<Preference>,
+    origins: Vec<PairOrigin>,
+    summary: ReadSummary,
+}
+
+/// Results of a reward model on [`TestPairs`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TestResult {
+    /// The model's name.
+    pub model: String,
+    /// Accuracy and calibration over all pairs that were scored.
+    pub evaluation: Evaluation,
+    /// Accuracy per subset, where the rows have a column `subset`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subsets: Vec<SubsetAccuracy>,
+    /// RewardBench's sections, where a section's subsets are all present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_bench: Option<RewardBench>,
+    /// RewardBench 2's scores, where rows have several answers of a kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_bench_2: Option<RewardBench2>,
+    /// Rows with a pair that the model cannot score, numbered from 1 over all files. They are not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rows_left_out: Vec<u64>,
+}
+
+impl TestPairs {
+    /// Reads all pairs of `path`: a file, a folder, a pattern or a dataset of a hub. Of RewardBench 2, all combinations of a
+    /// row's answers are read, whatever `max_pairs_per_prompt` says.
+    ///
+    /// # Errors
+    /// An invalid file, with the line.
+    pub fn open(path: &Path, settings: &ReadSettings) -> Result<Self, Error> {
+        let (read, layout) = Self::read(path, settings)?;
+        if layout == Some(Layout::RewardBench) && read.summary.over_pair_limit > 0 {
+            let all = ReadSettings { max_pairs_per_prompt: usize::MAX, ..settings.clone() };
+            return Ok(Self::read(path, &all)?.0);
+        }
+        Ok(read)
+    }
+
+    fn read(path: &Path, settings: &ReadSettings) -> Result<(Self, Option<Layout>), Error> {
+        let mut file = PreferenceFile::open(path, settings)?;
+        let (mut preferences, mut origins) = (Vec::new(), Vec::new());
+        while let Some((preference, origin)) = file.next_with_origin()? {
+            preferences.push(preference);
+            origins.push(origin);
+        }
+        let layout = file.layout();
+        Ok((TestPairs { preferences, origins, summary: file.summary().clone() }, layout))
+    }
+
+    /// What was left out while reading.
+    pub fn summary(&self) -> &ReadSummary {
+        &self.summary
+    }
+
+    /// The pairs. Answer A is the chosen one.
+    pub fn pairs(&self) -> Vec<Arc<Pair>> {
+        self.preferences.iter().map(|preference| Arc::clone(&preference.pair)).collect()
+    }
+
+    /// Measures a model. An answer that is in several pairs of a row is scored once or a few times, not in every pair.
+    ///
+    /// # Errors
+    /// [`Error::Stage`] with the scorer's error or if no pair can be measured.
+    pub fn measure<S: Scorer + ?Sized>(
+        &self,
+        model: &str,
+        scorer: &mut S,
+        bootstrap: &Bootstrap,
+        cx: &mut Context<'_>,
+    ) -> Result<TestResult, Error> {
+        let pairs = self.pairs();
+        let screened = scorer.screen(&pairs, cx).map_err(Error::stage(STAGE))?;
+        // Equal answers have scores as well, and count as wrong.
+        let rows: HashSet<u64> = screened
+            .iter()
+            .zip(&self.origins)
+            .filter(|(screening, _)| **screening == Screening::TooLong)
+            .map(|(_, origin)| origin.row)
+            .collect();
+        let kept: Vec<(&Preference, &PairOrigin)> =
+            self.preferences.iter().zip(&self.origins).filter(|(_, origin)| !rows.contains(&origin.row)).collect();
+        let scores = score_answers(&kept, scorer, cx)?;
+
+        let pairs = || kept.iter().map(|(preference, _)| preference.pair.as_ref());
+        let prompts = prompt_clusters(pairs());
+        let clusters = Clusters::Ids(&prompts);
+        let evaluation = Evaluation::measure(aview2(&scores), clusters, bootstrap).map_err(Error::stage(STAGE))?;
+        let names: Option<Vec<&str>> = kept.iter().map(|(_, origin)| origin.subset.as_deref()).collect();
+        let (mut subsets, mut reward_bench, mut reward_bench_2) = (Vec::new(), None, None);
+        if let Some(names) = names {
+            subsets = accuracy_by_subset(aview2(&scores), &names, clusters, bootstrap).map_err(Error::stage(STAGE))?;
+            let answers = answers_of_rows(&kept, &scores);
+            if answers.len() == kept.len() {
+                let bench = RewardBench::measure(model, aview2(&scores), &names, clusters, bootstrap);
+                reward_bench = Some(bench.map_err(Error::stage(STAGE))?).filter(|bench| !bench.sections.is_empty());
+            } else {
+                let bench = RewardBench2::measure(model, &answers, bootstrap);
+                reward_bench_2 = Some(bench.map_err(Error::stage(STAGE))?);
+            }
+        }
+        let mut rows_left_out: Vec<u64> = rows.into_iter().map(|row| row + 1).collect();
+        rows_left_out.sort_unstable();
+        Ok(TestResult { model: model.to_owned(), evaluation, subsets, reward_bench, reward_bench_2, rows_left_out })
+    }
+}
+
+/// An answer of a row.
+type Answer<'a> = (u64, &'a str);
+
+/// The raw scores of all pairs, the chosen answer's first. A pair is scored if one of its answers is in no earlier pair.
+fn score_answers<S: Scorer + ?Sized>(
+    kept: &[(&Preference, &PairOrigin)],
+    scorer: &mut S,
+    cx: &mut Context<'_>,
+) -> Result<Vec<[f64; 2]>, Error> {
+    let answers = |(preference, origin): &(&Preference, &PairOrigin)| -> [Answer<'_>; 2] {
+        // Answers that are more than text are told apart by their pair, so that each of these is scored.
+        [preference.chosen(), preference.rejected()].map(|text| (origin.row, text))
+    };
+    let mut seen: HashSet<Answer<'_>> = HashSet::new();
+    let scored: Vec<&(&Preference, &PairOrigin)> = kept
+        .iter()
+        .filter(|pair| {
+            let [chosen, rejected] = answers(pair).map(|answer| seen.insert(answer));
+            chosen || rejected || pair.0.pair.response_turns.is_some()
+        })
+        .collect();
+    let pairs: Vec<Arc<Pair>> = scored.iter().map(|(preference, _)| Arc::clone(&preference.pair)).collect();
+    let scores = scorer.score(&pairs, cx).map_err(Error::stage(STAGE))?;
+    let mut by_answer: HashMap<Answer<'_>, f64> = HashMap::new();
+    let mut by_pair = HashMap::new();
+    for (pair, scores) in scored.iter().zip(scores) {
+        let [chosen, rejected] = chosen_first(scores, pair.0.preferred);
+        let [of_chosen, of_rejected] = answers(pair);
+        by_answer.entry(of_chosen).or_insert(chosen);
+        by_answer.entry(of_rejected).or_insert(rejected);
+        by_pair.insert(pair.0.pair.id, [chosen, rejected]);
+    }
+    let score = |answer: Answer<'_>| by_answer.get(&answer).copied().unwrap_or(f64::NAN);
+    Ok(kept.iter().map(|pair| by_pair.get(&pair.0.pair.id).copied().unwrap_or(answers(pair).map(score))).collect())
+}
+
+/// The scores of each row's distinct answers.
+fn answers_of_rows(kept: &[(&Preference, &PairOrigin)], scores: &[[f64; 2]]) -> Vec<ScoredAnswers> {
+    let mut rows: Vec<(u64, ScoredAnswers)> = Vec::new();
+    let mut seen: HashSet<(u64, Side, &str)> = HashSet::new();
+    for ((preference, origin), [chosen, rejected]) in kept.iter().zip(scores) {
+        if rows.last().is_none_or(|(row, _)| *row != origin.row) {
+            let id =
+                origin.id.as_ref().map_or_else(String::new, |id| id.as_str().map_or(id.to_string(), str::to_owned));
+            let subset = origin.subset.clone().unwrap_or_default();
+            rows.push((origin.row, ScoredAnswers { subset, id, correct: Vec::new(), incorrect: Vec::new() }));
+        }
+        if let Some((row, answers)) = rows.last_mut() {
+            if seen.insert((*row, Side::A, preference.chosen())) {
+                answers.correct.push(*chosen);
+            }
+            if seen.insert((*row, Side::B, preference.rejected())) {
+                answers.incorrect.push(*rejected);
+            }
+        }
+    }
+    rows.into_iter().map(|(_, answers)| answers).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ser_core::{PairScores, scorer_fn};
+
+    use super::*;
+
+    fn measure(lines: &[&str]) -> (TestResult, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pairs.jsonl");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let test = TestPairs::open(&path, &ReadSettings::default()).unwrap();
+        let mut scored = 0;
+        // Longer is better.
+        let mut scorer = scorer_fn(|pairs: &[Arc<Pair>]| {
+            scored += pairs.len();
+            let length = |text: &String| text.len() as f64;
+            Ok::<_, std::io::Error>(
+                pairs.iter().map(|p| PairScores::new(length(&p.responses[0]), length(&p.responses[1]))).collect(),
+            )
+        });
+        let result = test.measure("length", &mut scorer, &Bootstrap::default(), &mut Context::silent()).unwrap();
+        (result, scored)
+    }
+
+    #[test]
+    fn pairs_with_subsets_have_an_accuracy_each() {
+        let (result, scored) = measure(&[
+            r#"{"prompt": "p", "chosen": "long answer", "rejected": "short", "subset": "x", "id": 1}"#,
+            r#"{"prompt": "q", "chosen": "no", "rejected": "longer", "subset": "y", "id": 2}"#,
+            r#"{"prompt": "r", "chosen": "longest", "rejected": "long", "subset": "y", "id": 3}"#,
+        ]);
+        let subsets: Vec<_> = result.subsets.iter().map(|s| (s.subset.as_str(), s.accuracy.value)).collect();
+        assert_eq!(subsets, [("x", 1.0), ("y", 0.5)]);
+        assert_eq!((scored, result.reward_bench, result.reward_bench_2), (3, None, None));
+        assert!((result.evaluation.accuracy.value - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rows_of_several_answers_are_measured_by_their_best_and_each_answer_is_scored_once() {
+        let many: Vec<String> = (0..12).map(|i| format!("\"{}\"", "x".repeat(i + 2))).collect();
+        let ties = format!(
+            r#"{{"prompt": "n", "chosen": [{}], "rejected": ["y"], "subset": "Ties", "id": "tied:1"}}"#,
+            many.join(", ")
+        );
+        let (result, scored) = measure(&[
+            r#"{"prompt": "p", "chosen": ["four"], "rejected": ["one", "tw", "yes"], "subset": "Math", "id": "1"}"#,
+            r#"{"prompt": "q", "chosen": ["two"], "rejected": ["one", "three", "to"], "subset": "Math", "id": "2"}"#,
+            &ties,
+            r#"{"prompt": "n", "chosen": ["yes"], "rejected": ["no"], "subset": "Ties", "id": "ref:1"}"#,
+        ]);
+        let bench = result.reward_bench_2.unwrap();
+        let scores: Vec<_> = bench.subsets.iter().map(|s| (s.subset.as_str(), s.prompts)).collect();
+        assert_eq!(scores, [("Math", 2), ("Ties", 2)]);
+        assert_eq!(bench.subsets[0].score, 0.5);
+        let parts = bench.subsets[1].ties.unwrap();
+        assert_eq!((parts.tied, parts.single, parts.preferred), (1.0, 1.0, 0.0));
+        // All 12 combinations of the third row are read, over the default limit of a question.
+        assert_eq!((result.evaluation.accuracy.pairs, scored), (3 + 3 + 12 + 1, 19));
+    }
+}
