@@ -32,7 +32,7 @@ pub use report::{
     Baseline, BaselineKind, Changes, Comparison, Count, Curve, DataCounts, IterationReport, PolicyReport, PolicyStage,
     PolicyTraining, Report, SampleAnswer, SamplePrompt, Selection, SelectionBin, StageTime, Timing, comparison_table,
 };
-pub use reward_bench::{RewardBench, SectionScore};
+pub use reward_bench::{RewardBench, SectionScore, write_results};
 pub use reward_bench_2::{RewardBench2, ScoredAnswers, SubsetScore, TiesScore};
 pub use score_differences::{DifferenceBin, ScoreDifferences, answer_similarity, similar_pair_differences};
 pub use win_rate::{VerdictCounts, WinRate};

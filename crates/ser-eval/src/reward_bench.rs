@@ -108,17 +108,25 @@ impl RewardBench {
         Ok(RewardBench { model: model.into(), subsets, sections, score })
     }
 
-    /// Writes a JSON file named after the model into a folder, atomically, and returns its path.
-    ///
-    /// # Errors
-    /// [`EvalError::Write`], [`EvalError::Unserializable`].
-    pub fn write(&self, folder: &Path) -> Result<PathBuf, EvalError> {
-        write_named(self, &self.model, folder)
+    /// The results in the shape of RewardBench's leaderboard: one object with the model's name and the accuracy of each subset.
+    pub fn leaderboard(&self) -> serde_json::Value {
+        let subsets = self.subsets.iter().map(|subset| (subset.subset.as_str(), subset.accuracy.value));
+        leaderboard(&self.model, subsets)
     }
 }
 
+/// One object with the model's name and type, and the score of each subset, as the files of RewardBench's leaderboard have it.
+pub(crate) fn leaderboard<'a>(model: &str, scores: impl Iterator<Item = (&'a str, f64)>) -> serde_json::Value {
+    let names = [("model", model.into()), ("model_type", "Seq. Classifier".into()), ("chat_template", "tokenizer".into())];
+    let scores = scores.map(|(subset, score)| (subset.to_owned(), score.into()));
+    names.into_iter().map(|(key, value): (&str, serde_json::Value)| (key.to_owned(), value)).chain(scores).collect()
+}
+
 /// Writes a model's results as JSON into a folder, atomically, to a file named after the model, and returns its path.
-pub(crate) fn write_named(results: &impl Serialize, model: &str, folder: &Path) -> Result<PathBuf, EvalError> {
+///
+/// # Errors
+/// [`EvalError::Write`], [`EvalError::Unserializable`].
+pub fn write_results(results: &impl Serialize, model: &str, folder: &Path) -> Result<PathBuf, EvalError> {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     let name = format!("{}.json", model.chars().map(plain).collect::<String>());
     let json = serde_json::to_string_pretty(results)
@@ -160,10 +168,11 @@ mod tests {
         assert_abs_diff_eq!(bench.score.unwrap(), (3.75 - 37.0 / 456.0) / 4.0, epsilon = 1e-12);
 
         let folder = tempfile::tempdir().unwrap();
-        let path = bench.write(folder.path()).unwrap();
+        let path = write_results(&bench.leaderboard(), &bench.model, folder.path()).unwrap();
         assert_eq!(path, folder.path().join("org_model.json"));
-        let back: RewardBench = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        assert_eq!(back, bench);
+        let back: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!((&back["model"], &back["math-prm"]), (&"org/model".into(), &0.5.into()));
+        assert_eq!(back.as_object().unwrap().len(), 23 + 3);
 
         // Other subsets have accuracies, but no sections.
         let own = measure("m", &[[1.0, 0.0]], &["helpful"]);

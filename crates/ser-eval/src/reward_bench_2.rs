@@ -1,12 +1,11 @@
 //! Scores of a reward model as RewardBench 2 reports them (arXiv 2506.01937): the best of several answers, and ties.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use ser_core::Clusters;
 use serde::{Deserialize, Serialize};
 
-use crate::reward_bench::write_named;
+use crate::reward_bench::leaderboard;
 use crate::tally::{Scale, Tally};
 use crate::{Bootstrap, Estimate, EvalError};
 
@@ -126,12 +125,9 @@ impl RewardBench2 {
         Ok(RewardBench2 { model: model.into(), subsets, score })
     }
 
-    /// Writes a JSON file named after the model into a folder, atomically, and returns its path.
-    ///
-    /// # Errors
-    /// [`EvalError::Write`], [`EvalError::Unserializable`].
-    pub fn write(&self, folder: &Path) -> Result<PathBuf, EvalError> {
-        write_named(self, &self.model, folder)
+    /// The results in the shape of RewardBench 2's leaderboard: one object with the model's name and the score of each subset.
+    pub fn leaderboard(&self) -> serde_json::Value {
+        leaderboard(&self.model, self.subsets.iter().map(|subset| (subset.subset.as_str(), subset.score)))
     }
 }
 
@@ -267,9 +263,8 @@ mod tests {
         let bench = measure(&prompts).unwrap();
         // A spread of 0 gives the largest margin.
         assert_abs_diff_eq!(bench.score.unwrap(), (5.0 + 1.01) / 6.0, epsilon = 1e-12);
-        let folder = tempfile::tempdir().unwrap();
-        let text = std::fs::read_to_string(bench.write(folder.path()).unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<RewardBench2>(&text).unwrap(), bench);
+        let board = bench.leaderboard();
+        assert_eq!((&board["Math"], board.as_object().unwrap().len()), (&1.0.into(), 6 + 3));
     }
 
     #[test]

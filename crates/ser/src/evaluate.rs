@@ -1,14 +1,15 @@
 //! Measures a reward model on labelled pairs: accuracy, subsets, RewardBench.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::aview2;
 use ser_core::{Clusters, Context, Pair, Preference, Scorer, Screening, Side};
 use ser_data::{Layout, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, prompt_clusters};
 use ser_eval::{
-    Bootstrap, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset, chosen_first,
+    Bootstrap, Estimate, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset, chosen_first,
+    write_results,
 };
 use serde::Serialize;
 
@@ -126,6 +127,50 @@ impl TestPairs {
         let mut rows_left_out: Vec<u64> = rows.into_iter().map(|row| row + 1).collect();
         rows_left_out.sort_unstable();
         Ok(TestResult { model: model.to_owned(), evaluation, subsets, reward_bench, reward_bench_2, rows_left_out })
+    }
+}
+
+impl TestResult {
+    /// A table of the results. Ends with a line break.
+    pub fn to_text(&self) -> String {
+        let mut lines: Vec<(String, String)> = Vec::new();
+        let percent = |value: f64| format!("{:5.1} %", 100.0 * value);
+        let estimate = |e: &Estimate| {
+            format!("{}  [{:.1}, {:.1}]  {} pairs", percent(e.value), 100.0 * e.low, 100.0 * e.high, e.pairs)
+        };
+        lines.extend(self.subsets.iter().map(|subset| (subset.subset.clone(), estimate(&subset.accuracy))));
+        lines.push(("all pairs".to_owned(), estimate(&self.evaluation.accuracy)));
+        if let Some(bench) = &self.reward_bench {
+            lines.extend(bench.sections.iter().map(|s| (format!("RewardBench, {}", s.section), percent(s.score))));
+            lines.extend(bench.score.map(|score| ("RewardBench".to_owned(), percent(score))));
+        }
+        if let Some(bench) = &self.reward_bench_2 {
+            lines.extend(bench.subsets.iter().map(|subset| {
+                let interval = subset.interval.map_or_else(String::new, |[low, high]| {
+                    format!("  [{:.1}, {:.1}]", 100.0 * low, 100.0 * high)
+                });
+                let name = format!("RewardBench 2, {}", subset.subset);
+                (name, format!("{}{interval}  {} prompts", percent(subset.score), subset.prompts))
+            }));
+            lines.extend(bench.score.map(|score| ("RewardBench 2".to_owned(), percent(score))));
+        }
+        lines.extend(self.evaluation.ece.map(|ece| ("calibration error".to_owned(), percent(ece))));
+        let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        lines.iter().map(|(name, result)| format!("{name:<width$}  {result}\n")).collect()
+    }
+
+    /// Writes the results as `NAME.json` into a folder, named after the model, and returns the path: those of RewardBench or
+    /// RewardBench 2 in the shape of their leaderboards, if they were measured, or else all.
+    ///
+    /// # Errors
+    /// [`Error::Stage`] if the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let written = match (&self.reward_bench, &self.reward_bench_2) {
+            (_, Some(bench)) => write_results(&bench.leaderboard(), &self.model, folder),
+            (Some(bench), None) => write_results(&bench.leaderboard(), &self.model, folder),
+            (None, None) => write_results(self, &self.model, folder),
+        };
+        written.map_err(Error::stage(STAGE))
     }
 }
 
@@ -247,5 +292,7 @@ mod tests {
         assert_eq!((parts.tied, parts.single, parts.preferred), (1.0, 1.0, 0.0));
         // All 12 combinations of the third row are read, over the default limit of a question.
         assert_eq!((result.evaluation.accuracy.pairs, scored), (3 + 3 + 12 + 1, 19));
+        let text = result.to_text();
+        assert!(text.contains("RewardBench 2, Math   50.0 %  ["), "{text}");
     }
 }

@@ -3,6 +3,8 @@
 mod completions;
 mod config;
 #[cfg(feature = "libtorch")]
+mod eval;
+#[cfg(feature = "libtorch")]
 mod generate;
 mod inspect;
 mod judge;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Score(score::Arguments),
     #[cfg(all(feature = "libtorch", feature = "serve"))]
     Serve(serve::Arguments),
+    #[cfg(feature = "libtorch")]
+    Eval(eval::Arguments),
     Label(label::Arguments),
     #[cfg(feature = "libtorch")]
     Generate(generate::Arguments),
@@ -65,6 +69,8 @@ impl Command {
             Command::Score(arguments) => score::run(&arguments).map(done),
             #[cfg(all(feature = "libtorch", feature = "serve"))]
             Command::Serve(arguments) => serve::run(arguments).map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Eval(arguments) => eval::run(&arguments).map(done),
             Command::Label(arguments) => label::run(&arguments).map(done),
             #[cfg(feature = "libtorch")]
             Command::Generate(arguments) => generate::run(arguments).map(done),
