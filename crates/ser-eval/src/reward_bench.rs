@@ -117,7 +117,8 @@ impl RewardBench {
 
 /// One object with the model's name and type, and the score of each subset, as the files of RewardBench's leaderboard have it.
 pub(crate) fn leaderboard<'a>(model: &str, scores: impl Iterator<Item = (&'a str, f64)>) -> serde_json::Value {
-    let names = [("model", model.into()), ("model_type", "Seq. Classifier".into()), ("chat_template", "tokenizer".into())];
+    let names =
+        [("model", model.into()), ("model_type", "Seq. Classifier".into()), ("chat_template", "tokenizer".into())];
     let scores = scores.map(|(subset, score)| (subset.to_owned(), score.into()));
     names.into_iter().map(|(key, value): (&str, serde_json::Value)| (key.to_owned(), value)).chain(scores).collect()
 }

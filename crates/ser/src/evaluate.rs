@@ -8,8 +8,8 @@ use ndarray::aview2;
 use ser_core::{Clusters, Context, Pair, Preference, Scorer, Screening, Side};
 use ser_data::{Layout, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, prompt_clusters};
 use ser_eval::{
-    Bootstrap, Estimate, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset, chosen_first,
-    write_results,
+    Bootstrap, Estimate, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset,
+    chosen_first, write_results,
 };
 use serde::Serialize;
 
@@ -146,9 +146,9 @@ impl TestResult {
         }
         if let Some(bench) = &self.reward_bench_2 {
             lines.extend(bench.subsets.iter().map(|subset| {
-                let interval = subset.interval.map_or_else(String::new, |[low, high]| {
-                    format!("  [{:.1}, {:.1}]", 100.0 * low, 100.0 * high)
-                });
+                let interval = subset
+                    .interval
+                    .map_or_else(String::new, |[low, high]| format!("  [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
                 let name = format!("RewardBench 2, {}", subset.subset);
                 (name, format!("{}{interval}  {} prompts", percent(subset.score), subset.prompts))
             }));

@@ -28,9 +28,8 @@ mod settings;
 mod training;
 
 pub use error::{Error, LabelError};
-pub use label::label_rows;
-pub use error::Error;
 pub use evaluate::{TestPairs, TestResult};
+pub use label::label_rows;
 #[cfg(all(feature = "libtorch", feature = "config"))]
 pub use language_models::{
     ConfiguredReward, LanguageModels, adapter_folder, fetched, prompts_that_fit, reward_of, train_dpo,
