@@ -38,7 +38,7 @@ pub(crate) struct Options {
 }
 
 /// Pairs of the built-in corpus under `--llm`: a few minutes of the language model's time on two cores.
-const LLM_PAIRS: [&str; 2] = ["corpus.pairs=1200", "corpus.test_pairs=400"];
+const LLM_PAIRS: [&str; 2] = ["corpus.pairs=900", "corpus.test_pairs=300"];
 
 /// Fetches libtorch, builds, and runs `ser run`, which prints its table and where its report is.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {

@@ -196,8 +196,7 @@ impl<F: Features> CachedFeatures<F> {
             swap(&mut row);
         }
         let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
-        self.locked(|cache| cache.append(&keys, &computed))
-            .map_err(Into::into)
+        self.locked(|cache| cache.append(&keys, &computed)).map_err(Into::into)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use ser::model::merge_adapter;
 use ser::linear::is_linear_reward;
+use ser::model::merge_adapter;
 use ser::{adapter_folder, fetched};
 
 use crate::output;

@@ -88,7 +88,9 @@ fn settings(arguments: &Arguments) -> anyhow::Result<(Config, PathBuf)> {
     }
     config.check()?;
     if arguments.few_labels && config.run.model.is_none() {
-        bail!("--few-labels needs --model: a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file");
+        bail!(
+            "--few-labels needs --model: a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file"
+        );
     }
     match (&config.run.data, &config.run.model) {
         (None, model) => {

@@ -85,11 +85,7 @@ impl HiddenStates {
     ///
     /// # Errors
     /// As of [`features_truncated`](Self::features_truncated).
-    pub fn features_of_texts(
-        &self,
-        texts: &[&str],
-        cx: &mut Context<'_>,
-    ) -> Result<(Array3<f32>, usize), ModelError> {
+    pub fn features_of_texts(&self, texts: &[&str], cx: &mut Context<'_>) -> Result<(Array3<f32>, usize), ModelError> {
         let pair = |text: &&str| {
             let tokens = self.tokenizer.encode_written(text)?;
             Ok::<_, ModelError>(TokenizedPair::from_tokens(&tokens, &tokens))

@@ -9,7 +9,9 @@ mod views;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{BoxError, Context, FitSummary, Learner, Pair, PairLoss, PairScores, PreferenceStore, Scorer, Screening};
+use ser_core::{
+    BoxError, Context, FitSummary, Learner, Pair, PairLoss, PairScores, PreferenceStore, Scorer, Screening,
+};
 use ser_data::PairTokenizer;
 use ser_linear::{CachedFeatures, Features, LinearError, LinearReward};
 
@@ -41,14 +43,13 @@ impl LinearRewardModel {
     ///
     /// # Errors
     /// Settings that cannot be used; a folder that holds no model.
-    pub fn from_folder(
-        base: &Path,
-        settings: &LinearRewardModelSettings,
-        device: Device,
-    ) -> Result<Self, ModelError> {
+    pub fn from_folder(base: &Path, settings: &LinearRewardModelSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let views = views(base, &settings.states, settings.committee, device)?;
-        Ok(LinearRewardModel { base: base.to_owned(), reward: LinearReward::new(views, settings.heads.clone().check()?) })
+        Ok(LinearRewardModel {
+            base: base.to_owned(),
+            reward: LinearReward::new(views, settings.heads.clone().check()?),
+        })
     }
 
     /// Loads a model that was saved. Without `base`, the base model is the one that the folder names. `settings` has the texts and
@@ -142,12 +143,7 @@ impl LinearRewardModel {
     }
 }
 
-fn views(
-    base: &Path,
-    settings: &HiddenStatesSettings,
-    committee: bool,
-    device: Device,
-) -> Result<Views, ModelError> {
+fn views(base: &Path, settings: &HiddenStatesSettings, committee: bool, device: Device) -> Result<Views, ModelError> {
     let states = States::Computed(Box::new(HiddenStates::from_folder(base, settings, device)?));
     Ok(Views { states, committee })
 }

@@ -49,7 +49,9 @@ fn a_saved_model_scores_the_same_from_its_folder_alone() {
         std::fs::create_dir(&saved).unwrap();
         model.snapshot(&saved).unwrap();
         let settings = RewardModelSettings { text: text(), ..RewardModelSettings::default() };
-        for (given, named) in [(None, Some(saved.as_path())), (Some(base.as_path()), Some(&saved)), (Some(&saved), None)] {
+        for (given, named) in
+            [(None, Some(saved.as_path())), (Some(base.as_path()), Some(&saved)), (Some(&saved), None)]
+        {
             let mut loaded = AnyRewardModel::for_scoring(given, named, &settings, Device::cpu()).unwrap();
             assert!(matches!(loaded, AnyRewardModel::Linear(_)));
             assert_eq!(loaded.tokenizer().settings(), &text());

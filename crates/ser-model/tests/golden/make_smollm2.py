@@ -8,7 +8,7 @@
 
 transformers 5.23 builds the tokenizer without the file's rule for digits, which is added here.
 
-  pip install torch==2.11.0 transformers==5.23.0 gguf==0.19.0
+  pip install torch==2.11.0 transformers==5.23.0 gguf==0.19.0 accelerate
   python make_smollm2.py ../../../../.models/SmolLM2-135M-Instruct.Q4_1.gguf
 """
 import json, pathlib, sys

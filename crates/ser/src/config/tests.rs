@@ -86,7 +86,8 @@ fn an_earlier_name_of_a_key_is_replaced_by_a_later_layer() {
 #[cfg(feature = "libtorch")]
 #[test]
 fn settings_of_the_other_kind_of_reward_model_are_told() {
-    let unused = |text: &str| Config::builder().preset(FEW_LABELS).unwrap().toml(text).unwrap().build().unwrap().unused();
+    let unused =
+        |text: &str| Config::builder().preset(FEW_LABELS).unwrap().toml(text).unwrap().build().unwrap().unused();
     assert!(unused("[linear]\ncomponents = 20").is_empty(), "keys of a preset are not given");
     let told = unused("[lora]\nrank = 4\n[training]\nepochs = 1\n[loop]\nwarm_start = \"previous\"");
     assert_eq!(told.len(), 3);

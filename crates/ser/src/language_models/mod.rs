@@ -26,8 +26,8 @@ pub use texts::{adapter_folder, fetched, prompts_that_fit, trained_language_mode
 /// Size limit of a weight file in bytes.
 const SHARD: u64 = 5_000_000_000;
 
-/// Models made from a [`Config`]: a base model from a folder, its supervised fine-tuning, reward models and policies as
-/// adapters on it.
+/// Models made from a [`Config`]: a base model from a folder, its supervised fine-tuning, policies as adapters on it, and reward
+/// models as adapters or, with `reward_model.kind = "linear"`, as linear heads over its hidden states.
 ///
 /// Without `run.model`, a small base model is made for the built-in corpus in the run folder.
 pub struct LanguageModels {

@@ -65,6 +65,12 @@ pub fn trained_reward(
     let folders: Vec<&Path> = folder.into_iter().chain(base).collect();
     let text = request.resolve(&folders, defaults)?;
     if let Some(linear) = folders.first().filter(|folder| is_linear_reward(folder)) {
+        if request.force {
+            return Err(Error::Unusable(format!(
+                "{}: a linear reward model scores texts as in its training alone; leave --force-text out",
+                linear.display()
+            )));
+        }
         check_precision(config, LinearRewardModel::precision_of(linear)?)?;
     }
     let note = text.to_string();

@@ -199,7 +199,10 @@ impl LoopSettings {
         let Some(thresholds) = self.thresholds.check().ok().filter(|_| may_be_status_2) else {
             return Vec::new();
         };
-        if self.precision_target.is_some() || self.top_share.is_some() || !self.anchor.status2_within_status1(thresholds) {
+        if self.precision_target.is_some()
+            || self.top_share.is_some()
+            || !self.anchor.status2_within_status1(thresholds)
+        {
             return Vec::new();
         }
         let Thresholds { tau_high, tau_low, tau_delta, status1 } = self.thresholds;
