@@ -114,8 +114,10 @@ fn one_model_is_trained_and_rewards_ppo() {
     assert!(ppo.status.success(), "{}", stderr(&ppo));
     assert!(stderr(&ppo).contains("reward model, texts: template raw"), "{}", stderr(&ppo));
 
-    let merged = format!("--model {} --adapter {}", nano(), text(&out));
-    let said = refused("merge", &words(&merged));
+    let merge = format!("--model {} --adapter {} --out {}", nano(), text(&out), text(&folder.path().join("merged")));
+    let merged = support::ser("merge").args(words(&merge)).output().unwrap();
+    let said = stderr(&merged);
+    assert!(!merged.status.success() && !folder.path().join("merged").exists());
     assert!(said.contains("a linear reward model has no adapter to merge"), "{said}");
 }
 
