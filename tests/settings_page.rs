@@ -19,6 +19,7 @@ fn defaults() -> BTreeMap<String, Value> {
     config.evolution.precision_target = Some(PrecisionTarget::default());
     config.evolution.pseudo_label_weight = Some(1.0);
     config.evolution.pseudo_label_temperature = Some(2.0);
+    config.evolution.top_share = Some(0.6);
     let mut keys = BTreeMap::new();
     flatten("", &serde_json::to_value(&config).unwrap(), &mut keys);
     keys

@@ -81,13 +81,21 @@ fn close(value: &Value, expected: &Value) {
 
 #[test]
 fn serves_the_scores_of_ser_score() {
+    serves_the_scores(&["training.learning_rate=0.01", "training.epochs=1", "text.max_length=120"]);
+}
+
+#[test]
+fn serves_the_scores_of_a_linear_model() {
+    serves_the_scores(&["reward_model.kind=linear", "linear.components=4", "text.max_length=120"]);
+}
+
+fn serves_the_scores(sets: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (data, adapter) = (rows(folder.path(), 40), text(&folder.path().join("rm")));
     let model = ["--model".to_owned(), text(&golden("llama"))];
     let with_data = ["--data".to_owned(), data.clone()];
-    let sets = ["training.learning_rate=0.01", "training.epochs=1", "text.max_length=120"];
     let out = ["--out".to_owned(), adapter.clone()];
-    let trained = run("train reward", &[&model[..], &with_data, &out, &support::set(&sets)].concat());
+    let trained = run("train reward", &[&model[..], &with_data, &out, &support::set(sets)].concat());
     assert!(trained.status.success(), "{}", stderr(&trained));
     let with_adapter = [&model[..], &["--adapter".to_owned(), adapter]].concat();
     let scored = run("score", &[&with_adapter[..], &with_data].concat());

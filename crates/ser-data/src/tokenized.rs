@@ -24,6 +24,20 @@ impl TokenizedPair {
         TokenizedPair { prompt: prompt.to_vec(), answers: [answer_a.to_vec(), answer_b.to_vec()] }
     }
 
+    /// Cuts texts that are longer than `limit` tokens at their end. Whether there was one.
+    pub fn truncate(&mut self, limit: usize) -> bool {
+        let over = [Side::A, Side::B].into_iter().any(|side| self.text_len(side) > limit);
+        if over {
+            let [a, b] = [Side::A, Side::B].map(|side| {
+                let mut text = self.text(side);
+                text.truncate(limit);
+                text
+            });
+            *self = TokenizedPair::from_tokens(&a, &b);
+        }
+        over
+    }
+
     /// (P, A, B): tokens of the prompt and of each answer.
     pub fn lengths(&self) -> (usize, usize, usize) {
         let [a, b] = &self.answers;

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ndarray::{Array3, ArrayViewMut2, Axis, Zip, s};
+use ndarray::{Array3, ArrayViewMut2, ArrayViewMut3, Axis, Zip, s};
 use ser_core::{BoxError, Context, Pair, Screening};
 use sha2::{Digest, Sha256};
 
@@ -19,8 +19,10 @@ const MAGIC: &[u8; 8] = b"SERFEAT1";
 const HEADER: u64 = 8 + 32;
 const KEY: usize = 16;
 const CHECKSUM: usize = 8;
-/// Pairs that are computed and written together: an interruption loses at most so many.
-const BATCH: usize = 64;
+/// Pairs that are computed and written together: an interruption loses at most so many. Features may depend in their last
+/// digits on the pairs that are computed with them, so groups are fixed: a group with a missing pair is computed whole, and a
+/// call that was interrupted gives the same features when it is repeated.
+const GROUP: usize = 64;
 
 /// Features of another source, kept in a file.
 #[derive(Debug)]
@@ -52,6 +54,16 @@ impl<F: Features> CachedFeatures<F> {
     /// The number of pairs whose features are stored.
     pub fn len(&self) -> usize {
         self.offsets.len()
+    }
+
+    /// The source of the features.
+    pub fn inner(&self) -> &F {
+        &self.inner
+    }
+
+    /// The source of the features, to compute some that are not stored.
+    pub fn inner_mut(&mut self) -> &mut F {
+        &mut self.inner
     }
 
     /// Whether no features are stored.
@@ -146,6 +158,48 @@ impl<F: Features> CachedFeatures<F> {
     }
 }
 
+impl<F: Features> CachedFeatures<F> {
+    /// Fills the rows of a group of pairs, `[pairs, 2, features]`.
+    fn group(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        mut rows: ArrayViewMut3<'_, f32>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), BoxError> {
+        let keys = pairs.iter().map(|pair| key(pair)).collect::<Result<Vec<_>, _>>()?;
+        let mut missing = Vec::new();
+        for (index, ((key, is_swapped), mut answers)) in keys.iter().zip(rows.outer_iter_mut()).enumerate() {
+            match self.stored(key)? {
+                Some(values) => {
+                    answers.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+                    if *is_swapped {
+                        swap(&mut answers);
+                    }
+                }
+                None => missing.push(index),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let features = self.inner.features(pairs, cx).map_err(Into::into)?;
+        let expected = [pairs.len(), 2, self.size];
+        if features.shape() != expected {
+            return Err(LinearError::Shape { found: features.shape().to_vec(), expected }.into());
+        }
+        let mut computed = features.select(Axis(0), &missing);
+        for (&index, row) in missing.iter().zip(computed.outer_iter()) {
+            rows.index_axis_mut(Axis(0), index).assign(&row);
+        }
+        let keys: Vec<_> = missing.iter().filter_map(|&index| keys.get(index).copied()).collect();
+        for (mut row, _) in computed.outer_iter_mut().zip(&keys).filter(|(_, (_, is_swapped))| *is_swapped) {
+            swap(&mut row);
+        }
+        let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
+        self.locked(|cache| cache.append(&keys, &computed)).map_err(Into::into)
+    }
+}
+
 impl<F: Features> Features for CachedFeatures<F> {
     type Error = BoxError;
 
@@ -158,39 +212,9 @@ impl<F: Features> Features for CachedFeatures<F> {
     }
 
     fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, BoxError> {
-        let keys = pairs.iter().map(|pair| key(pair)).collect::<Result<Vec<_>, _>>()?;
         let mut all = Array3::zeros((pairs.len(), 2, self.size));
-        let mut missing = Vec::new();
-        for (index, (key, is_swapped)) in keys.iter().enumerate() {
-            match self.stored(key)? {
-                Some(values) => {
-                    let mut answers = all.index_axis_mut(Axis(0), index);
-                    for (to, from) in answers.iter_mut().zip(values) {
-                        *to = from;
-                    }
-                    if *is_swapped {
-                        swap(&mut answers);
-                    }
-                }
-                None => missing.push(index),
-            }
-        }
-        for batch in missing.chunks(BATCH) {
-            let of_batch: Vec<_> = batch.iter().filter_map(|&index| pairs.get(index).cloned()).collect();
-            let keys: Vec<_> = batch.iter().filter_map(|&index| keys.get(index).copied()).collect();
-            let mut features = self.inner.features(&of_batch, cx).map_err(Into::into)?;
-            let expected = [batch.len(), 2, self.size];
-            if features.shape() != expected {
-                return Err(LinearError::Shape { found: features.shape().to_vec(), expected }.into());
-            }
-            for (&index, row) in batch.iter().zip(features.outer_iter()) {
-                all.index_axis_mut(Axis(0), index).assign(&row);
-            }
-            for (mut row, _) in features.outer_iter_mut().zip(&keys).filter(|(_, (_, is_swapped))| *is_swapped) {
-                swap(&mut row);
-            }
-            let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
-            self.locked(|cache| cache.append(&keys, &features))?;
+        for (group, rows) in pairs.chunks(GROUP).zip(all.axis_chunks_iter_mut(Axis(0), GROUP)) {
+            self.group(group, rows, cx)?;
         }
         Ok(all)
     }

@@ -27,6 +27,11 @@ struct Description {
     settings: LinearSettings,
 }
 
+/// Whether a folder holds a model that the snapshot of a [`LinearReward`](crate::LinearReward) saved.
+pub fn is_linear_reward(folder: &Path) -> bool {
+    folder.join(DESCRIPTION).is_file()
+}
+
 /// Writes a model into an existing folder.
 pub(crate) fn save(
     committee: &Committee,

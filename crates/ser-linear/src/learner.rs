@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array3, s};
+use ndarray::{Array3, ArrayView3, s};
 use ser_core::{
     Context, FitSummary, Learner, Pair, PairLoss, PairScores, PairTarget, Preference, PreferenceStore, Scorer,
     Screening, Side,
@@ -77,9 +77,38 @@ impl<F: Features> LinearReward<F> {
         self.represent(&features)
     }
 
+    /// The settings.
+    pub fn settings(&self) -> &CheckedLinearSettings {
+        &self.settings
+    }
+
     /// The source of features.
     pub fn features(&self) -> &F {
         &self.features
+    }
+
+    /// The source of features, to compute some.
+    pub fn features_mut(&mut self) -> &mut F {
+        &mut self.features
+    }
+
+    /// The source of features, without the model.
+    pub fn into_features(self) -> F {
+        self.features
+    }
+
+    /// Scores of features that were computed elsewhere, `[pairs, 2, features]`.
+    ///
+    /// # Errors
+    /// [`LinearError::Shape`]; [`LinearError::Unfitted`].
+    pub fn score_features(&self, features: ArrayView3<'_, f32>) -> Result<Vec<PairScores>, LinearError> {
+        let expected = [features.dim().0, 2, self.features.view_sizes().iter().sum()];
+        if features.shape() != expected {
+            return Err(LinearError::Shape { found: features.shape().to_vec(), expected });
+        }
+        let committee = self.committee.as_ref().ok_or(LinearError::Unfitted)?;
+        let scores = committee.score(features);
+        Ok(scores.outer_iter().map(|row| PairScores::new(row[0], row[1])).collect())
     }
 
     /// Loads a model that [`Learner::snapshot`] saved.
@@ -136,9 +165,7 @@ impl<F: Features> Scorer for LinearReward<F> {
 
     fn score(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<PairScores>, LinearError> {
         let features = self.all_features(pairs, cx)?;
-        let committee = self.committee.as_ref().ok_or(LinearError::Unfitted)?;
-        let scores = committee.score(features.view());
-        Ok(scores.outer_iter().map(|row| PairScores::new(row[0], row[1])).collect())
+        self.score_features(features.view())
     }
 
     fn screen(&mut self, pairs: &[Arc<Pair>], _: &mut Context<'_>) -> Result<Vec<Screening>, LinearError> {

@@ -330,6 +330,20 @@ pub enum ModelError {
         /// The current learning rate.
         learning_rate: f64,
     },
+    /// A linear reward model, or its file of hidden states, cannot be used.
+    #[error(transparent)]
+    Linear(ser_linear::LinearError),
+    /// An adapter was given without its base model.
+    #[error("an adapter needs its base model; give that model's folder or file too")]
+    NoBase,
+    /// The base model that a reward model's folder names is not there.
+    #[error("{record} names the base model {base}, which does not exist; give the base model's folder or file")]
+    MissingBase {
+        /// The file that names it.
+        record: PathBuf,
+        /// The base model.
+        base: PathBuf,
+    },
     /// The work was stopped on request.
     #[error(transparent)]
     Stopped(#[from] ser_core::Stopped),

@@ -2,6 +2,7 @@
 
 mod activations;
 mod adapter;
+mod any_reward;
 mod checkpoint;
 mod config;
 mod device;
@@ -10,6 +11,7 @@ mod error;
 mod generate;
 mod hidden_states;
 mod language_model;
+mod linear_reward;
 mod network;
 mod policy;
 mod reward;
@@ -20,6 +22,7 @@ mod train;
 
 pub use activations::{ActivationFormat, ActivationSettings};
 pub use adapter::{Merged, merge_adapter};
+pub use any_reward::AnyRewardModel;
 #[cfg(feature = "gguf")]
 pub use checkpoint::GgufFile;
 pub use checkpoint::{ResolvedText, TextRecord, TextRequest, has_chat_template, load_tokenizer};
@@ -30,6 +33,7 @@ pub use error::ModelError;
 pub use generate::{GenerateOptions, SampledAnswer, TextPiece, check_sampling};
 pub use hidden_states::{HiddenStates, HiddenStatesSettings};
 pub use language_model::{BaseSettings, CausalLm, CausalLmSettings, fresh_base};
+pub use linear_reward::{LinearRewardModel, LinearRewardModelSettings};
 pub use policy::{PolicyModel, PolicySettings};
 pub use reward::{RewardModel, RewardModelSettings, RewardTraining};
 pub use sft::{CausalExample, LossTurns, SftExamples, SftSettings, SftTraining, make_base, sft_examples};

@@ -10,13 +10,14 @@ use std::time::Instant;
 use ser_core::testing::Requirement;
 use ser_core::{Context, Message, Sampling};
 use ser_data::{TemplateKind, TextSettings};
-use ser_model::{CausalLm, CausalLmSettings, Device, GenerateOptions, Precision};
+use ser_model::{CausalLm, CausalLmSettings, Device, GenerateOptions, HiddenStates, HiddenStatesSettings, Precision};
 
 #[derive(serde::Deserialize)]
 struct Expected {
     texts: Vec<String>,
     ids: Vec<Vec<u32>>,
     logprobs: Vec<Vec<f64>>,
+    scores: Vec<[f64; 2]>,
     prompt: Vec<u32>,
     greedy: Vec<u32>,
 }
@@ -26,6 +27,29 @@ fn memory(field: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// How far scores are from transformers' at most: the last token's states under a fixed head, as in a reward model, in the middle
+/// of the network and at its end.
+fn score_difference(path: &Path, expected: &Expected) -> f64 {
+    let text =
+        TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
+    let settings = HiddenStatesSettings { last: vec![15, 30], mean: vec![1], text, ..HiddenStatesSettings::default() };
+    let states = HiddenStates::from_folder(path, &settings, Device::cpu()).unwrap();
+    let texts: Vec<&str> = expected.texts.iter().map(String::as_str).collect();
+    let (states, cut) = states.features_of_texts(&texts, &mut Context::silent()).unwrap();
+    assert_eq!(cut, 0);
+    let hidden = states.shape()[2] / 3;
+    let mut worst = 0f64;
+    for (text, scores) in expected.scores.iter().enumerate() {
+        for (view, expected) in scores.iter().enumerate() {
+            let state = (0..hidden).map(|k| f64::from(states[[text, 0, view * hidden + k]]));
+            let head = (0..hidden).map(|k| (k as f64).sin() / (hidden as f64).sqrt());
+            let score: f64 = state.zip(head).map(|(x, h)| x * h).sum();
+            worst = worst.max((score - expected).abs());
+        }
+    }
+    worst
 }
 
 #[test]
@@ -66,6 +90,9 @@ fn smollm2_computes_what_transformers_does() {
     println!("log-probabilities differ by at most {worst:.1e}");
     assert!(worst < 1e-4, "{worst}");
 
+    let worst = score_difference(&path, &expected);
+    println!("scores differ by at most {worst:.1e}");
+    assert!(worst < 1e-4, "{worst}");
     let question = Message::user("What is the capital of France? Answer briefly.");
     assert_eq!(model.tokenize_prompt(std::slice::from_ref(&question)).unwrap(), expected.prompt);
     let sampling = Sampling { max_new_tokens: 20, temperature: 0.0, ..Sampling::default() };

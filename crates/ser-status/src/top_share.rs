@@ -36,6 +36,11 @@ impl TopShare {
             Err(StatusError::SettingOutOfRange { name: "top_share", value: share, range: "over 0 and at most 1" })
         }
     }
+
+    /// The share.
+    pub fn share(self) -> f64 {
+        self.0
+    }
 }
 
 impl StatusRule for TopShare {

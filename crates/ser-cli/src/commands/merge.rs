@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use ser::linear::is_linear_reward;
 use ser::model::merge_adapter;
 use ser::{adapter_folder, fetched};
 
@@ -34,6 +35,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("--max-shard-size is {}; it must be over 0", arguments.max_shard_size);
     }
     let (model, adapter) = (fetched(&arguments.model)?, adapter_folder(&arguments.adapter)?);
+    if is_linear_reward(&adapter) {
+        bail!("{}: a linear reward model has no adapter to merge", adapter.display());
+    }
     let merged = merge_adapter(&model, &adapter, &arguments.out, bytes as u64)?;
     let (out, files) = (arguments.out.display(), if merged.shards == 1 { "file" } else { "files" });
     let (architecture, changed, shards) = (&merged.architecture, merged.changed, merged.shards);

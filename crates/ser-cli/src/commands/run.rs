@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::bail;
 use clap::Args;
-use ser::config::{Config, DEMO, DEMO_POLICIES};
+use ser::config::{Config, DEMO, DEMO_POLICIES, FEW_LABELS};
 use ser::{LanguageModels, Procedure};
 
 use crate::flags::Flags;
@@ -32,6 +32,10 @@ pub(crate) struct Arguments {
     /// Trains policies too: SFT before the loop, then PPO with the evolved reward model and the policies to compare it with
     #[arg(long)]
     full: bool,
+    /// Settings for few labels and a real language model, which --model names: a linear reward model over its hidden states;
+    /// `ser config --few-labels` prints them. Files and flags win over them
+    #[arg(long, conflicts_with_all = ["full", "prompts"])]
+    few_labels: bool,
     /// Held-out preferences to measure accuracy on [default: split.test, a tenth, of --data]
     #[arg(long)]
     test_data: Option<PathBuf>,
@@ -63,6 +67,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<(Config, PathBuf)> {
     let flags = &arguments.flags;
     let from_files = flags.data.is_some() || !flags.config.is_empty();
     let mut config = flags.load(match (from_files, &arguments.prompts) {
+        _ if arguments.few_labels => &[FEW_LABELS],
         (true, Some(_)) => &["split = { labelled = 1.0 }"],
         (true, None) => &[],
         (false, _) if arguments.full => &[DEMO, DEMO_POLICIES],
@@ -82,11 +87,19 @@ fn settings(arguments: &Arguments) -> anyhow::Result<(Config, PathBuf)> {
         bail!("--data needs --model FOLDER with config.json, tokenizer.json and *.safetensors");
     }
     config.check()?;
+    if arguments.few_labels && config.run.model.is_none() {
+        bail!(
+            "--few-labels needs --model: a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file"
+        );
+    }
     match (&config.run.data, &config.run.model) {
         (None, model) => {
             let model = model.as_ref().map_or("a base model made for it".to_owned(), |m| m.display().to_string());
-            let settings =
-                if from_files { "the paper's settings, where no file has others" } else { "the demo's settings" };
+            let settings = match (arguments.few_labels, from_files) {
+                (true, _) => "the settings for few labels",
+                (_, true) => "the paper's settings, where no file has others",
+                _ => "the demo's settings",
+            };
             output::note(format_args!("no --data: the run works on the built-in corpus, with {model} and {settings}"));
         }
         (Some(_), Some(model)) if !config.policies.train => output::note(format_args!(

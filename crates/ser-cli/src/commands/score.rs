@@ -36,9 +36,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (config, device) = arguments.flags.load_with_device(&[])?;
-    let (Some(_), Some(data)) = (&config.run.model, &config.run.data) else {
-        bail!("give --model FOLDER and --data FILE");
-    };
+    let Some(data) = &config.run.data else { bail!("give --model FOLDER and --data FILE") };
     let mut model = arguments.model.load(&config, device)?;
 
     let input = Input::open(data)?;

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use ser::adapter_folder;
 use ser::config::Config;
 use ser::data::{TemplateKind, TextSettings};
-use ser::model::{Device, ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::model::{AnyRewardModel, Device, ModelError, RewardModel, RewardModelSettings, TextRequest};
+use ser::{adapter_folder, trained_reward};
 
 use crate::output;
 
 /// The flags that select a reward model and its texts.
 #[derive(Args)]
 pub(crate) struct ScoringModel {
-    /// Adapter folder in PEFT's layout, or the run folder of `ser train reward`; without it, --model is the reward model
+    /// Adapter folder in PEFT's layout, folder of a linear reward model, or the run folder of `ser train reward`; without it,
+    /// --model is the reward model. A linear reward model names its base model, so --model may be left out
     #[arg(long)]
     pub(crate) adapter: Option<PathBuf>,
     /// Ends every text of the template authors_code with the end token
@@ -30,8 +31,8 @@ pub(crate) struct ScoringModel {
 
 impl ScoringModel {
     /// Loads the model, with the texts of its training, and notes these.
-    pub(crate) fn load(&self, config: &Config, device: Device) -> anyhow::Result<RewardModel> {
-        let Some(folder) = &config.run.model else { bail!("give --model FOLDER") };
+    pub(crate) fn load(&self, config: &Config, device: Device) -> anyhow::Result<AnyRewardModel> {
+        let base = config.run.model.as_deref();
         let adapter = self.adapter.as_deref().map(adapter_folder).transpose()?;
         let request = TextRequest {
             append_eos: if self.append_eos { Some(true) } else { config.text_request().append_eos },
@@ -44,19 +45,30 @@ impl ScoringModel {
             max_length: None,
             ..TextSettings::default()
         };
-        let folders: Vec<_> = adapter.as_deref().into_iter().chain([folder.as_path()]).collect();
-        let text = request.resolve(&folders, &raw)?;
-        output::note(&text);
-        let settings = RewardModelSettings { text: text.settings, force_text: request.force, ..config.reward_model() };
-        Ok(match &adapter {
-            Some(adapter) if self.fresh_head => RewardModel::with_adapter(folder, adapter, &settings, device)?,
-            None if self.fresh_head => RewardModel::from_folder(folder, &settings, device)?,
-            _ => match RewardModel::for_scoring(folder, adapter.as_deref(), &settings, device) {
-                Err(error @ ModelError::NoHead { .. }) => {
-                    bail!("{error}; --fresh-head scores with a random one all the same")
-                }
-                model => model?,
-            },
-        })
+        let adapter = adapter.as_deref();
+        let no_base = "give --model FOLDER; only a linear reward model names its base model itself";
+        if self.fresh_head {
+            let Some(base) = base else { bail!("{no_base}") };
+            let folders: Vec<_> = adapter.into_iter().chain([base]).collect();
+            let text = request.resolve(&folders, &raw)?;
+            output::note(&text);
+            let settings =
+                RewardModelSettings { text: text.settings, force_text: request.force, ..config.reward_model() };
+            return Ok(match adapter {
+                Some(adapter) => RewardModel::with_adapter(base, adapter, &settings, device)?.into(),
+                None => RewardModel::from_folder(base, &settings, device)?.into(),
+            });
+        }
+        match trained_reward(config, base, adapter, &request, &raw, device) {
+            Ok((model, text)) => {
+                output::note(text);
+                Ok(model)
+            }
+            Err(ser::Error::Model(error @ ModelError::NoHead { .. })) => {
+                bail!("{error}; --fresh-head scores with a random one all the same")
+            }
+            Err(ser::Error::Model(ModelError::NoBase)) => bail!("{no_base}"),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -29,11 +29,8 @@ const SAMPLE: usize = 4096;
 pub struct HiddenStates {
     network: Network,
     tokenizer: PairTokenizer,
+    /// With the depths spelled out.
     settings: HiddenStatesSettings,
-    /// Layers after which the last token's state is taken.
-    last: Vec<usize>,
-    /// Layers after which the mean is taken.
-    mean: Vec<usize>,
     identity: String,
 }
 
@@ -56,12 +53,73 @@ impl HiddenStates {
         let mut checkpoint = Checkpoint::new(&weights, kind, map);
         let network = Network::new(config, &mut checkpoint, false, kind, device)?;
         checkpoint.finish(folder)?;
-        Ok(HiddenStates { network, tokenizer, settings: settings.clone(), last, mean, identity })
+        let settings = HiddenStatesSettings { last, mean, ..settings.clone() };
+        Ok(HiddenStates { network, tokenizer, settings, identity })
+    }
+
+    /// The settings, with the depths spelled out.
+    pub fn settings(&self) -> &HiddenStatesSettings {
+        &self.settings
     }
 
     /// The tokenizer, with the settings that make texts of pairs.
     pub fn tokenizer(&self) -> &PairTokenizer {
         &self.tokenizer
+    }
+
+    /// States of pairs whose texts may be too long, `[pairs, 2, features]`, and the number of pairs with a text that was cut at its
+    /// end, to the network's positions.
+    ///
+    /// # Errors
+    /// Texts that cannot be tokenized; [`ModelError::Stopped`].
+    pub fn features_truncated(
+        &self,
+        pairs: &[Arc<Pair>],
+        cx: &mut Context<'_>,
+    ) -> Result<(Array3<f32>, usize), ModelError> {
+        self.truncated(self.tokenizer.tokenize(pairs)?, cx)
+    }
+
+    /// States of whole texts that a template has already written, `[texts, 2, features]`, each text as a pair with itself; with
+    /// the number of texts that were cut, as in [`features_truncated`](Self::features_truncated).
+    ///
+    /// # Errors
+    /// As of [`features_truncated`](Self::features_truncated).
+    pub fn features_of_texts(&self, texts: &[&str], cx: &mut Context<'_>) -> Result<(Array3<f32>, usize), ModelError> {
+        let pair = |text: &&str| {
+            let tokens = self.tokenizer.encode_written(text)?;
+            Ok::<_, ModelError>(TokenizedPair::from_tokens(&tokens, &tokens))
+        };
+        self.truncated(texts.iter().map(pair).collect::<Result<_, _>>()?, cx)
+    }
+
+    fn truncated(
+        &self,
+        mut tokens: Vec<TokenizedPair>,
+        cx: &mut Context<'_>,
+    ) -> Result<(Array3<f32>, usize), ModelError> {
+        let limit = usize::try_from(self.network.config.longest_text()).unwrap_or(usize::MAX);
+        let truncated = tokens.iter_mut().filter_map(|pair| pair.truncate(limit).then_some(())).count();
+        Ok((self.of_tokens(&tokens, cx)?, truncated))
+    }
+
+    /// States of tokens, `[pairs, 2, features]`.
+    fn of_tokens(&self, tokens: &[TokenizedPair], cx: &mut Context<'_>) -> Result<Array3<f32>, ModelError> {
+        let lengths: Vec<usize> = tokens.iter().map(TokenizedPair::packed_len).collect();
+        let size: usize = self.view_sizes().iter().sum();
+        let mut all = Array3::zeros((tokens.len(), 2, size));
+        for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
+            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&index| tokens.get(index)).collect();
+            let states =
+                tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.states(&packed)?.f_view([-1])?)?))?;
+            for (&index, values) in batch.iter().zip(states.chunks_exact(2 * size)) {
+                for (to, from) in all.index_axis_mut(ndarray::Axis(0), index).iter_mut().zip(values) {
+                    *to = *from;
+                }
+            }
+            cx.advance(batch.len() as u64)?;
+        }
+        Ok(all)
     }
 
     /// The states of a batch, `[2 * pairs, features]` in f32 on the CPU: A and B of each pair in turn.
@@ -70,15 +128,16 @@ impl HiddenStates {
         let tables = self.network.tables(&batch, Rows::All)?;
         let last_rows = Tensor::f_from_slice(&batch.last_rows)?;
         let averages = averages::matrix(&batch.segments, self.settings.mean_tokens)?;
+        let HiddenStatesSettings { last, mean, .. } = &self.settings;
         let (mut of_last, mut of_mean) = (Vec::new(), Vec::new());
         let layers = self.network.layers.len();
-        let deepest = self.last.iter().chain(&self.mean).copied().max().unwrap_or(0);
+        let deepest = last.iter().chain(mean).copied().max().unwrap_or(0);
         let mut x = self.network.embed(&batch.tokens)?;
         let mode = ForwardMode { adapter: None, dropout: None };
         for layer in 0..deepest {
             x = self.network.layer(layer, &x, &mut &batch, &tables, mode)?;
             let depth = layer + 1;
-            let wanted = [&self.last, &self.mean].map(|depths| depths.contains(&depth));
+            let wanted = [last, mean].map(|depths| depths.contains(&depth));
             if wanted == [false; 2] {
                 continue;
             }
@@ -104,7 +163,7 @@ impl Features for HiddenStates {
 
     fn view_sizes(&self) -> Vec<usize> {
         let hidden = usize::try_from(self.network.config.hidden_size).unwrap_or(0);
-        vec![hidden; self.last.len() + self.mean.len()]
+        vec![hidden; self.settings.last.len() + self.settings.mean.len()]
     }
 
     fn identity(&self) -> String {
@@ -117,21 +176,7 @@ impl Features for HiddenStates {
 
     fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, ModelError> {
         let tokens = self.tokenizer.tokenize(pairs)?;
-        let lengths: Vec<usize> = tokens.iter().map(TokenizedPair::packed_len).collect();
-        let size: usize = self.view_sizes().iter().sum();
-        let mut all = Array3::zeros((pairs.len(), 2, size));
-        for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
-            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&index| tokens.get(index)).collect();
-            let states =
-                tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.states(&packed)?.f_view([-1])?)?))?;
-            for (&index, values) in batch.iter().zip(states.chunks_exact(2 * size)) {
-                for (to, from) in all.index_axis_mut(ndarray::Axis(0), index).iter_mut().zip(values) {
-                    *to = *from;
-                }
-            }
-            cx.advance(batch.len() as u64)?;
-        }
-        Ok(all)
+        self.of_tokens(&tokens, cx)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ser_core::{Context, Pair, PairScores, Scorer, Screening, Side};
+use ser_core::{Context, Pair, PairScores, Scorer, Screening};
 use ser_data::{TokenizedPair, plan_batches_by_length};
 
 use super::model::RewardModel;
@@ -30,18 +30,7 @@ impl Scorer for RewardModel {
         cx.start(Some(pairs.len() as u64), "pairs")?;
         let limit = self.longest_text();
         let mut tokens = self.tokenizer.tokenize(pairs)?;
-        let mut truncated = 0;
-        for pair in &mut tokens {
-            if [Side::A, Side::B].into_iter().any(|side| pair.text_len(side) > limit) {
-                let [a, b] = [Side::A, Side::B].map(|side| {
-                    let mut text = pair.text(side);
-                    text.truncate(limit);
-                    text
-                });
-                *pair = TokenizedPair::from_tokens(&a, &b);
-                truncated += 1;
-            }
-        }
+        let truncated = tokens.iter_mut().filter_map(|pair| pair.truncate(limit).then_some(())).count();
         let tokens: Vec<&TokenizedPair> = tokens.iter().collect();
         // A policy's answers come once.
         Ok((self.score_tokens(&tokens, Keep::No, cx)?, truncated))

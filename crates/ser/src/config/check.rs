@@ -76,6 +76,7 @@ impl Config {
         in_table("model", CausalLmSettings { token_budget: self.model.token_budget, ..Default::default() }.check())?;
         in_table("lora", self.lora.check())?;
         in_table("training", self.training.check())?;
+        in_table("linear", self.linear_reward().check())?;
         in_table("sft", self.sft.check())?;
         in_table("policy", self.policy.check())?;
         in_table("dpo", self.dpo.check())?;

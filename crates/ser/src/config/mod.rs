@@ -18,7 +18,7 @@
 //! # Ok::<(), ser::config::ConfigError>(())
 //! ```
 //!
-//! The tables `model`, `lora`, `training`, `sft`, `policy`, `dpo` and `base` are for language models: they exist with
+//! The tables `model`, `lora`, `training`, `reward_model`, `linear`, `sft`, `policy`, `dpo` and `base` are for language models: they exist with
 //! the feature `libtorch`, and without it a key of them is refused.
 
 mod builder;
@@ -41,18 +41,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 #[cfg(feature = "libtorch")]
+use ser_linear::LinearSettings;
+#[cfg(feature = "libtorch")]
 use ser_model::{
-    BaseSettings, CausalLmSettings, DpoTrainingSettings, LoraSettings, PolicySettings, RewardModelSettings,
-    SftSettings, TextRequest, TrainingSettings,
+    BaseSettings, CausalLmSettings, DpoTrainingSettings, HiddenStatesSettings, LinearRewardModelSettings, LoraSettings,
+    PolicySettings, RewardModelSettings, SftSettings, TextRequest, TrainingSettings,
 };
 
 use crate::{LoopSettings, PolicyRunSettings};
 
 pub use crate::error::ConfigError;
 pub use builder::ConfigBuilder;
-pub use presets::{DEMO, DEMO_POLICIES, TINY_PPO};
+pub use presets::{DEMO, DEMO_POLICIES, FEW_LABELS, TINY_PPO};
 #[cfg(feature = "libtorch")]
-pub use settings::ModelSettings;
+pub use settings::{LinearTable, ModelSettings, RewardModelKind, RewardModelTable};
 pub use settings::{PoliciesSettings, PromptSettings, RewardSettings, RunSettings};
 
 /// All settings of a run, one table per stage. The default is the paper's ([`Config::paper`]).
@@ -79,6 +81,12 @@ pub struct Config {
     /// The reward model's training.
     #[cfg(feature = "libtorch")]
     pub training: TrainingSettings,
+    /// The kind of the reward model.
+    #[cfg(feature = "libtorch")]
+    pub reward_model: RewardModelTable,
+    /// The linear reward model, if it is of that kind.
+    #[cfg(feature = "libtorch")]
+    pub linear: LinearTable,
     /// The loop.
     #[serde(rename = "loop")]
     pub evolution: LoopSettings,
@@ -124,7 +132,7 @@ impl Config {
     }
 
     /// Whether a key was given by a file, a flag or [`set`](Config::set).
-    fn is_given(&self, key: &str) -> bool {
+    pub(crate) fn is_given(&self, key: &str) -> bool {
         tables::lookup(&self.given.0, key).is_some()
     }
 }
@@ -153,6 +161,34 @@ impl Config {
             init_seed: self.run.seed,
             force_text: false,
         }
+    }
+
+    /// The settings that a linear reward model is made with.
+    pub fn linear_reward(&self) -> LinearRewardModelSettings {
+        let LinearTable { last, mean, mean_tokens, committee, components, l2, combination, max_iterations, .. } =
+            self.linear.clone();
+        let ModelSettings { precision, token_budget, .. } = self.model;
+        let text = self.text.clone();
+        LinearRewardModelSettings {
+            states: HiddenStatesSettings { last, mean, mean_tokens, text, precision, token_budget },
+            heads: LinearSettings { components, l2, combination, max_iterations, seed: self.run.seed },
+            committee,
+        }
+    }
+
+    /// Sentences on settings that were given and have no effect, since they are of the other kind of reward model.
+    pub fn unused(&self) -> Vec<String> {
+        let given = |keys: &[&str]| keys.iter().filter(|key| self.is_given(key)).map(|key| (*key).to_owned()).collect();
+        let (keys, why): (Vec<String>, _) = match self.reward_model.kind {
+            RewardModelKind::Adapter => {
+                (given(&["linear"]), "reward_model.kind is \"adapter\"; set it to \"linear\" to use them")
+            }
+            RewardModelKind::Linear => (
+                given(&["lora", "training", "loop.warm_start"]),
+                "reward_model.kind is \"linear\": its heads are fitted to the same minimum from any start",
+            ),
+        };
+        keys.iter().map(|key| format!("the settings {key} are given but not used: {why}")).collect()
     }
 
     /// The settings that a language model is loaded with.

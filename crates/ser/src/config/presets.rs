@@ -9,6 +9,8 @@ use crate::LoopSettings;
 pub const DEMO: &str = include_str!("presets/demo.toml");
 /// Settings of its policies, over those of [`DEMO`].
 pub const DEMO_POLICIES: &str = include_str!("presets/demo_policies.toml");
+/// Settings for few labels and a real language model: a linear reward model over its hidden states.
+pub const FEW_LABELS: &str = include_str!("presets/few_labels.toml");
 /// Settings of PPO for a model of a few hundred thousand weights, where they differ from the paper.
 pub const TINY_PPO: &str = include_str!("presets/tiny_ppo.toml");
 

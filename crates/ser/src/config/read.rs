@@ -8,7 +8,8 @@ use super::{Config, ConfigError, seeds, tables};
 
 /// Tables that exist with the feature `libtorch` alone.
 #[cfg(not(feature = "libtorch"))]
-const LANGUAGE_MODELS: [&str; 7] = ["model", "lora", "training", "sft", "policy", "dpo", "base"];
+const LANGUAGE_MODELS: [&str; 9] =
+    ["model", "lora", "training", "reward_model", "linear", "sft", "policy", "dpo", "base"];
 
 /// The tables of a settings file's text.
 ///

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use ser_core::Sampling;
 #[cfg(feature = "libtorch")]
-use ser_model::{ActivationSettings, DeviceChoice, Precision, RewardModelSettings};
+use ser_linear::{Combination, LinearSettings};
+#[cfg(feature = "libtorch")]
+use ser_model::{
+    ActivationSettings, DeviceChoice, HiddenStatesSettings, LinearRewardModelSettings, Precision, RewardModelSettings,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::PoolSampling;
@@ -103,5 +107,61 @@ impl Default for ModelSettings {
     fn default() -> Self {
         let RewardModelSettings { precision, token_budget, activations, .. } = RewardModelSettings::default();
         ModelSettings { precision, device: DeviceChoice::default(), token_budget, activations }
+    }
+}
+
+/// The kinds of reward models.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardModelKind {
+    /// A LoRA adapter and a head, with the settings of `lora` and `training`.
+    #[default]
+    Adapter,
+    /// Linear heads over the hidden states of the frozen base model, with the settings of `linear`.
+    Linear,
+}
+
+/// The reward model that is trained.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardModelTable {
+    /// Its kind.
+    pub kind: RewardModelKind,
+}
+
+/// The linear reward model.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinearTable {
+    /// Layers after which the last token's state is used, counted from 1. Empty: after 50, 70, 87 and 100 % of the layers.
+    pub last: Vec<usize>,
+    /// Layers after which the mean over the last tokens is used. Empty: after 50 and 87 % of the layers.
+    pub mean: Vec<usize>,
+    /// The number of tokens, counted from the end of a text, that a mean is taken over.
+    pub mean_tokens: usize,
+    /// Whether each of these depths has a head of its own, and their scores are added. Otherwise one head is over all of them.
+    pub committee: bool,
+    /// Principal components that each head is over.
+    pub components: usize,
+    /// Coefficient of the quadratic penalty on a head, against the sum of the loss over the pairs.
+    pub l2: f64,
+    /// How the scores of a committee become one score.
+    pub combination: Combination,
+    /// The most L-BFGS iterations per head.
+    pub max_iterations: usize,
+    /// File that keeps the hidden states, which runs on the same base model and texts may share; in the run folder if not given.
+    pub states: Option<PathBuf>,
+}
+
+#[cfg(feature = "libtorch")]
+impl Default for LinearTable {
+    fn default() -> Self {
+        let LinearRewardModelSettings { states, heads, committee } = LinearRewardModelSettings::default();
+        let HiddenStatesSettings { last, mean, mean_tokens, .. } = states;
+        let LinearSettings { components, l2, combination, max_iterations, .. } = heads;
+        LinearTable { last, mean, mean_tokens, committee, components, l2, combination, max_iterations, states: None }
     }
 }

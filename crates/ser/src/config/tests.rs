@@ -52,6 +52,8 @@ fn presets_are_sound() {
         let builder = presets.iter().fold(Config::builder(), |builder, preset| builder.preset(preset).unwrap());
         builder.set("policies.train=true").unwrap().build().unwrap();
     }
+    #[cfg(feature = "libtorch")]
+    Config::builder().preset(FEW_LABELS).unwrap().build().unwrap();
 }
 
 /// Of a missing key, a part of the path is named in the file.
@@ -79,4 +81,21 @@ fn an_earlier_name_of_a_key_is_replaced_by_a_later_layer() {
     assert_eq!(config.evolution.pool_reuse, crate::PoolReuse::Whole);
     let config = Config::builder().set("loop.choice=last").unwrap().set("loop.model_selection=validation").unwrap();
     assert_eq!(config.build().unwrap().evolution.model_selection, crate::ModelSelection::Validation);
+}
+
+#[cfg(feature = "libtorch")]
+#[test]
+fn settings_of_the_other_kind_of_reward_model_are_told() {
+    let unused =
+        |text: &str| Config::builder().preset(FEW_LABELS).unwrap().toml(text).unwrap().build().unwrap().unused();
+    assert!(unused("[linear]\ncomponents = 20").is_empty(), "keys of a preset are not given");
+    let told = unused("[lora]\nrank = 4\n[training]\nepochs = 1\n[loop]\nwarm_start = \"previous\"");
+    assert_eq!(told.len(), 3);
+    assert!(told[0].contains("lora are given but not used: reward_model.kind is \"linear\""), "{told:?}");
+    let told = Config::from_toml("[linear]\ncomponents = 20").unwrap().unused();
+    assert!(told[0].contains("linear are given but not used: reward_model.kind is \"adapter\""), "{told:?}");
+    let error = Config::from_toml("[reward_model]\nkind = \"linear\"\n[linear]\ncomponents = 0").unwrap_err();
+    assert_eq!((error.key(), error.line()), (Some("linear.components"), Some(4)), "{error}");
+    let error = Config::from_toml("[reward_model]\nkind = \"linar\"").unwrap_err();
+    assert!(error.to_string().contains("linar"), "{error}");
 }

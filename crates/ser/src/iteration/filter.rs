@@ -3,7 +3,7 @@
 use ser_core::{BoxError, Clusters, LearningStatus, PairProbabilities, PoolView, Side, StatusRule};
 use ser_status::{
     Certification, CheckedPrecisionTarget, CheckedThresholds, ConfidentAnswers, LoopState, PoolCounts, Selected,
-    Status2Rule, StatusError, Thresholds, select,
+    Status2Rule, StatusError, Thresholds, TopShare, select,
 };
 
 /// A rule of the caller, with its error type erased.
@@ -15,6 +15,8 @@ pub(super) enum Filter<'a> {
     ByState(CheckedThresholds),
     /// By a Delta over a certified threshold; `None` if none could be certified.
     Certified(Option<Status2Rule>),
+    /// The most confident share of the pool.
+    Top(TopShare),
     /// By the caller's rule.
     Custom(&'a CustomRule<'a>),
 }
@@ -60,6 +62,7 @@ impl Filter<'_> {
             (LoopState::Stop, _) | (_, Filter::Certified(None)) => Ok(Vec::new()),
             (_, Filter::ByState(thresholds)) => select(*pool, &state.rule(*thresholds)),
             (_, Filter::Certified(Some(rule))) => select(*pool, rule),
+            (_, Filter::Top(rule)) => select(*pool, rule),
             (_, Filter::Custom(rule)) => select(*pool, *rule),
         }
     }
@@ -85,9 +88,15 @@ impl Filter<'_> {
                 format!("certified: Delta over {:.4}", thresholds.get().tau_delta)
             }
             Filter::Certified(None) => "certified: no threshold has the wanted precision".to_owned(),
+            Filter::Top(rule) => format!("the most confident {} % of the pool", percent(rule.share())),
             Filter::Custom(_) => "custom rule".to_owned(),
         }
     }
+}
+
+/// A share in percent, to two digits after the point.
+fn percent(share: f64) -> f64 {
+    (share * 1e4).round() / 100.0
 }
 
 /// The status that an iteration's state stands for; `None` for the state that selects either status.

@@ -67,6 +67,12 @@ impl Unselected<'_> {
             Filter::Custom(_) => {
                 Ok(format!("the custom rule keeps none of {} pairs. {}", self.scores.len(), spread(&quantiles)))
             }
+            Filter::Top(_) => Ok(format!(
+                "{} keeps none of {} pairs. {}",
+                self.filter.describe(LoopState::Either),
+                self.scores.len(),
+                spread(&quantiles)
+            )),
             Filter::Certified(_) => Ok(self.uncertified()),
             Filter::ByState(_) => self.by_thresholds(&quantiles),
         }

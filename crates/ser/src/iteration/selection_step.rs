@@ -138,6 +138,9 @@ impl LoopInputs<'_> {
         if let Some(rule) = self.rule {
             return Ok((Filter::Custom(rule), None));
         }
+        if let Some(rule) = self.checked.top_share {
+            return Ok((Filter::Top(rule), None));
+        }
         let Some(target) = &self.checked.precision_target else {
             return Ok((Filter::ByState(self.checked.thresholds), None));
         };

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use ser_core::{BoxError, Context, Preference, Scorer, Screening};
 use ser_eval::Count;
-use ser_model::{CausalLm, ModelError, RewardModel, SftTraining, fresh_base, sft_examples};
+use ser_model::{AnyRewardModel, CausalLm, ModelError, SftTraining, fresh_base, sft_examples};
 
 use super::LanguageModels;
+use super::reward_model::untrained_reward;
 use super::texts::{fetched, prompts_that_fit, trained_language_model};
 use crate::Error;
 use crate::observe::Observers;
@@ -20,6 +21,7 @@ impl LanguageModels {
     /// A folder that contains no model, adapters that fit no part of it, a part of the data that is empty or in which
     /// nothing is short enough.
     pub(super) fn check_all(&mut self, data: &mut ProcedureData, observers: &mut Observers<'_>) -> Result<(), Error> {
+        data.warnings.extend(self.config.unused());
         let untrained = tempfile::tempdir().map_err(Error::io("create", &std::env::temp_dir()))?;
         let folder = match (self.base.clone(), &data.corpus_texts) {
             (Some(folder), _) => folder,
@@ -49,11 +51,11 @@ impl LanguageModels {
         folder: &Path,
         data: &ProcedureData,
         observers: &mut Observers<'_>,
-    ) -> Result<RewardModel, Error> {
-        let loaded = RewardModel::from_folder(folder, &self.config.reward_model(), self.device);
+    ) -> Result<AnyRewardModel, Error> {
+        let loaded = untrained_reward(&self.config, folder, self.device);
         let mut reward = loaded.map_err(|error| match error {
-            ModelError::NoTarget { .. } => Error::table("lora", error),
-            other => other.into(),
+            Error::Model(error @ ModelError::NoTarget { .. }) => Error::table("lora", error),
+            other => other,
         })?;
         let data = &data.prepared.data;
         for (part, preferences, hint) in [

@@ -2,6 +2,7 @@
 
 mod checks;
 mod reward;
+mod reward_model;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -9,23 +10,24 @@ use std::path::{Path, PathBuf};
 use ser_core::{Context, FitSummary, Preference, Stage};
 use ser_loss::DpoSettings;
 use ser_model::{
-    CausalExample, CausalLm, Device, DpoTraining, PolicyModel, RewardModel, SftTraining, fresh_base, make_base,
+    AnyRewardModel, CausalExample, CausalLm, Device, DpoTraining, PolicyModel, SftTraining, fresh_base, make_base,
     merge_adapter,
 };
 
 use crate::config::Config;
 use crate::observe::Observers;
 use crate::procedure::{Models, ProcedureData};
-use crate::{Error, RunFolder, train_in};
+use crate::{Error, RunFolder, SerData, train_in};
 
-pub use reward::{ConfiguredReward, reward_of};
+pub use reward::{ConfiguredReward, reward_of, trained_reward};
+pub use reward_model::{prepare_reward, untrained_reward};
 pub use texts::{adapter_folder, fetched, prompts_that_fit, trained_language_model};
 
 /// Size limit of a weight file in bytes.
 const SHARD: u64 = 5_000_000_000;
 
-/// Models made from a [`Config`]: a base model from a folder, its supervised fine-tuning, reward models and policies as
-/// adapters on it.
+/// Models made from a [`Config`]: a base model from a folder, its supervised fine-tuning, policies as adapters on it, and reward
+/// models as adapters or, with `reward_model.kind = "linear"`, as linear heads over its hidden states.
 ///
 /// Without `run.model`, a small base model is made for the built-in corpus in the run folder.
 pub struct LanguageModels {
@@ -37,8 +39,8 @@ pub struct LanguageModels {
     base: Option<PathBuf>,
     /// Folder of the model that reward models and policies start from, once it is made.
     start: Option<PathBuf>,
-    /// A reward model that was made for a check and starts from the right folder.
-    reward: Option<RewardModel>,
+    /// A reward model that was made for a check and starts from the right folder, or one that is prepared.
+    reward: Option<AnyRewardModel>,
     /// Tokenized texts of supervised fine-tuning.
     sft: Vec<CausalExample>,
 }
@@ -66,6 +68,13 @@ impl LanguageModels {
     /// [`Error::NoModel`] before that.
     pub fn start_folder(&self) -> Result<&Path, Error> {
         self.start.as_deref().ok_or(Error::NoModel)
+    }
+
+    fn untrained_reward(&mut self) -> Result<AnyRewardModel, Error> {
+        match self.reward.take() {
+            Some(model) => Ok(model),
+            None => untrained_reward(&self.config, self.start_folder()?, self.device),
+        }
     }
 
     fn causal_lm(&self, folder: &Path) -> Result<CausalLm, Error> {
@@ -124,7 +133,7 @@ impl LanguageModels {
 
 impl Models for LanguageModels {
     type Error = Error;
-    type Learner = RewardModel;
+    type Learner = AnyRewardModel;
     type Generator = CausalLm;
     type Policy = PolicyModel;
 
@@ -146,17 +155,16 @@ impl Models for LanguageModels {
             (None, None) => return Err(Error::NoModel),
         };
         self.start = Some(if policies { self.fine_tune(&base, run, observers)? } else { base });
+        let model = self.untrained_reward()?;
+        let SerData { seed, pool, .. } = &data.prepared.data;
+        let pairs: Vec<_> = seed.iter().map(|labelled| &labelled.pair).chain(pool.iter()).cloned().collect();
+        self.reward = Some(prepare_reward(model, &pairs, &self.config, run, observers)?);
         Ok(())
     }
 
-    fn learner(&mut self, run: &mut RunFolder) -> Result<RewardModel, Error> {
-        let settings = self.config.reward_model();
-        let model = match self.reward.take() {
-            Some(model) => model,
-            None => RewardModel::from_folder(self.start_folder()?, &settings, self.device)?,
-        };
-        run.record_or_verify_settings("model", &settings)?;
-        Ok(model)
+    /// The reward model that [`Models::start`] prepared.
+    fn learner(&mut self, _: &mut RunFolder) -> Result<AnyRewardModel, Error> {
+        self.reward.take().ok_or(Error::NoModel)
     }
 
     fn pool_generator(&mut self) -> Result<CausalLm, Error> {

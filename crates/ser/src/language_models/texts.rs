@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ser_core::Message;
+use ser_linear::is_linear_reward;
 use ser_model::{CausalLm, CausalLmSettings, Device, TextRequest};
 
 use crate::Error;
@@ -50,15 +51,15 @@ pub fn prompts_that_fit(
     Ok((fit, left_out))
 }
 
-/// The folder of an adapter, given as that folder, as the run folder of a reward model's training, or as an address
-/// `hf://owner/name`.
+/// The folder of an adapter or of linear heads, given as that folder, as the run folder of a reward model's training, or as
+/// an address `hf://owner/name`.
 ///
 /// # Errors
 /// As of [`fetched`].
 pub fn adapter_folder(folder: &Path) -> Result<PathBuf, Error> {
     let folder = fetched(folder)?;
     let of_run = folder.join("reward/model");
-    let holds_adapter = |folder: &Path| folder.join("adapter_config.json").exists();
+    let holds_adapter = |folder: &Path| folder.join("adapter_config.json").exists() || is_linear_reward(folder);
     Ok(if !holds_adapter(&folder) && holds_adapter(&of_run) { of_run } else { folder })
 }
 

@@ -57,7 +57,10 @@ pub(crate) fn report(inputs: &LoopInputs<'_>, findings: Findings<'_>) -> Result<
         Ok(ser_eval::IterationReport {
             number: iteration.number,
             name: format!("Loop {}", iteration.number),
-            status: iteration.step.as_ref().and_then(|step| status_of(step.summary.decision.state)),
+            status: match (&iteration.step, inputs.settings.top_share) {
+                (Some(step), None) => status_of(step.summary.decision.state),
+                _ => None,
+            },
             rule: iteration.step.as_ref().map(|step| step.summary.rule.clone()),
             selection: iteration.step.as_ref().map(selection),
             trained_on: trained_on(inputs, iterations, iteration)[0],

@@ -4,7 +4,7 @@ use ser_eval::Bootstrap;
 use ser_loss::{LossKind, LossSettings, PairwiseLoss};
 use ser_status::{
     Anchor, AuditSettings, AuthorsCode, Balance, CheckedAudit, CheckedBalance, CheckedPrecisionTarget,
-    CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule, ScheduleSettings, Thresholds,
+    CheckedThresholds, ConfidentAnswers, LoopState, PrecisionTarget, Schedule, ScheduleSettings, Thresholds, TopShare,
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,10 @@ pub struct LoopSettings {
     /// The guarantee is exact for the first iteration. Later models were trained on pairs that validation labels helped to
     /// select.
     pub precision_target: Option<PrecisionTarget>,
+    /// If given, each iteration selects this share of the pool, the pairs whose raw scores are furthest apart
+    /// ([`TopShare`]), instead of filtering by status. The schedule still decides when the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_share: Option<f64>,
     /// Limits on the composition of a selection. Lengths are counted in characters.
     pub balance: Balance,
     /// The loss of every training.
@@ -160,6 +164,7 @@ pub(crate) struct Checked {
     pub(crate) thresholds: CheckedThresholds,
     pub(crate) schedule: Schedule,
     pub(crate) precision_target: Option<CheckedPrecisionTarget>,
+    pub(crate) top_share: Option<TopShare>,
     pub(crate) balance: CheckedBalance,
     pub(crate) audit: CheckedAudit,
     pub(crate) loss: PairwiseLoss,
@@ -198,7 +203,10 @@ impl LoopSettings {
         let Some(thresholds) = self.thresholds.check().ok().filter(|_| may_be_status_2) else {
             return Vec::new();
         };
-        if self.precision_target.is_some() || !self.anchor.status2_within_status1(thresholds) {
+        if self.precision_target.is_some()
+            || self.top_share.is_some()
+            || !self.anchor.status2_within_status1(thresholds)
+        {
             return Vec::new();
         }
         let Thresholds { tau_high, tau_low, tau_delta, status1 } = self.thresholds;
@@ -234,6 +242,14 @@ impl LoopSettings {
         let precision_target = self.precision_target.clone().map(PrecisionTarget::check).transpose();
         let precision_target = precision_target.map_err(Error::stage(STAGE))?;
         let audit = self.audit.check().map_err(Error::stage(STAGE))?;
+        let top_share = self.top_share.map(TopShare::new).transpose().map_err(Error::stage(STAGE))?;
+        if let (Some(share), Some(_)) = (self.top_share, &self.precision_target) {
+            return Err(Error::Setting {
+                field: "top_share",
+                value: share.to_string(),
+                expected: "left out beside a precision_target, which selects pairs too",
+            });
+        }
         if self.precision_target.is_some() && self.anchor == Anchor::Fitted {
             return Err(Error::Setting {
                 field: "anchor",
@@ -260,7 +276,7 @@ impl LoopSettings {
                 return Err(Error::Setting { field, value: value.to_string(), expected: "a finite number over 0" });
             }
         }
-        Ok(Checked { thresholds, schedule, precision_target, balance, audit, loss })
+        Ok(Checked { thresholds, schedule, precision_target, top_share, balance, audit, loss })
     }
 }
 
@@ -337,6 +353,13 @@ mod tests {
             s.precision_target = Some(PrecisionTarget::default());
         });
         assert!(text.contains("`anchor` is fitted"), "{text}");
+        let text = bad(|s| s.top_share = Some(1.5));
+        assert!(text.contains("top_share is 1.5: give a number over 0 and at most 1"), "{text}");
+        let text = bad(|s| {
+            s.top_share = Some(0.5);
+            s.precision_target = Some(PrecisionTarget::default());
+        });
+        assert!(text.contains("`top_share` is 0.5") && text.contains("precision_target"), "{text}");
         let text = bad(|s| s.audit.bins = 0);
         assert!(text.contains("bins is 0"), "{text}");
     }

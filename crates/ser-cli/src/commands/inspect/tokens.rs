@@ -22,6 +22,12 @@ impl Tokens {
             if folder.starts_with("hf://") { ser::data::hub::model_folder(folder)? } else { PathBuf::from(folder) };
         let settings =
             TextSettings { max_length: Some(arguments.max_length), append_eos: false, ..TextSettings::default() };
+        // A linear reward model's tokenizer is that of its base model.
+        #[cfg(feature = "libtorch")]
+        let folder = match ser::linear::is_linear_reward(&folder) {
+            true => ser::model::LinearRewardModel::base_of(&folder)?,
+            false => folder,
+        };
         #[cfg(feature = "libtorch")]
         let tokenizer = ser::model::load_tokenizer(&folder, &settings)?;
         #[cfg(not(feature = "libtorch"))]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use ser::model::{ModelError, RewardModel};
+use ser::model::{AnyRewardModel, ModelError};
 use ser::{Context, Pair, PairScores, Scorer, Screening};
 use ser_serve::whole_text;
 
 /// A reward model behind a server.
-pub(super) struct ServedModel(pub(super) RewardModel);
+pub(super) struct ServedModel(pub(super) AnyRewardModel);
 
 impl Scorer for ServedModel {
     type Error = ModelError;

@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
     /// friendly stories]
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     word: Vec<String>,
-    /// Folder of a reward model's adapter, or run folder of `ser train reward`, which is then the reward [default: none, words
-    /// are rewarded]
+    /// Folder of a reward model (an adapter, or linear heads), or run folder of `ser train reward`, which is then the reward
+    /// [default: none, words are rewarded]
     #[arg(long, value_name = "FOLDER")]
     reward_model: Option<PathBuf>,
     /// Applies the template of flags and settings even if policy or reward model was trained with another one

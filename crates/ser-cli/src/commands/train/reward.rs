@@ -8,10 +8,9 @@ use anyhow::bail;
 use clap::Args;
 use ser::config::Config;
 use ser::eval::Count;
-use ser::model::RewardModel;
 use ser::{
     Context, Control, Event, Fit, Pair, PairsRead, Scorer, Screening, Stage, TrainedReward, fit_in, observer_fn,
-    score_held_out, write_reward_report,
+    prepare_reward, score_held_out, untrained_reward, write_reward_report,
 };
 
 use super::Start;
@@ -57,7 +56,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => train.hold_out(&config.split)?,
     };
     counts.rows = train.summary.rows + test.summary.rows;
-    let mut model = RewardModel::from_folder(&model, &config.reward_model(), device)?;
+    let mut model = untrained_reward(&config, &model, device)?;
+    config.unused().iter().for_each(|unused| output::note(format_args!("note: {unused}")));
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
         model.tokenizer().notes(&pairs)?.iter().for_each(|note| output::note(format_args!("note: {name}{note}")));
@@ -74,11 +74,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let progress = output::progress()?;
     let mut clock: Vec<Instant> = Vec::new();
     let (mut run, mut observers) = super::open(&arguments.run, progress)?;
-    run.record_or_verify_settings("model", &config.reward_model())?;
     run.record_or_verify_settings("loss", &config.evolution.loss)?;
     run.record_or_verify_data("seed", &config.run.seed)?;
     train.record_in(&mut run, "training")?;
     test.record_in(&mut run, "test")?;
+    let pairs: Vec<Arc<Pair>> = train.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
+    let mut model = prepare_reward(model, &pairs, &config, &mut run, &mut observers)?;
     observers.push(observer_fn(|event| {
         if let Event::Advanced { stage: Stage::TrainReward, .. } = event {
             clock.push(Instant::now());
@@ -114,7 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         output::result(true, &json, "")?;
     } else {
         output::note(format_args!(
-            "{} steps on {} pairs: loss {:.4}, accuracy {:.3} in the last epoch{}\nThe adapter is in {}.\nThe report is {}",
+            "{} steps on {} pairs: loss {:.4}, accuracy {:.3} in the last epoch{}\nThe model is in {}.\nThe report is {}",
             fit.steps,
             train.preferences.len(),
             fit.loss,
