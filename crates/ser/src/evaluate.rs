@@ -177,21 +177,22 @@ impl TestResult {
 /// An answer of a row.
 type Answer<'a> = (u64, &'a str);
 
+fn answers<'a>((preference, origin): &(&'a Preference, &'a PairOrigin)) -> [Answer<'a>; 2] {
+    [preference.chosen(), preference.rejected()].map(|text| (origin.row, text))
+}
+
 /// The raw scores of all pairs, the chosen answer's first. A pair is scored if one of its answers is in no earlier pair.
 fn score_answers<S: Scorer + ?Sized>(
     kept: &[(&Preference, &PairOrigin)],
     scorer: &mut S,
     cx: &mut Context<'_>,
 ) -> Result<Vec<[f64; 2]>, Error> {
-    let answers = |(preference, origin): &(&Preference, &PairOrigin)| -> [Answer<'_>; 2] {
-        // Answers that are more than text are told apart by their pair, so that each of these is scored.
-        [preference.chosen(), preference.rejected()].map(|text| (origin.row, text))
-    };
     let mut seen: HashSet<Answer<'_>> = HashSet::new();
     let scored: Vec<&(&Preference, &PairOrigin)> = kept
         .iter()
         .filter(|pair| {
             let [chosen, rejected] = answers(pair).map(|answer| seen.insert(answer));
+            // Answers that are more than text are not told apart by it.
             chosen || rejected || pair.0.pair.response_turns.is_some()
         })
         .collect();
