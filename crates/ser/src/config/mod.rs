@@ -197,6 +197,7 @@ impl Config {
             text: self.text.clone(),
             precision: self.model.precision,
             token_budget: self.model.token_budget,
+            activations: self.model.activations.clone(),
             ..CausalLmSettings::default()
         }
     }
