@@ -87,6 +87,22 @@ fn trains_an_adapter_and_scores_with_it() {
         assert_eq!((line["id"].as_u64(), line["row"].as_u64()), (Some(i as u64), Some(i as u64 + 1)));
         assert_eq!((&line["score_j"], &line["score_k"]), (&line["probability"][0], &line["probability"][1]));
     }
+    // `ser eval` counts the same pairs, and a row with several answers by its best one.
+    let results = folder.path().join("results");
+    let eval = ["--adapter", out, "--json", "--name", "org/nano", "--out", results.to_str().unwrap()];
+    let measured = run("eval", &[&common[..], &eval].concat());
+    let measured: serde_json::Value = serde_json::from_slice(&measured.stdout).unwrap();
+    assert_eq!(measured["evaluation"]["accuracy"]["value"].as_f64().unwrap(), right as f64 / 60.0);
+    let bench = folder.path().join("bench.jsonl");
+    let row = r#"{"prompt": "Question 1? ", "chosen": ["good 1 "], "rejected": ["bad", "bad "], "subset": "Math", "id": "1"}"#;
+    fs::write(&bench, row).unwrap();
+    let table = run("eval", &["--model", model, "--data", bench.to_str().unwrap(), "--adapter", out]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("RewardBench 2, Math  100.0 %") && table.contains("1 prompts"), "{table}");
+    let board: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(results.join("org_nano.json")).unwrap()).unwrap();
+    assert_eq!(board["model"], "org/nano");
+
     let other = ["--adapter", out, "--template", "raw"];
     let refused = run("score", &[&common[..], &other].concat());
     assert!(

@@ -248,7 +248,7 @@ mod tests {
         let test = TestPairs::open(&path, &ReadSettings::default()).unwrap();
         let mut scored = 0;
         // Longer is better.
-        let mut scorer = scorer_fn(|pairs: &[Arc<Pair>]| {
+        let mut scorer = scorer_fn(|pairs: &[Arc<Pair>], _: &mut Context<'_>| {
             scored += pairs.len();
             let length = |text: &String| text.len() as f64;
             Ok::<_, std::io::Error>(
@@ -285,7 +285,7 @@ mod tests {
             &ties,
             r#"{"prompt": "n", "chosen": ["yes"], "rejected": ["no"], "subset": "Ties", "id": "ref:1"}"#,
         ]);
-        let bench = result.reward_bench_2.unwrap();
+        let bench = result.reward_bench_2.as_ref().unwrap();
         let scores: Vec<_> = bench.subsets.iter().map(|s| (s.subset.as_str(), s.prompts)).collect();
         assert_eq!(scores, [("Math", 2), ("Ties", 2)]);
         assert_eq!(bench.subsets[0].score, 0.5);
