@@ -40,7 +40,7 @@ fn killed_at_any_instant_a_run_ends_in_the_same_report() {
 fn a_run_selects_the_share_and_its_model_scores_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (rows(folder.path(), 200), folder.path().join("run"));
-    let arguments = [linear_run(&data), words(&format!("--out {}", text(&out)))].concat();
+    let arguments = [linear_run(&data), words(&format!("--set loop.top_share=0.6 --out {}", text(&out)))].concat();
     let output = run("run", &arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     let report = json(&out.join("report.json"));
