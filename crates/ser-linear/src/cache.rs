@@ -88,7 +88,9 @@ impl<F: Features> CachedFeatures<F> {
             // Empty, or a header that was interrupted.
             self.file.set_len(0).map_err(error())?;
             self.file.seek(SeekFrom::Start(0)).map_err(error())?;
-            return self.file.write_all(&[MAGIC.as_slice(), &identity].concat()).map_err(error());
+            // Flushed before any record: a header of zeros, after a power loss, would make the file another one's.
+            let written = self.file.write_all(&[MAGIC.as_slice(), &identity].concat());
+            return written.and_then(|()| self.file.sync_data()).map_err(error());
         }
         let mut header = [0; HEADER as usize];
         self.file.seek(SeekFrom::Start(0)).map_err(error())?;
