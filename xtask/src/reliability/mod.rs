@@ -45,7 +45,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    #[expect(dead_code)]
     /// What CI runs: every fault of the kinds that need no libtorch and little time.
     pub(crate) fn quick() -> Self {
         Options {
