@@ -93,7 +93,8 @@ impl Kind {
     pub(super) fn is_result(self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or(path);
         // A cache repairs itself by computing a record again, at its end; the features that come of it are the result.
-        !matches!(name, ".lock" | "lock") && !(self == Kind::Features && name == "cache.features")
+        let is_cache = self == Kind::Features && name == "cache.features";
+        !is_cache && !matches!(name, ".lock" | "lock")
     }
 }
 
