@@ -47,14 +47,20 @@ fn index_build() {
     let (Some(data), Some(model)) = (input("many.jsonl"), std::env::var_os("SER_TEST_TOKENIZER")) else {
         return;
     };
-    let tokenizer = PairTokenizer::from_folder(model.as_ref(), &TextSettings::default()).unwrap();
+    let tokenizer = PairTokenizer::from_folder(model, &TextSettings::default()).unwrap();
     loop {
         let mut observer = observer_fn(|event| match event {
             Event::Advanced { .. } => Control::Stop,
             _ => Control::Continue,
         });
         let mut cx = Context::new("index", &mut observer);
-        match TokenIndex::open_or_build(&data, &tokenizer, &ReadSettings::default(), "index".as_ref(), &mut cx) {
+        match TokenIndex::open_or_build(
+            &data,
+            &tokenizer,
+            &ReadSettings::default(),
+            std::path::Path::new("index"),
+            &mut cx,
+        ) {
             Err(DataError::Stopped { .. }) => {}
             result => return end(result),
         }

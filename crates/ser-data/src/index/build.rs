@@ -59,7 +59,8 @@ impl TokenIndex {
                 Build::resume(partial.clone())?.run(data, tokenizer, read, cx)?;
             }
             let _ = std::fs::remove_file(partial.join(CHECKPOINT));
-            durable::rename(&partial, &whole).map_err(|error| DataError::io("write", &whole, error))?;
+            let renamed = durable::sync_folder(&partial).and_then(|()| durable::rename(&partial, &whole));
+            renamed.map_err(|error| DataError::io("write", &whole, error))?;
             let _ = std::fs::remove_file(whole.join(LOCK));
         }
         drop(lock);

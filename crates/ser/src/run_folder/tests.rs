@@ -108,8 +108,11 @@ fn another_version_is_refused() {
     let root = tempfile::tempdir().unwrap();
     RunFolder::open(root.path(), false).unwrap().file_stage("a.txt", write("x")).unwrap();
     let path = root.path().join(MANIFEST);
-    let text = fs::read_to_string(&path).unwrap().replace(VERSION, "99.0.0");
-    fs::write(&path, text).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(manifest["version"], VERSION);
+    manifest["version"] = "99.0.0".into();
+    manifest.as_object_mut().unwrap().remove("checksum").unwrap();
+    fs::write(&path, manifest.to_string()).unwrap();
     assert!(matches!(RunFolder::open(root.path(), true), Err(Error::Version { theirs, .. }) if theirs == "99.0.0"));
 }
 
@@ -152,7 +155,10 @@ fn settings_and_data_must_agree() {
 fn whole_run(root: &Path) {
     let mut run = RunFolder::open(root, true).unwrap();
     run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.1})).unwrap();
-    fs::write(root.join("metrics.jsonl"), "{\"stage\":\"a\",\"step\":1}\n").unwrap();
+    let log = root.join("metrics.jsonl");
+    if !log.exists() {
+        fs::write(log, "{\"stage\":\"a\",\"step\":1}\n").unwrap();
+    }
     let file = |name: &str, text: &str, dir: &Path| {
         fs::create_dir_all(dir.join("deep")).unwrap();
         fs::write(dir.join(name), text).map_err(Error::io("write", dir))
