@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::libtorch::Origin;
 use crate::workspace::{Workspace, run};
-use crate::{features, publish, setup};
+use crate::{features, publish, reliability, setup};
 
 /// Every test of the workspace. Tests that need something this machine lacks are skipped.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
@@ -32,6 +32,9 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     // The fuzz targets are not members of the workspace, so nothing else compiles them.
     run(workspace.cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"]))?;
     test_with(workspace, &requirements(workspace))?;
+    if cfg!(target_os = "linux") {
+        reliability::run(workspace, &reliability::Options::quick())?;
+    }
     publish::check(workspace)
 }
 

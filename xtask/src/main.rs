@@ -10,6 +10,7 @@ mod packages;
 mod peers;
 mod pip;
 mod publish;
+mod reliability;
 mod setup;
 mod study;
 mod wheel;
@@ -46,6 +47,8 @@ enum Task {
     Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),
+    /// Makes small runs of every kind fail at each of their operations on files, and requires that they go on to the same bits
+    Reliability(reliability::Options),
     /// Packages every crate as for publishing, builds those without libtorch from their packages, and uploads nothing
     PublishCheck,
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Study(options) => study::run(&workspace, &options),
         Task::Peers(options) => peers::run(&workspace, &options),
+        Task::Reliability(options) => reliability::run(&workspace, &options),
         Task::PublishCheck => publish::check(&workspace),
     });
     match done {

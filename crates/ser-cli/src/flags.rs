@@ -113,6 +113,9 @@ pub(crate) struct RunFlags {
     /// Continues the run in that folder
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Continues the run after comparing every file with its checksum; damaged stages are made again from those before them
+    #[arg(long)]
+    pub(crate) repair: bool,
     /// Prints the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

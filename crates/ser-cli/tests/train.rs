@@ -145,6 +145,60 @@ fn bad_settings_are_one_sentence_and_leave_nothing() {
     assert!(said.contains("training.save_steps is 0"), "{said}");
 }
 
+#[test]
+fn damaged_files_are_named_and_made_again_with_repair() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = rows(folder.path(), 60);
+    let settings = set(&[
+        "sft.training.epochs=1",
+        "training.epochs=1",
+        "lora.dropout=0.1",
+        "loop.schedule={kind=\"paper\",plan=[\"status2\"]}",
+    ]);
+    for (command, damaged) in [
+        ("train sft", &["sft/model/model.safetensors", "settings.json"][..]),
+        (
+            "run",
+            &[
+                "rounds/00/model/adapter_model.safetensors",
+                "rounds/00/test.jsonl",
+                "rounds/01/scores.jsonl",
+                "manifest.json",
+            ],
+        ),
+    ] {
+        let out = folder.path().join(command.replace(' ', "-"));
+        let start = |flag: &str| {
+            let line = format!("--model {} --data {data} --template raw --out {} {flag}", nano(), text(&out));
+            run(command, &[words(&line), settings.clone()].concat())
+        };
+        assert!(start("").status.success());
+        let expected = report_without_timing(&out);
+        for name in damaged {
+            let path = out.join(name);
+            let sound = fs::read(&path).unwrap();
+            let mut bytes = sound.clone();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            fs::write(&path, &bytes).unwrap();
+            let refused = start("--resume");
+            let said = support::stderr(&refused);
+            assert_eq!(refused.status.code(), Some(1), "{said}");
+            assert!(said.contains(&text(&path)) && said.contains("--repair"), "{name}: {said}");
+            assert_eq!(fs::read(&path).unwrap(), bytes, "a refusal changes nothing");
+            let repaired = start("--repair");
+            let said = support::stderr(&repaired);
+            assert!(repaired.status.success(), "{name}: {said}");
+            assert!(said.contains(&format!("{} is damaged: the run repairs it", path.display())), "{said}");
+            if !name.ends_with("manifest.json") {
+                assert!(fs::read(&path).unwrap() == sound, "{name} is another one");
+            }
+            assert_eq!(report_without_timing(&out), expected, "{name}");
+        }
+        assert!(start("--resume").status.success());
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_program_ends_with_130_and_names_the_command_that_continues() {

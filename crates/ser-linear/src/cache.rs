@@ -84,15 +84,19 @@ impl<F: Features> CachedFeatures<F> {
         let error = || LinearError::file(&path);
         let identity = Sha256::digest(format!("{}\n{:?}", self.inner.identity(), self.inner.view_sizes()));
         let length = self.file.metadata().map_err(error())?.len();
-        if length < HEADER {
-            // Empty, or a header that was interrupted.
+        let mut header = [0; HEADER as usize];
+        if length >= HEADER {
+            self.file.seek(SeekFrom::Start(0)).map_err(error())?;
+            self.file.read_exact(&mut header).map_err(error())?;
+        }
+        // Empty, or a header that was interrupted: after a power loss its end may be zeros.
+        if length < HEADER || (length == HEADER && header.ends_with(&[0; 4])) {
             self.file.set_len(0).map_err(error())?;
             self.file.seek(SeekFrom::Start(0)).map_err(error())?;
-            return self.file.write_all(&[MAGIC.as_slice(), &identity].concat()).map_err(error());
+            // Flushed before any record is there.
+            let written = self.file.write_all(&[MAGIC.as_slice(), &identity].concat());
+            return written.and_then(|()| self.file.sync_data()).map_err(error());
         }
-        let mut header = [0; HEADER as usize];
-        self.file.seek(SeekFrom::Start(0)).map_err(error())?;
-        self.file.read_exact(&mut header).map_err(error())?;
         if !header.starts_with(MAGIC) {
             return Err(LinearError::damaged(&path, "the file is not a feature cache; name another one"));
         }

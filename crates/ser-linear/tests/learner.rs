@@ -197,6 +197,10 @@ fn stored_features_are_not_computed_again() {
     assert_eq!(direct.features(&pairs, &mut Context::silent()).unwrap(), second);
     assert_eq!(computed.load(Ordering::Relaxed), 0);
     drop(direct);
+    // A header whose end a power loss tore, before any record.
+    let torn = folder.path().join("torn");
+    std::fs::write(&torn, [b"SERFEAT1".as_slice(), &[7; 12], &[0; 20]].concat()).unwrap();
+    assert!(CachedFeatures::open(Numbers::new().0, &torn).unwrap().is_empty());
     // Other features, another file.
     let other = Numbers { identity: "others", ..Numbers::new().0 };
     assert!(matches!(CachedFeatures::open(other, &path), Err(LinearError::Damaged { .. })));

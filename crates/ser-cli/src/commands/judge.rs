@@ -173,7 +173,8 @@ fn judge(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     if let Some(path) = &arguments.verdicts {
         let lines: String = pairs.iter().zip(&verdicts).map(|(pair, verdict)| line(pair, *verdict)).collect();
-        std::fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))?;
+        ser::durable::replace(path, |out| out.write_all(lines.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let [policy, against] = names(&arguments.answers, &arguments.against);
     let bootstrap = Bootstrap { seed: arguments.seed, ..Bootstrap::default() };

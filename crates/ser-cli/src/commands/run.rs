@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Continues the run in that folder
     #[arg(long)]
     resume: bool,
+    /// Continues the run after comparing every file with its checksum; damaged stages are made again from those before them
+    #[arg(long)]
+    repair: bool,
     /// Prompts for the pool, each answered twice by the base model: JSON lines with `prompt`, or a prompt a line. All pairs
     /// of --data for the reward model are then labelled ones, unless split.labelled says otherwise
     #[arg(long, value_name = "FILE")]
@@ -51,7 +54,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let models = LanguageModels::new(&config)?;
     let progress = output::progress()?;
     let expected = progress.expected_stages();
-    let run = Procedure::new(config, models).observer(progress).resume(arguments.resume).open(out)?;
+    let run = Procedure::new(config, models)
+        .observer(progress)
+        .resume(arguments.resume)
+        .repair(arguments.repair)
+        .open(out)?;
     expected.store(run.stages_left(), Ordering::Relaxed);
     let outcome = run.finish()?;
     let (html, folder) = (outcome.html.display(), outcome.model.display());

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ser_core::{Context, Pair, Preference, Screening};
+use ser_core::{Context, Pair, Preference, Screening, durable};
 use serde::{Deserialize, Serialize};
 
 use super::record::{RECORD, Record};
@@ -50,13 +50,16 @@ impl TokenIndex {
             return TokenIndex::open(whole);
         }
         let partial = whole.with_extension("partial");
-        std::fs::create_dir_all(&partial).map_err(|error| DataError::io("create", &partial, error))?;
+        durable::create_folders(&partial).map_err(|error| DataError::io("create", &partial, error))?;
         let lock = lock(&partial)?;
         // Another process may have finished it meanwhile.
         if !whole.join(ABOUT).exists() {
-            Build::resume(partial.clone())?.run(data, tokenizer, read, cx)?;
-            let renamed =
-                std::fs::remove_file(partial.join(CHECKPOINT)).and_then(|()| std::fs::rename(&partial, &whole));
+            // A build that was killed between its last file and the new name is complete.
+            if !partial.join(ABOUT).exists() {
+                Build::resume(partial.clone())?.run(data, tokenizer, read, cx)?;
+            }
+            let _ = std::fs::remove_file(partial.join(CHECKPOINT));
+            let renamed = durable::sync_folder(&partial).and_then(|()| durable::rename(&partial, &whole));
             renamed.map_err(|error| DataError::io("write", &whole, error))?;
             let _ = std::fs::remove_file(whole.join(LOCK));
         }
@@ -110,6 +113,8 @@ impl Build {
         };
         let tokens = open(TOKENS, checkpoint.summary.tokens * 4)?;
         let pairs = open(PAIRS, checkpoint.summary.pairs * RECORD)?;
+        // No checkpoint may be on the disk before the files that it describes.
+        durable::sync_folder(&folder).map_err(|error| DataError::io("flush", &folder, error))?;
         Ok(Build { folder, tokens, pairs, checkpoint })
     }
 
@@ -215,11 +220,6 @@ fn take(source: &mut PreferenceFile, most: usize) -> Result<Vec<Preference>, Dat
 /// Writes a JSON file atomically.
 fn write_whole(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), DataError> {
     let path = folder.join(name);
-    let partial = folder.join(format!("{name}.new"));
-    let written = File::create(&partial).and_then(|mut file| {
-        serde_json::to_writer(&mut file, value)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &path)
-    });
-    written.map_err(|error| DataError::io("write", &path, error))
+    durable::replace(&path, |out| Ok(serde_json::to_writer(out, value)?))
+        .map_err(|error| DataError::io("write", &path, error))
 }

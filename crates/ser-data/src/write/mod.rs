@@ -116,13 +116,13 @@ impl PreferenceWriter {
             Some(Output::Parquet(file)) => file.finish(),
             None => return Ok(()),
         };
-        file.and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&self.partial, &self.path)).map_err(
-            |error| {
+        file.and_then(|file| file.sync_all())
+            .and_then(|()| ser_core::durable::rename(&self.partial, &self.path))
+            .map_err(|error| {
                 // The temporary file is useless; a failure to remove it is not another error.
                 let _ = std::fs::remove_file(&self.partial);
                 DataError::io("write", &self.path, error)
-            },
-        )
+            })
     }
 }
 

@@ -1,10 +1,11 @@
 //! A file of answers, so that no request is sent or paid for twice.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use ser_core::durable;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -44,7 +45,7 @@ impl Cache {
     pub(super) fn open(path: &Path) -> Result<(Self, HashMap<String, Answer>), EvalError> {
         let unreadable = |source| EvalError::Read { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|source| EvalError::Write { path: folder.to_owned(), source })?;
+            durable::create_folders(folder).map_err(|source| EvalError::Write { path: folder.to_owned(), source })?;
         }
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(unreadable)?;
         match file.try_lock() {
@@ -69,14 +70,23 @@ impl Cache {
         if whole < bytes.len() {
             cache.file.set_len(whole as u64).map_err(|source| cache.unwritable(source))?;
         }
+        if let (true, Some(folder)) = (bytes.is_empty(), path.parent().filter(|p| !p.as_os_str().is_empty())) {
+            durable::sync_folder(folder).map_err(|source| cache.unwritable(source))?;
+        }
         Ok((cache, answers))
     }
 
-    /// Appends an answer in a single write of a whole line.
+    /// Appends an answer as a whole line and flushes it: an answer that was paid for survives a power loss.
     pub(super) fn keep(&mut self, key: &str, answer: &Answer) -> Result<(), EvalError> {
         let entry = Entry { key: key.to_owned(), answer: answer.clone() };
         let line = serde_json::to_string(&entry).map_err(|error| self.unwritable(error.into()))?;
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|source| self.unwritable(source))
+        let end = self.file.metadata().map_err(|source| self.unwritable(source))?.len();
+        if let Err(source) = self.file.write_all(format!("{line}\n").as_bytes()) {
+            // On a full disk a part of the line may be there; the next line must not be appended to it.
+            let _ = self.file.set_len(end);
+            return Err(self.unwritable(source));
+        }
+        self.file.sync_data().map_err(|source| self.unwritable(source))
     }
 
     fn unwritable(&self, source: std::io::Error) -> EvalError {
@@ -87,6 +97,8 @@ impl Cache {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn answer(text: &str) -> Answer {

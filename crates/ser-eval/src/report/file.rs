@@ -79,7 +79,7 @@ pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), E
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, &path)
+        ser_core::durable::rename(&temporary, &path)
     };
     write().map_err(|source| {
         // The temporary file is useless; if it cannot be removed either, the first error tells why.

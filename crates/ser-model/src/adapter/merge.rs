@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ser_core::durable;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -42,7 +43,8 @@ pub struct Merged {
 /// `out`: a sequence classifier with one output if the adapter has a head, else a causal model.
 ///
 /// Weights keep their stored kind; sums are computed in f32. A file has at most `max_shard_bytes`, or one tensor. At most
-/// one file's tensors are in memory at a time.
+/// one file's tensors are in memory at a time. The folder appears complete or not at all: until then it is beside `out`, under a
+/// name that begins with `.tmp-`, and a merge that was killed is begun anew.
 pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: u64) -> Result<Merged, ModelError> {
     let _span = tracing::debug_span!("merge_adapter", model = %model.display(), adapter = %adapter.display()).entered();
     let config = NetworkConfig::from_folder(model)?;
@@ -51,53 +53,84 @@ pub fn merge_adapter(model: &Path, adapter: &Path, out: &Path, max_shard_bytes: 
     if score.is_none() && !config.tied && !weights.has("lm_head.weight") {
         return Err(ModelError::MissingTensor { path: model.to_owned(), name: "lm_head.weight".into() });
     }
-    empty_folder(out)?;
+    let failed = |source| ModelError::File { path: out.to_owned(), source };
+    must_be_free(out)?;
+    let making = durable::incomplete(out);
+    if making.exists() {
+        std::fs::remove_dir_all(&making).map_err(failed)?;
+    }
+    durable::create_folders(&making).map_err(failed)?;
+    let parts = Parts { config, weights, deltas, score };
+    let merged = parts.write(model, adapter, &making, max_shard_bytes).inspect_err(|_| {
+        // It may take the space that is missing. The first error tells why.
+        let _ = std::fs::remove_dir_all(&making);
+    })?;
+    durable::sync_tree(&making).map_err(failed)?;
+    if out.exists() {
+        std::fs::remove_dir(out).map_err(failed)?;
+    }
+    durable::rename(&making, out).map_err(failed)?;
+    Ok(merged)
+}
 
-    let prefix = weight_prefix(&weights);
-    // Names in the base's files, by the names that are written.
-    let names: BTreeMap<String, &str> = weights
-        .names()
-        .filter(|&name| name != "score.weight" && (score.is_none() || name != "lm_head.weight"))
-        .map(|name| {
-            if name == "lm_head.weight" || !prefix.is_empty() {
-                (name.into(), name)
-            } else {
-                (format!("model.{name}"), name)
-            }
-        })
-        .collect();
-    let head = score.as_ref().map(Bytes::of).transpose()?;
-    let mut sizes = Vec::with_capacity(names.len() + 1);
-    for (name, stored) in &names {
-        sizes.push((name.clone(), weights.stored_size(stored)?));
-    }
-    sizes.extend(head.iter().map(|head| ("score.weight".to_owned(), head.data.len() as u64)));
-    let shards = plan_shards(&sizes, max_shard_bytes);
-    for (i, shard) in shards.iter().enumerate() {
-        let mut tensors: Vec<(String, Bytes<'_>)> = Vec::with_capacity(shard.len());
-        for name in shard {
-            let bytes = match (names.get(name), &head) {
-                (Some(stored), _) => merged_or_stored(&weights, stored, name, &deltas)?,
-                (None, Some(head)) => head.borrowed(),
-                (None, None) => continue,
-            };
-            tensors.push((name.clone(), bytes));
+/// What is merged.
+struct Parts {
+    config: NetworkConfig,
+    weights: Weights,
+    deltas: BTreeMap<String, AdapterDelta>,
+    score: Option<Tensor>,
+}
+
+impl Parts {
+    /// Writes the merged model's files into an empty folder.
+    fn write(&self, model: &Path, adapter: &Path, out: &Path, max_shard_bytes: u64) -> Result<Merged, ModelError> {
+        let Parts { config, weights, deltas, score } = self;
+        let prefix = weight_prefix(weights);
+        // Names in the base's files, by the names that are written.
+        let names: BTreeMap<String, &str> = weights
+            .names()
+            .filter(|&name| name != "score.weight" && (score.is_none() || name != "lm_head.weight"))
+            .map(|name| {
+                if name == "lm_head.weight" || !prefix.is_empty() {
+                    (name.into(), name)
+                } else {
+                    (format!("model.{name}"), name)
+                }
+            })
+            .collect();
+        let head = score.as_ref().map(Bytes::of).transpose()?;
+        let mut sizes = Vec::with_capacity(names.len() + 1);
+        for (name, stored) in &names {
+            sizes.push((name.clone(), weights.stored_size(stored)?));
         }
-        save_bytes(&out.join(shard_name(i, shards.len())), &tensors)?;
-        shard.iter().filter_map(|name| names.get(name)).for_each(|stored| weights.release(stored));
+        sizes.extend(head.iter().map(|head| ("score.weight".to_owned(), head.data.len() as u64)));
+        let shards = plan_shards(&sizes, max_shard_bytes);
+        for (i, shard) in shards.iter().enumerate() {
+            let mut tensors: Vec<(String, Bytes<'_>)> = Vec::with_capacity(shard.len());
+            for name in shard {
+                let bytes = match (names.get(name), &head) {
+                    (Some(stored), _) => merged_or_stored(weights, stored, name, deltas)?,
+                    (None, Some(head)) => head.borrowed(),
+                    (None, None) => continue,
+                };
+                tensors.push((name.clone(), bytes));
+            }
+            save_bytes(&out.join(shard_name(i, shards.len())), &tensors)?;
+            shard.iter().filter_map(|name| names.get(name)).for_each(|stored| weights.release(stored));
+        }
+        if shards.len() > 1 {
+            save_index(out, &shards, sizes.iter().map(|(_, size)| size).sum())?;
+        }
+        ModelFiles::open(model)?.copy(&COMPANIONS, out)?;
+        // The adapter's record replaces the base's.
+        TextRecord::copy(model, out)?;
+        TextRecord::copy(adapter, out)?;
+        let architecture =
+            config.architecture(if score.is_some() { "ForSequenceClassification" } else { "ForCausalLM" });
+        write_config(model, out, config, &architecture, score.is_some())?;
+        let changed = deltas.values().filter(|delta| delta.lora.is_some()).count();
+        Ok(Merged { architecture, changed, shards: shards.len() })
     }
-    if shards.len() > 1 {
-        save_index(out, &shards, sizes.iter().map(|(_, size)| size).sum())?;
-    }
-    ModelFiles::open(model)?.copy(&COMPANIONS, out)?;
-    // The adapter's record replaces the base's.
-    TextRecord::copy(model, out)?;
-    TextRecord::copy(adapter, out)?;
-    let architecture = config.architecture(if score.is_some() { "ForSequenceClassification" } else { "ForCausalLM" });
-    // Written last, because a folder without it cannot be loaded.
-    write_config(model, out, &config, &architecture, score.is_some())?;
-    let changed = deltas.values().filter(|delta| delta.lora.is_some()).count();
-    Ok(Merged { architecture, changed, shards: shards.len() })
 }
 
 /// The adapter's deltas by module, and its head.
@@ -203,12 +236,13 @@ fn write_config(
     write_json(&out.join("config.json"), &value)
 }
 
-/// Creates a folder; an existing one must be empty.
-fn empty_folder(folder: &Path) -> Result<(), ModelError> {
+/// An existing folder must be empty.
+fn must_be_free(folder: &Path) -> Result<(), ModelError> {
     let failed = |source| ModelError::File { path: folder.to_owned(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    match std::fs::read_dir(folder).map_err(failed)?.next() {
-        None => Ok(()),
-        Some(_) => Err(failed(std::io::ErrorKind::DirectoryNotEmpty.into())),
+    match std::fs::read_dir(folder).map(|mut entries| entries.next()) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(failed(std::io::ErrorKind::DirectoryNotEmpty.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }

@@ -80,7 +80,8 @@ impl ModelFiles {
                 ModelFiles::Folder(folder) => {
                     let source = folder.join(name);
                     if source.is_file() && source != target {
-                        std::fs::copy(&source, &target).map_err(|e| ModelError::file(&source, e))?;
+                        let bytes = std::fs::read(&source).map_err(|e| ModelError::file(&source, e))?;
+                        std::fs::write(&target, bytes).map_err(|e| ModelError::file(&target, e))?;
                     }
                 }
                 #[cfg(feature = "gguf")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::{Dtype, View};
+use ser_core::durable;
 use tch::{Device, Kind, Tensor};
 
 use crate::ModelError;
@@ -68,10 +69,10 @@ pub(crate) fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Mode
 pub(crate) fn save_bytes(path: &Path, tensors: &[(String, Bytes<'_>)]) -> Result<(), ModelError> {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let views = tensors.iter().map(|(name, bytes)| (name.as_str(), bytes));
-    let partial = partial(path);
+    let partial = durable::incomplete(path);
     safetensors::serialize_to_file(views, Some(metadata), &partial)
         .map_err(|e| ModelError::Writing { path: path.to_owned(), problem: e.to_string() })?;
-    let finish = || std::fs::File::open(&partial)?.sync_all().and_then(|()| std::fs::rename(&partial, path));
+    let finish = || durable::sync_file(&partial).and_then(|()| durable::rename(&partial, path));
     finish().map_err(|source| ModelError::File { path: path.to_owned(), source })
 }
 
@@ -122,20 +123,8 @@ pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), M
 
 /// Writes a file under a temporary name and renames it, so that a partial file is never visible.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let partial = partial(path);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&partial)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|source| ModelError::File { path: path.to_owned(), source })
-}
-
-fn partial(path: &Path) -> std::path::PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    path.with_file_name(name)
+    let written = durable::replace(path, |out| std::io::Write::write_all(out, bytes));
+    written.map_err(|source| ModelError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

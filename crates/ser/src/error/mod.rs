@@ -83,11 +83,25 @@ pub enum Error {
         /// Its value now.
         is: String,
     },
-    /// A finished stage was changed.
-    #[error("{} was changed or damaged since the run wrote it: start a new run", path.display())]
+    /// A file of the run was changed, damaged or removed.
+    #[error("{} was changed, damaged or removed since the run wrote it: repair the run (`--repair`), or start a new one", path.display())]
     Damaged {
-        /// The stage's file or folder.
+        /// The file or folder.
         path: PathBuf,
+    },
+    /// The folder is not there any more, or is another one.
+    #[error("the run folder {} was removed or replaced while the run wrote into it: start the run again", path.display())]
+    Gone {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be locked.
+    #[error("cannot lock {}, and two processes could write into one run: choose a folder on a file system with locks", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
     },
     /// The result of a finished stage is needed, but was removed to save space.
     #[error("{} was removed by `prune_models` and is needed again: start a new run without it", path.display())]

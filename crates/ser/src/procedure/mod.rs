@@ -43,6 +43,7 @@ pub struct Procedure<'a, M> {
     observers: Observers<'a>,
     judge: Option<Comparer<'a>>,
     resume: bool,
+    repair: bool,
     title: Option<String>,
 }
 
@@ -57,6 +58,7 @@ impl<'a, M: Models> Procedure<'a, M> {
             observers: Observers::new(),
             judge: None,
             resume: false,
+            repair: false,
             title: None,
         }
     }
@@ -97,6 +99,14 @@ impl<'a, M: Models> Procedure<'a, M> {
         self
     }
 
+    /// Whether damaged stages of a run that is in the folder are made again, as [`RunFolder::repair`] does. The run is then
+    /// resumed.
+    #[must_use]
+    pub fn repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
+        self
+    }
+
     /// Title of the report.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
@@ -119,7 +129,7 @@ impl<'a, M: Models> Procedure<'a, M> {
     /// A setting that cannot be used, data that cannot be read, models that do not fit settings or data, a folder that
     /// contains something else.
     pub fn open(self, folder: impl Into<PathBuf>) -> Result<ProcedureRun<'a, M>, Error> {
-        let Procedure { config, mut models, data, pool_prompts, mut observers, judge, resume, title } = self;
+        let Procedure { config, mut models, data, pool_prompts, mut observers, judge, resume, repair, title } = self;
         config.check()?;
         if judge.is_none() && config.policies.train {
             Comparer::check(&config)?;
@@ -134,7 +144,11 @@ impl<'a, M: Models> Procedure<'a, M> {
         }
         models.check(&mut data, &mut observers).map_err(of_models)?;
         data.test_prompts.truncate(config.policies.judged);
-        let run = RunFolder::open(folder.into(), resume)?;
+        let (run, damaged) = match repair {
+            true => RunFolder::repair(folder)?,
+            false => (RunFolder::open(folder, resume)?, Vec::new()),
+        };
+        damaged.iter().for_each(|path| observers.note(&format!("{} is damaged: the run repairs it", path.display())));
         observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
         data.warnings.iter().for_each(|warning| observers.note(warning));
         Ok(ProcedureRun {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic_write::{entries, read_json, remove, write_folder, write_json};
+use super::atomic_write::{entries, remove, write_folder};
+use super::digest::{FileDigests, file_digests, first_damage, read_checked, write_checked};
 use super::folder::RunFolder;
 use crate::Error;
 
@@ -13,9 +14,13 @@ use crate::Error;
 const FILE: &str = "checkpoint.json";
 
 #[derive(Default, Serialize, Deserialize)]
-struct Spent {
+#[serde(deny_unknown_fields)]
+struct Record {
     /// Seconds of the training up to the checkpoint, in all processes.
     seconds: f64,
+    /// The SHA-256 of each other file. Earlier versions recorded none.
+    #[serde(default)]
+    files: FileDigests,
 }
 
 impl RunFolder {
@@ -34,10 +39,13 @@ impl RunFolder {
         seconds: f64,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.check_presence()?;
+        self.sync_log()?;
         let target = self.stage_path(name).join(format!("{step:08}"));
         write_folder(&target, |folder| {
             fill(folder)?;
-            Ok::<(), E>(write_json(&folder.join(FILE), &Spent { seconds })?)
+            let record = Record { seconds, files: file_digests(folder)? };
+            Ok::<(), E>(write_checked(&folder.join(FILE), &record)?)
         })?;
         let mut all = self.checkpoints(name)?;
         all.sort();
@@ -50,15 +58,34 @@ impl RunFolder {
 
     /// The seconds that the training took up to a checkpoint, over all processes.
     pub(crate) fn checkpoint_seconds(folder: &Path) -> Result<f64, Error> {
-        Ok(read_json::<Spent>(&folder.join(FILE))?.unwrap_or_default().seconds)
+        Ok(read_checked::<Record>(&folder.join(FILE), false)?.unwrap_or_default().seconds)
+    }
+
+    /// The file of a checkpoint that is not as it was written, if any.
+    pub(super) fn damaged_checkpoint(folder: &Path) -> Result<Option<PathBuf>, Error> {
+        let path = folder.join(FILE);
+        let mut files = match read_checked::<Record>(&path, false) {
+            // Of an earlier version.
+            Ok(Some(record)) if record.files.is_empty() => return Ok(None),
+            Ok(Some(record)) => record.files,
+            Ok(None) | Err(Error::Damaged { .. } | Error::Format { .. }) => return Ok(Some(path)),
+            Err(error) => return Err(error),
+        };
+        // It has a checksum of its own.
+        files.extend(file_digests(folder)?.remove_entry(FILE));
+        first_damage(folder, &files)
     }
 
     /// The newest checkpoint in `name`, if any: its step and its folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder cannot be listed.
+    /// [`Error::Io`] if the folder cannot be listed; [`Error::Damaged`] if a file of the checkpoint is not as it was written.
     pub fn checkpoint(&self, name: &str) -> Result<Option<(u64, PathBuf)>, Error> {
-        Ok(self.checkpoints(name)?.into_iter().max_by_key(|(step, _)| *step))
+        let newest = self.checkpoints(name)?.into_iter().max_by_key(|(step, _)| *step);
+        match newest.as_ref().map(|(_, folder)| Self::damaged_checkpoint(folder)).transpose()?.flatten() {
+            Some(path) => Err(Error::Damaged { path }),
+            None => Ok(newest),
+        }
     }
 
     /// Removes all checkpoints in `name`.

@@ -4,7 +4,7 @@ use ser_core::{Message, Pair, Preference, RawText, Side};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::atomic_write::hex;
+use super::digest::hex;
 
 /// The number of items and the SHA-256 of their contents. As JSON: `{"pairs": 12, "sha256": "..."}`.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,20 +6,25 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
+use ser_core::durable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::atomic_write::{digest, entries, read_json, remove, sweep, write_file, write_folder, write_json};
+use super::atomic_write::{entries, remove, sweep, write_file, write_folder, write_json};
+use super::digest::{FileDigests, digest, digest_of, file_digests, read_checked, write_checked};
 use super::manifest::{Manifest, StageRecord, current_settings, first_difference};
 use crate::Error;
 
 const LOCK: &str = ".lock";
 pub(super) const MANIFEST: &str = "manifest.json";
-const SETTINGS: &str = "settings.json";
+pub(super) const SETTINGS: &str = "settings.json";
+pub(super) const LOG: &str = "metrics.jsonl";
+/// Present [`Manifest::format`].
+const FORMAT: u32 = 1;
 /// Files that a folder without any result may have. The log of a training that was stopped before its first checkpoint is
 /// no result.
-const BOOKKEEPING: [&str; 4] = [LOCK, MANIFEST, SETTINGS, "metrics.jsonl"];
+const BOOKKEEPING: [&str; 4] = [LOCK, MANIFEST, SETTINGS, LOG];
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A run folder, locked by this process until the value is dropped.
@@ -34,8 +39,8 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// base model, for instance) opens the folder itself.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
-    manifest: Manifest,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
     settings: BTreeMap<String, Value>,
     resumed: bool,
     /// Open for its lock alone, which the system releases with the process.
@@ -57,12 +62,26 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Held`] if another process has the folder open; [`Error::NotARun`] if it contains other files;
-    /// [`Error::Exists`] if it contains a run and `resume` is false; [`Error::Version`] if another version made the run.
+    /// [`Error::Exists`] if it contains a run and `resume` is false; [`Error::Version`] if another version made the run;
+    /// [`Error::Damaged`] if one of the run's own files is not as it was written.
     pub fn open(path: impl Into<PathBuf>, resume: bool) -> Result<Self, Error> {
-        let path = path.into();
-        fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        Self::open_with(path.into(), resume, None)
+    }
+
+    /// With `damaged`, damaged files of the run's own are added to it and begun anew instead of being an error.
+    pub(super) fn open_with(
+        path: PathBuf,
+        resume: bool,
+        mut damaged: Option<&mut Vec<PathBuf>>,
+    ) -> Result<Self, Error> {
+        durable::create_folders(&path).map_err(Error::io("create", &path))?;
         let lock_path = path.join(LOCK);
-        if !lock_path.exists() && !entries(&path)?.is_empty() {
+        // After a power loss the name of the lock file may be missing, and that of an incomplete file may be there.
+        let is_ours = |entry: &PathBuf| {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            name == MANIFEST || name.starts_with(durable::INCOMPLETE)
+        };
+        if !lock_path.exists() && !entries(&path)?.iter().all(is_ours) {
             return Err(Error::NotARun { path });
         }
         let lock = File::options()
@@ -74,11 +93,12 @@ impl RunFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Held { path }),
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
+            Err(TryLockError::Error(source)) => return Err(Error::Lock { path: lock_path, source }),
         }
         sweep(&path)?;
         // The manifest is written before any stage is recorded, so a folder without one has no results to lose.
-        let begun = read_json::<Manifest>(&path.join(MANIFEST))?
+        let begun = read_checked::<Manifest>(&path.join(MANIFEST), false)
+            .or_else(|error| anew(error, &mut damaged))?
             .filter(|manifest| !manifest.stages.is_empty() || holds_work(&path));
         let (manifest, resumed) = match begun {
             Some(_) if !resume => return Err(Error::Exists { path }),
@@ -90,14 +110,19 @@ impl RunFolder {
                 for name in BOOKKEEPING.iter().filter(|name| **name != LOCK) {
                     remove(&path.join(name))?;
                 }
-                (Manifest { version: VERSION.to_owned(), fingerprints: BTreeMap::new(), stages: Vec::new() }, false)
+                (Manifest::new(VERSION, FORMAT), false)
             }
         };
-        let settings = read_json(&path.join(SETTINGS))?.unwrap_or_default();
+        let settings = read_checked(&path.join(SETTINGS), manifest.format > 0)
+            .or_else(|error| anew(error, &mut damaged))?
+            .unwrap_or_default();
         tracing::info!(path = %path.display(), resumed, "run folder opened");
         let folder = RunFolder { path, manifest, settings, resumed, lock };
         if !resumed {
             folder.write_manifest()?;
+        } else if let Some(log) = folder.damaged_log()? {
+            let Some(damaged) = damaged else { return Err(Error::Damaged { path: log }) };
+            damaged.push(log);
         }
         Ok(folder)
     }
@@ -135,7 +160,7 @@ impl RunFolder {
             },
             None => {
                 self.settings.insert(section.to_owned(), is);
-                write_json(&self.path.join(SETTINGS), &self.settings)
+                self.write_own(SETTINGS, &self.settings)
             }
         }
     }
@@ -202,7 +227,7 @@ impl RunFolder {
 
     /// Whether a stage is done.
     pub fn is_done(&self, stage: &str) -> bool {
-        self.manifest.stages.iter().any(|record| record.stage == stage)
+        self.manifest.stages.iter().any(|record| record.stage == stage && !record.damaged)
     }
 
     /// All recorded sections of the settings.
@@ -261,29 +286,61 @@ impl RunFolder {
     {
         debug_assert!(Path::new(stage).components().all(|c| matches!(c, Component::Normal(_))));
         let target = self.stage_path(stage);
-        if let Some(record) = self.manifest.stages.iter().find(|record| record.stage == stage) {
-            if !record.pruned && (!target.exists() || digest(&target)? != record.sha256) {
-                return Err(Error::Damaged { path: target }.into());
+        if let Some(record) = self.manifest.stages.iter().find(|record| record.stage == stage && !record.damaged) {
+            if let Some(path) = record.damage(&target)? {
+                return Err(Error::Damaged { path }.into());
             }
             tracing::debug!(stage, "the stage is done");
             return Ok(self.to_summary(record.summary.clone())?);
         }
         let _span = tracing::debug_span!("run_folder_stage", stage).entered();
         let started = Instant::now();
+        self.check_presence()?;
         let (summary, earlier) = work(self, &target)?;
         let summary = self.to_value(MANIFEST, &summary)?;
         // Converted to JSON and back, so that every run gets what a resumed run reads.
         let result = self.to_summary(summary.clone())?;
-        let sha256 = digest(&target)?;
+        let (sha256, files) = if target.is_dir() {
+            let files = file_digests(&target)?;
+            (digest_of(&files), files)
+        } else {
+            (digest(&target)?, FileDigests::new())
+        };
         let seconds = earlier + started.elapsed().as_secs_f64();
-        self.manifest.stages.push(StageRecord { stage: stage.to_owned(), sha256, seconds, summary, pruned: false });
+        self.sync_names(&target)?;
+        self.sync_log()?;
+        self.record_log()?;
+        let record =
+            StageRecord { stage: stage.to_owned(), sha256, files, seconds, summary, pruned: false, damaged: false };
+        self.record(record);
         self.write_manifest()?;
         tracing::debug!(seconds, "stage saved");
         Ok(result)
     }
 
-    fn write_manifest(&self) -> Result<(), Error> {
-        write_json(&self.path.join(MANIFEST), &self.manifest)
+    pub(super) fn write_manifest(&self) -> Result<(), Error> {
+        self.write_own(MANIFEST, &self.manifest)
+    }
+
+    fn write_own<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
+        self.check_presence()?;
+        let path = self.path.join(name);
+        if self.manifest.format > 0 { write_checked(&path, value) } else { write_json(&path, value) }
+    }
+
+    /// Flushes the names of the folders in which a stage lies. A process that was killed may have made them without that.
+    fn sync_names(&self, target: &Path) -> Result<(), Error> {
+        let folders = target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.path));
+        folders.into_iter().try_for_each(|folder| durable::sync_folder(folder).map_err(Error::io("flush", folder)))
+    }
+
+    /// Refuses to write into a folder that is not the one that was opened.
+    pub(super) fn check_presence(&self) -> Result<(), Error> {
+        if is_file_at(&self.lock, &self.path.join(LOCK)) {
+            Ok(())
+        } else {
+            Err(Error::Gone { path: self.path.clone() })
+        }
     }
 
     fn to_value<T: Serialize + ?Sized>(&self, file: &str, value: &T) -> Result<Value, Error> {
@@ -293,6 +350,33 @@ impl RunFolder {
     fn to_summary<T: DeserializeOwned>(&self, value: Value) -> Result<T, Error> {
         serde_json::from_value(value)
             .map_err(|e| Error::Format { path: self.path.join(MANIFEST), message: e.to_string() })
+    }
+}
+
+/// Removes a damaged file of the run's own, if such files are to be collected.
+fn anew<T>(error: Error, damaged: &mut Option<&mut Vec<PathBuf>>) -> Result<Option<T>, Error> {
+    match (error, damaged) {
+        (Error::Damaged { path } | Error::Format { path, .. }, Some(damaged)) => {
+            remove(&path)?;
+            damaged.push(path);
+            Ok(None)
+        }
+        (error, _) => Err(error),
+    }
+}
+
+/// Whether an open file is the one that has this path.
+fn is_file_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let same = |(a, b): (fs::Metadata, fs::Metadata)| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        file.metadata().and_then(|open| Ok((open, fs::metadata(path)?))).is_ok_and(same)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
     }
 }
 

@@ -1,9 +1,13 @@
 //! The manifest of a run folder: the version that made it, fingerprints of the data, and the finished stages.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::digest::{FileDigests, digest, first_damage};
+use crate::Error;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,11 +15,33 @@ use serde_json::Value;
 pub(crate) struct Manifest {
     /// The version of this crate.
     pub(crate) version: String,
+    /// 1 if settings, checkpoints and this file have checksums; 0 for runs of earlier versions.
+    #[serde(default)]
+    pub(crate) format: u32,
     /// Fingerprints of the data and the seeds.
     #[serde(alias = "facts")]
     pub(crate) fingerprints: BTreeMap<String, Value>,
+    /// The log of metrics when the last stage was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<LogRecord>,
     /// The finished stages, oldest first.
     pub(crate) stages: Vec<StageRecord>,
+}
+
+impl Manifest {
+    /// The manifest of a run that begins.
+    pub(super) fn new(version: &str, format: u32) -> Self {
+        Manifest { version: version.to_owned(), format, fingerprints: BTreeMap::new(), log: None, stages: Vec::new() }
+    }
+}
+
+/// The log of metrics up to the end of a stage. Later lines are those of a stage that is not finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogRecord {
+    pub(crate) bytes: u64,
+    /// The SHA-256 of these bytes.
+    pub(crate) sha256: String,
 }
 
 /// A finished stage.
@@ -24,8 +50,11 @@ pub(crate) struct Manifest {
 pub(crate) struct StageRecord {
     /// Its file or folder, relative to the run folder.
     pub(crate) stage: String,
-    /// The SHA-256 of the file or folder.
+    /// The SHA-256 of the file; of a folder, that of the digests of its files.
     pub(crate) sha256: String,
+    /// The SHA-256 of each file in a folder. Earlier versions recorded one for the folder only.
+    #[serde(default, skip_serializing_if = "FileDigests::is_empty")]
+    pub(crate) files: FileDigests,
     /// The seconds that it took, over all processes.
     pub(crate) seconds: f64,
     /// The result that the stage returned.
@@ -33,6 +62,25 @@ pub(crate) struct StageRecord {
     /// Whether the file or folder was removed later, to save space.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) pruned: bool,
+    /// Whether the file or folder was found damaged and is to be made again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) damaged: bool,
+}
+
+impl StageRecord {
+    /// The file of the stage that is not as it was recorded, if any.
+    pub(super) fn damage(&self, target: &Path) -> Result<Option<PathBuf>, Error> {
+        if self.pruned {
+            return Ok(None);
+        }
+        if !target.exists() {
+            return Ok(Some(target.to_owned()));
+        }
+        if target.is_dir() && !self.files.is_empty() {
+            return first_damage(target, &self.files);
+        }
+        Ok((digest(target)? != self.sha256).then(|| target.to_owned()))
+    }
 }
 
 /// The first difference of two JSON values, in the order of keys: the dotted path, the old value and the new.

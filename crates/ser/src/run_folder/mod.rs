@@ -2,9 +2,12 @@
 
 mod atomic_write;
 mod checkpoint;
+mod digest;
 mod fingerprint;
 mod folder;
+mod log;
 mod manifest;
+mod repair;
 mod scores_file;
 #[cfg(test)]
 mod tests;

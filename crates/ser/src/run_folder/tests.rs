@@ -108,8 +108,11 @@ fn another_version_is_refused() {
     let root = tempfile::tempdir().unwrap();
     RunFolder::open(root.path(), false).unwrap().file_stage("a.txt", write("x")).unwrap();
     let path = root.path().join(MANIFEST);
-    let text = fs::read_to_string(&path).unwrap().replace(VERSION, "99.0.0");
-    fs::write(&path, text).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(manifest["version"], VERSION);
+    manifest["version"] = "99.0.0".into();
+    manifest.as_object_mut().unwrap().remove("checksum").unwrap();
+    fs::write(&path, manifest.to_string()).unwrap();
     assert!(matches!(RunFolder::open(root.path(), true), Err(Error::Version { theirs, .. }) if theirs == "99.0.0"));
 }
 
@@ -146,4 +149,104 @@ fn settings_and_data_must_agree() {
     assert_eq!(error.to_string(), "cannot resume with other settings: `loop.tau` was 0.1 and is now 0.2");
     let error = run.record_or_verify_data("pool", &6).unwrap_err();
     assert_eq!(error.to_string(), "cannot resume on other data: `pool` was 5 and is now 6");
+}
+
+/// A run with a stage of one file, one of a folder, a log and a checkpoint.
+fn whole_run(root: &Path) {
+    let mut run = RunFolder::open(root, true).unwrap();
+    run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.1})).unwrap();
+    let log = root.join("metrics.jsonl");
+    if !log.exists() {
+        fs::write(log, "{\"stage\":\"a\",\"step\":1}\n").unwrap();
+    }
+    let file = |name: &str, text: &str, dir: &Path| {
+        fs::create_dir_all(dir.join("deep")).unwrap();
+        fs::write(dir.join(name), text).map_err(Error::io("write", dir))
+    };
+    run.folder_stage("rounds/00/model", |dir| file("deep/w", "1", dir)).unwrap();
+    run.file_stage("rounds/00/scores.jsonl", write("scores")).unwrap();
+    run.file_stage("rounds/01/scores.jsonl", write("more")).unwrap();
+    if run.checkpoint("rounds/01/checkpoints").unwrap().is_none() {
+        run.save_checkpoint("rounds/01/checkpoints", 3, 1, 1.5, |dir| file("w", "2", dir)).unwrap();
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let inside = entries(folder).unwrap();
+    inside.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Every bit of every file is flipped: the run is refused with the file's name, and repaired on request.
+#[test]
+fn a_flipped_bit_is_refused_with_the_files_name_and_repaired() {
+    let root = tempfile::tempdir().unwrap();
+    whole_run(root.path());
+    let use_all = |run: &mut RunFolder| -> Result<(), Error> {
+        run.record_or_verify_settings("loop", &serde_json::json!({"tau": 0.1}))?;
+        run.folder_stage("rounds/00/model", |_| Err::<(), _>(Error::NoPrompts))?;
+        run.file_stage("rounds/00/scores.jsonl", must_not_run)?;
+        run.file_stage("rounds/01/scores.jsonl", must_not_run)?;
+        run.checkpoint("rounds/01/checkpoints").map(|_| ())
+    };
+    let files: Vec<_> = files_below(root.path()).into_iter().filter(|path| !path.ends_with(".lock")).collect();
+    assert_eq!(files.len(), 8, "{files:?}");
+    let sound: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    for (path, bytes) in files.iter().zip(&sound) {
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(path, flipped).unwrap();
+            let error = RunFolder::open(root.path(), true).and_then(|mut run| use_all(&mut run)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&path.display().to_string()), "bit {bit} of {}: {text}", path.display());
+        }
+        let (run, damaged) = RunFolder::repair(root.path()).unwrap();
+        drop(run);
+        assert_eq!(damaged, [path.clone()], "{}", path.display());
+        whole_run(root.path());
+        use_all(&mut RunFolder::open(root.path(), true).unwrap()).unwrap();
+        if !path.ends_with("metrics.jsonl") && !path.ends_with("checkpoint.json") && !path.ends_with("manifest.json") {
+            assert_eq!(&fs::read(path).unwrap(), bytes, "{} is made again", path.display());
+        }
+        // The next file is damaged in the run as it was.
+        files.iter().zip(&sound).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+}
+
+#[test]
+fn a_stage_that_is_made_again_otherwise_makes_the_later_ones_undone() {
+    let root = tempfile::tempdir().unwrap();
+    whole_run(root.path());
+    fs::remove_file(root.path().join("rounds/00/scores.jsonl")).unwrap();
+    let (mut run, damaged) = RunFolder::repair(root.path()).unwrap();
+    assert_eq!(damaged, [root.path().join("rounds/00/scores.jsonl")]);
+    assert!(!run.is_done("rounds/00/scores.jsonl") && run.is_done("rounds/01/scores.jsonl"));
+    run.file_stage("rounds/00/scores.jsonl", write("other")).unwrap();
+    assert!(run.is_done("rounds/00/model") && run.is_done("rounds/00/scores.jsonl"));
+    assert!(!run.is_done("rounds/01/scores.jsonl"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_removed_while_it_is_written_is_not_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut run = RunFolder::open(&path, false).unwrap();
+    run.file_stage("a.txt", write("x")).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    assert!(matches!(run.file_stage("b.txt", write("y")), Err(Error::Gone { .. })));
+    assert!(matches!(run.record_or_verify_data("pool", &1), Err(Error::Gone { .. })));
+    assert!(!path.exists());
+}
+
+/// What a power loss may leave of a run that has just begun.
+#[test]
+fn a_folder_with_incomplete_files_alone_begins_a_run() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join(".tmp-manifest.json"), "{\"ver").unwrap();
+    let run = RunFolder::open(root.path(), false).unwrap();
+    assert!(!run.resumed());
+    drop(run);
+    fs::remove_file(root.path().join(".lock")).unwrap();
+    RunFolder::open(root.path(), false).unwrap();
 }

@@ -71,7 +71,11 @@ impl Start {
 
 /// Opens the run folder. Its log of metrics becomes an observer beside the progress.
 fn open<'a>(flags: &RunFlags, progress: ser::Progress) -> anyhow::Result<(RunFolder, Observers<'a>)> {
-    let run = RunFolder::open(&flags.out, flags.resume)?;
+    let (run, damaged) = match flags.repair {
+        true => RunFolder::repair(&flags.out)?,
+        false => (RunFolder::open(&flags.out, flags.resume)?, Vec::new()),
+    };
+    damaged.iter().for_each(|path| output::note(format_args!("{} is damaged: the run repairs it", path.display())));
     let mut observers = Observers::new();
     observers.push(progress);
     observers.push(MetricsLog::append(run.path().join("metrics.jsonl"))?);
