@@ -202,7 +202,7 @@ fn a_flipped_bit_is_refused_with_the_files_name_and_repaired() {
         }
         let (run, damaged) = RunFolder::repair(root.path()).unwrap();
         drop(run);
-        assert_eq!(damaged, [path.clone()], "{}", path.display());
+        assert_eq!(damaged, std::slice::from_ref(path), "{}", path.display());
         whole_run(root.path());
         use_all(&mut RunFolder::open(root.path(), true).unwrap()).unwrap();
         if !path.ends_with("metrics.jsonl") && !path.ends_with("checkpoint.json") && !path.ends_with("manifest.json") {
