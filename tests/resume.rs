@@ -308,5 +308,5 @@ fn a_damaged_stage_is_noticed() {
     let text = std::fs::read_to_string(&scores).unwrap();
     std::fs::write(&scores, text.replacen("0.", "0.9", 1)).unwrap();
     let text = chain(&run(root.path(), settings(), data_with_pool(1, 100)).unwrap_err());
-    assert!(text.contains("scores.jsonl was changed or damaged"), "{text}");
+    assert!(text.contains("scores.jsonl was changed, damaged or removed"), "{text}");
 }

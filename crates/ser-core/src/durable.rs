@@ -50,7 +50,8 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// Those of the system.
 pub fn create_folders(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    // The parent of a file's bare name is the empty path, which is the current folder.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
     create_folders(parent(folder))?;
@@ -116,6 +117,7 @@ mod tests {
         let file = folder.join("deep/er/file");
         create_folders(parent(&file)).unwrap();
         create_folders(parent(&file)).unwrap();
+        create_folders(Path::new("")).unwrap();
         replace(&file, |out| out.write_all(b"old")).unwrap();
         let failed = replace(&file, |out| {
             out.write_all(b"half")?;
