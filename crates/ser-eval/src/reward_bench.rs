@@ -115,12 +115,13 @@ impl RewardBench {
     }
 }
 
-/// One object with the model's name and type, and the score of each subset, as the files of RewardBench's leaderboard have it.
+/// One object with the model's name and the score of each subset, as the files of RewardBench's leaderboard have it.
 pub(crate) fn leaderboard<'a>(model: &str, scores: impl Iterator<Item = (&'a str, f64)>) -> serde_json::Value {
-    let names =
-        [("model", model.into()), ("model_type", "Seq. Classifier".into()), ("chat_template", "tokenizer".into())];
-    let scores = scores.map(|(subset, score)| (subset.to_owned(), score.into()));
-    names.into_iter().map(|(key, value): (&str, serde_json::Value)| (key.to_owned(), value)).chain(scores).collect()
+    let scores = scores.map(|(subset, score)| (subset.to_owned(), serde_json::Value::from(score)));
+    [("model".to_owned(), model.into()), ("model_type".to_owned(), "Seq. Classifier".into())]
+        .into_iter()
+        .chain(scores)
+        .collect()
 }
 
 /// Writes a model's results as JSON into a folder, atomically, to a file named after the model, and returns its path.
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(path, folder.path().join("org_model.json"));
         let back: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!((&back["model"], &back["math-prm"]), (&"org/model".into(), &0.5.into()));
-        assert_eq!(back.as_object().unwrap().len(), 23 + 3);
+        assert_eq!(back.as_object().unwrap().len(), 23 + 2);
 
         // Other subsets have accuracies, but no sections.
         let own = measure("m", &[[1.0, 0.0]], &["helpful"]);

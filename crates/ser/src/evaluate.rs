@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::aview2;
-use ser_core::{Clusters, Context, Pair, Preference, Scorer, Screening, Side};
+use ser_core::{Clusters, Context, Pair, Preference, Scorer, Screening};
 use ser_data::{Layout, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, prompt_clusters};
 use ser_eval::{
     Bootstrap, Estimate, Evaluation, RewardBench, RewardBench2, ScoredAnswers, SubsetAccuracy, accuracy_by_subset,
@@ -22,6 +22,7 @@ const STAGE: &str = "evaluation";
 pub struct TestPairs {
     preferences: Vec<Preference>,
     origins: Vec<PairOrigin>,
+    layout: Option<Layout>,
     summary: ReadSummary,
 }
 
@@ -54,23 +55,22 @@ impl TestPairs {
     /// # Errors
     /// An invalid file, with the line.
     pub fn open(path: &Path, settings: &ReadSettings) -> Result<Self, Error> {
-        let (read, layout) = Self::read(path, settings)?;
-        if layout == Some(Layout::RewardBench) && read.summary.over_pair_limit > 0 {
+        let read = Self::read(path, settings)?;
+        if read.layout == Some(Layout::RewardBench) && read.summary.over_pair_limit > 0 {
             let all = ReadSettings { max_pairs_per_prompt: usize::MAX, ..settings.clone() };
-            return Ok(Self::read(path, &all)?.0);
+            return Self::read(path, &all);
         }
         Ok(read)
     }
 
-    fn read(path: &Path, settings: &ReadSettings) -> Result<(Self, Option<Layout>), Error> {
+    fn read(path: &Path, settings: &ReadSettings) -> Result<Self, Error> {
         let mut file = PreferenceFile::open(path, settings)?;
         let (mut preferences, mut origins) = (Vec::new(), Vec::new());
         while let Some((preference, origin)) = file.next_with_origin()? {
             preferences.push(preference);
             origins.push(origin);
         }
-        let layout = file.layout();
-        Ok((TestPairs { preferences, origins, summary: file.summary().clone() }, layout))
+        Ok(TestPairs { preferences, origins, layout: file.layout(), summary: file.summary().clone() })
     }
 
     /// What was left out while reading.
@@ -119,7 +119,8 @@ impl TestPairs {
             if answers.len() == kept.len() {
                 let bench = RewardBench::measure(model, aview2(&scores), &names, clusters, bootstrap);
                 reward_bench = Some(bench.map_err(Error::stage(STAGE))?).filter(|bench| !bench.sections.is_empty());
-            } else {
+            } else if self.layout == Some(Layout::RewardBench) {
+                // In other layouts with several answers a row, an answer may be better than one and worse than another.
                 let bench = RewardBench2::measure(model, &answers, bootstrap);
                 reward_bench_2 = Some(bench.map_err(Error::stage(STAGE))?);
             }
@@ -165,10 +166,10 @@ impl TestResult {
     /// # Errors
     /// [`Error::Stage`] if the file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, Error> {
-        let written = match (&self.reward_bench, &self.reward_bench_2) {
-            (_, Some(bench)) => write_results(&bench.leaderboard(), &self.model, folder),
-            (Some(bench), None) => write_results(&bench.leaderboard(), &self.model, folder),
-            (None, None) => write_results(self, &self.model, folder),
+        let of_first = || self.reward_bench.as_ref().map(RewardBench::leaderboard);
+        let written = match self.reward_bench_2.as_ref().map(RewardBench2::leaderboard).or_else(of_first) {
+            Some(leaderboard) => write_results(&leaderboard, &self.model, folder),
+            None => write_results(self, &self.model, folder),
         };
         written.map_err(Error::stage(STAGE))
     }
@@ -214,20 +215,22 @@ fn score_answers<S: Scorer + ?Sized>(
 /// The scores of each row's distinct answers.
 fn answers_of_rows(kept: &[(&Preference, &PairOrigin)], scores: &[[f64; 2]]) -> Vec<ScoredAnswers> {
     let mut rows: Vec<(u64, ScoredAnswers)> = Vec::new();
-    let mut seen: HashSet<(u64, Side, &str)> = HashSet::new();
-    for ((preference, origin), [chosen, rejected]) in kept.iter().zip(scores) {
+    let (mut seen_chosen, mut seen_rejected) = (HashSet::new(), HashSet::new());
+    for (pair, [chosen, rejected]) in kept.iter().zip(scores) {
+        let (_, origin) = pair;
         if rows.last().is_none_or(|(row, _)| *row != origin.row) {
             let id =
                 origin.id.as_ref().map_or_else(String::new, |id| id.as_str().map_or(id.to_string(), str::to_owned));
             let subset = origin.subset.clone().unwrap_or_default();
             rows.push((origin.row, ScoredAnswers { subset, id, correct: Vec::new(), incorrect: Vec::new() }));
         }
-        if let Some((row, answers)) = rows.last_mut() {
-            if seen.insert((*row, Side::A, preference.chosen())) {
-                answers.correct.push(*chosen);
+        if let Some((_, scored)) = rows.last_mut() {
+            let [of_chosen, of_rejected] = answers(pair);
+            if seen_chosen.insert(of_chosen) {
+                scored.correct.push(*chosen);
             }
-            if seen.insert((*row, Side::B, preference.rejected())) {
-                answers.incorrect.push(*rejected);
+            if seen_rejected.insert(of_rejected) {
+                scored.incorrect.push(*rejected);
             }
         }
     }
@@ -270,6 +273,15 @@ mod tests {
         assert_eq!(subsets, [("x", 1.0), ("y", 0.5)]);
         assert_eq!((scored, result.reward_bench, result.reward_bench_2), (3, None, None));
         assert!((result.evaluation.accuracy.value - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ranked_answers_of_another_layout_are_pairs_alone() {
+        let (result, _) = measure(&[
+            r#"{"prompt": "\n\nHuman: p\n\nAssistant:", "answers": [{"answer": "longest", "rank": 1}, {"answer": "long", "rank": 2}, {"answer": "no", "rank": 3}], "subset": "x"}"#,
+        ]);
+        assert_eq!((result.evaluation.accuracy.pairs, result.subsets.len()), (3, 1));
+        assert_eq!((result.reward_bench, result.reward_bench_2), (None, None));
     }
 
     #[test]

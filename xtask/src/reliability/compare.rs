@@ -42,7 +42,7 @@ fn without_times(path: &str, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// JSON without the fields of these names, at any depth; the bytes themselves if it is none.
+/// JSON without the fields of these names, at any depth; bytes that are not JSON stay as they are.
 fn json(text: &str, without: &[&str]) -> Vec<u8> {
     fn strip(value: Value, without: &[&str]) -> Value {
         match value {

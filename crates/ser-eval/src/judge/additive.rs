@@ -62,7 +62,7 @@ impl AdditiveJudge {
         }
     }
 
-    /// The mean score of each side, over the answers whose score was read; none if there is none.
+    /// The mean score of each side, over the answers whose score was read; `None` if no score was read.
     pub fn mean_scores(scores: &[[Option<f64>; 2]]) -> [Option<f64>; 2] {
         let mean = |side: usize| {
             let read: Vec<f64> = scores.iter().filter_map(|both| both.get(side).copied().flatten()).collect();

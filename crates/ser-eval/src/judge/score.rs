@@ -14,7 +14,7 @@ const BEFORE: [&str; 8] = ["final", "total", "overall", "my", "the", "additive",
 const EXPLANATIONS: [&str; 5] = ["evaluation evidence", "evidence", "explanation", "reason", "justification"];
 
 impl Reading<'_> {
-    /// The score from 0 to 5 in a reply to the additive question; none if there is none or it is ambiguous.
+    /// The score from 0 to 5 in a reply to the additive question; `None` if it is missing or ambiguous.
     ///
     /// In this order: a line `Final score: n`, a line `Score: n` with an explanation after it, JSON at the reply's end,
     /// any line `Score: n`, JSON anywhere, `\boxed{n}`, `Rating: n` and similar names, a reply or a first or last line

@@ -60,7 +60,7 @@ const KINDS: [&str; 17] = [
 ];
 
 impl Reading<'_> {
-    /// The verdict in a reply to the pairwise question; none if there is none or it is ambiguous.
+    /// The verdict in a reply to the pairwise question; `None` if it is missing or ambiguous.
     ///
     /// In this order: the last line `Verdict: ...`, JSON, the last `[[...]]` (the format of MT-Bench and Arena-Hard),
     /// `\boxed{...}`, the last line such as `Winner: ...` or `Better answer: ...`, and a reply or a first or last line

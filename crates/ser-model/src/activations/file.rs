@@ -62,7 +62,7 @@ impl ActivationFile {
         Ok(opened)
     }
 
-    /// The payload of a key; `None` if there is none.
+    /// The payload of a key; `None` if the key is not in the file.
     pub(super) fn read(&mut self, key: &[u32]) -> Option<Vec<u8>> {
         self.try_read(key).unwrap_or_else(|error| {
             tracing::warn!(path = %self.path.display(), %error, "kept activations cannot be read and are computed again");

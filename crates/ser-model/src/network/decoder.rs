@@ -219,7 +219,7 @@ impl Network {
         self.layers.iter().position(adapted).unwrap_or(0).min(self.lowest_trained())
     }
 
-    /// The lowest layer with a trained tensor, of its own or of the active adapter; the number of layers if there is none.
+    /// The lowest layer with a trained tensor, of its own or of the active adapter; the number of layers if no layer has one.
     /// 0 if the embedding is trained.
     pub(crate) fn lowest_trained(&self) -> usize {
         let slot = self.adapters.active();

@@ -107,7 +107,7 @@ pub(super) fn write_checked<T: Serialize>(path: &Path, value: &T) -> Result<(), 
     write_json(path, &value)
 }
 
-/// Reads a file of [`write_checked`]; `None` if there is none. A file of an earlier version has no checksum.
+/// Reads a file of [`write_checked`]; `None` if the file does not exist. Files of earlier versions have no checksum.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the contents are not those that were written.
