@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ndarray::{Array3, ArrayViewMut2, ArrayViewMut3, Axis, Zip, s};
+use ndarray::{Array3, ArrayViewMut2, Axis, Zip, s};
 use ser_core::{BoxError, Context, Pair, Screening};
 use sha2::{Digest, Sha256};
 
@@ -19,10 +19,8 @@ const MAGIC: &[u8; 8] = b"SERFEAT1";
 const HEADER: u64 = 8 + 32;
 const KEY: usize = 16;
 const CHECKSUM: usize = 8;
-/// Pairs that are computed and written together: an interruption loses at most so many. Features may depend in their last
-/// digits on the pairs that are computed with them, so groups are fixed: a group with a missing pair is computed whole, and a
-/// call that was interrupted gives the same features when it is repeated.
-const GROUP: usize = 64;
+/// Pairs that are written together: an interruption loses at most so many.
+const BATCH: usize = 64;
 
 /// Features of another source, kept in a file.
 #[derive(Debug)]
@@ -120,7 +118,7 @@ impl<F: Features> CachedFeatures<F> {
         (KEY + 2 * self.size * size_of::<f32>() + CHECKSUM) as u64
     }
 
-    /// The stored features of a key, `[2 * size]`; none if there are none or their checksum is wrong.
+    /// The stored features of a key, `[2 * size]`; `None` if they are missing or their checksum is wrong.
     fn stored(&mut self, key: &[u8; KEY]) -> Result<Option<Vec<f32>>, LinearError> {
         let Some(&offset) = self.offsets.get(key) else { return Ok(None) };
         let mut record = vec![0; self.record() as usize];
@@ -162,48 +160,6 @@ impl<F: Features> CachedFeatures<F> {
     }
 }
 
-impl<F: Features> CachedFeatures<F> {
-    /// Fills the rows of a group of pairs, `[pairs, 2, features]`.
-    fn group(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        mut rows: ArrayViewMut3<'_, f32>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), BoxError> {
-        let keys = pairs.iter().map(|pair| key(pair)).collect::<Result<Vec<_>, _>>()?;
-        let mut missing = Vec::new();
-        for (index, ((key, is_swapped), mut answers)) in keys.iter().zip(rows.outer_iter_mut()).enumerate() {
-            match self.stored(key)? {
-                Some(values) => {
-                    answers.iter_mut().zip(values).for_each(|(to, from)| *to = from);
-                    if *is_swapped {
-                        swap(&mut answers);
-                    }
-                }
-                None => missing.push(index),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let features = self.inner.features(pairs, cx).map_err(Into::into)?;
-        let expected = [pairs.len(), 2, self.size];
-        if features.shape() != expected {
-            return Err(LinearError::Shape { found: features.shape().to_vec(), expected }.into());
-        }
-        let mut computed = features.select(Axis(0), &missing);
-        for (&index, row) in missing.iter().zip(computed.outer_iter()) {
-            rows.index_axis_mut(Axis(0), index).assign(&row);
-        }
-        let keys: Vec<_> = missing.iter().filter_map(|&index| keys.get(index).copied()).collect();
-        for (mut row, _) in computed.outer_iter_mut().zip(&keys).filter(|(_, (_, is_swapped))| *is_swapped) {
-            swap(&mut row);
-        }
-        let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
-        self.locked(|cache| cache.append(&keys, &computed)).map_err(Into::into)
-    }
-}
-
 impl<F: Features> Features for CachedFeatures<F> {
     type Error = BoxError;
 
@@ -216,9 +172,40 @@ impl<F: Features> Features for CachedFeatures<F> {
     }
 
     fn features(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Array3<f32>, BoxError> {
+        let keys = pairs.iter().map(|pair| key(pair)).collect::<Result<Vec<_>, _>>()?;
         let mut all = Array3::zeros((pairs.len(), 2, self.size));
-        for (group, rows) in pairs.chunks(GROUP).zip(all.axis_chunks_iter_mut(Axis(0), GROUP)) {
-            self.group(group, rows, cx)?;
+        let mut missing = Vec::new();
+        for (index, ((key, is_swapped), mut answers)) in keys.iter().zip(all.outer_iter_mut()).enumerate() {
+            match self.stored(key)? {
+                Some(values) => {
+                    answers.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+                    if *is_swapped {
+                        swap(&mut answers);
+                    }
+                }
+                None => missing.push(index),
+            }
+        }
+        for batch in missing.chunks(BATCH) {
+            let mut computed = Array3::zeros((batch.len(), 2, self.size));
+            let mut keys_of_batch = Vec::with_capacity(batch.len());
+            for (&index, mut record) in batch.iter().zip(computed.outer_iter_mut()) {
+                let (Some(pair), Some((key, is_swapped))) = (pairs.get(index), keys.get(index)) else { continue };
+                // Beside other pairs, features may differ in their last digits: alone, they are the same in every call and
+                // run, and a run that was interrupted repeats an uninterrupted one.
+                let features = self.inner.features(std::slice::from_ref(pair), cx).map_err(Into::into)?;
+                let expected = [1, 2, self.size];
+                if features.shape() != expected {
+                    return Err(LinearError::Shape { found: features.shape().to_vec(), expected }.into());
+                }
+                record.assign(&features.index_axis(Axis(0), 0));
+                all.index_axis_mut(Axis(0), index).assign(&record);
+                if *is_swapped {
+                    swap(&mut record);
+                }
+                keys_of_batch.push(*key);
+            }
+            self.locked(|cache| cache.append(&keys_of_batch, &computed))?;
         }
         Ok(all)
     }
