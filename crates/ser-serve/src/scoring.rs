@@ -47,11 +47,11 @@ fn together(scorer: &mut impl Scorer, parts: &[Part], metrics: &Metrics) -> Resu
     let find = |part: &Part, of_part: &[Screening], kind| {
         of_part.iter().position(|&screening| screening == kind).map(|at| part.first + at)
     };
-    let mut too_long = parts
+    let too_long: Vec<Option<usize>> = parts
         .iter()
         .zip(&screened)
-        .map(|(part, of_part)| if part.cut_long { None } else { find(part, of_part, Screening::TooLong) });
-    let too_long: Vec<Option<usize>> = too_long.by_ref().collect();
+        .map(|(part, of_part)| if part.cut_long { None } else { find(part, of_part, Screening::TooLong) })
+        .collect();
     let usable: Vec<Arc<Pair>> = (parts.iter().zip(&too_long))
         .filter(|(_, too_long)| too_long.is_none())
         .flat_map(|(part, _)| &part.pairs)

@@ -1,10 +1,11 @@
 //! Reports as files: `report.json` and `report.html`, written atomically.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use ser_core::durable;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -74,18 +75,7 @@ fn find_null(value: &Value, pointer: String) -> Option<String> {
 /// Writes a temporary file and renames it, so that a kill at any instant leaves a whole file or none.
 pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), EvalError> {
     let path = folder.join(name);
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        ser_core::durable::rename(&temporary, &path)
-    };
-    write().map_err(|source| {
-        // The temporary file is useless; if it cannot be removed either, the first error tells why.
-        let _ = fs::remove_file(&temporary);
-        EvalError::Write { path: path.clone(), source }
-    })
+    durable::replace(&path, |out| out.write_all(text.as_bytes())).map_err(|source| EvalError::Write { path, source })
 }
 
 /// Serializes a value with every object's fields sorted, independent of the map's own order.
