@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{Pair, Stage};
+use ser_core::{Learner, Pair, Stage};
 use ser_model::{AnyRewardModel, Device, LinearRewardModel, RewardModel};
 
 use crate::config::{Config, RewardModelKind};
@@ -54,11 +54,11 @@ pub fn prepare_reward(
     run.folder_stage(REPRESENTATION, |folder| {
         let stage = Stage::from("hidden states");
         observers.run_stage(&path, &stage, 0, |cx| Ok(model.represent(pairs, cx)?))?;
-        ser_core::Learner::snapshot(&mut model, folder)?;
+        model.snapshot(folder)?;
         Ok::<(), Error>(())
     })?;
     if done {
-        ser_core::Learner::restore(&mut model, &run.stage_path(REPRESENTATION))?;
+        model.restore(&run.stage_path(REPRESENTATION))?;
     }
     Ok(model.into())
 }
