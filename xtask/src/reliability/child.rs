@@ -54,19 +54,19 @@ pub(super) enum End {
 }
 
 /// The folder that a run works in.
-pub(super) struct Place {
+pub(super) struct WorkFolder {
     folder: PathBuf,
 }
 
-impl Place {
+impl WorkFolder {
     /// Makes an empty folder.
     pub(super) fn new(folder: PathBuf) -> Result<Self> {
         fs::create_dir_all(folder.join("work"))?;
-        Ok(Place { folder })
+        Ok(WorkFolder { folder })
     }
 
     /// The run's current folder. Nothing but the run writes into it.
-    pub(super) fn work(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.join("work")
     }
 
@@ -78,11 +78,11 @@ impl Place {
         let mut command = programs.command(kind)?;
         let stderr = self.folder.join("stderr");
         command
-            .current_dir(self.work())
+            .current_dir(self.path())
             .stdout(File::create(self.folder.join("stdout"))?)
             .stderr(File::create(&stderr)?);
         if let Some((shim, variables)) = shim {
-            command.env("LD_PRELOAD", shim).env("SER_FS_ROOT", self.work());
+            command.env("LD_PRELOAD", shim).env("SER_FS_ROOT", self.path());
             command.envs(variables.iter().map(|(name, value)| (name, value)));
         }
         let mut child = command.spawn().context("cannot start a run")?;
@@ -102,7 +102,7 @@ impl Place {
     }
 
     /// Runs without a fault.
-    pub(super) fn go_on(&self, programs: &Programs, kind: Kind) -> Result<End> {
+    pub(super) fn run_without_fault(&self, programs: &Programs, kind: Kind) -> Result<End> {
         self.run(programs, kind, None)
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-use super::child::{Act, End, Place};
+use super::child::{Act, End, WorkFolder};
 use super::compare::difference;
 use super::disk::{self, Disk, Survives, Tree};
 use super::kinds::{Kind, Programs};
@@ -74,20 +74,20 @@ pub(super) struct Reference<'a> {
 impl<'a> Reference<'a> {
     pub(super) fn of(kind: Kind, programs: &'a Programs, shim: &'a Path, folder: &Path) -> Result<Self> {
         let folder = folder.join(kind.name());
-        let place = Place::new(folder.join("reference"))?;
-        let changes = trace::parse(&place.traced(programs, kind, shim)?)?;
-        let result = disk::read(&place.work())?;
+        let work_folder = WorkFolder::new(folder.join("reference"))?;
+        let changes = trace::parse(&work_folder.traced(programs, kind, shim)?)?;
+        let result = disk::read(&work_folder.path())?;
         // A function that the shim does not wrap would show here.
         let mut disk = Disk::new();
         changes.iter().try_for_each(|change| disk.apply(change))?;
         if disk.surviving(Survives::All) != result {
             bail!("{}: the trace does not lead to the files that are there", kind.name());
         }
-        match place.go_on(programs, kind)? {
+        match work_folder.run_without_fault(programs, kind)? {
             End::Done | End::Refused(_) => {}
             End::Killed => bail!("{}: the second run was killed", kind.name()),
         }
-        if let Some(difference) = difference(kind, &result, &disk::read(&place.work())?) {
+        if let Some(difference) = difference(kind, &result, &disk::read(&work_folder.path())?) {
             bail!("{}: a second run after the first changes its result: {difference}", kind.name());
         }
         Ok(Reference { kind, programs, shim, folder, changes, result })
@@ -196,12 +196,12 @@ impl<'a> Reference<'a> {
 
     /// Does one try. Returns the sentence of a run that failed as it should.
     fn attempt(&self, attempt: &Try, folder: &Path) -> Result<Option<String>> {
-        let place = Place::new(folder.to_owned())?;
+        let work_folder = WorkFolder::new(folder.to_owned())?;
         let mut said = None;
         match attempt {
-            Try::From(_, tree) => disk::write(tree, &place.work())?,
+            Try::From(_, tree) => disk::write(tree, &work_folder.path())?,
             Try::Lost(_) => bail!("more than the last answer is lost"),
-            Try::At(act, n) => match (act, place.faulty(self.programs, self.kind, self.shim, *act, *n)?) {
+            Try::At(act, n) => match (act, work_folder.faulty(self.programs, self.kind, self.shim, *act, *n)?) {
                 (Act::KillBefore | Act::KillAfter | Act::Tear, End::Killed) => {}
                 (Act::Full | Act::FailSync | Act::ReadOnly | Act::NoLocks, End::Refused(sentence)) => {
                     said = Some(sentence)
@@ -211,8 +211,8 @@ impl<'a> Reference<'a> {
                 (_, end) => bail!("the run with the fault ended otherwise: {end:?}"),
             },
         }
-        let end = place.go_on(self.programs, self.kind)?;
-        let found = disk::read(&place.work())?;
+        let end = work_folder.run_without_fault(self.programs, self.kind)?;
+        let found = disk::read(&work_folder.path())?;
         match (difference(self.kind, &self.result, &found), end) {
             // A command that does not write over its result says so, and the result is there.
             (None, End::Done | End::Refused(_)) => {}
@@ -220,7 +220,7 @@ impl<'a> Reference<'a> {
             (Some(difference), _) => bail!("the result is another: {difference}"),
             (None, End::Killed) => bail!("it was killed"),
         }
-        place.remove()?;
+        work_folder.remove()?;
         Ok(said)
     }
 }

@@ -108,11 +108,11 @@ impl KeptActivations {
         let mut layers = self.layers.borrow_mut();
         let kept = match layers.entry(layer) {
             std::collections::hash_map::Entry::Occupied(kept) => kept.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
                 let folder = self.settings.folder.as_deref();
                 let file =
                     folder.map(|folder| ActivationFile::open(folder, &self.identity(network, layer)?)).transpose()?;
-                place.insert(KeptLayer { memory: HashMap::new(), file })
+                vacant.insert(KeptLayer { memory: HashMap::new(), file })
             }
         };
         if let Some(rows) = kept.memory.get(&key) {
@@ -162,10 +162,10 @@ impl KeptActivations {
     /// below, the network's shape, precision, device and kernels. Tokenizer and template are in the tokens, which are the keys.
     fn identity(&self, network: &Network, layer: usize) -> Result<[u8; 32], ModelError> {
         let (kind, device) = (network.kind, network.device);
-        let place = if device == Device::Cpu { ser_libtorch::instruction_set() } else { "gpu" };
+        let kernels = if device == Device::Cpu { ser_libtorch::instruction_set() } else { "gpu" };
         let order = if cfg!(target_endian = "big") { "big" } else { "little" };
         let about = format!(
-            "{} {layer} {kind:?} {place} {order} {:?}\n{}",
+            "{} {layer} {kind:?} {kernels} {order} {:?}\n{}",
             env!("CARGO_PKG_VERSION"),
             self.settings.format,
             network.config.to_json(),
