@@ -22,7 +22,14 @@ fn main() {
         .warnings(false)
         .include(lib.join("../include"))
         .include(lib.join("../include/torch/csrc/api/include"))
-        .files(["cpp/shim.cpp", "cpp/attention.cpp", "cpp/product.cpp", "cpp/rows.cpp", "cpp/kernel.cpp"]);
+        .files([
+            "cpp/shim.cpp",
+            "cpp/attention.cpp",
+            "cpp/product.cpp",
+            "cpp/rows.cpp",
+            "cpp/varlen.cpp",
+            "cpp/kernel.cpp",
+        ]);
     // libtorch's parallel loops are in its headers and run on one thread if compiled without OpenMP. libtorch uses GCC's
     // OpenMP, so another compiler's would add a second thread pool.
     if shim.get_compiler().is_like_gnu() {

@@ -1,4 +1,5 @@
-// The tensor functions of the shim: f32 on the CPU, weights contiguous. All but the decoding step have gradients.
+// The tensor functions of the shim: f32 on the CPU, weights contiguous, except for varlen_attention. All but the decoding step
+// have gradients.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,6 +11,24 @@ namespace ser {
 // q: [rows, heads, dim], k and v: [rows, kv_heads, dim]; table: [segments, 8] int64 (struct Segment). Gradients
 // by q, k and v.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& table,
+                            double scale, int64_t window);
+
+// The sequences of an attention. Each has consecutive queries and consecutive keys; its queries are the last positions of its
+// keys.
+struct VarlenSequences {
+  // [sequences + 1] int32, on the device: the first query, and the first key, of each sequence, then the end of the last.
+  at::Tensor queries, keys;
+  // [2, sequences + 1] int64, on the CPU: the same.
+  at::Tensor host;
+  // int64, on the device, all undefined if the keys of the sequences are the rows in order. gather: the row of each key;
+  // own: [rows] the first key of each row; copied and copies: rows that are two keys, and their second key.
+  at::Tensor gather, own, copies, copied;
+  int64_t longest_query = 0, longest_key = 0;
+};
+
+// Causal attention within sequences, on any device and in any floating-point kind. q: [queries, heads, dim]; k and v: [rows,
+// kv_heads, dim]. window: sliding-window size in tokens, 0 for none. Gradients by q, k and v.
+at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VarlenSequences& sequences,
                             double scale, int64_t window);
 
 // One query per row against cached keys. q: [rows, heads, dim]; k and v: [slots, kv_heads, dim]; ranges: [ranges, 2]

@@ -94,6 +94,18 @@ char* ser_packed_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tens
   return guarded([&] { *out = new at::Tensor(ser::packed_attention(*q, *k, *v, *table, scale, window)); });
 }
 
+// sequences: queries, keys and host of VarlenSequences; gather: gather, own, copies and copied, or null.
+char* ser_varlen_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, at::Tensor** sequences, at::Tensor** gather,
+                           int64_t longest_query, int64_t longest_key, double scale, int64_t window, at::Tensor** out) {
+  return guarded([&] {
+    ser::VarlenSequences s;
+    s.queries = *sequences[0], s.keys = *sequences[1], s.host = *sequences[2];
+    if (gather) s.gather = *gather[0], s.own = *gather[1], s.copies = *gather[2], s.copied = *gather[3];
+    s.longest_query = longest_query, s.longest_key = longest_key;
+    *out = new at::Tensor(ser::varlen_attention(*q, *k, *v, s, scale, window));
+  });
+}
+
 char* ser_decode_attention(at::Tensor* q, at::Tensor* k, at::Tensor* v, const int64_t* ranges, const int64_t* ends,
                            double scale, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(ser::decode_attention(*q, *k, *v, ranges, ends, scale)); });
@@ -132,6 +144,10 @@ char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {
     if (x->device().is_cpu() && x->scalar_type() == at::kFloat) {
       *out = new at::Tensor(ser::dropout(*x, p, seed));
+      return;
+    }
+    if (x->is_cuda()) {
+      *out = new at::Tensor(std::get<0>(at::_fused_dropout(*x, 1 - p, seeded(x->device(), seed))));
       return;
     }
     at::Tensor mask;

@@ -116,6 +116,7 @@ fn overlap(mut ranges: Vec<(i64, i64)>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{VarlenSequences, varlen_attention};
     use tch::{Device, Kind};
 
     /// The reference: one masked softmax over all keys, by libtorch and autograd.
@@ -137,28 +138,37 @@ mod tests {
             (0..a).for_each(|i| see(s.row_a + i, s.query_a + i, false));
             (0..b).for_each(|i| see(s.row_b + i, s.prompt + s.query_b + i, true));
         }
-        let mask = Tensor::from_slice(&mask).view([rows, keys]);
+        let mask = Tensor::from_slice(&mask).view([rows, keys]).to_kind(q.kind());
         let wide = |x: &Tensor| x.repeat_interleave_self_int(heads / kv_heads, 1, None).transpose(0, 1);
         let scores = q.transpose(0, 1).matmul(&wide(k).transpose(1, 2)) / (dim as f64).sqrt() + mask;
-        scores.softmax(-1, Kind::Float).matmul(&wide(v)).transpose(0, 1)
+        scores.softmax(-1, q.kind()).matmul(&wide(v)).transpose(0, 1)
     }
 
     fn check(segments: &[Segment], rows: i64, keys: i64, heads: i64, kv_heads: i64, dim: i64, window: Option<i64>) {
         tch::manual_seed(7);
-        let leaf = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let (q, k, v) = (leaf([rows, heads, dim]), leaf([keys, kv_heads, dim]), leaf([keys, kv_heads, dim]));
-        let weight = Tensor::randn([rows, heads, dim], (Kind::Float, Device::Cpu));
-        let ours = packed_attention(&q, &k, &v, segments, window).unwrap();
-        let want = reference(&q, &k, &v, segments, window);
-        let near = |x: &Tensor, y: &Tensor, what: &str| {
-            let gap = (x - y).abs().max().double_value(&[]);
-            assert!(gap < 2e-5, "{what} differs by {gap} at heads {heads} dim {dim} window {window:?}");
+        let random = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
+        let (q, k, v) = (random([rows, heads, dim]), random([keys, kv_heads, dim]), random([keys, kv_heads, dim]));
+        let slopes = random([rows, heads, dim]);
+        // The result, and the gradients of its product with the slopes.
+        let run = |kind: Kind, attention: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
+            let [q, k, v] = [&q, &k, &v].map(|x| x.to_kind(kind).set_requires_grad(true));
+            let out = attention(&q, &k, &v);
+            let sum = (&out * slopes.to_kind(kind)).sum(kind);
+            let mut results = Tensor::run_backward(&[sum], &[&q, &k, &v], false, false);
+            results.insert(0, out.detach());
+            results
         };
-        near(&ours, &want, "output");
-        let ours = Tensor::run_backward(&[(&ours * &weight).sum(Kind::Float)], &[&q, &k, &v], false, false);
-        let want = Tensor::run_backward(&[(&want * &weight).sum(Kind::Float)], &[&q, &k, &v], false, false);
-        for ((x, y), what) in ours.iter().zip(&want).zip(["grad q", "grad k", "grad v"]) {
-            near(x, y, what);
+        let sequences = VarlenSequences::new(segments, Device::Cpu).unwrap();
+        let want = run(Kind::Double, &|q, k, v| reference(q, k, v, segments, window));
+        let packed = run(Kind::Float, &|q, k, v| packed_attention(q, k, v, segments, window).unwrap());
+        let varlen = |kind| run(kind, &|q, k, v| varlen_attention(q, k, v, &sequences, window).unwrap());
+        let all =
+            [(packed, 2e-5), (varlen(Kind::Double), 1e-12), (varlen(Kind::Float), 2e-5), (varlen(Kind::BFloat16), 0.3)];
+        for ((ours, bound), name) in all.iter().zip(["packed", "varlen f64", "varlen f32", "varlen bf16"]) {
+            for ((x, y), what) in ours.iter().zip(&want).zip(["output", "grad q", "grad k", "grad v"]) {
+                let gap = (x - y).abs().max().double_value(&[]);
+                assert!(gap < *bound, "{name}: {what} differs by {gap} at heads {heads} dim {dim} window {window:?}");
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use std::ffi::CStr;
+use std::sync::LazyLock;
 
 use crate::ffi;
 
@@ -7,6 +8,14 @@ use crate::ffi;
 pub fn threads() -> i64 {
     // SAFETY: takes nothing and returns a number.
     unsafe { ffi::ser_threads() }
+}
+
+/// Whether this crate's kernels are used where they can be. The environment variable `SER_KERNELS=libtorch` replaces them by
+/// libtorch's operations, which are those that GPUs take.
+pub fn kernels_enabled() -> bool {
+    static ENABLED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("SER_KERNELS").is_none_or(|set| set != "libtorch"));
+    *ENABLED
 }
 
 /// The instruction set of the kernels: `avx512`, `avx2` or `baseline`. It is the best that the processor supports, limited
@@ -32,7 +41,7 @@ mod tests {
     fn all_instruction_sets_pass_the_tests() {
         let asked = std::env::var("SER_KERNELS");
         if let Ok(asked) = asked {
-            assert!(instruction_set() == asked || instruction_set() == "baseline");
+            assert!(["libtorch", instruction_set()].contains(&asked.as_str()) || instruction_set() == "baseline");
             return;
         }
         for set in ["avx2", "baseline"] {

@@ -23,6 +23,18 @@ unsafe extern "C" {
         window: i64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn ser_varlen_attention(
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        sequences: *const *const C_tensor,
+        gather: *const *const C_tensor,
+        longest_query: i64,
+        longest_key: i64,
+        scale: f64,
+        window: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn ser_decode_attention(
         q: *const C_tensor,
         k: *const C_tensor,

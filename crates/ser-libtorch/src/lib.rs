@@ -13,11 +13,12 @@ mod product;
 mod random;
 mod rows;
 mod spinning;
+mod varlen;
 
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use bytes::tensor_from_bytes;
-pub use cpu::{instruction_set, threads};
+pub use cpu::{instruction_set, kernels_enabled, threads};
 pub use cuda::{free_memory, load_cuda};
 pub use decode::{SlotRange, decode_attention};
 pub use error::Error;
@@ -26,3 +27,4 @@ pub use product::linear;
 pub use random::{dropout, fill_normal, fill_uniform};
 pub use rows::{log_probs, rms_norm, rotate, swiglu};
 pub use spinning::limit_spinning;
+pub use varlen::{VarlenSequences, upload, varlen_attention};

@@ -10,7 +10,9 @@ use ser_core::ndarray::{Array2, ArrayView2};
 use ser_core::testing::Requirement;
 use ser_core::{BoxError, Context, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings};
+use ser_libtorch::{Segment, VarlenSequences, dropout, varlen_attention};
 use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSettings, TrainingSettings};
+use tch::{Kind, Tensor};
 
 fn gpu() -> Option<Device> {
     match Device::choose(DeviceChoice::Cuda) {
@@ -103,6 +105,73 @@ fn a_step_in_bf16_learns_with_checkpointing_and_without() {
             model.fit(&preferences, &loss_fn(hinge), &mut Context::silent().with_seed(0)).unwrap();
             let after = margin(&scores(&mut model, &pairs));
             assert!(after > before, "{}: {before} to {after}", folder.display());
+        }
+    }
+}
+
+/// Flash attention in bf16 against products per sequence in f32, forward and backward.
+#[test]
+fn flash_attention_equals_products_per_sequence() {
+    let Some(_) = gpu() else { return };
+    let device = tch::Device::Cuda(0);
+    let last = |start: i64, prompt: i64, a: i64, b: i64, row: i64| Segment {
+        query_a: prompt + a - 1,
+        query_b: b - 1,
+        row_a: row,
+        row_b: row + 1,
+        ..Segment::pair(start, prompt, a, b)
+    };
+    let all = vec![Segment::pair(0, 100, 37, 61), Segment::single(198, 300), Segment::pair(498, 0, 5, 9)];
+    let ends = vec![last(0, 100, 37, 61, 0), last(198, 250, 25, 25, 2), last(498, 1, 5, 8, 4)];
+    for (heads, kv_heads, dim) in [(32, 8, 128), (9, 3, 64), (8, 8, 16)] {
+        for (segments, queries, window) in
+            [(&all, 512, None), (&all, 512, Some(40)), (&ends, 6, None), (&ends, 6, Some(40))]
+        {
+            tch::manual_seed(4);
+            let random = |rows: i64, heads: i64| Tensor::randn([rows, heads, dim], (Kind::BFloat16, device));
+            let inputs = [random(queries, heads), random(512, kv_heads), random(512, kv_heads)];
+            let slopes = random(queries, heads);
+            let sequences = VarlenSequences::new(segments, device).unwrap();
+            let run = |kind: Kind| {
+                let [q, k, v] = inputs.each_ref().map(|x| x.to_kind(kind).set_requires_grad(true));
+                let out = varlen_attention(&q, &k, &v, &sequences, window).unwrap();
+                (&out * slopes.to_kind(kind)).sum(Kind::Float).backward();
+                [out.detach(), q.grad(), k.grad(), v.grad()].map(|x| x.to_kind(Kind::Float))
+            };
+            let (flash, products) = (run(Kind::BFloat16), run(Kind::Float));
+            for ((ours, want), what) in flash.iter().zip(&products).zip(["output", "grad q", "grad k", "grad v"]) {
+                let gap = ((ours - want).norm() / want.norm()).double_value(&[]);
+                eprintln!("heads {heads}/{kv_heads} x {dim}, {queries} queries, window {window:?}: {what} {gap:.1e}");
+                assert!(gap < 1e-2, "{what}: {gap}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_depends_on_the_seed_alone() {
+    let Some(_) = gpu() else { return };
+    let x = Tensor::ones([1000, 100], (Kind::BFloat16, tch::Device::Cuda(0))).set_requires_grad(true);
+    let run = |seed| dropout(&x, 0.1, seed).unwrap();
+    let y = run(3);
+    assert_eq!(y, run(3));
+    assert_ne!(y, run(4));
+    assert!((y.mean(Kind::Float).double_value(&[]) - 1.0).abs() < 0.01);
+    y.sum(Kind::Float).backward();
+    assert_eq!(x.grad(), y.detach());
+}
+
+/// Scores in bf16 are those in f32, but for rounding.
+#[test]
+fn half_precision_scores_are_near_full_precision() {
+    let Some(device) = gpu() else { return };
+    for (folder, pairs, expected) in goldens() {
+        for (precision, bound) in [(Precision::Bf16, 3e-2), (Precision::F16, 4e-3)] {
+            let mut model =
+                RewardModel::with_adapter(&folder, &folder.join("adapter"), &settings(precision), device).unwrap();
+            let gap = gap(&scores(&mut model, &pairs), &expected);
+            eprintln!("{} in {precision:?}: {gap:.1e}", folder.display());
+            assert!(gap < bound, "{}: {gap}", folder.display());
         }
     }
 }

@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::linear::{ForwardMode, Linear};
 use super::lora::AdapterDelta;
 use super::packed::PackedBatch;
-use super::rope::Rotation;
+use super::rope::{Rotation, RotationCache};
 use crate::ModelError;
 use crate::checkpoint::TensorSource;
 use crate::config::NetworkConfig;
@@ -65,6 +65,7 @@ pub(crate) struct Network {
     norm: Tensor,
     /// The output embedding; `None` if it is tied to the input embedding.
     lm_head: Option<Tensor>,
+    rotations: RotationCache,
 }
 
 impl Network {
@@ -81,7 +82,17 @@ impl Network {
         let lm_head = (with_lm_head && !config.tied)
             .then(|| source.tensor("lm_head.weight", &[config.vocab_size, config.hidden_size]))
             .transpose()?;
-        Ok(Network { config, device, kind, adapters: Adapters::default(), layers, embedding, norm, lm_head })
+        Ok(Network {
+            config,
+            device,
+            kind,
+            adapters: Adapters::default(),
+            layers,
+            embedding,
+            norm,
+            lm_head,
+            rotations: RotationCache::default(),
+        })
     }
 
     /// The output of the final norm: [rows, hidden] or [texts, hidden]. The active adapter applies, if there is one.
@@ -168,8 +179,8 @@ impl Network {
             if devices.iter().any(|tables| tables.device == device) {
                 continue;
             }
-            let rotation = Rotation::new(&self.config, positions, lengths, self.kind, device)?;
-            let last = last.map(|rows| Tensor::f_from_slice(rows)?.f_to_device(device)).transpose()?;
+            let rotation = self.rotations.rows(&self.config, positions, lengths, self.kind, device)?;
+            let last = last.map(|rows| ser_libtorch::upload(rows, device)).transpose()?;
             devices.push(DeviceTables { device, rotation, last });
         }
         Ok(RotaryTables { devices })

@@ -7,7 +7,7 @@ use crate::ModelError;
 
 /// Whether ser-libtorch's kernels take the tensor.
 fn has_kernel(x: &Tensor) -> bool {
-    x.kind() == Kind::Float && x.device() == Device::Cpu
+    x.kind() == Kind::Float && x.device() == Device::Cpu && ser_libtorch::kernels_enabled()
 }
 
 fn frozen(weight: &Tensor) -> bool {
@@ -93,5 +93,21 @@ impl TokenLogProbs {
                 Ok(all.f_exp()?.f_mul(&finite)?.f_sum_dim_intlist(-1, false, Kind::Float)?.f_neg()?)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// Runs all unit tests of this crate again, in a process of its own, with the operations that a GPU takes.
+    #[test]
+    fn libtorchs_operations_pass_the_tests() {
+        if !ser_libtorch::kernels_enabled() {
+            return;
+        }
+        let tests = std::env::current_exe().unwrap();
+        let output = Command::new(tests).env("SER_KERNELS", "libtorch").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }

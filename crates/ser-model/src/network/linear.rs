@@ -49,7 +49,7 @@ impl Linear {
         }
         let kind = x.kind();
         let own = delta.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-        let y = linear(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
+        let mut y = linear(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
         let Some(lora) = &delta.lora else { return Ok(y) };
         let dropped = match mode.dropout {
             Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),
@@ -66,7 +66,8 @@ impl Linear {
             let plain = linear(input, &self.weight, None)?.f_mul(&scales.f_sub_scalar(1.0)?)?;
             return Ok(y.f_add(&plain)?.f_add(&low.f_matmul(&up)?.f_mul(&scales)?)?);
         }
-        let y = y.f_addmm(&low, &up)?;
+        // In place: a copy of y would cost two passes over it.
+        let y = y.f_addmm_(&low, &up)?;
         match &lora.bias {
             Some(bias) => Ok(y.f_add(&bias.f_mul_scalar(lora.scale)?.f_to_kind(kind)?)?),
             None => Ok(y),

@@ -1,7 +1,7 @@
 //! Packed batches: pairs or single texts, one after the other, without padding.
 
 use ser_data::TokenizedPair;
-use ser_libtorch::Segment;
+use ser_libtorch::{Segment, VarlenSequences};
 use tch::{Device, Tensor};
 
 use crate::ModelError;
@@ -22,6 +22,8 @@ pub(crate) struct PackedBatch {
     pub(crate) last_segments: Vec<Segment>,
     /// The rows of those last tokens: two per pair (A, B), one per single text.
     pub(crate) last_rows: Vec<i64>,
+    /// The sequences of both kinds of segments, in this order, for attention without the kernels.
+    pub(super) sequences: Option<[VarlenSequences; 2]>,
 }
 
 impl PackedBatch {
@@ -147,8 +149,16 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(self, device: Device) -> Result<PackedBatch, ModelError> {
+        let kernels = device == Device::Cpu && ser_libtorch::kernels_enabled();
+        let sequences = if kernels {
+            None
+        } else {
+            let of = |segments: &[Segment]| VarlenSequences::new(segments, device);
+            Some([of(&self.segments)?, of(&self.last_segments)?])
+        };
         Ok(PackedBatch {
-            tokens: Tensor::f_from_slice(&self.tokens)?.f_to_device(device)?,
+            sequences,
+            tokens: ser_libtorch::upload(&self.tokens, device)?,
             positions: self.positions,
             lengths: self.lengths,
             segments: self.segments,

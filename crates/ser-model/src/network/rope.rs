@@ -1,5 +1,7 @@
 //! Rotary position embeddings (Su et al., 2021) in Hugging Face's layout, which rotates the two halves of a head.
 
+use std::cell::RefCell;
+
 use tch::{Device, Kind, Tensor};
 
 use super::kernels::rotate;
@@ -14,7 +16,52 @@ pub(crate) struct Rotation {
     sin: Tensor,
 }
 
+/// The first size of the cache of rotations.
+const FIRST_POSITIONS: u64 = 512;
+
+/// The rotations of the first positions of a text, computed once per device.
+#[derive(Debug, Default)]
+pub(crate) struct RotationCache {
+    tables: RefCell<Vec<(Device, Rotation)>>,
+}
+
+impl RotationCache {
+    /// The rotation of rows at `positions` in texts of `lengths` tokens.
+    pub(crate) fn rows(
+        &self,
+        config: &NetworkConfig,
+        positions: &[i64],
+        lengths: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<Rotation, ModelError> {
+        let beyond = config.rope_scaling.grows_beyond();
+        if beyond.is_some_and(|original| lengths.iter().any(|&length| length > original)) {
+            // The frequencies depend on the lengths.
+            return Rotation::new(config, positions, lengths, kind, device);
+        }
+        let needed = positions.iter().max().map_or(0, |&last| last + 1);
+        let mut tables = self.tables.borrow_mut();
+        let found = tables.iter().position(|(of, table)| *of == device && table.len() >= needed);
+        if found.is_none() {
+            tables.retain(|(of, _)| *of != device);
+            let all: Vec<i64> = (0..(needed as u64).next_power_of_two().max(FIRST_POSITIONS) as i64).collect();
+            tables.push((device, Rotation::new(config, &all, &[], kind, device)?));
+        }
+        let index = ser_libtorch::upload(positions, device)?;
+        match found.map_or(tables.last(), |i| tables.get(i)) {
+            Some((_, table)) => table.select(&index),
+            None => Rotation::new(config, positions, lengths, kind, device),
+        }
+    }
+}
+
 impl Rotation {
+    /// The number of its rows.
+    fn len(&self) -> i64 {
+        self.cos.size().first().copied().unwrap_or(0)
+    }
+
     /// For rows at `positions` in texts of `lengths` tokens.
     pub(crate) fn new(
         config: &NetworkConfig,

@@ -80,8 +80,8 @@ fn from_plain(model: &RewardModel, pairs: &[Arc<Pair>]) -> (f64, f64) {
 }
 
 /// Every family, with windows and with rotary frequencies that depend on the length. In f32 on the CPU the kernels compute
-/// each row alike in every batch, so the results are also the bits of a plain forward pass; in half precision libtorch may
-/// round differently from batch to batch.
+/// each row alike in every batch, so the results are also the bits of a plain forward pass; libtorch, as in half precision,
+/// may round differently from batch to batch.
 #[test]
 fn scores_are_those_without_kept_activations() {
     for name in &families() {
@@ -96,7 +96,7 @@ fn scores_are_those_without_kept_activations() {
                 let usage = kept.activations.usage();
                 assert!(usage.computed > 0 && usage.computed <= pairs.len() && usage.bytes > 0, "{usage:?}");
                 let (scores, rows) = from_plain(&kept, &pairs);
-                let exact = precision == Precision::F32 && long;
+                let exact = precision == Precision::F32 && long && ser_libtorch::kernels_enabled();
                 let most = if exact { 0.0 } else { rounding };
                 assert!(rows <= most && scores <= most * 10.0, "{name}, {precision:?}, long {long}: {rows}, {scores}");
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ser_core::{Context, Pair, PairScores, Scorer, Screening};
 use ser_data::{TokenizedPair, plan_batches_by_length};
+use tch::Tensor;
 
 use super::model::RewardModel;
 use crate::ModelError;
@@ -72,15 +73,26 @@ impl RewardModel {
         let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
-        for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
-            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).copied()).collect();
-            let values = tch::no_grad(|| Ok::<_, ModelError>(Vec::<f32>::try_from(&self.scores(&packed, keep)?)?))?;
+        let mut read = |batch: &[usize], values: &Tensor, cx: &mut Context<'_>| -> Result<(), ModelError> {
+            let values = Vec::<f32>::try_from(values)?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
                 if let (Some(score), [a, b]) = (scores.get_mut(i), pair) {
                     *score = PairScores::new(f64::from(*a), f64::from(*b));
                 }
             }
-            cx.advance(batch.len() as u64)?;
+            Ok(cx.advance(batch.len() as u64)?)
+        };
+        // A GPU computes one batch while the next is prepared.
+        let mut queued: Option<(Vec<usize>, Tensor)> = None;
+        for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
+            let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).copied()).collect();
+            let values = tch::no_grad(|| self.scores(&packed, keep))?;
+            if let Some((batch, values)) = queued.replace((batch, values)) {
+                read(&batch, &values, cx)?;
+            }
+        }
+        if let Some((batch, values)) = queued {
+            read(&batch, &values, cx)?;
         }
         Ok(scores)
     }
