@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "kernel.h"
+#include "kinds.h"
 #include "ops.h"
 
 namespace ser {
@@ -46,11 +47,14 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
                             const at::Tensor& v_, const at::Tensor& table, double scale, int64_t window) {
     const auto q = q_.contiguous(), k = k_.contiguous(), v = v_.contiguous();
     auto out = at::empty_like(q);
-    auto lse = at::empty({q.size(0), q.size(1)}, q.options());
+    auto lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
     const auto shape = shape_of(q, k, scale, window);
-    for_each_task(read(table), shape.kv_heads, [&](const Segment& s, int64_t head) {
-      kernel().attend(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
-                       out.data_ptr<float>(), lse.data_ptr<float>());
+    in_kind_of(q, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_task(read(table), shape.kv_heads, [&](const Segment& s, int64_t head) {
+        kernel().of<E>().attend(shape, s, head, data<E>(q), data<E>(k), data<E>(v), data<E>(out),
+                                lse.data_ptr<float>());
+      });
     });
     ctx->save_for_backward({q, k, v, table, out, lse});
     ctx->saved_data["scale"] = scale;
@@ -63,14 +67,20 @@ class PackedAttention : public torch::autograd::Function<PackedAttention> {
     const auto saved = ctx->get_saved_variables();
     const auto &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[4], &lse = saved[5];
     const auto grad_out = grads[0].contiguous();
-    auto grad_q = at::empty_like(q), grad_k = at::zeros_like(k), grad_v = at::zeros_like(v);
+    // Rows of a shared prompt get a sum, which is rounded once.
+    auto grad_q = at::empty_like(q);
+    auto grad_k = at::zeros(k.sizes(), lse.options()), grad_v = at::zeros(v.sizes(), lse.options());
     const auto shape = shape_of(q, k, ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt());
-    for_each_task(read(saved[3]), shape.kv_heads, [&](const Segment& s, int64_t head) {
-      kernel().attend_backward(shape, s, head, q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(),
-                        out.data_ptr<float>(), lse.data_ptr<float>(), grad_out.data_ptr<float>(),
-                        grad_q.data_ptr<float>(), grad_k.data_ptr<float>(), grad_v.data_ptr<float>());
+    in_kind_of(q, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_task(read(saved[3]), shape.kv_heads, [&](const Segment& s, int64_t head) {
+        kernel().of<E>().attend_backward(shape, s, head, data<E>(q), data<E>(k), data<E>(v), data<E>(out),
+                                         lse.data_ptr<float>(), data<E>(grad_out), data<E>(grad_q),
+                                         grad_k.data_ptr<float>(), grad_v.data_ptr<float>());
+      });
     });
-    return {grad_q, grad_k, grad_v, at::Tensor(), at::Tensor(), at::Tensor()};
+    const auto kind = k.scalar_type();
+    return {grad_q, grad_k.to(kind), grad_v.to(kind), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 

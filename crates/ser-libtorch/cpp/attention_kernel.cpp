@@ -83,13 +83,23 @@ int chains_of(const Segment& s, Chain out[2]) {
 
 inline int64_t key_row(const Chain& c, int64_t i) { return i < c.prompt ? c.first + i : c.own + i - c.prompt; }
 
+// to[0..n] = x[0..n]
+void convert(const float* x, int64_t n, float* to) { std::memcpy(to, x, n * sizeof(float)); }
+template <typename A, typename B>
+void convert(const A* x, int64_t n, B* to) {
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) store(to + i, load(x + i));
+  for (; i < n; i++) set(to + i, value(x + i));
+}
+
 // Copies one head of a chain's keys or values to rows of `width`, padded with zeros to `rows`.
-void gather(const Chain& c, const float* x, int64_t stride, int64_t dim, float* to, int64_t width, int64_t rows) {
+template <typename E>
+void gather(const Chain& c, const E* x, int64_t stride, int64_t dim, float* to, int64_t width, int64_t rows) {
   for (int64_t i = 0; i < rows; i++) {
     float* row = to + i * width;
     int64_t d = 0;
     if (i < c.keys) {
-      std::memcpy(row, x + key_row(c, i) * stride, dim * sizeof(float));
+      convert(x + key_row(c, i) * stride, dim, row);
       d = dim;
     }
     std::memset(row + d, 0, (width - d) * sizeof(float));
@@ -103,10 +113,11 @@ void transpose(const float* x, int64_t rows, int64_t dim, int64_t width, float* 
       for (int64_t i = i0; i < std::min(i0 + 16, rows); i++) to[d * ld + i] = x[i * width + d];
 }
 
-void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t dim, float* to, int64_t width, int64_t padded) {
+template <typename E>
+void copy_rows(const E* x, int64_t stride, int64_t rows, int64_t dim, float* to, int64_t width, int64_t padded) {
   for (int64_t i = 0; i < padded; i++) {
     const int64_t d = i < rows ? dim : 0;
-    if (d) std::memcpy(to + i * width, x + i * stride, d * sizeof(float));
+    if (d) convert(x + i * stride, d, to + i * width);
     std::memset(to + i * width + d, 0, (width - d) * sizeof(float));
   }
 }
@@ -198,8 +209,9 @@ void decode(const Shape& shape, const SlotRange* ranges, int64_t count, int64_t 
     weighted_all<1>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
 }
 
-void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
-            const float* v, float* out, float* lse) {
+template <typename E>
+void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const E* q, const E* k, const E* v, E* out,
+            float* lse) {
   const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
   const int64_t width = round_up(D, NR);
   Chain chains[2];
@@ -238,15 +250,15 @@ void attend(const Shape& shape, const Segment& segment, int64_t kv_head, const f
         }
         product(tile, width, to - from, scores + from, padded, 1, values + from * width, width, result, width, false);
         for (int64_t i = 0; i < rows; i++)
-          std::memcpy(out + ((first + i) * H + h) * D, result + i * width, D * sizeof(float));
+          convert(result + i * width, D, out + ((first + i) * H + h) * D);
       }
     }
   }
 }
 
-void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head, const float* q, const float* k,
-                     const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q,
-                     float* grad_k, float* grad_v) {
+template <typename E>
+void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head, const E* q, const E* k, const E* v,
+                     const E* out, const float* lse, const E* grad_out, E* grad_q, float* grad_k, float* grad_v) {
   const int64_t D = shape.dim, H = shape.heads, group = H / shape.kv_heads, kv_stride = shape.kv_heads * D;
   const int64_t width = round_up(D, NR);
   Chain chains[2];
@@ -289,7 +301,7 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
             continue;
           }
           const int64_t position = at + i, low = lowest(shape, position), high = position + 1;
-          const float* o = out + ((first + i) * H + h) * D;
+          const E* o = out + ((first + i) * H + h) * D;
           const float* g = grads + i * width;
           const vec shift = splat(lse[(first + i) * H + h]), mean = splat(dot(o, g, D)), scale = splat(shape.scale);
           for (int64_t j = from; j < low; j++) p[j] = -std::numeric_limits<float>::infinity();
@@ -302,7 +314,7 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
         }
         product(tile, width, to - from, delta + from, padded, 1, keys + from * width, width, result, width, false);
         for (int64_t i = 0; i < rows; i++)
-          std::memcpy(grad_q + ((first + i) * H + h) * D, result + i * width, D * sizeof(float));
+          convert(result + i * width, D, grad_q + ((first + i) * H + h) * D);
         product(to - from, width, rows, delta + from, 1, padded, queries, width, key_sum + from * width, width, true);
         product(to - from, width, rows, probability + from, 1, padded, grads, width, value_sum + from * width, width,
                 true);
@@ -317,6 +329,13 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
     }
   }
 }
+
+#define SER_ATTENTION(E)                                                                                             \
+  template void attend(const Shape&, const Segment&, int64_t, const E*, const E*, const E*, E*, float*);             \
+  template void attend_backward(const Shape&, const Segment&, int64_t, const E*, const E*, const E*, const E*,       \
+                                const float*, const E*, E*, float*, float*);
+SER_ATTENTION(float)
+SER_ATTENTION(bf16)
 
 }  // namespace SER_ISA
 }  // namespace ser

@@ -7,11 +7,15 @@
 namespace ser {
 namespace {
 
-#define SER_KERNEL(ISA)                                                                                       \
-  Kernel {                                                                                                    \
-    #ISA, ISA::attend, ISA::attend_backward, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows,     \
-        ISA::dropout, ISA::rms_norm, ISA::rms_norm_backward, ISA::swiglu, ISA::swiglu_backward, ISA::rotate,  \
-        ISA::log_prob, ISA::log_prob_backward                                                                 \
+#define SER_KERNEL_OF(ISA, E)                                                                                       \
+  {                                                                                                                 \
+    ISA::attend<E>, ISA::attend_backward<E>, ISA::dropout<E>, ISA::rms_norm<E>, ISA::rms_norm_backward<E>,          \
+        ISA::swiglu<E>, ISA::swiglu_backward<E>, ISA::rotate<E>, ISA::log_prob<E>, ISA::log_prob_backward<E>        \
+  }
+#define SER_KERNEL(ISA)                                                                                             \
+  Kernel {                                                                                                          \
+    #ISA, ISA::decode, ISA::panel_width, ISA::multiply, ISA::few_rows, SER_KERNEL_OF(ISA, float),                   \
+        SER_KERNEL_OF(ISA, bf16)                                                                                    \
   }
 
 Kernel pick() {

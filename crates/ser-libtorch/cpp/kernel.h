@@ -1,9 +1,16 @@
-// The kernels, in f32 on the CPU, compiled once per instruction set. Each call is one task; tasks write disjoint rows, heads
+// The kernels, on the CPU, compiled once per instruction set. Products and decoding are in f32; the others take f32 and bf16, and
+// compute in f32. Each call is one task; tasks write disjoint rows, heads
 // or columns.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 namespace ser {
+
+// A bfloat16 number: the upper half of an f32.
+struct bf16 {
+  uint16_t bits;
+};
 
 // A pair [prompt | a | b] in the packed rows: `prompt` then `a` is one causal chain, `prompt` then `b` the other.
 // The queries are the positions from `query_a` on in the first chain, at rows `row_a..` of q, and from `query_b` on in b, at
@@ -42,33 +49,37 @@ struct Matrix {
 //   y_b = x_b cos_b + x_a second, a and b its halves; with first and second exchanged it is its own gradient.
 //   log_prob: log p of `target` under the softmax of the logits, the entropy, and two numbers whose subtraction from a
 //   logit gives its log p.
-#define SER_DECLARE(ISA)                                                                                         \
-  namespace ISA {                                                                                                \
-  void attend(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k, const float* v,     \
-              float* out, float* lse);                                                                           \
-  void attend_backward(const Shape&, const Segment&, int64_t kv_head, const float* q, const float* k,            \
-                       const float* v, const float* out, const float* lse, const float* grad_out, float* grad_q, \
-                       float* grad_k, float* grad_v);                                                            \
-  void decode(const Shape&, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,     \
-              const float* v, float* out);                                                                       \
-  int panel_width();                                                                                             \
-  void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth,      \
-                int64_t row, int64_t row_end, int64_t column, int64_t column_end);                               \
-  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,            \
-                const float* weight, const float* bias, float* y);                                               \
-  void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, float* y);                     \
-  void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse);          \
-  void rms_norm_backward(int64_t dim, const float* x, const float* weight, float inverse, const float* grad,     \
-                         float* grad_x);                                                                         \
-  void swiglu(int64_t count, const float* gate, const float* up, float* y);                                      \
-  void swiglu_backward(int64_t count, const float* gate, const float* up, const float* grad, float* grad_gate,   \
-                       float* grad_up);                                                                          \
-  void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const float* first,                 \
-              const float* second, float* y);                                                                    \
-  void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_prob, float* entropy,             \
-                float* norm);                                                                                    \
-  void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const float* norm, float entropy,   \
-                         float grad, float grad_entropy, float* grad_logits);                                    \
+#define SER_DECLARE(ISA)                                                                                               \
+  namespace ISA {                                                                                                      \
+  template <typename E>                                                                                                \
+  void attend(const Shape&, const Segment&, int64_t kv_head, const E* q, const E* k, const E* v, E* out, float* lse);  \
+  template <typename E>                                                                                                \
+  void attend_backward(const Shape&, const Segment&, int64_t kv_head, const E* q, const E* k, const E* v, const E* out, \
+                       const float* lse, const E* grad_out, E* grad_q, float* grad_k, float* grad_v);                  \
+  void decode(const Shape&, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,   \
+              const float* v, float* out);                                                                             \
+  int panel_width();                                                                                                   \
+  void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth,            \
+                int64_t row, int64_t row_end, int64_t column, int64_t column_end);                                     \
+  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,                  \
+                const float* weight, const float* bias, float* y);                                                     \
+  template <typename E>                                                                                                \
+  void dropout(int64_t from, int64_t to, double p, uint64_t seed, const E* x, E* y);                                   \
+  template <typename E>                                                                                                \
+  void rms_norm(int64_t dim, float eps, const E* x, const E* weight, E* y, float* inverse);                            \
+  template <typename E>                                                                                                \
+  void rms_norm_backward(int64_t dim, const E* x, const E* weight, float inverse, const E* grad, E* grad_x);           \
+  template <typename E>                                                                                                \
+  void swiglu(int64_t count, const E* gate, const E* up, E* y);                                                        \
+  template <typename E>                                                                                                \
+  void swiglu_backward(int64_t count, const E* gate, const E* up, const E* grad, E* grad_gate, E* grad_up);            \
+  template <typename E>                                                                                                \
+  void rotate(int64_t heads, int64_t half, const E* x, const E* cos, const E* first, const E* second, E* y);           \
+  template <typename E>                                                                                                \
+  void log_prob(int64_t vocab, const E* logits, int64_t target, float* log_prob, float* entropy, float* norm);         \
+  template <typename E>                                                                                                \
+  void log_prob_backward(int64_t vocab, const E* logits, int64_t target, const float* norm, float entropy, float grad, \
+                         float grad_entropy, E* grad_logits);                                                          \
   }
 SER_DECLARE(baseline)
 #if defined(__x86_64__)
@@ -78,22 +89,35 @@ SER_DECLARE(avx512)
 
 // The kernels of the best instruction set that the processor supports, limited by the environment variable SER_KERNELS
 // (avx512, avx2, baseline), which lets tests run the others.
+// Those for tensors of one kind.
+template <typename E>
+struct KernelOf {
+  decltype(&baseline::attend<E>) attend;
+  decltype(&baseline::attend_backward<E>) attend_backward;
+  decltype(&baseline::dropout<E>) dropout;
+  decltype(&baseline::rms_norm<E>) rms_norm;
+  decltype(&baseline::rms_norm_backward<E>) rms_norm_backward;
+  decltype(&baseline::swiglu<E>) swiglu;
+  decltype(&baseline::swiglu_backward<E>) swiglu_backward;
+  decltype(&baseline::rotate<E>) rotate;
+  decltype(&baseline::log_prob<E>) log_prob;
+  decltype(&baseline::log_prob_backward<E>) log_prob_backward;
+};
+
 struct Kernel {
   const char* name;
-  decltype(&baseline::attend) attend;
-  decltype(&baseline::attend_backward) attend_backward;
   decltype(&baseline::decode) decode;
   decltype(&baseline::panel_width) panel_width;
   decltype(&baseline::multiply) multiply;
   decltype(&baseline::few_rows) few_rows;
-  decltype(&baseline::dropout) dropout;
-  decltype(&baseline::rms_norm) rms_norm;
-  decltype(&baseline::rms_norm_backward) rms_norm_backward;
-  decltype(&baseline::swiglu) swiglu;
-  decltype(&baseline::swiglu_backward) swiglu_backward;
-  decltype(&baseline::rotate) rotate;
-  decltype(&baseline::log_prob) log_prob;
-  decltype(&baseline::log_prob_backward) log_prob_backward;
+  KernelOf<float> of_float;
+  KernelOf<bf16> of_bf16;
+
+  template <typename E>
+  const KernelOf<E>& of() const {
+    if constexpr (std::is_same_v<E, float>) return of_float;
+    else return of_bf16;
+  }
 };
 const Kernel& kernel();
 

@@ -1,5 +1,5 @@
-// The tensor functions of the shim: f32 on the CPU, weights contiguous, except for varlen_attention. All but the decoding step
-// have gradients.
+// The tensor functions of the shim, on the CPU except for varlen_attention, weights contiguous. linear and the decoding step
+// take f32, the others f32 and bf16. All but the decoding step have gradients.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -52,7 +52,7 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 // by x.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
-// log p of the targets, and the entropies, [n] each, of logits [n, vocab]; targets: [n] int64. Gradients by the
+// log p of the targets, and the entropies, [n] each in f32, of logits [n, vocab]; targets: [n] int64. Gradients by the
 // logits.
 std::pair<at::Tensor, at::Tensor> log_probs(const at::Tensor& logits, const at::Tensor& targets);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernel.h"
+#include "kinds.h"
 #include "ops.h"
 
 namespace ser {
@@ -44,10 +45,11 @@ class Dropout : public Function<Dropout> {
   static at::Tensor dropped(const at::Tensor& x_, double p, int64_t seed) {
     const auto x = x_.contiguous();
     auto y = at::empty_like(x);
-    const auto* from = x.data_ptr<float>();
-    auto* to = y.data_ptr<float>();
-    at::parallel_for(0, x.numel(), GRAIN, [&](int64_t a, int64_t b) {
-      kernel().dropout(a, b, p, static_cast<uint64_t>(seed), from, to);
+    in_kind_of(x, [&](auto kind) {
+      using E = decltype(kind);
+      at::parallel_for(0, x.numel(), GRAIN, [&](int64_t a, int64_t b) {
+        kernel().of<E>().dropout(a, b, p, static_cast<uint64_t>(seed), data<E>(x), data<E>(y));
+      });
     });
     return y;
   }
@@ -58,11 +60,14 @@ class RmsNorm : public Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_, const at::Tensor& weight, double eps) {
     const auto x = x_.contiguous();
     const int64_t dim = x.size(-1), rows = x.numel() / std::max<int64_t>(1, dim);
-    auto y = at::empty_like(x), inverse = at::empty({rows}, x.options());
-    const auto *from = x.data_ptr<float>(), *w = weight.data_ptr<float>();
-    auto *to = y.data_ptr<float>(), *scales = inverse.data_ptr<float>();
-    for_each_row(rows, dim, [&](int64_t r) {
-      kernel().rms_norm(dim, static_cast<float>(eps), from + r * dim, w, to + r * dim, scales + r);
+    auto y = at::empty_like(x), inverse = at::empty({rows}, x.options().dtype(at::kFloat));
+    auto* scales = inverse.data_ptr<float>();
+    in_kind_of(x, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_row(rows, dim, [&](int64_t r) {
+        kernel().of<E>().rms_norm(dim, static_cast<float>(eps), data<E>(x) + r * dim, data<E>(weight),
+                                  data<E>(y) + r * dim, scales + r);
+      });
     });
     ctx->save_for_backward({x, weight, inverse});
     return y;
@@ -70,14 +75,17 @@ class RmsNorm : public Function<RmsNorm> {
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1];
     const auto grad = grads[0].contiguous();
     const int64_t dim = grad.size(-1);
     auto grad_x = at::empty_like(grad);
-    const auto *x = saved[0].data_ptr<float>(), *w = saved[1].data_ptr<float>(), *scales = saved[2].data_ptr<float>();
-    const auto* from = grad.data_ptr<float>();
-    auto* to = grad_x.data_ptr<float>();
-    for_each_row(saved[2].size(0), dim, [&](int64_t r) {
-      kernel().rms_norm_backward(dim, x + r * dim, w, scales[r], from + r * dim, to + r * dim);
+    const auto* scales = saved[2].data_ptr<float>();
+    in_kind_of(x, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_row(saved[2].size(0), dim, [&](int64_t r) {
+        kernel().of<E>().rms_norm_backward(dim, data<E>(x) + r * dim, data<E>(weight), scales[r],
+                                           data<E>(grad) + r * dim, data<E>(grad_x) + r * dim);
+      });
     });
     return {grad_x, at::Tensor(), at::Tensor()};
   }
@@ -88,10 +96,11 @@ class SwiGlu : public Function<SwiGlu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_, const at::Tensor& up_) {
     const auto gate = gate_.contiguous(), up = up_.contiguous();
     auto y = at::empty_like(gate);
-    const auto *g = gate.data_ptr<float>(), *u = up.data_ptr<float>();
-    auto* to = y.data_ptr<float>();
-    at::parallel_for(0, gate.numel(), GRAIN, [&](int64_t a, int64_t b) {
-      kernel().swiglu(b - a, g + a, u + a, to + a);
+    in_kind_of(gate, [&](auto kind) {
+      using E = decltype(kind);
+      at::parallel_for(0, gate.numel(), GRAIN, [&](int64_t a, int64_t b) {
+        kernel().of<E>().swiglu(b - a, data<E>(gate) + a, data<E>(up) + a, data<E>(y) + a);
+      });
     });
     ctx->save_for_backward({gate, up});
     return y;
@@ -99,12 +108,15 @@ class SwiGlu : public Function<SwiGlu> {
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
+    const auto &gate = saved[0], &up = saved[1];
     const auto grad = grads[0].contiguous();
     auto grad_gate = at::empty_like(grad), grad_up = at::empty_like(grad);
-    const auto *g = saved[0].data_ptr<float>(), *u = saved[1].data_ptr<float>(), *from = grad.data_ptr<float>();
-    auto *to_gate = grad_gate.data_ptr<float>(), *to_up = grad_up.data_ptr<float>();
-    at::parallel_for(0, grad.numel(), GRAIN, [&](int64_t a, int64_t b) {
-      kernel().swiglu_backward(b - a, g + a, u + a, from + a, to_gate + a, to_up + a);
+    in_kind_of(gate, [&](auto kind) {
+      using E = decltype(kind);
+      at::parallel_for(0, grad.numel(), GRAIN, [&](int64_t a, int64_t b) {
+        kernel().of<E>().swiglu_backward(b - a, data<E>(gate) + a, data<E>(up) + a, data<E>(grad) + a,
+                                         data<E>(grad_gate) + a, data<E>(grad_up) + a);
+      });
     });
     return {grad_gate, grad_up};
   }
@@ -115,12 +127,14 @@ at::Tensor turned(const at::Tensor& x_, const at::Tensor& cos, const at::Tensor&
   const auto x = x_.contiguous();
   const int64_t heads = x.size(1), dim = x.size(2), half = dim / 2, width = heads * dim;
   auto y = at::empty_like(x);
-  const auto *from = x.data_ptr<float>(), *c = cos.data_ptr<float>(), *s = sin.data_ptr<float>();
-  auto* to = y.data_ptr<float>();
-  for_each_row(x.size(0), width, [&](int64_t r) {
-    const auto *first = s + r * dim, *second = first + half;
-    if (back) std::swap(first, second);
-    kernel().rotate(heads, half, from + r * width, c + r * dim, first, second, to + r * width);
+  in_kind_of(x, [&](auto kind) {
+    using E = decltype(kind);
+    for_each_row(x.size(0), width, [&](int64_t r) {
+      const E *first = data<E>(sin) + r * dim, *second = first + half;
+      if (back) std::swap(first, second);
+      kernel().of<E>().rotate(heads, half, data<E>(x) + r * width, data<E>(cos) + r * dim, first, second,
+                              data<E>(y) + r * width);
+    });
   });
   return y;
 }
@@ -143,13 +157,16 @@ class LogProbs : public Function<LogProbs> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& logits_, const at::Tensor& targets) {
     const auto logits = logits_.contiguous();
     const int64_t rows = logits.size(0), vocab = logits.size(1);
-    const auto empty = [&] { return at::empty({rows}, logits.options()); };
-    auto log_probs = empty(), entropies = empty(), norms = at::empty({rows, 2}, logits.options());
-    const auto* x = logits.data_ptr<float>();
+    const auto options = logits.options().dtype(at::kFloat);
+    auto log_probs = at::empty({rows}, options), entropies = at::empty({rows}, options);
+    auto norms = at::empty({rows, 2}, options);
     const auto* target = targets.data_ptr<int64_t>();
     auto *p = log_probs.data_ptr<float>(), *h = entropies.data_ptr<float>(), *n = norms.data_ptr<float>();
-    for_each_row(rows, vocab, [&](int64_t r) {
-      kernel().log_prob(vocab, x + r * vocab, target[r], p + r, h + r, n + 2 * r);
+    in_kind_of(logits, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_row(rows, vocab, [&](int64_t r) {
+        kernel().of<E>().log_prob(vocab, data<E>(logits) + r * vocab, target[r], p + r, h + r, n + 2 * r);
+      });
     });
     ctx->save_for_backward({logits, targets, norms, entropies});
     return {log_probs, entropies};
@@ -161,12 +178,15 @@ class LogProbs : public Function<LogProbs> {
     const auto grad = grads[0].contiguous(), grad_entropy = grads[1].contiguous();
     const int64_t vocab = logits.size(1);
     auto grad_logits = at::empty_like(logits);
-    const auto *x = logits.data_ptr<float>(), *n = norms.data_ptr<float>(), *h = entropies.data_ptr<float>();
+    const auto *n = norms.data_ptr<float>(), *h = entropies.data_ptr<float>();
     const auto *g = grad.data_ptr<float>(), *gh = grad_entropy.data_ptr<float>();
     const auto* target = targets.data_ptr<int64_t>();
-    auto* to = grad_logits.data_ptr<float>();
-    for_each_row(logits.size(0), vocab, [&](int64_t r) {
-      kernel().log_prob_backward(vocab, x + r * vocab, target[r], n + 2 * r, h[r], g[r], gh[r], to + r * vocab);
+    in_kind_of(logits, [&](auto kind) {
+      using E = decltype(kind);
+      for_each_row(logits.size(0), vocab, [&](int64_t r) {
+        kernel().of<E>().log_prob_backward(vocab, data<E>(logits) + r * vocab, target[r], n + 2 * r, h[r], g[r], gh[r],
+                                           data<E>(grad_logits) + r * vocab);
+      });
     });
     return {grad_logits, at::Tensor()};
   }

@@ -1,4 +1,4 @@
-// Row-wise operations of a decoder, and their gradients, in f32 on the CPU, compiled once per instruction set (SER_ISA).
+// Row-wise operations of a decoder, and their gradients, in f32 arithmetic on the CPU, compiled once per instruction set (SER_ISA).
 #include "kernel.h"
 #include "vector.h"
 
@@ -14,10 +14,22 @@ inline void over(int64_t n, const Work& work) {
   for (; i < n; i++) work(i, 0.0f);
 }
 
-inline void read(const float* p, vec& x) { x = load(p); }
-inline void read(const float* p, float& x) { x = *p; }
-inline void write(float* p, vec x) { store(p, x); }
-inline void write(float* p, float x) { *p = x; }
+template <typename E>
+inline void read(const E* p, vec& x) {
+  x = load(p);
+}
+template <typename E>
+inline void read(const E* p, float& x) {
+  x = value(p);
+}
+template <typename E>
+inline void write(E* p, vec x) {
+  store(p, x);
+}
+template <typename E>
+inline void write(E* p, float x) {
+  set(p, x);
+}
 
 // 1 / (1 + e^-x), without overflow.
 inline vec sigmoid(vec x) {
@@ -45,7 +57,8 @@ inline uvec hash(uvec x, uint32_t first, uint32_t second) {
 
 }  // namespace
 
-void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, float* y) {
+template <typename E>
+void dropout(int64_t from, int64_t to, double p, uint64_t seed, const E* x, E* y) {
   const auto threshold = static_cast<uint32_t>(p * 4294967296.0);
   const auto first = static_cast<uint32_t>(seed), second = static_cast<uint32_t>(seed >> 32);
   const vec scale = splat(static_cast<float>(1 / (1 - p)));
@@ -57,18 +70,16 @@ void dropout(int64_t from, int64_t to, double p, uint64_t seed, const float* x, 
     here = std::min({static_cast<int64_t>(LANES), to - i, ((round + 1) << 32) - i});
     const uvec indices = lane + static_cast<uint32_t>(i);
     const ivec dropped = hash(indices, first, second + static_cast<uint32_t>(round)) < threshold;
-    float entries[LANES] = {};
-    const vec value = here == LANES ? load(x + i) : load(static_cast<float*>(std::memcpy(entries, x + i, here * 4)));
-    const vec kept = dropped ? vec{} : value * scale;
-    if (here == LANES) {
-      store(y + i, kept);
-    } else {
-      std::memcpy(y + i, &kept, here * 4);
-    }
+    E entries[LANES] = {};
+    if (here < LANES) std::memcpy(entries, x + i, here * sizeof(E));
+    const vec given = load(here < LANES ? entries : x + i);
+    store(here < LANES ? entries : y + i, dropped ? vec{} : given * scale);
+    if (here < LANES) std::memcpy(y + i, entries, here * sizeof(E));
   }
 }
 
-void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float* y, float* inverse) {
+template <typename E>
+void rms_norm(int64_t dim, float eps, const E* x, const E* weight, E* y, float* inverse) {
   const float scale = 1.0f / std::sqrt(dot(x, x, dim) / static_cast<float>(dim) + eps);
   *inverse = scale;
   over(dim, [&](int64_t i, auto a) {
@@ -79,25 +90,33 @@ void rms_norm(int64_t dim, float eps, const float* x, const float* weight, float
   });
 }
 
-void rms_norm_backward(int64_t dim, const float* x, const float* weight, float inverse, const float* grad,
-                       float* grad_x) {
+template <typename E>
+void rms_norm_backward(int64_t dim, const E* x, const E* weight, float inverse, const E* grad, E* grad_x) {
   // With g = grad * weight: grad_x = inverse (g - x inverse^2 mean(g x)).
+  vec sums{};
+  float rest = 0;
+  const auto add = [&](vec x) { sums += x; };
+  const auto add_one = [&](float x) { rest += x; };
   over(dim, [&](int64_t i, auto g) {
-    auto w = g;
+    auto w = g, a = g;
     read(grad + i, g);
     read(weight + i, w);
-    write(grad_x + i, g * w);
-  });
-  const float mean = dot(grad_x, x, dim) / static_cast<float>(dim) * inverse * inverse;
-  over(dim, [&](int64_t i, auto g) {
-    auto a = g;
-    read(grad_x + i, g);
     read(x + i, a);
-    write(grad_x + i, (g - a * mean) * inverse);
+    if constexpr (std::is_same_v<decltype(g), float>) add_one(g * w * a);
+    else add(g * w * a);
+  });
+  const float mean = (sum_of(sums) + rest) / static_cast<float>(dim) * inverse * inverse;
+  over(dim, [&](int64_t i, auto g) {
+    auto w = g, a = g;
+    read(grad + i, g);
+    read(weight + i, w);
+    read(x + i, a);
+    write(grad_x + i, (g * w - a * mean) * inverse);
   });
 }
 
-void swiglu(int64_t count, const float* gate, const float* up, float* y) {
+template <typename E>
+void swiglu(int64_t count, const E* gate, const E* up, E* y) {
   over(count, [&](int64_t i, auto g) {
     auto u = g;
     read(gate + i, g);
@@ -106,8 +125,8 @@ void swiglu(int64_t count, const float* gate, const float* up, float* y) {
   });
 }
 
-void swiglu_backward(int64_t count, const float* gate, const float* up, const float* grad, float* grad_gate,
-                     float* grad_up) {
+template <typename E>
+void swiglu_backward(int64_t count, const E* gate, const E* up, const E* grad, E* grad_gate, E* grad_up) {
   over(count, [&](int64_t i, auto g) {
     auto u = g, d = g;
     read(gate + i, g);
@@ -119,8 +138,8 @@ void swiglu_backward(int64_t count, const float* gate, const float* up, const fl
   });
 }
 
-void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const float* first, const float* second,
-            float* y) {
+template <typename E>
+void rotate(int64_t heads, int64_t half, const E* x, const E* cos, const E* first, const E* second, E* y) {
   for (int64_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half)
     over(half, [&](int64_t i, auto a) {
       auto b = a, ca = a, cb = a, sa = a, sb = a;
@@ -135,12 +154,13 @@ void rotate(int64_t heads, int64_t half, const float* x, const float* cos, const
     });
 }
 
-void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_prob, float* entropy, float* norm) {
+template <typename E>
+void log_prob(int64_t vocab, const E* logits, int64_t target, float* log_prob, float* entropy, float* norm) {
   // The last entries, padded with values whose e^ is 0.
   const int64_t whole = vocab / LANES * LANES;
   float rest[LANES];
   std::fill_n(rest, LANES, std::numeric_limits<float>::lowest() / 2);
-  std::copy(logits + whole, logits + vocab, rest);
+  for (int64_t i = whole; i < vocab; i++) rest[i - whole] = value(logits + i);
   const float top = std::max(largest(logits, 0, whole), largest(rest, 0, LANES));
   // Sums of e^(x - top) and of (x - top) e^(x - top), block by block: one long sum would lose precision.
   double total = 0, moment = 0;
@@ -159,12 +179,12 @@ void log_prob(int64_t vocab, const float* logits, int64_t target, float* log_pro
   total += sum_of(sum), moment += sum_of(product);
   const double log_total = std::log(total);
   norm[0] = top, norm[1] = static_cast<float>(log_total);
-  *log_prob = static_cast<float>(logits[target] - top - log_total);
+  *log_prob = static_cast<float>(value(logits + target) - top - log_total);
   *entropy = static_cast<float>(log_total - moment / total);
 }
 
-void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const float* norm, float entropy, float grad,
-                       float grad_entropy, float* grad_logits) {
+template <typename E>
+void log_prob_backward(int64_t vocab, const E* logits, int64_t target, const float* norm, float entropy, float grad, float grad_entropy, E* grad_logits) {
   // With p the softmax and H the entropy: -p grad, and grad itself at the target; -p (log p + H) grad_entropy.
   over(vocab, [&](int64_t i, auto x) {
     read(logits + i, x);
@@ -172,8 +192,22 @@ void log_prob_backward(int64_t vocab, const float* logits, int64_t target, const
     const auto p = exponential(x);
     write(grad_logits + i, where_positive(p, p * (-grad - grad_entropy * (x + entropy))));
   });
-  grad_logits[target] += grad;
+  // The target's entry in one rounding.
+  const float x = value(logits + target) - norm[0] - norm[1], p = exponential(x);
+  set(grad_logits + target, (p > 0 ? p * (-grad - grad_entropy * (x + entropy)) : 0) + grad);
 }
+
+#define SER_ROWS(E)                                                                                                  \
+  template void dropout(int64_t, int64_t, double, uint64_t, const E*, E*);                                           \
+  template void rms_norm(int64_t, float, const E*, const E*, E*, float*);                                            \
+  template void rms_norm_backward(int64_t, const E*, const E*, float, const E*, E*);                                 \
+  template void swiglu(int64_t, const E*, const E*, E*);                                                             \
+  template void swiglu_backward(int64_t, const E*, const E*, const E*, E*, E*);                                      \
+  template void rotate(int64_t, int64_t, const E*, const E*, const E*, const E*, E*);                                \
+  template void log_prob(int64_t, const E*, int64_t, float*, float*, float*);                                        \
+  template void log_prob_backward(int64_t, const E*, int64_t, const float*, float, float, float, E*);
+SER_ROWS(float)
+SER_ROWS(bf16)
 
 }  // namespace SER_ISA
 }  // namespace ser

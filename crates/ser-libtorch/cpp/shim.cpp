@@ -139,10 +139,11 @@ char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   });
 }
 
-// Not in f32 on the CPU: the draws come from a separate generator.
+// Elsewhere than in f32 and bf16 on the CPU the draws come from a separate generator.
 char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
   return guarded([&] {
-    if (x->device().is_cpu() && x->scalar_type() == at::kFloat) {
+    const bool kernel = x->scalar_type() == at::kFloat || x->scalar_type() == at::kBFloat16;
+    if (x->device().is_cpu() && kernel) {
       *out = new at::Tensor(ser::dropout(*x, p, seed));
       return;
     }

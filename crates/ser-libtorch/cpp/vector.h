@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include "kernel.h"
+
 namespace ser {
 namespace SER_ISA {
 namespace {
@@ -28,6 +30,39 @@ typedef uint32_t uvec __attribute__((vector_size(LANES * 4), aligned(4), may_ali
 inline vec splat(float x) { return x - vec{}; }
 inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(float* p, vec x) { *reinterpret_cast<vec*>(p) = x; }
+
+typedef uint16_t hvec __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+
+inline vec load(const bf16* p) {
+  const uvec bits = __builtin_convertvector(*reinterpret_cast<const hvec*>(p), uvec) << 16;
+  vec x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// Rounded to the nearest, halves to even; NaN stays NaN.
+inline void store(bf16* p, vec x) {
+  uvec bits;
+  std::memcpy(&bits, &x, sizeof x);
+  const uvec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const ivec nan = x != x;
+  *reinterpret_cast<hvec*>(p) = __builtin_convertvector(nan ? (bits >> 16) | 0x40u : rounded, hvec);
+}
+
+inline float value(const float* p) { return *p; }
+inline float value(const bf16* p) {
+  const uint32_t bits = static_cast<uint32_t>(p->bits) << 16;
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+inline void set(float* p, float x) { *p = x; }
+inline void set(bf16* p, float x) {
+  bf16 lanes[LANES];
+  store(lanes, splat(x));
+  *p = lanes[0];
+}
+
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Lane l of the result is lane S[l] of [a | b].
@@ -97,17 +132,19 @@ inline vec sums_of(vec (&x)[LANES]) {
 }
 
 // sum_d a[d] b[d]
-inline float dot(const float* a, const float* b, int64_t dim) {
+template <typename A, typename B>
+inline float dot(const A* a, const B* b, int64_t dim) {
   vec sum{};
   int64_t d = 0;
   for (; d + LANES <= dim; d += LANES) sum += load(a + d) * load(b + d);
   float total = sum_of(sum);
-  for (; d < dim; d++) total += a[d] * b[d];
+  for (; d < dim; d++) total += value(a + d) * value(b + d);
   return total;
 }
 
 // The maximum of x[from..to], a multiple of LANES entries, without NaN.
-inline float largest(const float* x, int64_t from, int64_t to) {
+template <typename E>
+inline float largest(const E* x, int64_t from, int64_t to) {
   vec most = splat(-std::numeric_limits<float>::infinity());
   for (int64_t i = from; i < to; i += LANES) {
     const vec here = load(x + i);

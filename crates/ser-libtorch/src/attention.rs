@@ -49,7 +49,7 @@ impl Segment {
     }
 }
 
-/// Attention of packed pairs on the CPU in f32, with gradients by q, k and v.
+/// Attention of packed pairs on the CPU in f32 or bf16, with gradients by q, k and v.
 ///
 /// q: [rows, heads, dim]; k, v: [rows, kv_heads, dim], heads a multiple of kv_heads; result as q, scaled by
 /// 1/sqrt(dim) before the softmax. With `window`, a token attends to itself and the window - 1 tokens before it (Mistral's
@@ -69,7 +69,7 @@ pub fn packed_attention(
         return bad(format!("q {:?}, k {:?} and v {:?} have incompatible shapes", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-        Error::unless_plain("packed_attention", name, tensor)?;
+        Error::unless_like("packed_attention", q, name, tensor)?;
     }
     if window.is_some_and(|w| w <= 0) {
         return bad("the window is at least 1".into());
@@ -160,11 +160,16 @@ mod tests {
         };
         let sequences = VarlenSequences::new(segments, Device::Cpu).unwrap();
         let want = run(Kind::Double, &|q, k, v| reference(q, k, v, segments, window));
-        let packed = run(Kind::Float, &|q, k, v| packed_attention(q, k, v, segments, window).unwrap());
+        let packed = |kind| run(kind, &|q, k, v| packed_attention(q, k, v, segments, window).unwrap());
         let varlen = |kind| run(kind, &|q, k, v| varlen_attention(q, k, v, &sequences, window).unwrap());
-        let all =
-            [(packed, 2e-5), (varlen(Kind::Double), 1e-12), (varlen(Kind::Float), 2e-5), (varlen(Kind::BFloat16), 0.3)];
-        for ((ours, bound), name) in all.iter().zip(["packed", "varlen f64", "varlen f32", "varlen bf16"]) {
+        let all = [
+            ("packed f32", packed(Kind::Float), 2e-5),
+            ("packed bf16", packed(Kind::BFloat16), 0.3),
+            ("varlen f64", varlen(Kind::Double), 1e-12),
+            ("varlen f32", varlen(Kind::Float), 2e-5),
+            ("varlen bf16", varlen(Kind::BFloat16), 0.3),
+        ];
+        for (name, ours, bound) in &all {
             for ((x, y), what) in ours.iter().zip(&want).zip(["output", "grad q", "grad k", "grad v"]) {
                 let gap = (x - y).abs().max().double_value(&[]);
                 assert!(gap < *bound, "{name}: {what} differs by {gap} at heads {heads} dim {dim} window {window:?}");

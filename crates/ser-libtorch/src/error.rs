@@ -26,13 +26,33 @@ impl Error {
         Err(Error::Argument { function, problem })
     }
 
-    /// An error for a weight that is not f32 on the CPU, contiguous and without a gradient.
-    pub(crate) fn unless_frozen(function: &'static str, name: &str, weight: &Tensor) -> Result<(), Error> {
-        Error::unless_plain(function, name, weight)?;
-        let missing = if weight.requires_grad() { "without a gradient" } else { "contiguous" };
-        if weight.is_contiguous() && !weight.requires_grad() {
+    /// An error for a tensor that is not on the CPU, or neither f32 nor bf16, or of another kind than `first`.
+    pub(crate) fn unless_like(
+        function: &'static str,
+        first: &Tensor,
+        name: &str,
+        tensor: &Tensor,
+    ) -> Result<(), Error> {
+        let (kind, device) = (tensor.kind(), tensor.device());
+        if device == Device::Cpu && [Kind::Float, Kind::BFloat16].contains(&kind) && kind == first.kind() {
+            return Ok(());
+        }
+        let problem = format!("{name} is {kind:?} on {device:?}; it takes f32 or bf16 on the CPU, all of one kind");
+        Err(Error::Argument { function, problem })
+    }
+
+    /// An error for a tensor that has a gradient or is not contiguous.
+    pub(crate) fn unless_constant(function: &'static str, name: &str, tensor: &Tensor) -> Result<(), Error> {
+        let missing = if tensor.requires_grad() { "without a gradient" } else { "contiguous" };
+        if tensor.is_contiguous() && !tensor.requires_grad() {
             return Ok(());
         }
         Err(Error::Argument { function, problem: format!("{name} must be {missing}") })
+    }
+
+    /// An error for a weight that is not f32 on the CPU, contiguous and without a gradient.
+    pub(crate) fn unless_frozen(function: &'static str, name: &str, weight: &Tensor) -> Result<(), Error> {
+        Error::unless_plain(function, name, weight)?;
+        Error::unless_constant(function, name, weight)
     }
 }

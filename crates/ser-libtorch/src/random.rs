@@ -5,7 +5,7 @@ use crate::{Error, ffi};
 /// Dropout: each entry of `x` is zero with probability `p`, the others are divided by 1 - p. With its gradient.
 ///
 /// The draws depend only on `seed`, so the same call can be repeated (when a layer is computed again, or a run is resumed),
-/// independently of other threads. For f32 on the CPU each draw is a hash of the entry's index and the seed, the same on
+/// independently of other threads. For f32 and bf16 on the CPU each draw is a hash of the entry's index and the seed, the same on
 /// every machine; elsewhere the draws come from a separate generator.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor, Error> {
     if !(0.0..1.0).contains(&p) {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn dropout_drops_its_share_and_keeps_the_mean() {
-        for kind in [Kind::Float, Kind::Double] {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Double] {
             let x = Tensor::ones([99, 101], (kind, Device::Cpu)).set_requires_grad(true);
             let y = dropout(&x, 0.25, 3).unwrap();
             assert_eq!(y, dropout(&x, 0.25, 3).unwrap());

@@ -2,32 +2,33 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Error, ffi};
 
-/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension, on the CPU in f32, with its gradient by x (RMSNorm;
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension, on the CPU in f32 or bf16, with its gradient by x (RMSNorm;
 /// Zhang and Sennrich, 2019). The weight is contiguous and gets no gradient.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> {
     if weight.dim() != 1 || x.size().last() != weight.size().last() {
         let problem = format!("x {:?} and weight {:?} have incompatible shapes", x.size(), weight.size());
         return Err(Error::Argument { function: "rms_norm", problem });
     }
-    Error::unless_plain("rms_norm", "x", x)?;
-    Error::unless_frozen("rms_norm", "weight", weight)?;
+    Error::unless_like("rms_norm", x, "x", x)?;
+    Error::unless_like("rms_norm", x, "weight", weight)?;
+    Error::unless_constant("rms_norm", "weight", weight)?;
     // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
     ffi::produced(|out| unsafe { ffi::ser_rms_norm(x.as_ptr(), weight.as_ptr(), eps, out) })
 }
 
-/// `silu(gate) * up` on the CPU in f32, with its gradients (SwiGLU; Shazeer, 2020). Both have one shape.
+/// `silu(gate) * up` on the CPU in f32 or bf16, with its gradients (SwiGLU; Shazeer, 2020). Both have one shape.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
     if gate.size() != up.size() {
         let problem = format!("gate {:?} and up {:?} have different shapes", gate.size(), up.size());
         return Err(Error::Argument { function: "swiglu", problem });
     }
-    Error::unless_plain("swiglu", "gate", gate)?;
-    Error::unless_plain("swiglu", "up", up)?;
+    Error::unless_like("swiglu", gate, "gate", gate)?;
+    Error::unless_like("swiglu", gate, "up", up)?;
     // SAFETY: live tensors of the kind, device and shapes that the kernel takes: checked above.
     ffi::produced(|out| unsafe { ffi::ser_swiglu(gate.as_ptr(), up.as_ptr(), out) })
 }
 
-/// `x * cos + swap(x) * sin` on the CPU in f32, with its gradient by x (rotary position embedding; Su et al., 2021). `swap`
+/// `x * cos + swap(x) * sin` on the CPU in f32 or bf16, with its gradient by x (rotary position embedding; Su et al., 2021). `swap`
 /// exchanges the two halves of the last dimension.
 ///
 /// x: [rows, heads, dim], dim even; cos, sin: [rows, 1, dim], contiguous, without gradients.
@@ -38,20 +39,22 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
             format!("x {:?}, cos {:?} and sin {:?} have incompatible shapes", x.size(), cos.size(), sin.size());
         return Err(Error::Argument { function: "rotate", problem });
     }
-    Error::unless_plain("rotate", "x", x)?;
-    Error::unless_frozen("rotate", "cos", cos)?;
-    Error::unless_frozen("rotate", "sin", sin)?;
+    for (name, tensor) in [("x", x), ("cos", cos), ("sin", sin)] {
+        Error::unless_like("rotate", x, name, tensor)?;
+    }
+    Error::unless_constant("rotate", "cos", cos)?;
+    Error::unless_constant("rotate", "sin", sin)?;
     // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
     ffi::produced(|out| unsafe { ffi::ser_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
 }
 
-/// The log-probability of the target and the entropy in nats of the softmax of each row of logits: `[n]` each, on the CPU
-/// in f32, with their gradients by the logits.
+/// The log-probability of the target and the entropy in nats of the softmax of each row of logits: `[n]` each, in f32, on the CPU,
+/// with their gradients by the logits.
 ///
-/// logits: [n, vocab]; targets: `[n]` i64, each from 0 up to vocab.
+/// logits: [n, vocab] in f32 or bf16; targets: `[n]` i64, each from 0 up to vocab.
 pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor), Error> {
     let bad = |problem: String| Err(Error::Argument { function: "log_probs", problem });
-    Error::unless_plain("log_probs", "logits", logits)?;
+    Error::unless_like("log_probs", logits, "logits", logits)?;
     let (rows, vocab) = logits.size2().unwrap_or_default();
     if logits.dim() != 2 || targets.size() != [rows] || targets.kind() != Kind::Int64 {
         let (logits, kind, targets) = (logits.size(), targets.kind(), targets.size());
@@ -77,25 +80,30 @@ mod tests {
 
     use super::*;
 
+    /// In f32; every entry is also one of bf16.
     fn random(shape: &[i64]) -> Tensor {
-        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+        Tensor::randn(shape, (Kind::BFloat16, Device::Cpu)).to_kind(Kind::Float)
     }
 
-    /// Compares outputs and gradients of two implementations at the same random slopes. Inputs and gradients have transposed
-    /// memory layouts.
+    /// Compares outputs and gradients of two implementations at the same random slopes, ours in f32 and in bf16, theirs in f32.
+    /// Inputs and gradients have transposed memory layouts.
     fn agree(inputs: &[Tensor], ours: impl Fn(&[Tensor]) -> Vec<Tensor>, theirs: impl Fn(&[Tensor]) -> Vec<Tensor>) {
         let turned = |x: &Tensor| x.transpose(0, -1).contiguous().transpose(0, -1);
         let slopes: Vec<Tensor> = theirs(inputs).iter().map(|y| turned(&random(&y.size()))).collect();
-        let run = |way: &dyn Fn(&[Tensor]) -> Vec<Tensor>| {
-            let inputs: Vec<Tensor> = inputs.iter().map(|x| turned(x).set_requires_grad(true)).collect();
+        let run = |way: &dyn Fn(&[Tensor]) -> Vec<Tensor>, kind: Kind| {
+            let inputs: Vec<Tensor> = inputs.iter().map(|x| turned(&x.to_kind(kind)).set_requires_grad(true)).collect();
             let outputs = way(&inputs);
             let sums = outputs.iter().zip(&slopes).map(|(y, slopes)| (y * slopes).sum(Kind::Float));
             sums.reduce(|a, b| a + b).unwrap().backward();
             outputs.into_iter().map(|y| y.detach()).chain(inputs.iter().map(Tensor::grad)).collect::<Vec<_>>()
         };
-        for (i, (a, b)) in run(&ours).iter().zip(run(&theirs)).enumerate().filter(|(_, (a, _))| a.numel() > 0) {
-            let (gap, size) = ((a - &b).abs().max().double_value(&[]), b.abs().max().double_value(&[]));
-            assert!(gap <= 2e-6 * size.max(1.0), "result {i} of {:?}: {gap} of {size}", inputs[0].size());
+        let expected = run(&theirs, Kind::Float);
+        for (kind, bound) in [(Kind::Float, 2e-6), (Kind::BFloat16, 1.0 / 256.0)] {
+            for (i, (a, b)) in run(&ours, kind).iter().zip(&expected).enumerate().filter(|(_, (a, _))| a.numel() > 0) {
+                let (gap, size) = ((a - b).abs().max().double_value(&[]), b.abs().max().double_value(&[]));
+                let shape = inputs[0].size();
+                assert!(gap <= bound * size.max(1.0), "result {i} of {shape:?} in {kind:?}: {gap} of {size}");
+            }
         }
     }
 
@@ -106,8 +114,8 @@ mod tests {
             let weight = random(&shape[shape.len() - 1..]);
             for (eps, scale) in [(1e-5, 3.0), (0.1, 0.5), (0.1, 0.0)] {
                 agree(
-                    &[random(&shape) * scale],
-                    |x| vec![rms_norm(&x[0], &weight, eps).unwrap()],
+                    &[(random(&shape) * scale).to_kind(Kind::BFloat16).to_kind(Kind::Float)],
+                    |x| vec![rms_norm(&x[0], &weight.to_kind(x[0].kind()), eps).unwrap()],
                     |x| vec![x[0].rms_norm(weight.size(), Some(&weight), eps)],
                 );
             }
@@ -122,11 +130,12 @@ mod tests {
         tch::manual_seed(2);
         for shape in [[5, 688], [200, 37], [1, 1]] {
             // Large entries test that neither half of the sigmoid overflows.
-            let inputs = [random(&shape) * 30, random(&shape)];
+            let inputs = [random(&shape) * 32, random(&shape)];
             let ours = |x: &[Tensor]| vec![swiglu(&x[0], &x[1]).unwrap()];
             agree(&inputs, ours, |x| vec![x[0].silu() * &x[1]]);
         }
         assert!(swiglu(&random(&[2, 3]), &random(&[3, 2])).is_err());
+        assert!(swiglu(&random(&[2, 3]), &random(&[2, 3]).to_kind(Kind::BFloat16)).is_err());
     }
 
     #[test]
@@ -137,7 +146,7 @@ mod tests {
             let swap = |x: &Tensor| Tensor::cat(&[x.narrow(2, dim / 2, dim / 2), x.narrow(2, 0, dim / 2)], 2);
             agree(
                 &[random(&[rows, heads, dim])],
-                |x| vec![rotate(&x[0], &cos, &sin).unwrap()],
+                |x| vec![rotate(&x[0], &cos.to_kind(x[0].kind()), &sin.to_kind(x[0].kind())).unwrap()],
                 |x| vec![&x[0] * &cos + swap(&x[0]) * &sin],
             );
         }
@@ -152,7 +161,7 @@ mod tests {
         for (rows, vocab, size) in [(6, 8192, 1.0), (70, 301, 8.0), (2, 3, 1.0), (1, 1, 1.0), (3, 50, 60.0)] {
             let targets = Tensor::randint(vocab, [rows], (Kind::Int64, Device::Cpu));
             agree(
-                &[random(&[rows, vocab]) * size],
+                &[(random(&[rows, vocab]) * size).to_kind(Kind::BFloat16).to_kind(Kind::Float)],
                 |x| {
                     let (log_probs, entropies) = log_probs(&x[0], &targets).unwrap();
                     vec![log_probs, entropies]

@@ -61,7 +61,7 @@ fn with_kernel(
     window: Option<i64>,
 ) -> Result<Tensor, ModelError> {
     let kind = q.kind();
-    if kind == Kind::Float {
+    if [Kind::Float, Kind::BFloat16].contains(&kind) {
         return Ok(ser_libtorch::packed_attention(q, k, v, segments, window)?);
     }
     let float = |x: &Tensor| x.f_to_kind(Kind::Float);

@@ -1,5 +1,5 @@
-//! Operations on single tokens. f32 tensors on the CPU use ser-libtorch's kernels if the weights are frozen; everything
-//! else uses libtorch.
+//! Operations on single tokens. f32 and bf16 tensors on the CPU use ser-libtorch's kernels if the weights are frozen;
+//! everything else, and products in bf16, uses libtorch.
 
 use tch::{Device, Kind, Tensor};
 
@@ -7,11 +7,12 @@ use crate::ModelError;
 
 /// Whether ser-libtorch's kernels take the tensor.
 fn has_kernel(x: &Tensor) -> bool {
-    x.kind() == Kind::Float && x.device() == Device::Cpu && ser_libtorch::kernels_enabled()
+    [Kind::Float, Kind::BFloat16].contains(&x.kind()) && x.device() == Device::Cpu && ser_libtorch::kernels_enabled()
 }
 
-fn frozen(weight: &Tensor) -> bool {
-    has_kernel(weight) && weight.is_contiguous() && !weight.requires_grad()
+/// Whether the kernels take the tensor as the weight of `x`.
+fn frozen(weight: &Tensor, x: &Tensor) -> bool {
+    weight.kind() == x.kind() && weight.is_contiguous() && !weight.requires_grad()
 }
 
 /// `tensor` in the kind of `x`, without a copy if the kinds are the same. Trained weights are f32 even if the network
@@ -22,7 +23,8 @@ fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelError> {
 
 /// x W^T + bias: [rows, in] -> [rows, out].
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
-    if has_kernel(x) && frozen(weight) && bias.is_none_or(|bias| has_kernel(bias) && bias.is_contiguous()) {
+    let plain = x.kind() == Kind::Float && has_kernel(x) && frozen(weight, x);
+    if plain && bias.is_none_or(|bias| bias.kind() == Kind::Float && bias.is_contiguous()) {
         return Ok(ser_libtorch::linear(x, weight, bias)?);
     }
     let bias = bias.map(|bias| in_kind_of(x, bias)).transpose()?;
@@ -31,7 +33,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 
 /// x / rms(x) * weight over the last dimension, in f32 as transformers computes it (Zhang and Sennrich, 2019).
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, ModelError> {
-    if has_kernel(x) && frozen(weight) {
+    if has_kernel(x) && frozen(weight, x) {
         return Ok(ser_libtorch::rms_norm(x, weight, eps)?);
     }
     Ok(x.f_rms_norm(weight.size(), Some(in_kind_of(x, weight)?), eps)?)
@@ -39,7 +41,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, 
 
 /// silu(gate) * up (Shazeer, 2020).
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
-    if has_kernel(gate) && has_kernel(up) {
+    if has_kernel(gate) && up.kind() == gate.kind() {
         return Ok(ser_libtorch::swiglu(gate, up)?);
     }
     Ok(gate.f_silu()?.f_mul(up)?)
@@ -48,7 +50,7 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
 /// x * cos + swap(x) * sin, where `swap` exchanges the two halves of each head; x: [rows, heads, dim], cos and sin:
 /// [rows, 1, dim].
 pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, ModelError> {
-    if has_kernel(x) && frozen(cos) && frozen(sin) {
+    if has_kernel(x) && frozen(cos, x) && frozen(sin, x) {
         return Ok(ser_libtorch::rotate(x, cos, sin)?);
     }
     let half = x.size3()?.2 / 2;
