@@ -67,6 +67,25 @@ char* ser_free_memory(int64_t index, uint64_t* out) {
   return guarded([&] { *out = at::accelerator::getMemoryInfo(static_cast<c10::DeviceIndex>(index)).first; });
 }
 
+// Waits until a GPU has done all work that was queued on it.
+char* ser_synchronize(int64_t index) {
+  return guarded([&] { at::accelerator::synchronizeDevice(static_cast<c10::DeviceIndex>(index)); });
+}
+
+// Restarts the peak of a GPU's allocated memory at what is allocated now.
+char* ser_reset_peak_memory(int64_t index) {
+  return guarded([&] { at::accelerator::resetPeakStats(static_cast<c10::DeviceIndex>(index)); });
+}
+
+// The most bytes that tensors have taken on a GPU since the peak was reset.
+char* ser_peak_memory(int64_t index, uint64_t* out) {
+  return guarded([&] {
+    auto stats = at::accelerator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *out = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
+  });
+}
+
 // The number of threads of this shim's parallel loops.
 int64_t ser_threads() {
   std::atomic<int64_t> threads{0};

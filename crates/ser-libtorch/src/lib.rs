@@ -19,7 +19,7 @@ pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use bytes::tensor_from_bytes;
 pub use cpu::{instruction_set, kernels_enabled, threads};
-pub use cuda::{free_memory, load_cuda};
+pub use cuda::{free_memory, load_cuda, peak_memory, reset_peak_memory, synchronize};
 pub use decode::{SlotRange, decode_attention};
 pub use error::Error;
 pub use mapped::MappedFile;

@@ -18,6 +18,7 @@ mod reward;
 mod seeds;
 mod settings;
 mod sft;
+mod throughput;
 mod train;
 
 pub use activations::{ActivationFormat, ActivationSettings};
@@ -37,4 +38,5 @@ pub use linear_reward::{LinearRewardModel, LinearRewardModelSettings};
 pub use policy::{PolicyModel, PolicySettings};
 pub use reward::{RewardModel, RewardModelSettings, RewardTraining};
 pub use sft::{CausalExample, LossTurns, SftExamples, SftSettings, SftTraining, make_base, sft_examples};
+pub use throughput::{MatrixRate, Throughput, reward_training_throughput, scoring_throughput};
 pub use train::{AdafactorSettings, Optim, Scheduler, Trainer, TrainingSettings};

@@ -32,8 +32,8 @@ pub use evaluate::{TestPairs, TestResult};
 pub use label::label_rows;
 #[cfg(all(feature = "libtorch", feature = "config"))]
 pub use language_models::{
-    ConfiguredReward, LanguageModels, adapter_folder, fetched, prepare_reward, prompts_that_fit, reward_of, train_dpo,
-    trained_language_model, trained_reward, untrained_reward,
+    BenchReport, BenchSettings, ConfiguredReward, LanguageModels, Work, WorkResult, adapter_folder, bench, fetched,
+    prepare_reward, prompts_that_fit, reward_of, train_dpo, trained_language_model, trained_reward, untrained_reward,
 };
 #[cfg(feature = "progress")]
 pub use observe::Progress;

@@ -1,5 +1,7 @@
 //! The commands.
 
+#[cfg(feature = "libtorch")]
+mod bench;
 mod completions;
 mod config;
 #[cfg(feature = "libtorch")]
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Serve(serve::Arguments),
     #[cfg(feature = "libtorch")]
     Eval(eval::Arguments),
+    #[cfg(feature = "libtorch")]
+    Bench(bench::Arguments),
     Label(label::Arguments),
     #[cfg(feature = "libtorch")]
     Generate(generate::Arguments),
@@ -71,6 +75,8 @@ impl Command {
             Command::Serve(arguments) => serve::run(arguments).map(done),
             #[cfg(feature = "libtorch")]
             Command::Eval(arguments) => eval::run(&arguments).map(done),
+            #[cfg(feature = "libtorch")]
+            Command::Bench(arguments) => bench::run(&arguments).map(done),
             Command::Label(arguments) => label::run(&arguments).map(done),
             #[cfg(feature = "libtorch")]
             Command::Generate(arguments) => generate::run(arguments).map(done),

@@ -199,6 +199,11 @@ impl RewardModel {
         self.activations.entry(&self.network, &texts, keep)
     }
 
+    /// The number of layers below the lowest one that the adapter changes; a training makes no backward pass through them.
+    pub(crate) fn frozen_layers(&self) -> usize {
+        self.network.frozen_layers()
+    }
+
     /// Applies the head: [texts, hidden] -> [texts] in f32.
     pub(crate) fn scores_of(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         Ok(hidden.f_to_kind(Kind::Float)?.f_matmul(&self.head().f_transpose(0, 1)?)?.f_view([-1])?)

@@ -1,5 +1,6 @@
 //! Language models of folders, as the models of a procedure.
 
+mod bench;
 mod checks;
 mod reward;
 mod reward_model;
@@ -19,6 +20,7 @@ use crate::observe::Observers;
 use crate::procedure::{Models, ProcedureData};
 use crate::{Error, RunFolder, SerData, train_in};
 
+pub use bench::{BenchReport, BenchSettings, Work, WorkResult, bench};
 pub use reward::{ConfiguredReward, reward_of, trained_reward};
 pub use reward_model::{prepare_reward, untrained_reward};
 pub use texts::{adapter_folder, fetched, prompts_that_fit, trained_language_model};
