@@ -40,7 +40,11 @@ def main():
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--warmup-steps", type=int, default=4)
     parser.add_argument("--layers", type=int, help="adapters on this many layers from the top; all by default")
+    parser.add_argument("--targets", default="q_proj,v_proj", help="projections with adapters, or all-linear")
+    parser.add_argument("--max-steps", type=int, default=-1, help="steps in all; one epoch by default")
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -51,21 +55,24 @@ def main():
     model = AutoModelForSequenceClassification.from_pretrained(
         args.model, num_labels=1, dtype=getattr(torch, args.dtype))
     count = model.config.num_hidden_layers
+    cuda = args.device.startswith("cuda")
+    targets = args.targets if args.targets == "all-linear" else args.targets.split(",")
     layers = list(range(count - args.layers, count)) if args.layers else None
     clock = Clock(args.warmup_steps)
     trainer = RewardTrainer(
         model=model, processing_class=tokenizer, callbacks=[clock], train_dataset=Dataset.from_list(rows),
         args=RewardConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=args.batch, num_train_epochs=1,
                           learning_rate=2e-5, max_length=args.max_length, lr_scheduler_type="linear", report_to=[],
-                          logging_steps=10, save_strategy="no", gradient_checkpointing=False,
-                          bf16=args.dtype == "bfloat16" and torch.cuda.is_available(), dataloader_num_workers=0,
-                          disable_tqdm=True),
+                          logging_steps=10, save_strategy="no", max_steps=args.max_steps,
+                          gradient_checkpointing=args.gradient_checkpointing, use_cpu=not cuda,
+                          bf16=args.dtype == "bfloat16" and cuda, dataloader_num_workers=0, disable_tqdm=True),
         peft_config=LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=32, lora_dropout=0.1,
-                               target_modules=["q_proj", "v_proj"], layers_to_transform=layers, modules_to_save=["score"]))
+                               target_modules=targets, layers_to_transform=layers, modules_to_save=["score"]))
     out = trainer.train()
     timed = clock.steps - args.warmup_steps
     print(json.dumps({"peer": "TRL RewardTrainer", "pairs_per_s": timed * args.batch / (clock.end - clock.start),
-                      "train_loss": out.training_loss,
+                      "batch": args.batch, "train_loss": out.training_loss,
+                      "peak_memory": torch.cuda.max_memory_allocated() if cuda else None,
                       "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -1,6 +1,7 @@
 //! Tasks of the workspace: `cargo xtask help` lists them.
 #![allow(clippy::print_stdout)]
 
+mod bundle;
 mod ci;
 mod demo;
 mod features;
@@ -47,6 +48,8 @@ enum Task {
     Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),
+    /// Writes programs, scripts and small inputs into a folder for a machine with a GPU and PyTorch, which needs no Rust
+    Bundle(bundle::Options),
     /// Makes small runs of every kind fail at each of their operations on files, and requires that they go on to the same bits
     Reliability(reliability::Options),
     /// Packages every crate as for publishing, builds those without libtorch from their packages, and uploads nothing
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Study(options) => study::run(&workspace, &options),
         Task::Peers(options) => peers::run(&workspace, &options),
+        Task::Bundle(options) => bundle::run(&workspace, &options),
         Task::Reliability(options) => reliability::run(&workspace, &options),
         Task::PublishCheck => publish::check(&workspace),
     });

@@ -1,4 +1,5 @@
-//! The checks of docs/gpu.md. They are skipped without a GPU.
+//! The checks of docs/gpu.md. They are skipped without a GPU. SER_GOLDENS names a folder with golden models, beside or in
+//! place of those of the sources.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,8 +31,10 @@ fn gpu() -> Option<Device> {
 /// Every golden folder with its pairs and the adapted scores.
 fn goldens() -> Vec<(PathBuf, Vec<Arc<Pair>>, Vec<f64>)> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let folders = fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
-    folders
+    let more = std::env::var_os("SER_GOLDENS").map(PathBuf::from);
+    let homes = [Some(home).filter(|home| home.is_dir()), more].into_iter().flatten();
+    let folders = homes.flat_map(|home| fs::read_dir(home).unwrap()).map(|entry| entry.unwrap().path());
+    let goldens: Vec<_> = folders
         .filter(|folder| folder.join("expected.json").exists())
         .map(|folder| {
             let text = fs::read_to_string(folder.join("expected.json")).unwrap();
@@ -42,7 +45,9 @@ fn goldens() -> Vec<(PathBuf, Vec<Arc<Pair>>, Vec<f64>)> {
             let pairs = texts.iter().enumerate().map(pair).collect();
             (folder, pairs, serde_json::from_value(value["adapted"].clone()).unwrap())
         })
-        .collect()
+        .collect();
+    assert!(!goldens.is_empty());
+    goldens
 }
 
 fn settings(precision: Precision) -> RewardModelSettings {
