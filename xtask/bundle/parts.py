@@ -10,7 +10,7 @@ ALL_LINEAR = "lora.target_modules=all-linear"
 def last_json(text):
     """The last line of JSON that a program printed."""
     for line in reversed(text.splitlines()):
-        if line.startswith("{"):
+        if line.startswith('{"'):
             return json.loads(line)
     raise ValueError("it printed no result")
 
@@ -78,11 +78,8 @@ def bench(run, folder, pairs, works, settings, limit, count=256, precision="bflo
 def shape(size, entries):
     """A part that measures `ser` at one shape."""
     def part(run, found, limit):
-        made = "tiny" if run.quick else size
-        folder, pairs = model(run, found, made)
-        for name, works, settings in entries:
-            if run.quick:
-                settings = [setting for setting in settings if "token_budget" not in setting]
+        folder, pairs = model(run, found, "tiny" if run.quick else size)
+        for name, works, settings in entries[:2] if run.quick else entries:
             run.entry(found, name, lambda: bench(run, folder, pairs, works, settings, 100))
     return part
 
@@ -93,18 +90,18 @@ def batch(pairs, *more):
 
 CHECKPOINTING = "training.gradient_checkpointing=true"
 EIGHT = shape("8b", [
-    ("score, 16384 tokens; reward q and v, batch 8", ["score", "reward"], batch(8, "model.token_budget=16384")),
-    ("reward all-linear, batch 8", ["reward"], batch(8, ALL_LINEAR)),
-    ("reward q and v, batch 16", ["reward"], batch(16)),
-    ("reward all-linear, batch 16", ["reward"], batch(16, ALL_LINEAR)),
-    ("reward all-linear, batch 32, checkpointing", ["reward"], batch(32, ALL_LINEAR, CHECKPOINTING)),
-    ("score, 32768 tokens", ["score"], ["model.token_budget=32768"]),
+    ("16384 tokens; q and v, batch 8", ["score", "reward"], batch(8, "model.token_budget=16384")),
+    ("all-linear, batch 8", ["reward"], batch(8, ALL_LINEAR)),
+    ("q and v, batch 16", ["reward"], batch(16)),
+    ("all-linear, batch 16", ["reward"], batch(16, ALL_LINEAR)),
+    ("all-linear, batch 32, checkpointing", ["reward"], batch(32, ALL_LINEAR, CHECKPOINTING)),
+    ("32768 tokens", ["score"], ["model.token_budget=32768"]),
 ])
 ONE = shape("1b", [
-    ("score, 16384 tokens; reward q and v, batch 16", ["score", "reward"], batch(16, "model.token_budget=16384")),
-    ("reward all-linear, batch 16", ["reward"], batch(16, ALL_LINEAR)),
-    ("reward all-linear, batch 32", ["reward"], batch(32, ALL_LINEAR)),
-    ("score, 65536 tokens", ["score"], ["model.token_budget=65536"]),
+    ("16384 tokens; q and v, batch 16", ["score", "reward"], batch(16, "model.token_budget=16384")),
+    ("all-linear, batch 16", ["reward"], batch(16, ALL_LINEAR)),
+    ("all-linear, batch 32", ["reward"], batch(32, ALL_LINEAR)),
+    ("65536 tokens", ["score"], ["model.token_budget=65536"]),
 ])
 
 
@@ -131,29 +128,31 @@ def synchronizations(run, found, limit):
 def peers(run, found, limit):
     """The same work by transformers and TRL, at the shapes that were measured."""
     common = ["--dtype", "bfloat16", "--device", run.args.device]
-    for size, budgets, sizes in [("8b", [16384, 32768], [4, 8]), ("1b", [16384, 65536], [16, 32])]:
-        if run.quick:
-            if size == "8b":
-                continue
-            size, budgets, sizes = "tiny", [2048], [4]
+    plans = [("8b", [16384, 32768], [4, 8]), ("1b", [16384, 65536], [16, 32])]
+    for size, budgets, sizes in [("tiny", [2048], [4])] if run.quick else plans:
         folder, pairs = model(run, found, size)
         given = ["--model", folder, "--data", pairs, *common]
+        budget = [word for tokens in budgets for word in ("--token-budget", tokens)]
+        lines(run, found, f"{size} score, {{token_budget}} tokens", "hf_score.py", [*given, *budget])
+        steps = ["--max-steps", 6 if run.quick else 12]
+        lines(run, found, f"{size} reward {{targets}}, batch {{batch}}", "trl_reward.py",
+              [*given, *steps, "--targets", "all-linear", "q_proj,v_proj", "--batch", *sizes])
 
-        def score():
-            budget = [word for tokens in budgets for word in ("--token-budget", tokens)]
-            lines = run.python("hf_score.py", [*given, *budget], 90)[0].splitlines()
-            every = [json.loads(line) for line in lines if line.startswith("{")]
-            return {**max(every, key=lambda one: one["pairs_per_s"]), "every": every}
 
-        def train(count, targets):
-            steps = 6 if run.quick else 12
-            arguments = [*given, "--batch", count, "--max-steps", steps, "--targets", targets]
-            return last_json(run.python("trl_reward.py", arguments, 90)[0])
-
-        run.entry(found, f"{size} score", score)
-        for count in sizes:
-            run.entry(found, f"{size} reward all-linear, batch {count}", lambda: train(count, "all-linear"))
-        run.entry(found, f"{size} reward q and v, batch {sizes[-1]}", lambda: train(sizes[-1], "q_proj,v_proj"))
+def lines(run, found, name, script, arguments):
+    """One entry for each line of JSON that a script prints, also if it was stopped."""
+    error, printed = None, ""
+    try:
+        printed = run.python(script, arguments, 100)[0]
+    except run.Failed as failed:
+        error, printed = str(failed), failed.stdout
+    for line in printed.splitlines():
+        # Trainers print dictionaries of Python besides.
+        if line.startswith('{"'):
+            result = json.loads(line)
+            run.entry(found, name.format(**result), lambda: result)
+    if error:
+        run.entry(found, f"{script} {' '.join(str(word) for word in arguments[6:])}", lambda: {"error": error})
 
 
 def smollm2(run, found, limit):
@@ -202,20 +201,20 @@ def short(entry):
 
 def table(results):
     """All measurements as a table in Markdown."""
-    lines = ["| part | measurement | pairs/s | tokens/s | TFLOP/s | of the rate | peak memory |",
+    rows = ["| part | measurement | pairs/s | tokens/s | TFLOP/s | of the rate | peak memory |",
              "|---|---|---:|---:|---:|---:|---:|"]
     for part, found in results["parts"].items():
         for name, entry in found.items():
             if not isinstance(entry, dict):
                 continue
             for work in works(entry):
-                lines.append(f"| {part} | {work['work']}: {name} | {work['pairs_per_s']:.2f} | {work['tokens_per_s']:.0f} | "
+                rows.append(f"| {part} | {work['work']}, {name} | {work['pairs_per_s']:.2f} | {work['tokens_per_s']:.0f} | "
                              f"{work['flops_per_s'] / 1e12:.4g} | {100 * work['rate_share']:.1f} % | "
                              f"{memory(work['peak_memory'])} |")
             if "pairs_per_s" in entry:
-                lines.append(f"| {part} | {name} | {entry['pairs_per_s']:.2f} | | | | {memory(entry.get('peak_memory'))} |")
+                rows.append(f"| {part} | {name} | {entry['pairs_per_s']:.2f} | | | | {memory(entry.get('peak_memory'))} |")
             if "error" in entry:
-                lines.append(f"| {part} | {name} | {entry['error'][-160:].replace('|', '/')} | | | | |")
+                rows.append(f"| {part} | {name} | {entry['error'][-160:].replace('|', '/')} | | | | |")
         if "error" in found:
-            lines.append(f"| {part} | {found['error'][-160:].replace('|', '/')} | | | | | |")
-    return "\n".join(lines)
+            rows.append(f"| {part} | {found['error'][-160:].replace('|', '/')} | | | | | |")
+    return "\n".join(rows)

@@ -20,11 +20,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class Failed(Exception):
-    """A program failed; the last lines that it printed."""
+    """A program failed: the last lines that it printed, and all of its standard output."""
+
+    def __init__(self, message, stdout=""):
+        super().__init__(message)
+        self.stdout = stdout
 
 
 class Run:
     """Options, time left, results."""
+
+    Failed = Failed
 
     def __init__(self, args):
         self.args, self.start = args, time.monotonic()
@@ -86,7 +92,7 @@ class Run:
         if end or process.returncode != 0:
             said = [line for line in (stderr.strip() or stdout.strip()).splitlines() if line.strip()]
             # A C++ or Python trace follows or precedes the cause.
-            raise Failed(end or " | ".join(said[-3:])[-600:] or f"exit code {process.returncode}")
+            raise Failed(end or " | ".join(said[-3:])[-600:] or f"exit code {process.returncode}", stdout)
         return stdout, stderr
 
     def ser(self, arguments, limit, env=None):
