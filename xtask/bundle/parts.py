@@ -150,9 +150,22 @@ def lines(run, found, name, script, arguments):
         # Trainers print dictionaries of Python besides.
         if line.startswith('{"'):
             result = json.loads(line)
-            run.entry(found, name.format(**result), lambda: result)
+            run.record(found, name.format(**result), result)
     if error:
-        run.entry(found, f"{script} {' '.join(str(word) for word in arguments[6:])}", lambda: {"error": error})
+        run.record(found, f"{script} {' '.join(str(word) for word in arguments[8:])}", {"error": error})
+
+
+def generate(run, found, limit):
+    """Greedy answers of 64 tokens, in tokens per second."""
+    for size in ["tiny"] if run.quick else ["8b", "1b"]:
+        folder, pairs = model(run, found, size)
+        prompts = run.scratch / f"{size}-prompts.jsonl"
+        run.python("preferences.py", ["--data", pairs, "--pairs", 256, "--fewer", "--prompts", "--out", prompts], 30)
+        for count in [8] if run.quick else [8, 64]:
+            arguments = ["generate", "--timing", "--greedy", "--model", folder, "--prompts", prompts, "--template", "raw",
+                         "--batch", count, "--max-new-tokens", 64, "--min-new-tokens", 64, "--precision", "bfloat16",
+                         "--device", run.args.device]
+            run.entry(found, f"{size}, batch {count}", lambda: last_json(run.ser(arguments, 60)[1]))
 
 
 def smollm2(run, found, limit):
@@ -173,6 +186,7 @@ PARTS = [
     ("synchronizations", 60, synchronizations),
     ("1b", 120, ONE),
     ("peers", 300, peers),
+    ("generate", 90, generate),
     ("smollm2", 90, smollm2),
 ]
 
@@ -194,6 +208,8 @@ def short(entry):
         return "; ".join(f"{work['work']} {work['pairs_per_s']:.2f} pairs/s, {100 * work['rate_share']:.1f} % of "
                          f"{entry['matrix_flops_per_s'] / 1e12:.3g} TFLOP/s, {memory(work['peak_memory'])}"
                          for work in works(entry))
+    if "tokens_per_s" in entry:
+        return f"{entry['tokens_per_s']:.1f} tokens/s"
     if "pairs_per_s" in entry:
         return f"{entry['pairs_per_s']:.2f} pairs/s {memory(entry.get('peak_memory'))}"
     return json.dumps(entry.get("says", entry.get("per_step", entry)))[:300]
@@ -211,6 +227,8 @@ def table(results):
                 rows.append(f"| {part} | {work['work']}, {name} | {work['pairs_per_s']:.2f} | {work['tokens_per_s']:.0f} | "
                              f"{work['flops_per_s'] / 1e12:.4g} | {100 * work['rate_share']:.1f} % | "
                              f"{memory(work['peak_memory'])} |")
+            if "tokens_per_s" in entry:
+                rows.append(f"| {part} | {name} | | {entry['tokens_per_s']:.1f} | | | |")
             if "pairs_per_s" in entry:
                 rows.append(f"| {part} | {name} | {entry['pairs_per_s']:.2f} | | | | {memory(entry.get('peak_memory'))} |")
             if "error" in entry:

@@ -41,6 +41,9 @@ class Run:
         self.results = {"manifest": json.loads((HERE / "manifest.json").read_text()), "device": args.device,
                         "quick": args.quick, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "parts": {}}
         self.models = {}
+        for program in (HERE / "bin").iterdir():
+            if not os.access(program, os.X_OK):  # Not every way of copying a folder keeps the modes.
+                program.chmod(0o755)
         self.scratch = self.make_scratch()
         self.env = dict(os.environ, HF_HUB_OFFLINE="1", WANDB_DISABLED="true", TOKENIZERS_PARALLELISM="true",
                         PYTHONUNBUFFERED="1")
@@ -124,13 +127,15 @@ class Run:
         """One measurement of a part; its failure is its result."""
         start = time.monotonic()
         try:
-            found[name] = work()
+            result = work()
         except Failed as error:
-            found[name] = {"error": str(error)}
-        if isinstance(found[name], dict):
-            found[name]["took"] = round(time.monotonic() - start, 1)
+            result = {"error": str(error)}
+        self.record(found, name, {**result, "took": round(time.monotonic() - start, 1)})
+
+    def record(self, found, name, result):
+        found[name] = result
         self.save()
-        print(f"  {name}: {parts.short(found[name])}", flush=True)
+        print(f"  {name}: {parts.short(result)}", flush=True)
 
 
 def main():
