@@ -34,6 +34,7 @@ class Run:
 
     def __init__(self, args):
         self.args, self.start = args, time.monotonic()
+        self.end = self.start + args.seconds_total
         self.cuda, self.quick = args.device == "cuda", args.quick
         self.out = args.out
         self.out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,8 @@ class Run:
         return pathlib.Path(spec.origin).parent / "lib"
 
     def left(self):
-        return self.args.seconds_total - (time.monotonic() - self.start)
+        """Seconds left to the part that runs."""
+        return self.end - time.monotonic()
 
     def save(self):
         partial = self.out / "results.json.partial"
@@ -111,10 +113,11 @@ class Run:
             return
         found = self.results["parts"][name] = {}
         start = time.monotonic()
+        self.end = min(start + limit, self.start + self.args.seconds_total)
         try:
             if self.left() < 5:
                 raise Failed("skipped: no time is left")
-            work(self, found, min(limit, self.left()))
+            work(self, found, self.left())
         except Failed as error:
             found["error"] = str(error)
         except Exception as error:  # The other parts and what was found are worth more than this one.
