@@ -28,6 +28,8 @@ fn main() {
             "cpp/product.cpp",
             "cpp/rows.cpp",
             "cpp/varlen.cpp",
+            "cpp/dropout.cpp",
+            "cpp/dropout.cpp",
             "cpp/kernel.cpp",
         ]);
     // libtorch's parallel loops are in its headers and run on one thread if compiled without OpenMP. libtorch uses GCC's

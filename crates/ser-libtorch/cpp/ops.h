@@ -1,6 +1,7 @@
 // The tensor functions of the shim, on the CPU except for varlen_attention, weights contiguous. linear and the decoding step
 // take f32, the others f32 and bf16. All but the decoding step have gradients.
 #pragma once
+#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <optional>
@@ -39,7 +40,30 @@ at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k, const at::
 // x W^T + bias, x: [rows, depth], weight: [width, depth]. Gradients by x and bias.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
 
-// Dropout: each entry is 0 with probability p, else x / (1 - p). The draws depend only on the seed. Gradient by x.
+// A new generator: its draws depend only on the seed.
+at::Generator seeded(at::Device device, uint64_t seed);
+
+struct LoraMode {
+  double scale, dropout;
+  uint64_t seed;
+  bool kernels;  // whether the product with the weight is linear's; else it is libtorch's
+};
+
+// x W^T + bias + scale dropout(x) A^T B^T, on any device and in any kind; x: [rows, depth], weight: [width, depth], a: [rank,
+// depth] and b: [width, rank] in the same kind or in f32. Gradients by all five.
+at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                       const at::Tensor& a, const at::Tensor& b, const LoraMode& mode);
+
+// Each entry is 0 with probability p, else x / (1 - p). The draws depend only on the seed. Any device and kind, without
+// gradients. drop_again repeats the draws for another tensor of the same shape; the mask is undefined where they are made again
+// from the seed.
+struct Dropped {
+  at::Tensor x, mask;
+};
+Dropped drop(const at::Tensor& x, double p, uint64_t seed);
+at::Tensor drop_again(const at::Tensor& x, double p, uint64_t seed, const at::Tensor& mask);
+
+// The same with a gradient by x.
 at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed);
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension. Gradient by x.

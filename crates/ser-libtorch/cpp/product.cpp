@@ -1,4 +1,5 @@
 // The linear map with frozen weights, as an autograd function over the kernels.
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -56,23 +57,84 @@ at::Tensor few_rows(const at::Tensor& x, const at::Tensor& weight, const Bias& b
   return y;
 }
 
+at::Tensor product(const at::Tensor& x_, const at::Tensor& weight, const Bias& bias, bool kernels) {
+  if (!kernels) return at::linear(x_, weight, bias);
+  const auto x = x_.contiguous();
+  if (x.size(0) <= FEW) return few_rows(x, weight, bias);
+  return multiply(x, {weight.data_ptr<float>(), 1, weight.size(1)}, weight.size(0), bias);
+}
+
+// The gradient by x of a product with the weight.
+at::Tensor product_backward(const at::Tensor& grad, const at::Tensor& weight, bool kernels) {
+  if (!kernels) return at::mm(grad, weight);
+  return multiply(grad, {weight.data_ptr<float>(), weight.size(1), 1}, weight.size(1), std::nullopt);
+}
+
 class Linear : public Function<Linear> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_, const at::Tensor& weight, const Bias& bias) {
-    const auto x = x_.contiguous();
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
     ctx->save_for_backward({weight});
     ctx->saved_data["bias"] = bias && bias->requires_grad();
-    if (x.size(0) <= FEW) return few_rows(x, weight, bias);
-    return multiply(x, {weight.data_ptr<float>(), 1, weight.size(1)}, weight.size(0), bias);
+    return product(x, weight, bias, true);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto weight = ctx->get_saved_variables()[0];
-    const Matrix b{weight.data_ptr<float>(), weight.size(1), 1};
     const auto grad = grads[0].contiguous();
     variable_list out(3);
-    if (ctx->needs_input_grad(0)) out[0] = multiply(grad, b, weight.size(1), std::nullopt);
+    if (ctx->needs_input_grad(0)) out[0] = product_backward(grad, weight, true);
     if (ctx->saved_data["bias"].toBool()) out[2] = grad.sum(0);
+    return out;
+  }
+};
+
+// One autograd function for a map and its low-rank update: y and the gradient of x are updated in place, and a graph of ten
+// functions per map would cost the host more than the products cost a GPU.
+class LoraLinear : public Function<LoraLinear> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Bias& bias,
+                            const at::Tensor& a, const at::Tensor& b, const LoraMode& mode) {
+    const auto kind = x.scalar_type();
+    const auto dropped = mode.dropout > 0 ? drop(x, mode.dropout, mode.seed) : Dropped{x, {}};
+    const auto down = a.to(kind), up = b.to(kind), low = at::mm(dropped.x, down.t());
+    auto y = product(x, weight, bias, mode.kernels);
+    y.addmm_(low, up.t(), 1, mode.scale);
+    ctx->save_for_backward({x, weight, down, up, low, dropped.mask});
+    ctx->saved_data["kinds"] = std::vector<int64_t>{static_cast<int64_t>(a.scalar_type()),
+                                                    static_cast<int64_t>(b.scalar_type())};
+    ctx->saved_data["bias"] = bias && bias->requires_grad();
+    ctx->saved_data["scale"] = mode.scale;
+    ctx->saved_data["dropout"] = mode.dropout;
+    ctx->saved_data["seed"] = static_cast<int64_t>(mode.seed);
+    ctx->saved_data["kernels"] = mode.kernels;
+    // Autograd counts the tensors that are given.
+    ctx->saved_data["first"] = bias ? 3 : 2;
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &down = saved[2], &up = saved[3], &low = saved[4], &mask = saved[5];
+    auto& data = ctx->saved_data;
+    const double scale = data["scale"].toDouble(), dropout = data["dropout"].toDouble();
+    const auto seed = static_cast<uint64_t>(data["seed"].toInt());
+    const auto kinds = data["kinds"].toIntVector();
+    const auto grad = grads[0].contiguous();
+    const auto grad_low = at::mm(grad, up).mul_(scale);
+    variable_list out(6);
+    if (ctx->needs_input_grad(0)) {
+      out[0] = product_backward(grad, weight, data["kernels"].toBool());
+      if (dropout > 0) out[0].add_(drop_again(at::mm(grad_low, down), dropout, seed, mask));
+      else out[0].addmm_(grad_low, down);
+    }
+    if (ctx->needs_input_grad(1)) out[1] = at::mm(grad.t(), x);
+    if (data["bias"].toBool()) out[2] = grad.sum(0);
+    const auto first = static_cast<size_t>(data["first"].toInt());
+    if (ctx->needs_input_grad(first)) {
+      const auto input = dropout > 0 ? drop_again(x, dropout, seed, mask) : x;
+      out[3] = at::mm(grad_low.t(), input).to(static_cast<at::ScalarType>(kinds[0]));
+    }
+    if (ctx->needs_input_grad(first + 1)) out[4] = at::mm(grad.t(), low).to(static_cast<at::ScalarType>(kinds[1])).mul_(scale);
     return out;
   }
 };
@@ -81,6 +143,11 @@ class Linear : public Function<Linear> {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
   return Linear::apply(x, weight, bias);
+}
+
+at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const Bias& bias, const at::Tensor& a,
+                       const at::Tensor& b, const LoraMode& mode) {
+  return LoraLinear::apply(x, weight, bias, a, b, mode);
 }
 
 }  // namespace ser

@@ -27,34 +27,6 @@ void for_each_row(int64_t rows, int64_t width, const Work& work) {
   });
 }
 
-class Dropout : public Function<Dropout> {
- public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, double p, int64_t seed) {
-    ctx->saved_data["p"] = p;
-    ctx->saved_data["seed"] = seed;
-    return dropped(x, p, seed);
-  }
-
-  // The same draws are computed again; no mask is stored.
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    return {dropped(grads[0], ctx->saved_data["p"].toDouble(), ctx->saved_data["seed"].toInt()), at::Tensor(),
-            at::Tensor()};
-  }
-
- private:
-  static at::Tensor dropped(const at::Tensor& x_, double p, int64_t seed) {
-    const auto x = x_.contiguous();
-    auto y = at::empty_like(x);
-    in_kind_of(x, [&](auto kind) {
-      using E = decltype(kind);
-      at::parallel_for(0, x.numel(), GRAIN, [&](int64_t a, int64_t b) {
-        kernel().of<E>().dropout(a, b, p, static_cast<uint64_t>(seed), data<E>(x), data<E>(y));
-      });
-    });
-    return y;
-  }
-};
-
 class RmsNorm : public Function<RmsNorm> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_, const at::Tensor& weight, double eps) {
@@ -193,10 +165,6 @@ class LogProbs : public Function<LogProbs> {
 };
 
 }  // namespace
-
-at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed) {
-  return Dropout::apply(x, p, static_cast<int64_t>(seed));
-}
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return RmsNorm::apply(x, weight, eps);

@@ -32,14 +32,6 @@ char* guarded(const Work& work) {
   }
 }
 
-// A new generator: its draws depend only on the seed.
-at::Generator seeded(at::Device device, uint64_t seed) {
-  if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
-  auto generator = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
-  generator.set_current_seed(seed);
-  return generator;
-}
-
 std::vector<at::Tensor> list(at::Tensor** tensors, int64_t count) {
   std::vector<at::Tensor> out;
   out.reserve(count);
@@ -137,6 +129,15 @@ char* ser_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor
   });
 }
 
+// bias may be null.
+char* ser_lora_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor* a, at::Tensor* b, double scale,
+                      double dropout, uint64_t seed, bool kernels, at::Tensor** out) {
+  return guarded([&] {
+    const auto own = bias ? std::make_optional(*bias) : std::nullopt;
+    *out = new at::Tensor(ser::lora_linear(*x, *weight, own, *a, *b, {scale, dropout, seed, kernels}));
+  });
+}
+
 char* ser_rms_norm(at::Tensor* x, at::Tensor* weight, double eps, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(ser::rms_norm(*x, *weight, eps)); });
 }
@@ -158,38 +159,58 @@ char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   });
 }
 
-// Elsewhere than in f32 and bf16 on the CPU the draws come from a separate generator.
 char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
-  return guarded([&] {
-    const bool kernel = x->scalar_type() == at::kFloat || x->scalar_type() == at::kBFloat16;
-    if (x->device().is_cpu() && kernel) {
-      *out = new at::Tensor(ser::dropout(*x, p, seed));
-      return;
-    }
-    if (x->is_cuda()) {
-      *out = new at::Tensor(std::get<0>(at::_fused_dropout(*x, 1 - p, seeded(x->device(), seed))));
-      return;
-    }
-    at::Tensor mask;
-    {
-      at::NoGradGuard no_grad;
-      mask = at::empty_like(*x).bernoulli_(1 - p, seeded(x->device(), seed)).div_(1 - p);
-    }
-    *out = new at::Tensor(*x * mask);
-  });
+  return guarded([&] { *out = new at::Tensor(ser::dropout(*x, p, seed)); });
 }
 
 char* ser_fill_uniform(at::Tensor* x, double low, double high, uint64_t seed) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    x->uniform_(low, high, seeded(x->device(), seed));
+    x->uniform_(low, high, ser::seeded(x->device(), seed));
   });
 }
 
 char* ser_fill_normal(at::Tensor* x, double mean, double std, uint64_t seed) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    x->normal_(mean, std, seeded(x->device(), seed));
+    x->normal_(mean, std, ser::seeded(x->device(), seed));
+  });
+}
+
+// A queued copy of numbers to a device, from pinned memory if it is a GPU; libtorch keeps the memory until the copy is done.
+char* ser_upload(const int64_t* values, int64_t count, int device_type, int device_index, at::Tensor** out) {
+  return guarded([&] {
+    const at::Device device(static_cast<at::DeviceType>(device_type), static_cast<at::DeviceIndex>(device_index));
+    auto host = at::empty({count}, at::TensorOptions(at::kLong).pinned_memory(device.is_cuda()));
+    if (count > 0) std::memcpy(host.data_ptr<int64_t>(), values, count * sizeof(int64_t));
+    *out = new at::Tensor(device.is_cpu() ? host : host.to(device, /*non_blocking=*/true));
+  });
+}
+
+// The Euclidean norm of all gradients, in f32; of tensors on several devices too.
+char* ser_gradients_norm(at::Tensor** grads, int64_t count, double* out) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    *out = 0;
+    if (count == 0) return;
+    const auto all = list(grads, count);
+    auto norms = at::_foreach_norm(all, 2);
+    for (auto& norm : norms) norm = norm.to(all[0].device());
+    *out = at::stack(norms).norm().item<double>();
+  });
+}
+
+char* ser_scale(at::Tensor** tensors, int64_t count, double factor) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    if (count > 0) at::_foreach_mul_(list(tensors, count), factor);
+  });
+}
+
+// Makes the tensors have no gradients; the next backward pass stores its own without adding.
+char* ser_clear_gradients(at::Tensor** tensors, int64_t count) {
+  return guarded([&] {
+    for (int64_t i = 0; i < count; i++) tensors[i]->mutable_grad().reset();
   });
 }
 

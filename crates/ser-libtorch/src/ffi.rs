@@ -53,6 +53,28 @@ unsafe extern "C" {
         bias: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn ser_lora_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        a: *const C_tensor,
+        b: *const C_tensor,
+        scale: f64,
+        dropout: f64,
+        seed: u64,
+        kernels: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_upload(
+        values: *const i64,
+        count: i64,
+        device_type: c_int,
+        device_index: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_gradients_norm(grads: *const *const C_tensor, count: i64, out: *mut f64) -> *mut c_char;
+    pub(crate) fn ser_scale(tensors: *const *const C_tensor, count: i64, factor: f64) -> *mut c_char;
+    pub(crate) fn ser_clear_gradients(tensors: *const *const C_tensor, count: i64) -> *mut c_char;
     pub(crate) fn ser_rms_norm(
         x: *const C_tensor,
         weight: *const C_tensor,

@@ -95,15 +95,16 @@ impl VarlenSequences {
 
 /// Copies numbers to a device. A GPU's copy is queued, so that the caller goes on while the GPU computes.
 pub fn upload(values: &[i64], device: Device) -> Result<Tensor, Error> {
-    let copy = || -> Result<Tensor, tch::TchError> {
-        let values = Tensor::f_from_slice(values)?;
-        if !device.is_cuda() {
-            return values.f_to_device(device);
+    // c10::DeviceType's numbers.
+    let (kind, index) = match device {
+        Device::Cpu => (0, -1),
+        Device::Cuda(index) => (1, index as i32),
+        other => {
+            return Err(Error::Argument { function: "upload", problem: format!("{other:?} is no CPU or CUDA GPU") });
         }
-        // From pinned memory; libtorch keeps it until the copy is done.
-        values.f_pin_memory(device)?.f_to_device_(device, Kind::Int64, true, false)
     };
-    copy().map_err(|error| Error::Torch(error.to_string()))
+    // SAFETY: `values.len()` numbers that live through the call, which copies them.
+    ffi::produced(|out| unsafe { ffi::ser_upload(values.as_ptr(), values.len() as i64, kind, index, out) })
 }
 
 /// Attention of packed pairs on any device and in any floating-point kind, with gradients by q, k and v.

@@ -17,7 +17,7 @@ fn frozen(weight: &Tensor, x: &Tensor) -> bool {
 
 /// `tensor` in the kind of `x`, without a copy if the kinds are the same. Trained weights are f32 even if the network
 /// computes in half precision.
-fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelError> {
+pub(super) fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelError> {
     if tensor.kind() == x.kind() { Ok(tensor.shallow_clone()) } else { Ok(tensor.f_to_kind(x.kind())?) }
 }
 

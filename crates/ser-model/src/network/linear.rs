@@ -1,8 +1,9 @@
 //! Linear maps with low-rank adapters.
 
+use ser_libtorch::{LoraUpdate, lora_linear};
 use tch::Tensor;
 
-use super::kernels::linear;
+use super::kernels::{in_kind_of, linear};
 use super::lora::AdapterDelta;
 use crate::ModelError;
 use crate::seeds::Seeds;
@@ -49,25 +50,28 @@ impl Linear {
         }
         let kind = x.kind();
         let own = delta.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-        let mut y = linear(x, &self.weight, own.as_ref().or(self.bias.as_ref()))?;
-        let Some(lora) = &delta.lora else { return Ok(y) };
-        let dropped = match mode.dropout {
-            Some(seeds) if lora.dropout > 0.0 => Some(ser_libtorch::dropout(x, lora.dropout, seeds.draw())?),
-            _ => None,
+        let bias = own.as_ref().or(self.bias.as_ref());
+        let Some(lora) = &delta.lora else { return linear(x, &self.weight, bias) };
+        let dropout = mode.dropout.filter(|_| lora.dropout > 0.0).map(|seeds| (lora.dropout, seeds.draw()));
+        let y = match lora.row_scales(&self.weight)? {
+            None => {
+                let weight = in_kind_of(x, &self.weight)?;
+                let bias = bias.map(|bias| in_kind_of(x, bias)).transpose()?;
+                let update = LoraUpdate { a: &lora.a, b: &lora.b, scale: lora.scale, dropout };
+                lora_linear(x, &weight, bias.as_ref(), update)?
+            }
+            Some(scales) => {
+                // As in PEFT: y + (s - 1) * dropout(x) W^T + s * update, where s = m / |V|.
+                let y = linear(x, &self.weight, bias)?;
+                let dropped = dropout.map(|(p, seed)| ser_libtorch::dropout(x, p, seed)).transpose()?;
+                let input = dropped.as_ref().unwrap_or(x);
+                let transposed = |x: &Tensor| x.f_to_kind(kind)?.f_transpose(0, 1);
+                let low = input.f_matmul(&transposed(&lora.a)?)?.f_mul_scalar(lora.scale)?;
+                let scales = scales.f_to_kind(kind)?;
+                let plain = linear(input, &self.weight, None)?.f_mul(&scales.f_sub_scalar(1.0)?)?;
+                y.f_add(&plain)?.f_add(&low.f_matmul(&transposed(&lora.b)?)?.f_mul(&scales)?)?
+            }
         };
-        let input = dropped.as_ref().unwrap_or(x);
-        let low = input.f_matmul(&lora.a.f_to_kind(kind)?.f_transpose(0, 1)?)?;
-        // tch's addmm takes no factor, and scaling the narrow operand is cheap.
-        let low = low.f_mul_scalar(lora.scale)?;
-        let up = lora.b.f_to_kind(kind)?.f_transpose(0, 1)?;
-        if let Some(scales) = lora.row_scales(&self.weight)? {
-            // As in PEFT: y + (s - 1) * dropout(x) W^T + s * update, where s = m / |V|.
-            let scales = scales.f_to_kind(kind)?;
-            let plain = linear(input, &self.weight, None)?.f_mul(&scales.f_sub_scalar(1.0)?)?;
-            return Ok(y.f_add(&plain)?.f_add(&low.f_matmul(&up)?.f_mul(&scales)?)?);
-        }
-        // In place: a copy of y would cost two passes over it.
-        let y = y.f_addmm_(&low, &up)?;
         match &lora.bias {
             Some(bias) => Ok(y.f_add(&bias.f_mul_scalar(lora.scale)?.f_to_kind(kind)?)?),
             None => Ok(y),

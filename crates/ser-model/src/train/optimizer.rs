@@ -80,11 +80,6 @@ impl Optimizer {
             let weight_decay = |param: &Parameter| if param.decays() { settings.weight_decay } else { 0.0 };
             match &mut self.state {
                 State::AdamW { first, second } => {
-                    let counts = self
-                        .params
-                        .iter()
-                        .map(|p| Tensor::f_full([], self.steps as f64, (Kind::Float, p.tensor.device())))
-                        .collect::<Result<Vec<_>, _>>()?;
                     let mut groups: Vec<(Device, f64)> = Vec::new();
                     let keys: Vec<(Device, f64)> =
                         self.params.iter().map(|p| (p.tensor.device(), weight_decay(p))).collect();
@@ -106,7 +101,9 @@ impl Optimizer {
                             weight_decay: group.1,
                             epsilon: settings.adam_epsilon,
                         };
-                        let (params, grads, counts) = (members(&params), members(&grads), members(&counts));
+                        let (params, grads) = (members(&params), members(&grads));
+                        let count = Tensor::f_full([], self.steps as f64, (Kind::Float, group.0))?;
+                        let counts: Vec<Tensor> = params.iter().map(|_| count.shallow_clone()).collect();
                         ser_libtorch::fused_adamw(&params, &grads, &members(first), &members(second), &counts, step)?;
                     }
                 }
@@ -117,7 +114,7 @@ impl Optimizer {
                     }
                 }
             }
-            self.clear_gradients();
+            self.clear_gradients()?;
             Ok(norm)
         })
     }
@@ -135,15 +132,16 @@ impl Optimizer {
                 }
             }
             if !finite {
-                self.clear_gradients();
+                self.clear_gradients()?;
             }
             Ok(finite)
         })
     }
 
     /// Clears the accumulated gradients.
-    pub(crate) fn clear_gradients(&mut self) {
-        self.params.iter_mut().for_each(|p| p.tensor.zero_grad());
+    pub(crate) fn clear_gradients(&mut self) -> Result<(), ModelError> {
+        let mut tensors: Vec<Tensor> = self.params.iter().map(|p| p.tensor.shallow_clone()).collect();
+        Ok(ser_libtorch::clear_gradients(&mut tensors)?)
     }
 
     /// The accumulated gradients, scaled down to the norm `limit`, and their norm before that.
@@ -153,14 +151,10 @@ impl Optimizer {
             let grad = param.tensor.f_grad()?;
             grads.push(if grad.defined() { grad } else { param.tensor.f_zeros_like()? });
         }
-        let first = self.params.first().map_or(Device::Cpu, |p| p.tensor.device());
-        let norms = grads.iter().map(|g| g.f_norm()?.f_to_device(first)).collect::<Result<Vec<_>, _>>()?;
-        let norm = Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?;
+        let norm = ser_libtorch::gradients_norm(&grads)?;
         if let Some(limit) = limit.filter(|&limit| norm > limit) {
-            for grad in &mut grads {
-                // PyTorch's clip_grad_norm_ has this 1e-6 too.
-                let _ = grad.f_mul_scalar_(limit / (norm + 1e-6))?;
-            }
+            // PyTorch's clip_grad_norm_ has this 1e-6 too.
+            ser_libtorch::scale(&mut grads, limit / (norm + 1e-6))?;
         }
         Ok((grads, norm))
     }
@@ -182,8 +176,7 @@ impl Optimizer {
         }
         let steps = saved.load("steps", &[2], Kind::Float, Device::Cpu)?;
         self.steps = ((steps.f_double_value(&[0])? as u64) << 16) + steps.f_double_value(&[1])? as u64;
-        self.clear_gradients();
-        Ok(())
+        self.clear_gradients()
     }
 
     /// The moments under PyTorch's names, prefixed by the index of the parameter.
