@@ -15,16 +15,22 @@ fn main() {
     println!("cargo:libtorch_lib={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 
+    let Some(generated) = env::var_os("OUT_DIR").map(PathBuf::from) else { return };
+    write_gpu_source(&generated);
+
     let mut shim = cc::Build::new();
     shim.cpp(true)
         .std("c++17")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .warnings(false)
+        .include(&generated)
         .include(lib.join("../include"))
         .include(lib.join("../include/torch/csrc/api/include"))
         .files([
             "cpp/shim.cpp",
             "cpp/attention.cpp",
+            "cpp/gpu_module.cpp",
+            "cpp/gpu_rows.cpp",
             "cpp/product.cpp",
             "cpp/rows.cpp",
             "cpp/varlen.cpp",
@@ -67,6 +73,15 @@ fn main() {
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-lib=stdc++");
+}
+
+/// Writes the source of the GPU's kernels as a string of C++, for the shim, which compiles it at run time.
+fn write_gpu_source(folder: &Path) {
+    let written = std::fs::read_to_string("cpp/gpu_rows.cu")
+        .and_then(|source| std::fs::write(folder.join("gpu_rows.cu.h"), format!("R\"cuda({source})cuda\"\n")));
+    if let Err(error) = written {
+        println!("cargo:warning=ser-libtorch: gpu_rows.cu.h could not be written: {error}");
+    }
 }
 
 /// Links the OpenMP library that comes with libtorch, whatever its name is, or else the system's.

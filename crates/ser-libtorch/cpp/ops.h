@@ -1,5 +1,5 @@
-// The tensor functions of the shim, on the CPU except for varlen_attention, weights contiguous. linear and the decoding step
-// take f32, the others f32 and bf16. All but the decoding step have gradients.
+// The tensor functions of the shim, on the CPU except for varlen_attention and gpu_*, weights contiguous. linear and the decoding
+// step take f32, the others f32 and bf16. All but the decoding step have gradients.
 #pragma once
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
@@ -75,6 +75,10 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 // x * cos + swap(x) * sin, where swap exchanges the halves; x: [rows, heads, dim], cos and sin [rows, 1, dim]. Gradient
 // by x.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+
+// swiglu and rotate on a GPU, in f32, bf16 and f16. Throw if the kernels cannot be compiled or loaded (gpu_module.h).
+at::Tensor gpu_swiglu(const at::Tensor& gate, const at::Tensor& up);
+at::Tensor gpu_rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
 // log p of the targets, and the entropies, [n] each in f32, of logits [n, vocab]; targets: [n] int64. Gradients by the
 // logits.

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <string>
 
+#include "gpu_module.h"
 #include "kernel.h"
 #include "ops.h"
 
@@ -47,11 +48,7 @@ void ser_free(char* message) { free(message); }
 
 // 1 if libtorch_cuda was loaded, 0 if it is not beside libtorch_cpu.
 int ser_load_cuda() {
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<void*>(&at::init_num_threads), &info) || !info.dli_fname) return 0;
-  std::string folder(info.dli_fname);
-  folder.resize(folder.find_last_of('/') + 1);
-  return dlopen((folder + "libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
+  return dlopen((ser::libtorch_folder() + "libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
 }
 
 // Free bytes of a GPU.
@@ -148,6 +145,24 @@ char* ser_swiglu(at::Tensor* gate, at::Tensor* up, at::Tensor** out) {
 
 char* ser_rotate(at::Tensor* x, at::Tensor* cos, at::Tensor* sin, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(ser::rotate(*x, *cos, *sin)); });
+}
+
+// Compiles and loads the kernels of a GPU, unless that is done.
+char* ser_load_gpu_kernels(int64_t index) {
+  return guarded([&] { ser::load_gpu_kernels(static_cast<c10::DeviceIndex>(index)); });
+}
+
+// log: the compiler's, freed with ser_free.
+char* ser_compile_gpu_kernels(const char* architecture, char** log) {
+  return guarded([&] { *log = strdup(ser::compile_gpu_kernels(architecture).c_str()); });
+}
+
+char* ser_gpu_swiglu(at::Tensor* gate, at::Tensor* up, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::gpu_swiglu(*gate, *up)); });
+}
+
+char* ser_gpu_rotate(at::Tensor* x, at::Tensor* cos, at::Tensor* sin, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::gpu_rotate(*x, *cos, *sin)); });
 }
 
 // Two results: log-probabilities, entropies.

@@ -10,8 +10,8 @@ pub fn threads() -> i64 {
     unsafe { ffi::ser_threads() }
 }
 
-/// Whether this crate's kernels are used where they can be. The environment variable `SER_KERNELS=libtorch` replaces them by
-/// libtorch's operations, which are those that GPUs take.
+/// Whether this crate's kernels are used where they can be, on the CPU and on GPUs. The environment variable
+/// `SER_KERNELS=libtorch` replaces them by libtorch's operations.
 pub fn kernels_enabled() -> bool {
     static ENABLED: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("SER_KERNELS").is_none_or(|set| set != "libtorch"));

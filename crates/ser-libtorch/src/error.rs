@@ -41,6 +41,25 @@ impl Error {
         Err(Error::Argument { function, problem })
     }
 
+    /// As [`unless_like`](Self::unless_like), for functions that GPUs have kernels for too, in f32, bf16 and f16.
+    pub(crate) fn unless_like_or_on_gpu(
+        function: &'static str,
+        first: &Tensor,
+        name: &str,
+        tensor: &Tensor,
+    ) -> Result<(), Error> {
+        let (kind, device) = (tensor.kind(), tensor.device());
+        if !first.device().is_cuda() {
+            return Error::unless_like(function, first, name, tensor);
+        }
+        let taken = [Kind::Float, Kind::BFloat16, Kind::Half].contains(&kind);
+        if taken && kind == first.kind() && device == first.device() {
+            return Ok(());
+        }
+        let problem = format!("{name} is {kind:?} on {device:?}; on a GPU it takes f32, bf16 or f16, all of one kind");
+        Err(Error::Argument { function, problem })
+    }
+
     /// An error for a tensor that has a gradient or is not contiguous.
     pub(crate) fn unless_constant(function: &'static str, name: &str, tensor: &Tensor) -> Result<(), Error> {
         let missing = if tensor.requires_grad() { "without a gradient" } else { "contiguous" };

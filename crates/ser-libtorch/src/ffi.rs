@@ -88,6 +88,15 @@ unsafe extern "C" {
         sin: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn ser_load_gpu_kernels(index: i64) -> *mut c_char;
+    pub(crate) fn ser_compile_gpu_kernels(architecture: *const c_char, log: *mut *mut c_char) -> *mut c_char;
+    pub(crate) fn ser_gpu_swiglu(gate: *const C_tensor, up: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn ser_gpu_rotate(
+        x: *const C_tensor,
+        cos: *const C_tensor,
+        sin: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn ser_log_probs(
         logits: *const C_tensor,
         targets: *const C_tensor,
@@ -116,13 +125,21 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: the shim returns null or a null-terminated string on the heap, which is freed once, here.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        ser_free(message);
-        text
-    };
-    Err(Error::Torch(text))
+    // SAFETY: the shim returns null or a null-terminated string on the heap, which is not used again.
+    Err(Error::Torch(unsafe { owned(message) }))
+}
+
+/// Copies a string of the shim, and frees it.
+///
+/// # Safety
+/// It is a null-terminated string that the shim allocated, and is not used afterwards.
+pub(crate) unsafe fn owned(text: *mut c_char) -> String {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        ser_free(text);
+        copy
+    }
 }
 
 /// Runs a call that returns a tensor.

@@ -16,22 +16,30 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, Error> 
     ffi::produced(|out| unsafe { ffi::ser_rms_norm(x.as_ptr(), weight.as_ptr(), eps, out) })
 }
 
-/// `silu(gate) * up` on the CPU in f32 or bf16, with its gradients (SwiGLU; Shazeer, 2020). Both have one shape.
+/// `silu(gate) * up` on the CPU in f32 or bf16, or on a GPU in f32, bf16 or f16, with its gradients (SwiGLU; Shazeer, 2020). Both
+/// have one shape.
+///
+/// # Errors
+/// [`Error::Argument`] for other tensors, and on a GPU what [`load_gpu_kernels`](crate::load_gpu_kernels) returns.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
     if gate.size() != up.size() {
         let problem = format!("gate {:?} and up {:?} have different shapes", gate.size(), up.size());
         return Err(Error::Argument { function: "swiglu", problem });
     }
-    Error::unless_like("swiglu", gate, "gate", gate)?;
-    Error::unless_like("swiglu", gate, "up", up)?;
+    Error::unless_like_or_on_gpu("swiglu", gate, "gate", gate)?;
+    Error::unless_like_or_on_gpu("swiglu", gate, "up", up)?;
+    let kernel = if gate.device().is_cuda() { ffi::ser_gpu_swiglu } else { ffi::ser_swiglu };
     // SAFETY: live tensors of the kind, device and shapes that the kernel takes: checked above.
-    ffi::produced(|out| unsafe { ffi::ser_swiglu(gate.as_ptr(), up.as_ptr(), out) })
+    ffi::produced(|out| unsafe { kernel(gate.as_ptr(), up.as_ptr(), out) })
 }
 
-/// `x * cos + swap(x) * sin` on the CPU in f32 or bf16, with its gradient by x (rotary position embedding; Su et al., 2021). `swap`
-/// exchanges the two halves of the last dimension.
+/// `x * cos + swap(x) * sin` on the CPU in f32 or bf16, or on a GPU in f32, bf16 or f16, with its gradient by x (rotary position
+/// embedding; Su et al., 2021). `swap` exchanges the two halves of the last dimension.
 ///
 /// x: [rows, heads, dim], dim even; cos, sin: [rows, 1, dim], contiguous, without gradients.
+///
+/// # Errors
+/// [`Error::Argument`] for other tensors, and on a GPU what [`load_gpu_kernels`](crate::load_gpu_kernels) returns.
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
     let (rows, _, dim) = x.size3().unwrap_or_default();
     if x.dim() != 3 || dim % 2 != 0 || [cos, sin].iter().any(|t| t.size() != [rows, 1, dim]) {
@@ -40,12 +48,13 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
         return Err(Error::Argument { function: "rotate", problem });
     }
     for (name, tensor) in [("x", x), ("cos", cos), ("sin", sin)] {
-        Error::unless_like("rotate", x, name, tensor)?;
+        Error::unless_like_or_on_gpu("rotate", x, name, tensor)?;
     }
     Error::unless_constant("rotate", "cos", cos)?;
     Error::unless_constant("rotate", "sin", sin)?;
+    let kernel = if x.device().is_cuda() { ffi::ser_gpu_rotate } else { ffi::ser_rotate };
     // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
-    ffi::produced(|out| unsafe { ffi::ser_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
+    ffi::produced(|out| unsafe { kernel(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
 }
 
 /// The log-probability of the target and the entropy in nats of the softmax of each row of logits: `[n]` each, in f32, on the CPU,

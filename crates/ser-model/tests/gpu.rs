@@ -11,7 +11,9 @@ use ser_core::ndarray::{Array2, ArrayView2};
 use ser_core::testing::Requirement;
 use ser_core::{BoxError, Context, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings};
-use ser_libtorch::{Segment, VarlenSequences, dropout, varlen_attention};
+use ser_libtorch::{
+    Segment, VarlenSequences, compile_gpu_kernels, dropout, load_gpu_kernels, rotate, swiglu, varlen_attention,
+};
 use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSettings, TrainingSettings};
 use tch::{Kind, Tensor};
 
@@ -149,6 +151,127 @@ fn flash_attention_equals_products_per_sequence() {
                 eprintln!("heads {heads}/{kv_heads} x {dim}, {queries} queries, window {window:?}: {what} {gap:.1e}");
                 assert!(gap < 1e-2, "{what}: {gap}");
             }
+        }
+    }
+}
+
+/// The largest difference between ours, on the GPU, and what f64 has on the CPU, beyond half of the last bit of the kind and a part
+/// of `size`, the size of what is added in an entry; at most 0 is right.
+fn beyond_rounding(ours: &Tensor, want: &Tensor, size: &Tensor) -> f64 {
+    let bit = match ours.kind() {
+        Kind::BFloat16 => 1.0 / 256.0,
+        Kind::Half => 1.0 / 2048.0,
+        _ => 0.0,
+    };
+    let gap = (ours.to_device(tch::Device::Cpu).to_kind(Kind::Double) - want).abs();
+    (gap - want.abs() * bit - size * 4e-6 - 1e-6).max().double_value(&[])
+}
+
+const KINDS: [Kind; 3] = [Kind::Float, Kind::BFloat16, Kind::Half];
+
+/// Entries on the GPU that start `shift` entries after an aligned address.
+fn random_on_gpu(shape: &[i64], kind: Kind, shift: i64) -> Tensor {
+    let count: i64 = shape.iter().product();
+    Tensor::randn([count + shift], (kind, tch::Device::Cuda(0))).narrow(0, shift, count).view(shape)
+}
+
+fn exact(x: &Tensor) -> Tensor {
+    x.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double)
+}
+
+/// SwiGLU and its gradients in every kind against f64 on the CPU: counts with and without a rest, aligned and not, and
+/// transposed.
+#[test]
+fn swiglu_on_a_gpu_equals_the_formula() {
+    let Some(_) = gpu() else { return };
+    load_gpu_kernels(0).unwrap();
+    tch::manual_seed(5);
+    for kind in KINDS {
+        for (shape, shift) in
+            [([1, 1], 0), ([3, 7], 0), ([3, 8], 1), ([1000, 37], 0), ([257, 1024], 0), ([257, 1024], 3), ([0, 8], 0)]
+        {
+            for transposed in [false, true] {
+                let made = |scale: f64| {
+                    // In place: a new tensor is aligned.
+                    let x = random_on_gpu(&shape, kind, shift).g_mul_scalar_(scale);
+                    if transposed { x.transpose(0, 1).contiguous().transpose(0, 1) } else { x }
+                };
+                let (gate, up, slopes) = (made(6.0), made(1.0), made(1.0));
+                let (gate, up) = (gate.set_requires_grad(true), up.set_requires_grad(true));
+                let y = swiglu(&gate, &up).unwrap();
+                let gradients = Tensor::run_backward(&[(&y * &slopes).sum(kind)], &[&gate, &up], false, false);
+                if gate.numel() == 0 {
+                    assert_eq!(y.size(), shape);
+                    continue;
+                }
+                let (g, u, d) = (exact(&gate), exact(&up), exact(&slopes));
+                let s = g.sigmoid();
+                let both = (&d * &u * &s, 1.0 + g.abs());
+                let results = [
+                    ("y", &y.detach(), &g * &s * &u, (&g * &s * &u).abs()),
+                    ("gradient by gate", &gradients[0], &both.0 * (1.0 + &g * (1.0 - &s)), both.0.abs() * both.1),
+                    ("gradient by up", &gradients[1], &d * &g * &s, (&d * &g * &s).abs()),
+                ];
+                for (what, ours, want, size) in results {
+                    assert_eq!((ours.kind(), ours.size()), (kind, want.size()));
+                    let beyond = beyond_rounding(ours, &want, &size);
+                    assert!(beyond <= 0.0, "{what} of {shape:?} in {kind:?}, {shift}, {transposed}: {beyond}");
+                }
+            }
+        }
+    }
+}
+
+/// Rotations and their gradients in every kind against f64 on the CPU, heads that fit 16 bytes and others.
+#[test]
+fn rotation_on_a_gpu_equals_the_formula() {
+    let Some(_) = gpu() else { return };
+    load_gpu_kernels(0).unwrap();
+    tch::manual_seed(6);
+    for kind in KINDS {
+        for (dim, heads, shift) in
+            [(2, 1, 0), (6, 3, 0), (16, 3, 0), (64, 9, 0), (64, 3, 1), (128, 32, 0), (128, 8, 0), (256, 2, 0)]
+        {
+            for rows in [0, 1, 3, 1000] {
+                let x = random_on_gpu(&[rows, heads, dim], kind, shift).set_requires_grad(true);
+                let slopes = random_on_gpu(&[rows, heads, dim], kind, shift);
+                let table = || random_on_gpu(&[rows, 1, dim], kind, shift);
+                let (cos, sin) = (table(), table());
+                let y = rotate(&x, &cos, &sin).unwrap();
+                let gradient = Tensor::run_backward(&[(&y * &slopes).sum(kind)], &[&x], false, false);
+                if rows == 0 {
+                    assert_eq!(y.size(), x.size());
+                    continue;
+                }
+                let swap = |x: &Tensor| Tensor::cat(&[x.narrow(2, dim / 2, dim / 2), x.narrow(2, 0, dim / 2)], 2);
+                let (c, s) = (exact(&cos), exact(&sin));
+                let terms = |x: &Tensor, s: &Tensor| (x * &c, swap(x) * s);
+                let back = swap(&s);
+                for (what, ours, (a, b)) in [
+                    ("y", &y.detach(), terms(&exact(&x), &s)),
+                    ("gradient", &gradient[0], terms(&exact(&slopes), &back)),
+                ] {
+                    assert_eq!((ours.kind(), ours.size()), (kind, x.size()));
+                    let beyond = beyond_rounding(ours, &(&a + &b), &(a.abs() + b.abs()));
+                    assert!(beyond <= 0.0, "{what} of {rows} x {heads} x {dim} in {kind:?}, {shift}: {beyond}");
+                }
+            }
+        }
+    }
+}
+
+/// Needs NVRTC alone.
+#[test]
+fn gpu_kernels_compile_and_spill_nothing() {
+    for architecture in ["sm_80", "sm_90"] {
+        match compile_gpu_kernels(architecture) {
+            Ok(log) => {
+                let kernels = log.matches("Compiling entry function").count();
+                let without = log.matches(" 0 bytes spill stores, 0 bytes spill loads").count();
+                assert_eq!((kernels, without), (12, 12), "{log}");
+            }
+            Err(error) if error.to_string().contains("were not found") => return Requirement::Cuda.missing(error),
+            Err(error) => panic!("{error}"),
         }
     }
 }

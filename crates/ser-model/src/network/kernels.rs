@@ -1,5 +1,8 @@
-//! Operations on single tokens. f32 and bf16 tensors on the CPU use ser-libtorch's kernels if the weights are frozen;
-//! everything else, and products in bf16, uses libtorch.
+//! Operations on single tokens. f32 and bf16 tensors on the CPU use ser-libtorch's kernels if the weights are frozen; on a GPU
+//! SwiGLU and rotations use its kernels; everything else, and products in bf16, uses libtorch.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
@@ -8,6 +11,24 @@ use crate::ModelError;
 /// Whether ser-libtorch's kernels take the tensor.
 fn has_kernel(x: &Tensor) -> bool {
     [Kind::Float, Kind::BFloat16].contains(&x.kind()) && x.device() == Device::Cpu && ser_libtorch::kernels_enabled()
+}
+
+/// Whether ser-libtorch has kernels for the tensor on its GPU. They are compiled at the first use of a GPU; why that failed is
+/// logged once.
+fn has_gpu_kernel(x: &Tensor) -> bool {
+    static USABLE: Mutex<BTreeMap<usize, bool>> = Mutex::new(BTreeMap::new());
+    let Device::Cuda(gpu) = x.device() else { return false };
+    if ![Kind::Float, Kind::BFloat16, Kind::Half].contains(&x.kind()) || !ser_libtorch::kernels_enabled() {
+        return false;
+    }
+    let mut usable = USABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    *usable.entry(gpu).or_insert_with(|| match ser_libtorch::load_gpu_kernels(gpu) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(gpu, %error, "no kernels for SwiGLU and rotations on this GPU; libtorch's operations are used");
+            false
+        }
+    })
 }
 
 /// Whether the kernels take the tensor as the weight of `x`.
@@ -41,7 +62,7 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, 
 
 /// silu(gate) * up (Shazeer, 2020).
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
-    if has_kernel(gate) && up.kind() == gate.kind() {
+    if (has_kernel(gate) || has_gpu_kernel(gate)) && up.kind() == gate.kind() {
         return Ok(ser_libtorch::swiglu(gate, up)?);
     }
     Ok(gate.f_silu()?.f_mul(up)?)
@@ -50,7 +71,7 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
 /// x * cos + swap(x) * sin, where `swap` exchanges the two halves of each head; x: [rows, heads, dim], cos and sin:
 /// [rows, 1, dim].
 pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, ModelError> {
-    if has_kernel(x) && frozen(cos, x) && frozen(sin, x) {
+    if (has_kernel(x) || has_gpu_kernel(x)) && frozen(cos, x) && frozen(sin, x) {
         return Ok(ser_libtorch::rotate(x, cos, sin)?);
     }
     let half = x.size3()?.2 / 2;
