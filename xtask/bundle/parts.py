@@ -94,6 +94,7 @@ EIGHT = shape("8b", [
     ("all-linear, batch 8", ["reward"], batch(8, ALL_LINEAR)),
     ("q and v, batch 16", ["reward"], batch(16)),
     ("all-linear, batch 16", ["reward"], batch(16, ALL_LINEAR)),
+    ("all-linear, batch 32", ["reward"], batch(32, ALL_LINEAR)),
     ("all-linear, batch 32, checkpointing", ["reward"], batch(32, ALL_LINEAR, CHECKPOINTING)),
     ("32768 tokens", ["score"], ["model.token_budget=32768"]),
 ])
@@ -168,6 +169,17 @@ def generate(run, found, limit):
             run.entry(found, f"{size}, batch {count}", lambda: last_json(run.ser(arguments, 60)[1]))
 
 
+def procedure(run, found, limit):
+    """The whole procedure on a small built-in corpus: SFT, the loop, PPO, DPO and the comparison of their policies."""
+    settings = ["corpus.pairs=120", "corpus.test_pairs=40", "base.training.epochs=1", "training.epochs=1",
+                "sft.training.epochs=1", "policies.sampling.max_new_tokens=32", "policies.sampling.min_new_tokens=0",
+                "policy_run.steps=3"]
+    arguments = ["run", "--full", "--device", run.args.device, "--out", run.scratch / "procedure"]
+    for setting in settings:
+        arguments += ["--set", setting]
+    run.entry(found, "ser run --full", lambda: {"says": run.ser(arguments, limit)[0].strip().splitlines()[-1]})
+
+
 def smollm2(run, found, limit):
     """A real model, if its file is there: beside this script or in `models`."""
     files = sorted([*HERE.glob("SmolLM2*.gguf"), *HERE.glob("models/SmolLM2*.gguf")])
@@ -186,6 +198,7 @@ PARTS = [
     ("synchronizations", 60, synchronizations),
     ("1b", 120, ONE),
     ("peers", 300, peers),
+    ("procedure", 90, procedure),
     ("generate", 90, generate),
     ("smollm2", 90, smollm2),
 ]
