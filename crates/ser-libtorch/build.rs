@@ -26,6 +26,7 @@ fn main() {
         .include(&generated)
         .include(lib.join("../include"))
         .include(lib.join("../include/torch/csrc/api/include"))
+        .include("cpp/gloo")
         .files([
             "cpp/shim.cpp",
             "cpp/attention.cpp",
@@ -35,7 +36,7 @@ fn main() {
             "cpp/rows.cpp",
             "cpp/varlen.cpp",
             "cpp/dropout.cpp",
-            "cpp/dropout.cpp",
+            "cpp/process_group.cpp",
             "cpp/kernel.cpp",
         ]);
     // libtorch's parallel loops are in its headers and run on one thread if compiled without OpenMP. libtorch uses GCC's

@@ -10,6 +10,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ser::distributed::Environment;
 
 use commands::Command;
 use logging::Verbosity;
@@ -31,5 +32,13 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let on_interrupt = command.on_interrupt();
-    exit::exit_code(command.run(), on_interrupt)
+    let environment = Environment::from_env().map_err(anyhow::Error::from);
+    let result = environment.and_then(|environment| {
+        if environment.rank > 0 {
+            // Rank 0 writes for all.
+            output::set_quiet(true);
+        }
+        command.run(&environment)
+    });
+    exit::exit_code(result, on_interrupt)
 }

@@ -4,6 +4,7 @@
 mod closures;
 mod clusters;
 mod context;
+pub mod distributed;
 pub mod durable;
 mod error;
 mod generation;

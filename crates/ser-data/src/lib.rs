@@ -30,7 +30,7 @@ pub use error::{DataError, RowPosition, RowProblem};
 #[cfg(feature = "index")]
 pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
 pub use lengths::LengthCounts;
-pub use plan::{plan_batches, plan_batches_by_length};
+pub use plan::{balance, plan_batches, plan_batches_by_length};
 pub use preference_counts::PreferenceCounts;
 pub use prompt_key::{PromptKey, prompt_clusters};
 pub use read::{

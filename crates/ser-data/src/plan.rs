@@ -25,6 +25,27 @@ pub fn plan_batches_by_length(lengths: &[usize], token_budget: usize) -> Vec<Vec
     pack(order.into_iter(), token_budget)
 }
 
+/// Which of `shares` each weight belongs to, from 0, so that the shares' sums are close: the largest weights first, each to
+/// the lightest share, ties to the lowest.
+///
+/// ```
+/// assert_eq!(ser_data::balance(&[5, 4, 3, 3, 1], 2), [0, 1, 1, 0, 1]);
+/// ```
+pub fn balance(weights: &[usize], shares: usize) -> Vec<usize> {
+    let mut order: Vec<(usize, usize)> = weights.iter().copied().enumerate().collect();
+    order.sort_by_key(|&(index, weight)| (std::cmp::Reverse(weight), index));
+    let mut sums = vec![0usize; shares];
+    let mut share_of = vec![0; weights.len()];
+    for (index, weight) in order {
+        let lightest = sums.iter_mut().enumerate().min_by_key(|(share, sum)| (**sum, *share));
+        if let (Some((share, sum)), Some(slot)) = (lightest, share_of.get_mut(index)) {
+            *sum = sum.saturating_add(weight);
+            *slot = share;
+        }
+    }
+    share_of
+}
+
 fn pack(items: impl Iterator<Item = (usize, usize)>, token_budget: usize) -> Vec<Vec<usize>> {
     let mut batches = Vec::new();
     let mut batch = Vec::new();

@@ -16,22 +16,11 @@
 #include <string>
 
 #include "gpu_module.h"
+#include "guarded.h"
 #include "kernel.h"
 #include "ops.h"
 
 namespace {
-
-template <typename Work>
-char* guarded(const Work& work) {
-  try {
-    work();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  }
-}
 
 std::vector<at::Tensor> list(at::Tensor** tensors, int64_t count) {
   std::vector<at::Tensor> out;

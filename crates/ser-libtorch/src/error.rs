@@ -14,6 +14,18 @@ pub enum Error {
         /// The tensor and its problem.
         problem: String,
     },
+    /// An operation of a process group failed on this rank.
+    #[error("rank {rank} of {size}: {operation}: {problem}")]
+    Group {
+        /// This process.
+        rank: usize,
+        /// Number of processes.
+        size: usize,
+        /// The operation.
+        operation: &'static str,
+        /// The problem and its remedy.
+        problem: String,
+    },
 }
 
 impl Error {

@@ -1,6 +1,6 @@
 //! The C entry points of `cpp/shim.cpp`.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -118,6 +118,26 @@ unsafe extern "C" {
         weight_decay: f64,
         epsilon: f64,
     ) -> *mut c_char;
+    pub(crate) fn ser_group_connect(
+        host: *const c_char,
+        port: u16,
+        serve: bool,
+        prefix: *const c_char,
+        interface: *const c_char,
+        rank: c_int,
+        size: c_int,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn ser_group_free(group: *mut c_void);
+    pub(crate) fn ser_group_all_reduce_sum(group: *mut c_void, tensor: *const C_tensor) -> *mut c_char;
+    pub(crate) fn ser_group_broadcast(group: *mut c_void, tensor: *const C_tensor, root: i64) -> *mut c_char;
+    pub(crate) fn ser_group_all_gather(
+        group: *mut c_void,
+        tensor: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn ser_group_barrier(group: *mut c_void) -> *mut c_char;
 }
 
 /// Turns a returned message into an error, and frees it.

@@ -7,6 +7,7 @@ use ser_core::{
     BoxedTraining, Context, FitSummary, Learner, Pair, PairLoss, PairScores, PreferenceStore, Scorer, Screening,
 };
 use ser_data::PairTokenizer;
+use ser_libtorch::ProcessGroup;
 use ser_linear::is_linear_reward;
 
 use crate::{Device, HiddenStatesSettings, LinearRewardModel, ModelError, RewardModel, RewardModelSettings};
@@ -55,6 +56,23 @@ impl AnyRewardModel {
         }
         let base = base.ok_or(ModelError::NoBase)?;
         Ok(AnyRewardModel::Adapter(Box::new(RewardModel::for_scoring(base, folder, settings, device)?)))
+    }
+
+    /// As [`RewardModel::score_shared`]. A linear reward model is scored by one process.
+    ///
+    /// # Errors
+    /// As of [`RewardModel::score_shared`]; [`ModelError::OneProcess`] for a linear reward model and several processes.
+    pub fn score_shared(
+        &mut self,
+        pairs: &[Arc<Pair>],
+        group: &ProcessGroup,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<PairScores>, ModelError> {
+        match self {
+            AnyRewardModel::Adapter(model) => model.score_shared(pairs, group, cx),
+            AnyRewardModel::Linear(model) if group.size() == 1 => model.score(pairs, cx),
+            AnyRewardModel::Linear(_) => Err(ModelError::OneProcess(group.size())),
+        }
     }
 
     /// The tokenizer, with its text settings.

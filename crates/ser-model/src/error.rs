@@ -356,6 +356,12 @@ pub enum ModelError {
     /// The loss returned an error.
     #[error("computing the loss failed")]
     Loss(#[source] BoxError),
+    /// An operation among the processes of a run failed.
+    #[error(transparent)]
+    Group(ser_libtorch::Error),
+    /// A linear reward model and several processes.
+    #[error("a linear reward model is scored by one process, and WORLD_SIZE is {0}; start one")]
+    OneProcess(usize),
     /// libtorch returned an error.
     #[error("libtorch: {0}")]
     Torch(String),
@@ -385,6 +391,9 @@ impl From<tch::TchError> for ModelError {
 
 impl From<ser_libtorch::Error> for ModelError {
     fn from(error: ser_libtorch::Error) -> Self {
-        ModelError::Torch(error.to_string())
+        match error {
+            ser_libtorch::Error::Group { .. } => ModelError::Group(error),
+            other => ModelError::Torch(other.to_string()),
+        }
     }
 }

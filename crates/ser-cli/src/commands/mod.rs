@@ -11,6 +11,8 @@ mod generate;
 mod inspect;
 mod judge;
 mod label;
+#[cfg(unix)]
+mod launch;
 #[cfg(feature = "libtorch")]
 mod merge;
 mod report;
@@ -27,7 +29,9 @@ mod train;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Subcommand;
+use ser::distributed::Environment;
 
 #[cfg(feature = "libtorch")]
 use crate::flags::RESUME;
@@ -56,13 +60,22 @@ pub(crate) enum Command {
     #[cfg(feature = "libtorch")]
     Merge(merge::Arguments),
     Report(report::Arguments),
+    #[cfg(unix)]
+    Launch(launch::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
 
 impl Command {
-    /// Runs the command.
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    /// Runs the command as one of the run's processes.
+    pub(crate) fn run(self, environment: &Environment) -> anyhow::Result<ExitCode> {
+        let size = environment.size;
+        if size > 1 && !self.takes_several_processes() {
+            bail!(
+                "this command runs as one process, and WORLD_SIZE is {size}; start it once, without torchrun and `ser \
+                 launch`, or unset WORLD_SIZE and RANK"
+            );
+        }
         let done = |()| ExitCode::SUCCESS;
         match self {
             #[cfg(feature = "libtorch")]
@@ -70,7 +83,7 @@ impl Command {
             #[cfg(feature = "libtorch")]
             Command::Train(train) => train.run().map(done),
             #[cfg(feature = "libtorch")]
-            Command::Score(arguments) => score::run(&arguments).map(done),
+            Command::Score(arguments) => score::run(&arguments, environment).map(done),
             #[cfg(all(feature = "libtorch", feature = "serve"))]
             Command::Serve(arguments) => serve::run(arguments).map(done),
             #[cfg(feature = "libtorch")]
@@ -85,9 +98,20 @@ impl Command {
             #[cfg(feature = "libtorch")]
             Command::Merge(arguments) => merge::run(&arguments).map(done),
             Command::Report(arguments) => report::run(&arguments).map(done),
+            #[cfg(unix)]
+            Command::Launch(arguments) => launch::run(&arguments),
             Command::Config(arguments) => config::run(&arguments).map(done),
             Command::Completions(arguments) => completions::run(&arguments).map(done),
         }
+    }
+
+    /// Whether several processes share the command's work. The others would do all of it once per process, in one folder.
+    fn takes_several_processes(&self) -> bool {
+        #[cfg(feature = "libtorch")]
+        if matches!(self, Command::Score(_)) {
+            return true;
+        }
+        false
     }
 
     /// The sentence that is printed after Ctrl-C: how to continue.

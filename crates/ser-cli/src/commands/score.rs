@@ -1,12 +1,16 @@
 //! `ser score`.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
+use ser::distributed::Environment;
+use ser::model::{Device, set_threads};
 use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage};
+use ser_libtorch::ProcessGroup;
 
 use super::scoring_model::ScoringModel;
 use crate::flags::Flags;
@@ -23,6 +27,8 @@ use crate::output;
 /// Texts are made as in the training of the model, which ser.json beside the adapter records. A model without that file is
 /// read with the raw template and no end token, unless flags say otherwise. Pairs that are left out are noted on standard
 /// error, with rows and reasons: rows that cannot be read (--on-bad-row skip), ties, and texts over the length limit.
+///
+/// Started as several processes (`ser launch -n 2 -- score ...`, torchrun), these share the pairs and rank 0 writes.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Prints pairs per second, tokenization included, as a line of JSON on stderr
@@ -34,9 +40,22 @@ pub(crate) struct Arguments {
     flags: Flags,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<()> {
     let (config, device) = arguments.flags.load_with_device(&[])?;
     let Some(data) = &config.run.data else { bail!("give --model FOLDER and --data FILE") };
+    if environment.size > 1 && data == Path::new("-") {
+        bail!("several processes cannot share standard input; give --data a file");
+    }
+    if environment.local_size > 1 {
+        if device != Device::cpu() {
+            bail!("the processes of a machine score on its CPU; give --device cpu, or start one process per machine");
+        }
+        if config.run.threads == 0 {
+            let cores = std::thread::available_parallelism()?.get();
+            set_threads(environment.threads(cores));
+        }
+    }
+    let group = ProcessGroup::connect(environment)?;
     let mut model = arguments.model.load(&config, device)?;
 
     let input = Input::open(data)?;
@@ -54,10 +73,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut progress = output::progress()?;
     let mut cx = Context::new(Stage::Score, &mut progress);
-    let scores = model.score(&pairs(&read), &mut cx)?;
+    let scores = model.score_shared(&pairs(&read), &group, &mut cx)?;
     cx.finish();
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
+    if group.rank() > 0 {
+        return Ok(());
+    }
     write_lines(&read, &scores)?;
     if arguments.timing {
         output::timing(&serde_json::json!({"pairs_per_s": scores.len() as f64 / seconds}));

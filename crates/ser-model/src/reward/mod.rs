@@ -7,6 +7,7 @@ mod kept_activations_tests;
 mod metrics;
 mod model;
 mod score;
+mod shared_score;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

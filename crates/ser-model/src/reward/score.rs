@@ -70,8 +70,19 @@ impl RewardModel {
         keep: Keep,
         cx: &mut Context<'_>,
     ) -> Result<Vec<PairScores>, ModelError> {
-        let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
+        self.score_batches(tokens, plan_batches_by_length(&lengths, self.settings.token_budget), keep, cx)
+    }
+
+    /// Scores the pairs of `batches`, at their positions in `tokens`; others are NaN. Reports progress after each batch.
+    pub(super) fn score_batches(
+        &self,
+        tokens: &[&TokenizedPair],
+        batches: Vec<Vec<usize>>,
+        keep: Keep,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<PairScores>, ModelError> {
+        let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
         let mut read = |batch: &[usize], values: &Tensor, cx: &mut Context<'_>| -> Result<(), ModelError> {
             let values = Vec::<f32>::try_from(values)?;
@@ -84,7 +95,7 @@ impl RewardModel {
         };
         // A GPU computes one batch while the next is prepared.
         let mut queued: Option<(Vec<usize>, Tensor)> = None;
-        for batch in plan_batches_by_length(&lengths, self.settings.token_budget) {
+        for batch in batches {
             let packed: Vec<&TokenizedPair> = batch.iter().filter_map(|&i| tokens.get(i).copied()).collect();
             let values = tch::no_grad(|| self.scores(&packed, keep))?;
             if let Some((batch, values)) = queued.replace((batch, values)) {
