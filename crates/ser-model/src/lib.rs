@@ -37,6 +37,7 @@ pub use language_model::{BaseSettings, CausalLm, CausalLmSettings, fresh_base};
 pub use linear_reward::{LinearRewardModel, LinearRewardModelSettings};
 pub use policy::{PolicyModel, PolicySettings};
 pub use reward::{RewardModel, RewardModelSettings, RewardTraining};
+pub use ser_libtorch::ProcessGroup;
 pub use sft::{CausalExample, LossTurns, SftExamples, SftSettings, SftTraining, make_base, sft_examples};
 pub use throughput::{MatrixRate, Throughput, reward_training_throughput, scoring_throughput};
 pub use train::{AdafactorSettings, Optim, Scheduler, Trainer, TrainingSettings};

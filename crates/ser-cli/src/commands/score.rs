@@ -8,9 +8,8 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use ser::distributed::Environment;
-use ser::model::{Device, set_threads};
+use ser::model::{Device, ProcessGroup, set_threads};
 use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage};
-use ser_libtorch::ProcessGroup;
 
 use super::scoring_model::ScoringModel;
 use crate::flags::Flags;
