@@ -195,19 +195,19 @@ fn a_late_process_is_an_error_after_the_timeout() {
 #[test]
 fn processes_that_cannot_meet_are_an_error_after_the_timeout() {
     let timeout = [("SER_GROUP_TIMEOUT", "2")];
-    // Nobody listens there.
+    // No process listens at the port.
     let start_time = Instant::now();
     let alone = start("only connect", 1, 2, free_port(), &timeout).wait_with_output().unwrap();
     let refused = error(&alone);
     assert!(refused.contains("rank 1 of 2: connect: rank 0 does not answer at MASTER_ADDR 127.0.0.1"), "{refused}");
-    // Nobody comes.
+    // The other rank is never started.
     let alone = start("only connect", 0, 2, free_port(), &timeout).wait_with_output().unwrap();
     let refused = error(&alone);
     assert!(
         refused.contains("rank 0 of 2: connect: the other ranks did not come") && refused.contains("1 of 2"),
         "{refused}"
     );
-    // Somebody else listens there.
+    // The port is taken.
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let alone = start("only connect", 0, 2, port, &timeout).wait_with_output().unwrap();
