@@ -1,16 +1,13 @@
-// SwiGLU and the rotary embedding on a GPU, as autograd functions over the kernels of gpu_rows.cu.
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
+// SwiGLU and the rotary embedding on a GPU by the kernels of gpu_rows.cu.
+#include "gpu_rows.h"
+
+#include <array>
+#include <string>
 
 #include "gpu_module.h"
-#include "ops.h"
 
 namespace ser {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 // The entries that a thread reads at once, 16 bytes, or 1 if a tensor starts between two such groups.
 int64_t pack_of(std::initializer_list<at::Tensor> tensors) {
@@ -37,29 +34,20 @@ void run_on_entries(const char* kernel, const std::array<at::Tensor, N>& tensors
   launch(tensors[0], named(kernel, tensors[0]), over_list(packs, count - packs * pack), arguments.data());
 }
 
-class GpuSwiGlu : public Function<GpuSwiGlu> {
- public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_, const at::Tensor& up_) {
-    const auto gate = gate_.contiguous(), up = up_.contiguous();
-    const auto y = at::empty_like(gate);
-    run_on_entries<3>("swiglu", {gate, up, y}, pack_of({gate, up, y}));
-    ctx->save_for_backward({gate, up});
-    return y;
-  }
+}  // namespace
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    const auto &gate = saved[0], &up = saved[1];
-    const auto grad = grads[0].contiguous(), grad_gate = at::empty_like(gate), grad_up = at::empty_like(gate);
-    run_on_entries<5>("swiglu_backward", {gate, up, grad, grad_gate, grad_up},
-                      pack_of({gate, up, grad, grad_gate, grad_up}));
-    return {grad_gate, grad_up};
-  }
-};
+void gpu_swiglu(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& y) {
+  run_on_entries<3>("swiglu", {gate, up, y}, pack_of({gate, up, y}));
+}
 
-at::Tensor turned(const at::Tensor& x_, const at::Tensor& cos, const at::Tensor& sin, bool exchange) {
-  const auto x = x_.contiguous(), y = at::empty_like(x);
-  if (x.numel() == 0) return y;
+void gpu_swiglu_backward(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& grad,
+                         const at::Tensor& grad_gate, const at::Tensor& grad_up) {
+  run_on_entries<5>("swiglu_backward", {gate, up, grad, grad_gate, grad_up},
+                    pack_of({gate, up, grad, grad_gate, grad_up}));
+}
+
+void gpu_rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& y, bool exchange) {
+  if (x.numel() == 0) return;
   long long rows = x.size(0);
   unsigned heads = static_cast<unsigned>(x.size(1)), half = static_cast<unsigned>(x.size(2) / 2), back = exchange;
   const int64_t pack = pack_of({x, cos, sin, y});
@@ -68,29 +56,6 @@ at::Tensor turned(const at::Tensor& x_, const at::Tensor& cos, const at::Tensor&
   void* arguments[] = {&input, &cosines, &sines, &output, &rows, &heads, &half, &back};
   const int64_t items = x.size(1) * (wide ? half / pack : half);
   launch(x, named(wide ? "rotate_wide" : "rotate", x), over_rows(rows, items), arguments);
-  return y;
-}
-
-class GpuRotate : public Function<GpuRotate> {
- public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-    ctx->save_for_backward({cos, sin});
-    return turned(x, cos, sin, false);
-  }
-
-  // The gradient of a rotation is the rotation with the halves of the sine exchanged.
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    return {turned(grads[0], saved[0], saved[1], true), at::Tensor(), at::Tensor()};
-  }
-};
-
-}  // namespace
-
-at::Tensor gpu_swiglu(const at::Tensor& gate, const at::Tensor& up) { return GpuSwiGlu::apply(gate, up); }
-
-at::Tensor gpu_rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  return GpuRotate::apply(x, cos, sin);
 }
 
 }  // namespace ser

@@ -1,5 +1,5 @@
-// The tensor functions of the shim, on the CPU except for varlen_attention and gpu_*, weights contiguous. linear and the decoding
-// step take f32, the others f32 and bf16. All but the decoding step have gradients.
+// The tensor functions of the shim, on the CPU unless they say otherwise, weights contiguous. linear and the decoding step take
+// f32, the others f32 and bf16. All but the decoding step have gradients.
 #pragma once
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
@@ -69,16 +69,12 @@ at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed);
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension. Gradient by x.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// silu(gate) * up, of one shape. Gradients by both.
+// silu(gate) * up, of one shape; also on a GPU, in f16 too. Gradients by both.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-// x * cos + swap(x) * sin, where swap exchanges the halves; x: [rows, heads, dim], cos and sin [rows, 1, dim]. Gradient
-// by x.
+// x * cos + swap(x) * sin, where swap exchanges the halves; x: [rows, heads, dim], cos and sin [rows, 1, dim]; also on a GPU,
+// in f16 too. Gradient by x.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
-
-// swiglu and rotate on a GPU, in f32, bf16 and f16. Throw if the kernels cannot be compiled or loaded (gpu_module.h).
-at::Tensor gpu_swiglu(const at::Tensor& gate, const at::Tensor& up);
-at::Tensor gpu_rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
 // log p of the targets, and the entropies, [n] each in f32, of logits [n, vocab]; targets: [n] int64. Gradients by the
 // logits.

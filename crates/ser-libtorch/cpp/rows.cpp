@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "gpu_rows.h"
 #include "kernel.h"
 #include "kinds.h"
 #include "ops.h"
@@ -67,14 +68,18 @@ class SwiGlu : public Function<SwiGlu> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_, const at::Tensor& up_) {
     const auto gate = gate_.contiguous(), up = up_.contiguous();
+    ctx->save_for_backward({gate, up});
     auto y = at::empty_like(gate);
+    if (gate.is_cuda()) {
+      gpu_swiglu(gate, up, y);
+      return y;
+    }
     in_kind_of(gate, [&](auto kind) {
       using E = decltype(kind);
       at::parallel_for(0, gate.numel(), GRAIN, [&](int64_t a, int64_t b) {
         kernel().of<E>().swiglu(b - a, data<E>(gate) + a, data<E>(up) + a, data<E>(y) + a);
       });
     });
-    ctx->save_for_backward({gate, up});
     return y;
   }
 
@@ -83,6 +88,10 @@ class SwiGlu : public Function<SwiGlu> {
     const auto &gate = saved[0], &up = saved[1];
     const auto grad = grads[0].contiguous();
     auto grad_gate = at::empty_like(grad), grad_up = at::empty_like(grad);
+    if (gate.is_cuda()) {
+      gpu_swiglu_backward(gate, up, grad, grad_gate, grad_up);
+      return {grad_gate, grad_up};
+    }
     in_kind_of(gate, [&](auto kind) {
       using E = decltype(kind);
       at::parallel_for(0, grad.numel(), GRAIN, [&](int64_t a, int64_t b) {
@@ -99,6 +108,10 @@ at::Tensor turned(const at::Tensor& x_, const at::Tensor& cos, const at::Tensor&
   const auto x = x_.contiguous();
   const int64_t heads = x.size(1), dim = x.size(2), half = dim / 2, width = heads * dim;
   auto y = at::empty_like(x);
+  if (x.is_cuda()) {
+    gpu_rotate(x, cos, sin, y, back);
+    return y;
+  }
   in_kind_of(x, [&](auto kind) {
     using E = decltype(kind);
     for_each_row(x.size(0), width, [&](int64_t r) {

@@ -146,14 +146,6 @@ char* ser_compile_gpu_kernels(const char* architecture, char** log) {
   return guarded([&] { *log = strdup(ser::compile_gpu_kernels(architecture).c_str()); });
 }
 
-char* ser_gpu_swiglu(at::Tensor* gate, at::Tensor* up, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::gpu_swiglu(*gate, *up)); });
-}
-
-char* ser_gpu_rotate(at::Tensor* x, at::Tensor* cos, at::Tensor* sin, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::gpu_rotate(*x, *cos, *sin)); });
-}
-
 // Two results: log-probabilities, entropies.
 char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   return guarded([&] {

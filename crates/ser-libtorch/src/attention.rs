@@ -38,6 +38,13 @@ impl Segment {
         Segment::pair(start, 0, length, 0)
     }
 
+    /// The same rows of k and v, where the last token of each text alone is a query: at `row` of q, and for b at the row after
+    /// it.
+    pub fn with_last_queries(self, row: i64) -> Self {
+        let query_a = self.prompt + self.a - 1;
+        Segment { query_a, query_b: (self.b - 1).max(0), row_a: row, row_b: row + 1, ..self }
+    }
+
     /// The number of its rows in k and v.
     pub fn rows(&self) -> i64 {
         self.prompt + self.a + self.b
@@ -190,14 +197,8 @@ mod tests {
 
     #[test]
     fn last_tokens_alone_are_queries() {
-        let last = |start: i64, prompt: i64, a: i64, b: i64, row: i64| Segment {
-            query_a: prompt + a - 1,
-            query_b: b - 1,
-            row_a: row,
-            row_b: row + 1,
-            ..Segment::pair(start, prompt, a, b)
-        };
-        let segments = [last(0, 40, 3, 14, 0), last(57, 2, 1, 1, 2)];
+        let segments =
+            [Segment::pair(0, 40, 3, 14).with_last_queries(0), Segment::pair(57, 2, 1, 1).with_last_queries(2)];
         check(&segments, 4, 61, 4, 2, 16, None);
         check(&segments, 4, 61, 4, 2, 16, Some(6));
     }

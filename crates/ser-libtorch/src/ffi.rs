@@ -90,13 +90,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn ser_load_gpu_kernels(index: i64) -> *mut c_char;
     pub(crate) fn ser_compile_gpu_kernels(architecture: *const c_char, log: *mut *mut c_char) -> *mut c_char;
-    pub(crate) fn ser_gpu_swiglu(gate: *const C_tensor, up: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
-    pub(crate) fn ser_gpu_rotate(
-        x: *const C_tensor,
-        cos: *const C_tensor,
-        sin: *const C_tensor,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
     pub(crate) fn ser_log_probs(
         logits: *const C_tensor,
         targets: *const C_tensor,

@@ -16,6 +16,7 @@ mod product;
 mod random;
 mod rows;
 mod spinning;
+mod upload;
 mod varlen;
 
 pub use adamw::{AdamWStep, fused_adamw};
@@ -33,4 +34,5 @@ pub use product::{LoraUpdate, linear, lora_linear};
 pub use random::{dropout, fill_normal, fill_uniform};
 pub use rows::{log_probs, rms_norm, rotate, swiglu};
 pub use spinning::limit_spinning;
-pub use varlen::{VarlenSequences, upload, varlen_attention};
+pub use upload::upload;
+pub use varlen::{VarlenSequences, varlen_attention};

@@ -28,9 +28,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor, Error> {
     }
     Error::unless_like_or_on_gpu("swiglu", gate, "gate", gate)?;
     Error::unless_like_or_on_gpu("swiglu", gate, "up", up)?;
-    let kernel = if gate.device().is_cuda() { ffi::ser_gpu_swiglu } else { ffi::ser_swiglu };
     // SAFETY: live tensors of the kind, device and shapes that the kernel takes: checked above.
-    ffi::produced(|out| unsafe { kernel(gate.as_ptr(), up.as_ptr(), out) })
+    ffi::produced(|out| unsafe { ffi::ser_swiglu(gate.as_ptr(), up.as_ptr(), out) })
 }
 
 /// `x * cos + swap(x) * sin` on the CPU in f32 or bf16, or on a GPU in f32, bf16 or f16, with its gradient by x (rotary position
@@ -52,9 +51,8 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor, Error> {
     }
     Error::unless_constant("rotate", "cos", cos)?;
     Error::unless_constant("rotate", "sin", sin)?;
-    let kernel = if x.device().is_cuda() { ffi::ser_gpu_rotate } else { ffi::ser_rotate };
     // SAFETY: live tensors of the kind, device, layout and shapes that the kernel takes: checked above.
-    ffi::produced(|out| unsafe { kernel(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
+    ffi::produced(|out| unsafe { ffi::ser_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
 }
 
 /// The log-probability of the target and the entropy in nats of the softmax of each row of logits: `[n]` each, in f32, on the CPU,

@@ -1,6 +1,6 @@
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Segment, ffi};
+use crate::{Error, Segment, ffi, upload};
 
 /// The sequences of an attention over packed pairs, on one device: for each segment the chain prompt + a, and b after its
 /// prompt. It is made once per batch and serves every layer.
@@ -91,20 +91,6 @@ impl VarlenSequences {
     pub fn device(&self) -> Device {
         self.ends[0].device()
     }
-}
-
-/// Copies numbers to a device. A GPU's copy is queued, so that the caller goes on while the GPU computes.
-pub fn upload(values: &[i64], device: Device) -> Result<Tensor, Error> {
-    // c10::DeviceType's numbers.
-    let (kind, index) = match device {
-        Device::Cpu => (0, -1),
-        Device::Cuda(index) => (1, index as i32),
-        other => {
-            return Err(Error::Argument { function: "upload", problem: format!("{other:?} is no CPU or CUDA GPU") });
-        }
-    };
-    // SAFETY: `values.len()` numbers that live through the call, which copies them.
-    ffi::produced(|out| unsafe { ffi::ser_upload(values.as_ptr(), values.len() as i64, kind, index, out) })
 }
 
 /// Attention of packed pairs on any device and in any floating-point kind, with gradients by q, k and v.

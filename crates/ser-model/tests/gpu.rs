@@ -121,15 +121,9 @@ fn a_step_in_bf16_learns_with_checkpointing_and_without() {
 fn flash_attention_equals_products_per_sequence() {
     let Some(_) = gpu() else { return };
     let device = tch::Device::Cuda(0);
-    let last = |start: i64, prompt: i64, a: i64, b: i64, row: i64| Segment {
-        query_a: prompt + a - 1,
-        query_b: b - 1,
-        row_a: row,
-        row_b: row + 1,
-        ..Segment::pair(start, prompt, a, b)
-    };
     let all = vec![Segment::pair(0, 100, 37, 61), Segment::single(198, 300), Segment::pair(498, 0, 5, 9)];
-    let ends = vec![last(0, 100, 37, 61, 0), last(198, 250, 25, 25, 2), last(498, 1, 5, 8, 4)];
+    let ends = [Segment::pair(0, 100, 37, 61), Segment::pair(198, 250, 25, 25), Segment::pair(498, 1, 5, 8)];
+    let ends = ends.into_iter().zip([0, 2, 4]).map(|(segment, row)| segment.with_last_queries(row)).collect();
     for (heads, kv_heads, dim) in [(32, 8, 128), (9, 3, 64), (8, 8, 16)] {
         for (segments, queries, window) in
             [(&all, 512, None), (&all, 512, Some(40)), (&ends, 6, None), (&ends, 6, Some(40))]

@@ -179,7 +179,7 @@ impl<'a> DecodeAttention<'a> {
         ranges: Vec<(Option<i64>, VisibleRanges)>,
     ) -> Result<Self, ModelError> {
         let first = cache.layers.first().map_or(Device::Cpu, |[keys, _]| keys.device());
-        let slots = Tensor::f_from_slice(slots)?.f_to_device(first)?;
+        let slots = ser_libtorch::upload(slots, first)?;
         let mut windows = Vec::with_capacity(ranges.len());
         for (window, ranges) in ranges {
             let on_first = |(index, mask): (Tensor, Tensor)| Ok((index.f_to_device(first)?, mask.f_to_device(first)?));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ser_core::{Context, Sampling};
+use ser_libtorch::upload;
 use tch::{Kind, Tensor};
 
 use super::answer::Answer;
@@ -10,7 +11,7 @@ use super::cache::{DecodeAttention, KvCache, PAGE, PrefillAttention, VisibleRang
 use super::options::{GenerateOptions, SampledAnswer, Source, TextPiece};
 use super::sampler::{Sampler, is_plain_greedy, log_prob};
 use crate::ModelError;
-use crate::network::{ForwardMode, Layer, PackedBatch, RotaryTables, Rows};
+use crate::network::{ForwardMode, Layer, PackedBatch, Rows};
 
 /// A prompt whose keys and values are in the cache.
 struct Prompt {
@@ -43,8 +44,6 @@ pub(super) struct Engine<'a, 'o> {
     cache: KvCache,
     /// The distinct window sizes of the layers.
     windows: Vec<Option<i64>>,
-    /// The rotary tables of all possible positions.
-    tables: RotaryTables,
     limit: usize,
     /// The index of the next prompt to enter the batch.
     next: usize,
@@ -62,8 +61,6 @@ impl<'a, 'o> Engine<'a, 'o> {
         options: GenerateOptions<'o>,
     ) -> Result<Self, ModelError> {
         let (network, limit) = (source.network, source.limit);
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let positions: Vec<i64> = (0..longest.saturating_add(sampling.max_new_tokens).min(limit) as i64).collect();
         let mut windows: Vec<Option<i64>> = (0..network.layers.len()).map(|i| network.config.window(i)).collect();
         windows.sort_unstable();
         windows.dedup();
@@ -75,7 +72,6 @@ impl<'a, 'o> Engine<'a, 'o> {
             options,
             cache: KvCache::new(&network.config, network.kind, network.layers.iter().map(Layer::device))?,
             windows,
-            tables: network.tables_at(&positions, &[], None)?,
             limit,
             next: 0,
             active: HashMap::new(),
@@ -134,7 +130,7 @@ impl<'a, 'o> Engine<'a, 'o> {
             let answers = self.sampling.samples_per_prompt;
             self.active.insert(prompt, Prompt { pages, tokens: tokens.len(), answers });
         }
-        let slots = Tensor::f_from_slice(&slots)?.f_to_device(network.device)?;
+        let slots = upload(&slots, network.device)?;
         let mut attention = PrefillAttention { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
         let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
         let hidden = network.forward_rows(&batch.tokens, &network.tables(&batch, Rows::Last)?, &mut attention, mode)?;
@@ -170,11 +166,10 @@ impl<'a, 'o> Engine<'a, 'o> {
             let parts = [(prompt.pages.as_slice(), prompt.tokens), (row.pages.as_slice(), row.cached)];
             ranges.iter_mut().for_each(|(window, visible)| visible.push(&parts, *window));
         }
-        let to_device = |x: &[i64]| Tensor::f_from_slice(x)?.f_to_device(network.device);
-        let tables = self.tables.select(&to_device(&positions)?)?;
+        let tables = network.tables_at(&positions, &[], None)?;
         let mut attention = DecodeAttention::new(&mut self.cache, &slots, ranges)?;
         let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
-        let hidden = network.forward_rows(&to_device(&tokens)?, &tables, &mut attention, mode)?;
+        let hidden = network.forward_rows(&upload(&tokens, network.device)?, &tables, &mut attention, mode)?;
         let logits = network.logits(&hidden)?;
         let rows = std::mem::take(&mut self.rows);
         let sources: Vec<usize> = (0..rows.len()).collect();

@@ -178,7 +178,7 @@ impl CausalLm {
             let targets: Vec<i64> = text.iter().skip(1).map(|&id| i64::from(id)).collect();
             let values = tch::no_grad(|| -> Result<Vec<f32>, ModelError> {
                 let logits = self.logits(&[text], None)?.f_narrow(0, 0, targets.len() as i64)?;
-                let targets = Tensor::f_from_slice(&targets)?.f_to_device(self.network.device)?;
+                let targets = ser_libtorch::upload(&targets, self.network.device)?;
                 Ok(Vec::try_from(&TokenLogProbs::new(&logits, &targets)?.log_probs)?)
             })?;
             all.push(values.into_iter().map(f64::from).collect());

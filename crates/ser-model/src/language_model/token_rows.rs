@@ -77,9 +77,9 @@ impl CausalLm {
             CheckpointedForward::forward(network, batch, entry, Rows::Last, options.dropout, options.checkpointing)?;
         let mut hidden = forward.hidden.shallow_clone();
         if rows.len() as i64 != query_rows {
-            hidden = hidden.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(network.device)?)?;
+            hidden = hidden.f_index_select(0, &ser_libtorch::upload(&rows, network.device)?)?;
         }
-        let targets = Tensor::f_from_slice(&targets)?.f_to_device(network.device)?;
+        let targets = ser_libtorch::upload(&targets, network.device)?;
         Ok(TokenRows { hidden, targets, counts, forward })
     }
 

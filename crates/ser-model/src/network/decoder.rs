@@ -39,18 +39,6 @@ struct DeviceTables {
     last: Option<Tensor>,
 }
 
-impl RotaryTables {
-    /// Selects the rotary rows at `index`.
-    pub(crate) fn select(&self, index: &Tensor) -> Result<Self, ModelError> {
-        let mut devices = Vec::with_capacity(self.devices.len());
-        for tables in &self.devices {
-            let rotation = tables.rotation.select(&index.f_to_device(tables.device)?)?;
-            devices.push(DeviceTables { device: tables.device, rotation, last: None });
-        }
-        Ok(RotaryTables { devices })
-    }
-}
-
 /// Embedding, layers and final norm, without a head.
 #[derive(Debug)]
 pub(crate) struct Network {

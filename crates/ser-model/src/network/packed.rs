@@ -128,13 +128,7 @@ impl<'a> Builder<'a> {
         if b_len > 0 {
             self.last_rows.push(start + segment.rows() - 1);
         }
-        self.last_segments.push(Segment {
-            query_a: p + a_len - 1,
-            query_b: (b_len - 1).max(0),
-            row_a: row,
-            row_b: row + 1,
-            ..segment
-        });
+        self.last_segments.push(segment.with_last_queries(row));
         self.segments.push(segment);
         Ok(())
     }

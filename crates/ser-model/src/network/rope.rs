@@ -41,18 +41,17 @@ impl RotationCache {
             return Rotation::new(config, positions, lengths, kind, device);
         }
         let needed = positions.iter().max().map_or(0, |&last| last + 1);
-        let mut tables = self.tables.borrow_mut();
-        let found = tables.iter().position(|(of, table)| *of == device && table.len() >= needed);
-        if found.is_none() {
-            tables.retain(|(of, _)| *of != device);
-            let all: Vec<i64> = (0..(needed as u64).next_power_of_two().max(FIRST_POSITIONS) as i64).collect();
-            tables.push((device, Rotation::new(config, &all, &[], kind, device)?));
-        }
         let index = ser_libtorch::upload(positions, device)?;
-        match found.map_or(tables.last(), |i| tables.get(i)) {
-            Some((_, table)) => table.select(&index),
-            None => Rotation::new(config, positions, lengths, kind, device),
+        let mut tables = self.tables.borrow_mut();
+        if let Some((_, table)) = tables.iter().find(|(of, table)| *of == device && table.len() >= needed) {
+            return table.select(&index);
         }
+        let all: Vec<i64> = (0..(needed as u64).next_power_of_two().max(FIRST_POSITIONS) as i64).collect();
+        let table = Rotation::new(config, &all, &[], kind, device)?;
+        let rows = table.select(&index);
+        tables.retain(|(of, _)| *of != device);
+        tables.push((device, table));
+        rows
     }
 }
 

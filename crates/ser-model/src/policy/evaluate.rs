@@ -104,7 +104,7 @@ impl PolicyModel {
         }
         let ends: Vec<i64> = self.model.stop_ids().iter().map(|&id| i64::from(id)).collect();
         if !(barred.is_empty() || ends.is_empty()) {
-            let index = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_to_device(logits.device());
+            let index = |ids: &[i64]| ser_libtorch::upload(ids, logits.device());
             let (barred, ends) = (index(&barred)?.f_unsqueeze(1)?, index(&ends)?.f_unsqueeze(0)?);
             let never = Tensor::f_full([], f64::NEG_INFINITY, (logits.kind(), logits.device()))?;
             // No gradient is recorded: the gradient by a logit of probability 0 is 0.

@@ -60,7 +60,7 @@ impl RewardModel {
         Ok(bits.chunks(2).map(pair).collect())
     }
 
-    /// An error if the processes have other pairs, weights, settings or versions than this one.
+    /// An error if the processes have other pairs, adapters, settings or versions than this one.
     fn unless_equal(&self, tokens: &[&TokenizedPair], group: &ProcessGroup) -> Result<(), ModelError> {
         let mut pairs = Sha256::new();
         for pair in tokens {
@@ -70,12 +70,14 @@ impl RewardModel {
                 ids.iter().for_each(|id| pairs.update(id.to_le_bytes()));
             }
         }
-        // A head is trained with its adapter, which is far larger.
-        let mut heads: Vec<_> = self.heads.iter().collect();
-        heads.sort_by_key(|(name, _)| *name);
+        // The adapter that scores and its head. The base model is far larger.
+        let adapter = match self.active_adapter() {
+            Some(name) => self.network.adapter_tensors(name)?.into_iter().map(|(_, tensor)| tensor).collect(),
+            None => Vec::new(),
+        };
         let mut weights = Sha256::new();
-        for head in heads.into_iter().map(|(_, head)| head).chain([&self.base_head]) {
-            let values = head.f_to_device(tch::Device::Cpu)?.f_to_kind(tch::Kind::Float)?.f_view([-1])?;
+        for tensor in adapter.into_iter().chain([self.head()]) {
+            let values = tensor.f_detach()?.f_to_device(tch::Device::Cpu)?.f_to_kind(tch::Kind::Float)?.f_view([-1])?;
             Vec::<f32>::try_from(&values)?.iter().for_each(|value| weights.update(value.to_le_bytes()));
         }
         let settings = serde_json::to_vec(&self.settings)
