@@ -35,6 +35,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--token-budget", type=int, action="append", default=[])
+    parser.add_argument("--way", choices=["file order", "sorted"], action="append", help="both by default")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -63,7 +64,8 @@ def main():
                 scores[part] = model(**batch).logits[:, 0].float().sigmoid().cpu()
         return time.perf_counter() - start
 
-    ways = [("sorted", budget) for budget in args.token_budget] or [("file order", None), ("sorted", None)]
+    ways = [("sorted", budget) for budget in args.token_budget] or [
+        (way, None) for way in args.way or ["file order", "sorted"]]
     for way, token_budget in ways:
         result = {"peer": f"transformers, {way}"}
         if token_budget:

@@ -4,21 +4,22 @@
 //! the ratio of each round.
 
 mod environment;
+mod output;
 mod table;
 mod whole_loop;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use crate::libtorch::Origin;
+use crate::model::{Model, fetch};
 use crate::setup;
-use crate::workspace::{Workspace, run as run_command, shown};
+use crate::workspace::{Workspace, run as run_command};
 use environment::Environment;
-use table::Comparison;
+use output::output;
+use table::{Comparison, Round};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -37,7 +38,10 @@ pub(crate) struct Options {
     /// Threads on either side
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
-    /// Precision of loop-smollm2 on either side; the other jobs are in float32
+    /// The program `ser` to measure, already built; by default that of the workspace, which is built first
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Precision on either side; PPO is in float32
     #[arg(long, default_value = "float32", value_parser = ["float32", "bfloat16"])]
     precision: String,
 }
@@ -57,6 +61,14 @@ enum Job {
     GenerateTiny,
     /// Generation, 512 wide, 8 layers
     GenerateSmall,
+    /// Reward training of SmolLM2-135M-Instruct, adapters on q and v of all layers
+    RewardSmollm2,
+    /// Scoring with SmolLM2
+    ScoreSmollm2,
+    /// Generation with SmolLM2
+    GenerateSmollm2,
+    /// A process that scores one pair with SmolLM2, from its start to its end
+    FirstScoreSmollm2,
     /// Steps of PPO, batches of 8, 64 new tokens, 4 epochs, 256 wide, 4 layers: TRL 0.11's PPOTrainer
     PpoTiny,
     /// The passes of a whole loop with SmolLM2, adapters on the top 8 of 30 layers: TRL and transformers, and ours with no
@@ -70,13 +82,15 @@ enum Unit {
     PairsPerSecond,
     TokensPerSecond,
     StepsPerMinute,
+    /// Whole processes, by the clock of this program.
+    ProcessesPerMinute,
 }
 
 impl Unit {
     /// The field of the JSON lines that programs print.
     fn field(self) -> &'static str {
         match self {
-            Unit::PairsPerSecond => "pairs_per_s",
+            Unit::PairsPerSecond | Unit::ProcessesPerMinute => "pairs_per_s",
             Unit::TokensPerSecond => "tokens_per_s",
             Unit::StepsPerMinute => "steps_per_min",
         }
@@ -88,13 +102,18 @@ impl Unit {
             Unit::PairsPerSecond => "pairs/s",
             Unit::TokensPerSecond => "tokens/s",
             Unit::StepsPerMinute => "steps/min",
+            Unit::ProcessesPerMinute => "processes/min",
         }
     }
 }
 
+/// The size in a [`Plan`] that stands for the pretrained model.
+const SMOLLM2: &str = "smollm2";
+
 /// What a job is made of.
 struct Plan {
     name: &'static str,
+    /// A size of `make_model.py`, or [`SMOLLM2`].
     size: &'static str,
     script: &'static str,
     command: &'static str,
@@ -114,6 +133,16 @@ impl Job {
             Job::GenerateSmall => ("generate-small", "small", "hf_generate.py", "generate", 32, Unit::TokensPerSecond),
             // Five steps of 8 prompts each; the first is a warm-up.
             Job::PpoTiny => ("ppo-tiny", "tiny", "trl_ppo.py", "train ppo", 40, Unit::StepsPerMinute),
+            Job::RewardSmollm2 => {
+                ("reward-smollm2", SMOLLM2, "trl_reward.py", "train reward", 64, Unit::PairsPerSecond)
+            }
+            Job::ScoreSmollm2 => ("score-smollm2", SMOLLM2, "hf_score.py", "score", 96, Unit::PairsPerSecond),
+            Job::GenerateSmollm2 => {
+                ("generate-smollm2", SMOLLM2, "hf_generate.py", "generate", 16, Unit::TokensPerSecond)
+            }
+            Job::FirstScoreSmollm2 => {
+                ("first-score-smollm2", SMOLLM2, "hf_score.py", "score", 1, Unit::ProcessesPerMinute)
+            }
             Job::LoopSmollm2 => return None,
         };
         Some(Plan { name, size, script, command, pairs, unit })
@@ -130,16 +159,22 @@ const LONGEST_OF_PPO: u32 = 255;
 
 /// Measures the jobs asked for and prints the table.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    setup::run(workspace, &setup::Options::default())?;
-    let environment = Environment::prepare(workspace)?;
+    let program = match &options.program {
+        Some(file) => std::path::absolute(file).with_context(|| format!("{} is not a path", file.display()))?,
+        None => {
+            setup::run(workspace, &setup::Options::default())?;
+            let mut build = workspace.cargo(&["build", "--release", "--package", "ser-cli"]);
+            Origin::find(workspace).apply(&mut build)?;
+            run_command(build)?;
+            workspace.target().join("release/ser")
+        }
+    };
+    let environment = Environment::prepare(workspace, &program)?;
     let data = match &options.data {
         Some(file) => std::path::absolute(file).with_context(|| format!("{} is not a path", file.display()))?,
         None => environment.corpus(workspace)?,
     };
     let jobs = if options.only.is_empty() { Job::value_variants() } else { options.only.as_slice() };
-    let mut build = workspace.cargo(&["build", "--release", "--package", "ser-cli"]);
-    Origin::find(workspace).apply(&mut build)?;
-    run_command(build)?;
 
     let mut comparisons = Vec::new();
     for job in jobs {
@@ -148,10 +183,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             environment.save(&table::to_json(&comparisons))?;
             continue;
         };
-        let model = environment.model(&data, plan.size)?;
+        let model = match plan.size {
+            SMOLLM2 => environment.hugging_face_model(&fetch(workspace, Model::Smollm2)?)?,
+            size => environment.model(&data, size)?,
+        };
         let count = options.pairs.unwrap_or(plan.pairs);
         let (prompts, longest) = match plan.unit {
-            Unit::PairsPerSecond => (false, LONGEST),
+            Unit::PairsPerSecond | Unit::ProcessesPerMinute => (false, LONGEST),
             Unit::TokensPerSecond => (true, LONGEST),
             Unit::StepsPerMinute => (true, LONGEST_OF_PPO),
         };
@@ -171,7 +209,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// Trains the reward model of our side of PPO for a few steps: it must have a head. TRL's side has a fresh one.
 fn reward_model(workspace: &Workspace, environment: &Environment, data: &Path, model: &Path) -> Result<()> {
     let pairs = environment.pairs(data, 32, model, false, LONGEST)?;
-    let mut train = workspace.ser("train reward");
+    let mut train = environment.ser("train reward");
     train.args(["--template", "raw", "--model"]).arg(model).arg("--data").arg(pairs);
     train.arg("--out").arg(environment.fresh_folder("reward")?);
     Origin::find(workspace).apply(&mut train)?;
@@ -196,17 +234,27 @@ fn compare(
         };
         peer.arg("--model").arg(model).arg("--data").arg(pairs).args(["--threads", &threads]);
         peer.env("OMP_NUM_THREADS", &threads);
+        if plan.unit != Unit::StepsPerMinute {
+            peer.args(["--dtype", &options.precision]);
+        }
+        if plan.command == "score" {
+            // The stronger of its two ways.
+            peer.args(["--way", "sorted"]);
+        }
         let said = output(peer)?;
-        let peers = results(&said.0, plan.unit);
+        let peers = said.results(&said.stdout, plan.unit);
         if peers.is_empty() {
-            bail!("{} printed no result; it said:\n{}", plan.script, said.1);
+            bail!("{} printed no result; it said:\n{}", plan.script, said.stderr);
         }
 
         // The defaults of `ser` are the paper's: LoRA r 8, alpha 32, dropout 0.1 on q and v, batches of 4
         // pairs, at most 512 tokens.
-        let mut ours = workspace.ser(plan.command);
+        let mut ours = environment.ser(plan.command);
         ours.args(["--timing", "--template", "raw", "--threads", &threads]);
         ours.arg("--model").arg(model);
+        if plan.unit != Unit::StepsPerMinute {
+            ours.args(["--set", &format!("model.precision={}", options.precision)]);
+        }
         match plan.command {
             "train reward" => {
                 ours.arg("--data").arg(pairs).arg("--out").arg(environment.fresh_folder("adapter")?);
@@ -229,55 +277,24 @@ fn compare(
         }
         ours.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(workspace).apply(&mut ours)?;
-        let said = output(ours)?;
-        let Some((_, our_result)) = results(&said.1, plan.unit).pop() else {
-            bail!("ser {} --timing printed no result; it said:\n{}", plan.command, said.1);
+        let ours = output(ours)?;
+        let Some((_, our_result)) = ours.results(&ours.stderr, plan.unit).pop() else {
+            bail!("ser {} --timing printed no result; it said:\n{}", plan.command, ours.stderr);
         };
 
+        let memory = (said.memory, ours.memory);
         for (name, result) in peers {
             let unit = plan.unit.words();
-            eprintln!("{} round {round}: {name} {result:.1} {unit}, ours {our_result:.1}", plan.name);
-            let rounds = vec![(result, our_result)];
+            eprintln!(
+                "{} round {round}: {name} {result:.1} {unit} in {} MiB, ours {our_result:.1} in {} MiB",
+                plan.name, memory.0, memory.1
+            );
+            let round = Round { peer: result, ours: our_result, memory: Some(memory) };
             match comparisons.iter_mut().find(|comparison| comparison.peer == name) {
-                Some(comparison) => comparison.rounds.extend(rounds),
-                None => comparisons.push(Comparison { job: plan.name, peer: name, unit, rounds }),
+                Some(comparison) => comparison.rounds.push(round),
+                None => comparisons.push(Comparison { job: plan.name, peer: name, unit, rounds: vec![round] }),
             }
         }
     }
     Ok(comparisons)
-}
-
-/// Runs a command and returns what it printed on stdout and on stderr.
-fn output(mut command: Command) -> Result<(String, String)> {
-    let line = shown(&command);
-    eprintln!("\n==> {line}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` could not be started"))?;
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        bail!("`{line}` failed ({}); it said:\n{stderr}", output.status);
-    }
-    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), stderr))
-}
-
-/// The JSON lines with a result of this unit: who, and how many.
-fn results(text: &str, unit: Unit) -> Vec<(String, f64)> {
-    text.lines()
-        .filter_map(|line| {
-            let value: Value = serde_json::from_str(line).ok()?;
-            let name = value.get("peer").and_then(Value::as_str).unwrap_or("ours").to_owned();
-            Some((name, value.get(unit.field())?.as_f64()?))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_found_among_other_lines() {
-        let text = "loading\n{\"peer\": \"a\", \"pairs_per_s\": 2.5}\n{\"other\": 1}\n{\"pairs_per_s\": 7}\n";
-        assert_eq!(results(text, Unit::PairsPerSecond), [("a".to_owned(), 2.5), ("ours".to_owned(), 7.0)]);
-        assert!(results(text, Unit::TokensPerSecond).is_empty());
-    }
 }

@@ -27,6 +27,11 @@ impl Workspace {
         self.root.join(relative)
     }
 
+    /// The folder that cargo builds in.
+    pub(crate) fn target(&self) -> PathBuf {
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), PathBuf::from)
+    }
+
     /// A command of the program `ser`, built in release mode: `run`, `train reward`.
     pub(crate) fn ser(&self, command: &str) -> Command {
         let mut program = self.cargo(&["run", "--quiet", "--release", "--package", "ser-cli", "--"]);

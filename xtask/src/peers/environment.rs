@@ -14,13 +14,18 @@ use crate::workspace::{Workspace, run};
 pub(super) struct Environment {
     folder: PathBuf,
     scripts: PathBuf,
+    /// A copy of the program `ser`, so that a measurement is of one program whatever is built meanwhile.
+    program: PathBuf,
 }
 
 impl Environment {
-    /// Makes the virtual environment if it is missing or its pins have changed.
-    pub(super) fn prepare(workspace: &Workspace) -> Result<Self> {
-        let environment = Environment { folder: workspace.path(".peers"), scripts: workspace.path("xtask/peers") };
+    /// Makes the virtual environment if it is missing or its pins have changed, and copies the program `ser`.
+    pub(super) fn prepare(workspace: &Workspace, program: &Path) -> Result<Self> {
+        let folder = workspace.path(".peers");
+        let scripts = workspace.path("xtask/peers");
+        let environment = Environment { program: folder.join("ser"), folder, scripts };
         environment.install("venv", "requirements.txt")?;
+        fs::copy(program, &environment.program).with_context(|| format!("copying {}", program.display()))?;
         Ok(environment)
     }
 
@@ -47,6 +52,13 @@ impl Environment {
         let arguments = ["install".as_ref(), "--requirement".as_ref(), pins_path.as_os_str()];
         pip::run(&venv.join("bin/python"), &arguments, &scratch).context("the peers could not be installed")?;
         fs::write(&installed, pins).with_context(|| format!("writing {}", installed.display()))
+    }
+
+    /// A command of the program `ser`: `score`, `train reward`.
+    pub(super) fn ser(&self, command: &str) -> Command {
+        let mut program = Command::new(&self.program);
+        program.args(command.split(' '));
+        program
     }
 
     /// One of the scripts of `xtask/peers`, ready for its arguments.

@@ -14,8 +14,23 @@ pub(super) struct Comparison {
     pub(super) peer: String,
     /// Unit of the results: `pairs/s`.
     pub(super) unit: &'static str,
-    /// The results of each round, the peer's and ours.
-    pub(super) rounds: Vec<(f64, f64)>,
+    pub(super) rounds: Vec<Round>,
+}
+
+/// One round: the peer and ours in turn.
+#[derive(Clone, Copy)]
+pub(super) struct Round {
+    pub(super) peer: f64,
+    pub(super) ours: f64,
+    /// Peak memory of the peer's process and of ours, in MiB.
+    pub(super) memory: Option<(u64, u64)>,
+}
+
+impl Round {
+    fn to_json(self) -> Value {
+        let (peer, ours) = self.memory.unzip();
+        json!({"peer": self.peer, "ours": self.ours, "peer_memory_mib": peer, "our_memory_mib": ours})
+    }
 }
 
 /// Median, least and greatest.
@@ -39,23 +54,33 @@ impl Spread {
 
 impl Comparison {
     fn ratios(&self) -> Spread {
-        Spread::of(self.rounds.iter().map(|(peer, ours)| ours / peer))
+        Spread::of(self.rounds.iter().map(|round| round.ours / round.peer))
+    }
+
+    /// The median peak memory, the peer's and ours, in MiB.
+    fn memory(&self) -> Option<(f64, f64)> {
+        let of = |part: fn((u64, u64)) -> u64| {
+            Spread::of(self.rounds.iter().filter_map(|round| round.memory).map(|memory| part(memory) as f64)).median
+        };
+        let (peer, ours) = (of(|memory| memory.0), of(|memory| memory.1));
+        (peer > 0.0 && ours > 0.0).then_some((peer, ours))
     }
 }
 
 /// The table as Markdown, the machine above it.
 pub(super) fn to_markdown(comparisons: &[Comparison]) -> String {
     let mut text = format!(
-        "\n{}\n\n| job | peer | unit | peer's | ours | ratio, median | min | max |\n\
-         |---|---|---|---:|---:|---:|---:|---:|\n",
+        "\n{}\n\n| job | peer | unit | peer's | ours | ratio, median | min | max | peak memory, MiB |\n\
+         |---|---|---|---:|---:|---:|---:|---:|---:|\n",
         machine()
     );
     for comparison in comparisons {
-        let peer = Spread::of(comparison.rounds.iter().map(|(peer, _)| *peer));
-        let ours = Spread::of(comparison.rounds.iter().map(|(_, ours)| *ours));
+        let peer = Spread::of(comparison.rounds.iter().map(|round| round.peer));
+        let ours = Spread::of(comparison.rounds.iter().map(|round| round.ours));
         let ratio = comparison.ratios();
+        let memory = comparison.memory().map(|(peer, ours)| format!("{peer:.0} and {ours:.0}")).unwrap_or_default();
         text.push_str(&format!(
-            "| {} | {} | {} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} |\n",
+            "| {} | {} | {} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} | {memory} |\n",
             comparison.job,
             comparison.peer,
             comparison.unit,
@@ -79,7 +104,7 @@ pub(super) fn to_json(comparisons: &[Comparison]) -> Value {
                 "job": comparison.job,
                 "peer": comparison.peer,
                 "unit": comparison.unit,
-                "rounds": comparison.rounds.iter().map(|(peer, ours)| json!({"peer": peer, "ours": ours})).collect::<Vec<_>>(),
+                "rounds": comparison.rounds.iter().copied().map(Round::to_json).collect::<Vec<_>>(),
                 "ratio": {"median": ratio.median, "min": ratio.min, "max": ratio.max},
             })
         })
@@ -114,12 +139,14 @@ mod tests {
 
     #[test]
     fn the_spread_of_ratios() {
-        let rounds = vec![(2.0, 6.0), (1.0, 2.0), (2.0, 8.0)];
+        let round = |peer, ours, memory| Round { peer, ours, memory: Some((memory, 10)) };
+        let rounds = vec![round(2.0, 6.0, 30), round(1.0, 2.0, 20), round(2.0, 8.0, 40)];
         let comparison = Comparison { job: "reward-tiny", peer: "peer".into(), unit: "pairs/s", rounds };
         assert_eq!(comparison.ratios(), Spread { median: 3.0, min: 2.0, max: 4.0 });
         assert_eq!(Spread::of([1.0, 2.0].into_iter()).median, 1.5);
         assert!(
-            to_markdown(&[comparison]).contains("| reward-tiny | peer | pairs/s | 2.0 | 6.0 | 3.00 | 2.00 | 4.00 |")
+            to_markdown(&[comparison])
+                .contains("| reward-tiny | peer | pairs/s | 2.0 | 6.0 | 3.00 | 2.00 | 4.00 | 30 and 10 |")
         );
     }
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::environment::Environment;
-use super::table::Comparison;
-use super::{LONGEST, Options, Unit, output, results};
+use super::output::output;
+use super::table::{Comparison, Round};
+use super::{LONGEST, Options, Unit};
 use crate::libtorch::Origin;
 use crate::model::{Model, fetch};
 use crate::workspace::Workspace;
@@ -77,9 +78,10 @@ pub(super) fn measure(
         eprintln!(
             "{NAME} round {round}: loops per day: TRL {peer:.1}, nothing kept {plain:.1}, kept {kept:.1}, kept before {second:.1}"
         );
-        peers.push((peer, kept));
-        without.push((plain, kept));
-        again.push((plain, second));
+        let round = |peer, ours| Round { peer, ours, memory: None };
+        peers.push(round(peer, kept));
+        without.push(round(plain, kept));
+        again.push(round(plain, second));
     }
     let comparison = |peer: &str, rounds| Comparison { job: NAME, peer: peer.to_owned(), unit: "loops/day", rounds };
     let precision = &options.precision;
@@ -102,7 +104,7 @@ impl Measurement<'_> {
     fn peer(&self) -> Result<Rates> {
         let training = self.python("trl_reward.py", &["--layers", LAYERS])?;
         // Sorted by length, the stronger of its two ways.
-        let scoring = self.python("hf_score.py", &[])?;
+        let scoring = self.python("hf_score.py", &["--way", "sorted"])?;
         Ok(Rates { training, scoring, first: scoring })
     }
 
@@ -113,8 +115,8 @@ impl Measurement<'_> {
         command.arg("--model").arg(&self.model).arg("--data").arg(&self.pairs).args(["--threads", &threads]);
         command.args(["--dtype", &self.options.precision]).args(more).env("OMP_NUM_THREADS", &threads);
         let said = output(command)?;
-        let best = results(&said.0, Unit::PairsPerSecond).into_iter().map(|(_, rate)| rate).reduce(f64::max);
-        let Some(best) = best else { bail!("{script} printed no result; it said:\n{}", said.1) };
+        let best = said.results(&said.stdout, Unit::PairsPerSecond).into_iter().map(|(_, rate)| rate).reduce(f64::max);
+        let Some(best) = best else { bail!("{script} printed no result; it said:\n{}", said.stderr) };
         Ok(best)
     }
 
@@ -147,15 +149,15 @@ impl Measurement<'_> {
 
     fn ser(&self, name: &str, paths: &[&Path], more: &[&str]) -> Result<f64> {
         let threads = self.options.threads.to_string();
-        let mut command = self.workspace.ser(name);
+        let mut command = self.environment.ser(name);
         command.args(["--timing", "--threads", &threads]).args(paths);
         command.args(["--set", &format!("model.precision={}", self.options.precision)]).args(more);
         command.arg("--model").arg(&self.model).arg("--data").arg(&self.pairs);
         command.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads);
         Origin::find(self.workspace).apply(&mut command)?;
         let said = output(command)?;
-        let Some((_, rate)) = results(&said.1, Unit::PairsPerSecond).pop() else {
-            bail!("ser {name} --timing printed no result; it said:\n{}", said.1);
+        let Some((_, rate)) = said.results(&said.stderr, Unit::PairsPerSecond).pop() else {
+            bail!("ser {name} --timing printed no result; it said:\n{}", said.stderr);
         };
         Ok(rate)
     }
