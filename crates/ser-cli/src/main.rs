@@ -6,6 +6,8 @@ mod flags;
 mod input;
 mod logging;
 mod output;
+#[cfg(feature = "libtorch")]
+mod processes;
 
 use std::process::ExitCode;
 

@@ -44,7 +44,7 @@ struct Matrix {
 //   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on other
 //   entries.
 // rows_kernel.cpp: one row each, or a range of entries. dropout: entries from..to, each 0 or x / (1 - p) by a draw that
-//   depends on its index and the seed, not on the instruction set. rms_norm: y = x inverse weight with inverse =
+//   depends on its index plus `first` and on the seed, not on the instruction set. rms_norm: y = x inverse weight with inverse =
 //   1 / sqrt(mean(x^2) + eps). swiglu: y = silu(gate) up. rotate: of each head, y_a = x_a cos_a + x_b first and
 //   y_b = x_b cos_b + x_a second, a and b its halves; with first and second exchanged it is its own gradient.
 //   log_prob: log p of `target` under the softmax of the logits, the entropy, and two numbers whose subtraction from a
@@ -64,7 +64,7 @@ struct Matrix {
   void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,                  \
                 const float* weight, const float* bias, float* y);                                                     \
   template <typename E>                                                                                                \
-  void dropout(int64_t from, int64_t to, double p, uint64_t seed, const E* x, E* y);                                   \
+  void dropout(int64_t from, int64_t to, int64_t first, double p, uint64_t seed, const E* x, E* y);                    \
   template <typename E>                                                                                                \
   void rms_norm(int64_t dim, float eps, const E* x, const E* weight, E* y, float* inverse);                            \
   template <typename E>                                                                                                \

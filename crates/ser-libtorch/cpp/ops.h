@@ -6,6 +6,11 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
+
+namespace torch::autograd {
+struct AutogradContext;
+}
 
 namespace ser {
 
@@ -43,9 +48,17 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 // A new generator: its draws depend only on the seed.
 at::Generator seeded(at::Device device, uint64_t seed);
 
+// The probability of a 0, and the seed of the draws. Where x has some rows of a larger batch, `rows` tells which: for each range
+// of rows its first one in x, their number, and the position of the first one in the batch. The draws are then the batch's.
+struct DropoutMode {
+  double p = 0;
+  uint64_t seed = 0;
+  std::vector<int64_t> rows;
+};
+
 struct LoraMode {
-  double scale, dropout;
-  uint64_t seed;
+  double scale;
+  DropoutMode dropout;
   bool kernels;  // whether the product with the weight is linear's; else it is libtorch's
 };
 
@@ -54,17 +67,21 @@ struct LoraMode {
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        const at::Tensor& a, const at::Tensor& b, const LoraMode& mode);
 
-// Each entry is 0 with probability p, else x / (1 - p). The draws depend only on the seed. Any device and kind, without
+// Each entry is 0 with probability p, else x / (1 - p). The draws depend only on the mode. Any device and kind, without
 // gradients. drop_again repeats the draws for another tensor of the same shape; the mask is undefined where they are made again
 // from the seed.
 struct Dropped {
   at::Tensor x, mask;
 };
-Dropped drop(const at::Tensor& x, double p, uint64_t seed);
-at::Tensor drop_again(const at::Tensor& x, double p, uint64_t seed, const at::Tensor& mask);
+Dropped drop(const at::Tensor& x, const DropoutMode& mode);
+at::Tensor drop_again(const at::Tensor& x, const DropoutMode& mode, const at::Tensor& mask);
+
+// Keep a mode from forward to backward pass.
+void save(torch::autograd::AutogradContext* ctx, const DropoutMode& mode);
+DropoutMode saved_dropout(torch::autograd::AutogradContext* ctx);
 
 // The same with a gradient by x.
-at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed);
+at::Tensor dropout(const at::Tensor& x, const DropoutMode& mode);
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension. Gradient by x.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);

@@ -95,7 +95,7 @@ class LoraLinear : public Function<LoraLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const Bias& bias,
                             const at::Tensor& a, const at::Tensor& b, const LoraMode& mode) {
     const auto kind = x.scalar_type();
-    const auto dropped = mode.dropout > 0 ? drop(x, mode.dropout, mode.seed) : Dropped{x, {}};
+    const auto dropped = mode.dropout.p > 0 ? drop(x, mode.dropout) : Dropped{x, {}};
     const auto down = a.to(kind), up = b.to(kind), low = at::mm(dropped.x, down.t());
     auto y = product(x, weight, bias, mode.kernels);
     y.addmm_(low, up.t(), 1, mode.scale);
@@ -104,8 +104,7 @@ class LoraLinear : public Function<LoraLinear> {
                                                     static_cast<int64_t>(b.scalar_type())};
     ctx->saved_data["bias"] = bias && bias->requires_grad();
     ctx->saved_data["scale"] = mode.scale;
-    ctx->saved_data["dropout"] = mode.dropout;
-    ctx->saved_data["seed"] = static_cast<int64_t>(mode.seed);
+    save(ctx, mode.dropout);
     ctx->saved_data["kernels"] = mode.kernels;
     // Autograd counts the tensors that are given.
     ctx->saved_data["first"] = bias ? 3 : 2;
@@ -116,22 +115,22 @@ class LoraLinear : public Function<LoraLinear> {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &down = saved[2], &up = saved[3], &low = saved[4], &mask = saved[5];
     auto& data = ctx->saved_data;
-    const double scale = data["scale"].toDouble(), dropout = data["dropout"].toDouble();
-    const auto seed = static_cast<uint64_t>(data["seed"].toInt());
+    const double scale = data["scale"].toDouble();
+    const auto dropout = saved_dropout(ctx);
     const auto kinds = data["kinds"].toIntVector();
     const auto grad = grads[0].contiguous();
     const auto grad_low = at::mm(grad, up).mul_(scale);
     variable_list out(6);
     if (ctx->needs_input_grad(0)) {
       out[0] = product_backward(grad, weight, data["kernels"].toBool());
-      if (dropout > 0) out[0].add_(drop_again(at::mm(grad_low, down), dropout, seed, mask));
+      if (dropout.p > 0) out[0].add_(drop_again(at::mm(grad_low, down), dropout, mask));
       else out[0].addmm_(grad_low, down);
     }
     if (ctx->needs_input_grad(1)) out[1] = at::mm(grad.t(), x);
     if (data["bias"].toBool()) out[2] = grad.sum(0);
     const auto first = static_cast<size_t>(data["first"].toInt());
     if (ctx->needs_input_grad(first)) {
-      const auto input = dropout > 0 ? drop_again(x, dropout, seed, mask) : x;
+      const auto input = dropout.p > 0 ? drop_again(x, dropout, mask) : x;
       out[3] = at::mm(grad_low.t(), input).to(static_cast<at::ScalarType>(kinds[0]));
     }
     if (ctx->needs_input_grad(first + 1)) out[4] = at::mm(grad.t(), low).to(static_cast<at::ScalarType>(kinds[1])).mul_(scale);

@@ -58,18 +58,18 @@ inline uvec hash(uvec x, uint32_t first, uint32_t second) {
 }  // namespace
 
 template <typename E>
-void dropout(int64_t from, int64_t to, double p, uint64_t seed, const E* x, E* y) {
+void dropout(int64_t from, int64_t to, int64_t first, double p, uint64_t seed, const E* x, E* y) {
   const auto threshold = static_cast<uint32_t>(p * 4294967296.0);
-  const auto first = static_cast<uint32_t>(seed), second = static_cast<uint32_t>(seed >> 32);
+  const auto low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
   const vec scale = splat(static_cast<float>(1 / (1 - p)));
   uvec lane;
   for (int l = 0; l < LANES; l++) lane[l] = l;
   for (int64_t i = from, here; i < to; i += here) {
     // After 2^32 entries the indices repeat with another key.
-    const int64_t round = i >> 32;
-    here = std::min({static_cast<int64_t>(LANES), to - i, ((round + 1) << 32) - i});
-    const uvec indices = lane + static_cast<uint32_t>(i);
-    const ivec dropped = hash(indices, first, second + static_cast<uint32_t>(round)) < threshold;
+    const int64_t draw = first + i, round = draw >> 32;
+    here = std::min({static_cast<int64_t>(LANES), to - i, ((round + 1) << 32) - draw});
+    const uvec indices = lane + static_cast<uint32_t>(draw);
+    const ivec dropped = hash(indices, low, high + static_cast<uint32_t>(round)) < threshold;
     E entries[LANES] = {};
     if (here < LANES) std::memcpy(entries, x + i, here * sizeof(E));
     const vec given = load(here < LANES ? entries : x + i);
@@ -198,7 +198,7 @@ void log_prob_backward(int64_t vocab, const E* logits, int64_t target, const flo
 }
 
 #define SER_ROWS(E)                                                                                                  \
-  template void dropout(int64_t, int64_t, double, uint64_t, const E*, E*);                                           \
+  template void dropout(int64_t, int64_t, int64_t, double, uint64_t, const E*, E*);                                  \
   template void rms_norm(int64_t, float, const E*, const E*, E*, float*);                                            \
   template void rms_norm_backward(int64_t, const E*, const E*, float, const E*, E*);                                 \
   template void swiglu(int64_t, const E*, const E*, E*);                                                             \

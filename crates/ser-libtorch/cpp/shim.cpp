@@ -29,6 +29,11 @@ std::vector<at::Tensor> list(at::Tensor** tensors, int64_t count) {
   return out;
 }
 
+// ranges: the number of ranges of rows, three numbers each.
+ser::DropoutMode dropout_mode(double p, uint64_t seed, const int64_t* rows, int64_t ranges) {
+  return {p, seed, std::vector<int64_t>(rows, rows + 3 * ranges)};
+}
+
 }  // namespace
 
 extern "C" {
@@ -117,10 +122,10 @@ char* ser_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor
 
 // bias may be null.
 char* ser_lora_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor* a, at::Tensor* b, double scale,
-                      double dropout, uint64_t seed, bool kernels, at::Tensor** out) {
+                      double p, uint64_t seed, const int64_t* rows, int64_t ranges, bool kernels, at::Tensor** out) {
   return guarded([&] {
     const auto own = bias ? std::make_optional(*bias) : std::nullopt;
-    *out = new at::Tensor(ser::lora_linear(*x, *weight, own, *a, *b, {scale, dropout, seed, kernels}));
+    *out = new at::Tensor(ser::lora_linear(*x, *weight, own, *a, *b, {scale, dropout_mode(p, seed, rows, ranges), kernels}));
   });
 }
 
@@ -155,8 +160,8 @@ char* ser_log_probs(at::Tensor* logits, at::Tensor* targets, at::Tensor** out) {
   });
 }
 
-char* ser_dropout(at::Tensor* x, double p, uint64_t seed, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(ser::dropout(*x, p, seed)); });
+char* ser_dropout(at::Tensor* x, double p, uint64_t seed, const int64_t* rows, int64_t ranges, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(ser::dropout(*x, dropout_mode(p, seed, rows, ranges))); });
 }
 
 char* ser_fill_uniform(at::Tensor* x, double low, double high, uint64_t seed) {

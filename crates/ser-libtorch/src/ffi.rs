@@ -60,8 +60,10 @@ unsafe extern "C" {
         a: *const C_tensor,
         b: *const C_tensor,
         scale: f64,
-        dropout: f64,
+        p: f64,
         seed: u64,
+        rows: *const i64,
+        ranges: i64,
         kernels: bool,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
@@ -95,7 +97,14 @@ unsafe extern "C" {
         targets: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn ser_dropout(x: *const C_tensor, p: f64, seed: u64, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn ser_dropout(
+        x: *const C_tensor,
+        p: f64,
+        seed: u64,
+        rows: *const i64,
+        ranges: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn ser_fill_uniform(x: *const C_tensor, low: f64, high: f64, seed: u64) -> *mut c_char;
     pub(crate) fn ser_fill_normal(x: *const C_tensor, mean: f64, std: f64, seed: u64) -> *mut c_char;
     pub(crate) fn ser_fused_adamw(

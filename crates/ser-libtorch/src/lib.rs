@@ -31,7 +31,7 @@ pub use gradients::{clear_gradients, gradients_norm, scale};
 pub use mapped::MappedFile;
 pub use process_group::ProcessGroup;
 pub use product::{LoraUpdate, linear, lora_linear};
-pub use random::{dropout, fill_normal, fill_uniform};
+pub use random::{Dropout, RowRange, dropout, fill_normal, fill_uniform};
 pub use rows::{log_probs, rms_norm, rotate, swiglu};
 pub use spinning::limit_spinning;
 pub use upload::upload;

@@ -89,6 +89,11 @@ impl ProcessGroup {
         self.environment.size
     }
 
+    /// Time limit of an operation.
+    pub fn timeout(&self) -> std::time::Duration {
+        self.environment.timeout
+    }
+
     /// Replaces `tensor` by the sum over all processes. All receive the same bits.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, ffi};
+use crate::{Dropout, Error, ffi};
 
 /// x W^T + bias on the CPU in f32, with gradients by x and bias. The weight gets no gradient.
 ///
@@ -37,8 +37,8 @@ pub struct LoraUpdate<'a> {
     pub b: &'a Tensor,
     /// The factor of the update.
     pub scale: f64,
-    /// Dropout's probability and seed, as in [`dropout`](crate::dropout).
-    pub dropout: Option<(f64, u64)>,
+    /// The dropout of its input, as in [`dropout`](crate::dropout); the rows are those of x.
+    pub dropout: Option<Dropout<'a>>,
 }
 
 /// x W^T + bias + scale * dropout(x) A^T B^T on any device and in any floating-point kind, with gradients by all of
@@ -63,10 +63,8 @@ pub fn lora_linear(
         let [x, weight, a, b] = [x, weight, a, b].map(Tensor::size);
         return bad(format!("x {x:?}, weight {weight:?}, bias, a {a:?} and b {b:?} have incompatible shapes"));
     }
-    let (p, seed) = dropout.unwrap_or((0.0, 0));
-    if !(0.0..1.0).contains(&p) {
-        return bad(format!("p of dropout is {p}, not from 0 up to 1"));
-    }
+    let dropout = dropout.unwrap_or(Dropout { p: 0.0, seed: 0, rows: &[] });
+    dropout.check("lora_linear", x)?;
     let plain = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == Device::Cpu;
     let constant = |tensor: &Tensor| plain(tensor) && tensor.is_contiguous();
     let kernels = crate::kernels_enabled() && plain(x) && constant(weight) && bias.is_none_or(constant);
@@ -81,8 +79,10 @@ pub fn lora_linear(
             a.as_ptr(),
             b.as_ptr(),
             scale,
-            p,
-            seed,
+            dropout.p,
+            dropout.seed,
+            dropout.rows.as_ptr().cast(),
+            dropout.rows.len() as i64,
             kernels,
             out,
         )
@@ -92,6 +92,7 @@ pub fn lora_linear(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RowRange;
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu))
@@ -147,9 +148,12 @@ mod tests {
             let (x, weight, bias) = (random(&[rows, depth]), random(&[width, depth]), random(&[width]));
             let (a, b, slopes) = (random(&[rank, depth]), random(&[width, rank]), random(&[rows, width]));
             for (with_bias, p) in [(false, 0.0), (true, 0.0), (true, 0.25), (false, 0.25)] {
-                let dropout = (p > 0.0).then_some((p, 77));
+                // The last rows of a batch of 50 more.
+                let ranges = [RowRange { start: 0, count: rows, in_batch: 50 }];
+                let mode = Dropout { p, seed: 77, rows: &ranges };
+                let dropout = (p > 0.0).then_some(mode);
                 // The values that dropout keeps, as factors.
-                let kept = crate::dropout(&x.ones_like(), p, 77).unwrap();
+                let kept = crate::dropout(&x.ones_like(), mode).unwrap();
                 let run = |kind: Kind, ours: bool| {
                     let [x, weight, bias, a, b] =
                         [&x, &weight, &bias, &a, &b].map(|x| x.detach().to_kind(kind).copy().set_requires_grad(true));

@@ -7,10 +7,9 @@ use ser_core::{
     BoxedTraining, Context, FitSummary, Learner, Pair, PairLoss, PairScores, PreferenceStore, Scorer, Screening,
 };
 use ser_data::PairTokenizer;
-use ser_libtorch::ProcessGroup;
 use ser_linear::is_linear_reward;
 
-use crate::{Device, HiddenStatesSettings, LinearRewardModel, ModelError, RewardModel, RewardModelSettings};
+use crate::{Device, HiddenStatesSettings, LinearRewardModel, ModelError, RewardModel, RewardModelSettings, Workers};
 
 /// A reward model of either kind.
 pub enum AnyRewardModel {
@@ -58,20 +57,17 @@ impl AnyRewardModel {
         Ok(AnyRewardModel::Adapter(Box::new(RewardModel::for_scoring(base, folder, settings, device)?)))
     }
 
-    /// As [`RewardModel::score_shared`]. A linear reward model is scored by one process.
+    /// As [`RewardModel::share_with`].
     ///
     /// # Errors
-    /// As of [`RewardModel::score_shared`]; [`ModelError::OneProcess`] for a linear reward model and several processes.
-    pub fn score_shared(
-        &mut self,
-        pairs: &[Arc<Pair>],
-        group: &ProcessGroup,
-        cx: &mut Context<'_>,
-    ) -> Result<Vec<PairScores>, ModelError> {
+    /// As of [`RewardModel::share_with`]; a linear reward model, which one process computes.
+    pub fn share_with(&mut self, workers: &Workers) -> Result<(), ModelError> {
         match self {
-            AnyRewardModel::Adapter(model) => model.score_shared(pairs, group, cx),
-            AnyRewardModel::Linear(model) if group.size() == 1 => model.score(pairs, cx),
-            AnyRewardModel::Linear(_) => Err(ModelError::OneProcess(group.size())),
+            AnyRewardModel::Adapter(model) => model.share_with(workers),
+            AnyRewardModel::Linear(_) => Err(ModelError::Workers(
+                "a linear reward model is computed by one process; start the command once, without torchrun and `ser launch`"
+                    .into(),
+            )),
         }
     }
 

@@ -85,6 +85,24 @@ impl Device {
         }
     }
 
+    /// The device of one of several processes of a machine, which each have a GPU of their own, or share the CPU.
+    ///
+    /// # Errors
+    /// More processes than GPUs; layers spread over the GPUs.
+    pub fn of_process(self, number: usize, processes: usize) -> Result<Self, ModelError> {
+        if self.0 == tch::Device::Cpu || processes < 2 {
+            return Ok(self);
+        }
+        let gpus = usize::try_from(Cuda::device_count()).unwrap_or(0);
+        if self.1 > 1 || gpus < processes {
+            return Err(ModelError::Workers(format!(
+                "{processes} processes need {processes} GPUs, one each, and this machine has {gpus}; start fewer, with device = \
+                 \"cuda\", or give --device cpu"
+            )));
+        }
+        Ok(Device(tch::Device::Cuda(number), 1))
+    }
+
     /// The first GPU if there is one, else the CPU, with the reason. Call it before anything else that uses libtorch.
     pub fn best() -> (Self, String) {
         Self::choose(DeviceChoice::Auto).unwrap_or_else(|error| (Device::cpu(), format!("device: CPU ({error})")))

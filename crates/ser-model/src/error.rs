@@ -359,9 +359,9 @@ pub enum ModelError {
     /// An operation among the processes of a run failed.
     #[error(transparent)]
     Group(ser_libtorch::Error),
-    /// A linear reward model and several processes.
-    #[error("a linear reward model is scored by one process, and WORLD_SIZE is {0}; start one")]
-    OneProcess(usize),
+    /// Work that cannot be shared among processes, or processes that share none any more.
+    #[error("{0}")]
+    Workers(String),
     /// libtorch returned an error.
     #[error("libtorch: {0}")]
     Torch(String),

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 /// A stream of seeds: each dropout and each fresh tensor takes the next one.
 #[derive(Clone, Debug)]
@@ -26,6 +27,18 @@ impl Seeds {
         self.0.borrow_mut().next_u64()
     }
 
+    /// The stream and the position in it, for another process.
+    pub(crate) fn state(&self) -> SeedsState {
+        SeedsState { key: self.0.borrow().get_seed(), position: self.position() }
+    }
+
+    /// A stream at the position of `state`.
+    pub(crate) fn from_state(state: &SeedsState) -> Self {
+        let seeds = Seeds(RefCell::new(ChaCha8Rng::from_seed(state.key)));
+        seeds.seek(state.position);
+        seeds
+    }
+
     /// The position in the stream, in words of 32 bits.
     pub(crate) fn position(&self) -> u64 {
         u64::try_from(self.0.borrow().get_word_pos()).unwrap_or(u64::MAX)
@@ -35,6 +48,13 @@ impl Seeds {
     pub(crate) fn seek(&self, position: u64) {
         self.0.borrow_mut().set_word_pos(u128::from(position));
     }
+}
+
+/// A stream of seeds at a position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeedsState {
+    key: [u8; 32],
+    position: u64,
 }
 
 /// 0..n in the order of one epoch.

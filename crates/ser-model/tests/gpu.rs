@@ -12,7 +12,7 @@ use ser_core::testing::Requirement;
 use ser_core::{BoxError, Context, Learner, LossOutput, Pair, PairId, PairTarget, Preference, Scorer, Side, loss_fn};
 use ser_data::{TemplateKind, TextSettings};
 use ser_libtorch::{
-    Segment, VarlenSequences, compile_gpu_kernels, dropout, load_gpu_kernels, rotate, swiglu, varlen_attention,
+    Dropout, Segment, VarlenSequences, compile_gpu_kernels, dropout, load_gpu_kernels, rotate, swiglu, varlen_attention,
 };
 use ser_model::{Device, DeviceChoice, Precision, RewardModel, RewardModelSettings, TrainingSettings};
 use tch::{Kind, Tensor};
@@ -279,7 +279,7 @@ fn gpu_kernels_compile_and_spill_nothing() {
 fn dropout_depends_on_the_seed_alone() {
     let Some(_) = gpu() else { return };
     let x = Tensor::ones([1000, 100], (Kind::BFloat16, tch::Device::Cuda(0))).set_requires_grad(true);
-    let run = |seed| dropout(&x, 0.1, seed).unwrap();
+    let run = |seed| dropout(&x, Dropout { p: 0.1, seed, rows: &[] }).unwrap();
     let y = run(3);
     assert_eq!(y, run(3));
     assert_ne!(y, run(4));

@@ -79,9 +79,9 @@ impl Command {
         let done = |()| ExitCode::SUCCESS;
         match self {
             #[cfg(feature = "libtorch")]
-            Command::Run(arguments) => run::run(&arguments).map(done),
+            Command::Run(arguments) => run::run(&arguments, environment).map(done),
             #[cfg(feature = "libtorch")]
-            Command::Train(train) => train.run().map(done),
+            Command::Train(train) => train.run(environment).map(done),
             #[cfg(feature = "libtorch")]
             Command::Score(arguments) => score::run(&arguments, environment).map(done),
             #[cfg(all(feature = "libtorch", feature = "serve"))]
@@ -108,7 +108,7 @@ impl Command {
     /// Whether several processes share the command's work. The others would do all of it once per process, in one folder.
     fn takes_several_processes(&self) -> bool {
         #[cfg(feature = "libtorch")]
-        if matches!(self, Command::Score(_)) {
+        if matches!(self, Command::Score(_) | Command::Run(_) | Command::Train(_)) {
             return true;
         }
         false

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use anyhow::bail;
 use clap::Args;
 use ser::config::{Config, DEMO, DEMO_POLICIES, FEW_LABELS};
+use ser::distributed::Environment;
 use ser::{LanguageModels, Procedure};
 
 use crate::flags::Flags;
 use crate::output;
+use crate::processes::{self, Part};
 
 /// Trains a reward model on a few labels and lets it label the rest itself; with --full, the whole procedure
 ///
@@ -17,6 +19,8 @@ use crate::output;
 /// (`ser train sft` makes it), or let --full make it from a base model. Without --data the run works on the built-in
 /// corpus, whose base model it makes first. Ctrl-C stops the run without losing work; --resume continues it, also after a
 /// crash.
+///
+/// Started as several processes (`ser launch -n 2 -- run ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The run's folder [default: runs/demo, or runs/demo-full, for the built-in corpus]
@@ -49,9 +53,14 @@ pub(crate) struct Arguments {
     flags: Flags,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<()> {
     let (config, out) = settings(arguments)?;
     let models = LanguageModels::new(&config)?;
+    let models = match processes::join(environment, &config, models.device())? {
+        Part::Command(Some(workers)) => models.workers(workers),
+        Part::Command(None) => models,
+        Part::Done => return Ok(()),
+    };
     let progress = output::progress()?;
     let expected = progress.expected_stages();
     let run = Procedure::new(config, models)

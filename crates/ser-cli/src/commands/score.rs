@@ -8,13 +8,13 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use ser::distributed::Environment;
-use ser::model::{Device, ProcessGroup, set_threads};
 use ser::{Context, Pair, PairScores, PairsRead, Scorer, Screening, Stage};
 
 use super::scoring_model::ScoringModel;
 use crate::flags::Flags;
 use crate::input::Input;
 use crate::output;
+use crate::processes::{self, Part};
 
 /// Scores a file's pairs with a reward model, one line of JSON per pair
 ///
@@ -27,7 +27,7 @@ use crate::output;
 /// read with the raw template and no end token, unless flags say otherwise. Pairs that are left out are noted on standard
 /// error, with rows and reasons: rows that cannot be read (--on-bad-row skip), ties, and texts over the length limit.
 ///
-/// Started as several processes (`ser launch -n 2 -- score ...`, torchrun), these share the pairs and rank 0 writes.
+/// Started as several processes (`ser launch -n 2 -- score ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Prints pairs per second, tokenization included, as a line of JSON on stderr
@@ -45,17 +45,11 @@ pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::R
     if environment.size > 1 && data == Path::new("-") {
         bail!("several processes cannot share standard input; give --data a file");
     }
-    if environment.local_size > 1 {
-        if device != Device::cpu() {
-            bail!("the processes of a machine score on its CPU; give --device cpu, or start one process per machine");
-        }
-        if config.run.threads == 0 {
-            let cores = std::thread::available_parallelism()?.get();
-            set_threads(environment.threads(cores));
-        }
-    }
-    let group = ProcessGroup::connect(environment)?;
+    let Part::Command(workers) = processes::join(environment, &config, device)? else { return Ok(()) };
     let mut model = arguments.model.load(&config, device)?;
+    if let Some(workers) = &workers {
+        model.share_with(workers)?;
+    }
 
     let input = Input::open(data)?;
     let mut read = PairsRead::open(input.path(), &config.data)?;
@@ -72,13 +66,10 @@ pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::R
     }
     let mut progress = output::progress()?;
     let mut cx = Context::new(Stage::Score, &mut progress);
-    let scores = model.score_shared(&pairs(&read), &group, &mut cx)?;
+    let scores = model.score(&pairs(&read), &mut cx)?;
     cx.finish();
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
-    if group.rank() > 0 {
-        return Ok(());
-    }
     write_lines(&read, &scores)?;
     if arguments.timing {
         output::timing(&serde_json::json!({"pairs_per_s": scores.len() as f64 / seconds}));

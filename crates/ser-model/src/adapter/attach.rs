@@ -83,6 +83,11 @@ impl Network {
         self.set_merged(None)
     }
 
+    /// Whether a map has the copy of a merged adapter.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.linears().any(|(_, linear)| linear.is_merged())
+    }
+
     fn set_merged(&mut self, slot: Option<usize>) -> Result<(), ModelError> {
         let linears = self.layers.iter_mut().flat_map(Layer::linears_mut);
         tch::no_grad(|| linears.map(|(_, linear)| linear).try_for_each(|linear| linear.merge(slot)))

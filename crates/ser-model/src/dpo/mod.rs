@@ -2,6 +2,7 @@
 
 mod metrics;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod training;

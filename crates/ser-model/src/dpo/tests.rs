@@ -173,3 +173,33 @@ fn keys_that_are_not_given_have_the_defaults_of_dpo() {
     assert_eq!(settings.training, TrainingSettings { epochs: 1, ..default.training });
     assert_eq!(settings.lora, LoraSettings { dropout: 0.0, ..default.lora });
 }
+
+/// References, losses and gradients are those of one process, with dropouts.
+#[test]
+fn a_training_by_several_processes_is_that_of_one() {
+    let loss = DpoSettings::default().check().unwrap();
+    let training = TrainingSettings { batch_size: 3, epochs: 3, learning_rate: 1e-3, ..TrainingSettings::default() };
+    let lora = LoraSettings { rank: 4, dropout: 0.3, ..LoraSettings::default() };
+    let settings = DpoTrainingSettings { training, lora, ..DpoTrainingSettings::default() };
+    let losses = |workers: Option<&crate::Workers>| {
+        let mut model = model_in(Precision::F32, 60);
+        if let Some(workers) = workers {
+            model.share_with(workers).unwrap();
+        }
+        let preferences = [preferences(), preferences()].concat();
+        let mut training = DpoTraining::new(&mut model, &preferences, &loss, &settings, 5).unwrap();
+        let step = |_| {
+            let outcome = training.step().unwrap();
+            ["loss", "rewards/margins", "logps/chosen", "logps/rejected", "grad_norm"]
+                .map(|name| metric(&outcome, name))
+        };
+        (0..6).flat_map(step).collect::<Vec<f64>>()
+    };
+    let one = losses(None);
+    for size in [2, 4] {
+        let all = crate::worker::testing::with_workers(size, |workers| losses(Some(workers)));
+        for (one, all) in one.iter().zip(&all) {
+            assert_abs_diff_eq!(*one, *all, epsilon = 1e-4 * one.abs().max(1e-1));
+        }
+    }
+}

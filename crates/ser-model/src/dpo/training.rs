@@ -12,7 +12,12 @@ use crate::ModelError;
 use crate::adapter::DEFAULT_ADAPTER;
 use crate::language_model::{CausalLm, ForwardOptions, TokenRows};
 use crate::sft::CausalExample;
-use crate::train::{Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_pair_loss};
+use crate::train::{
+    Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_scores, pair_loss_gradient,
+};
+
+/// Pairs whose reference's log-probabilities are computed at a time.
+const REFERENCES: usize = 64;
 
 /// A preference as two texts, the preferred one first.
 struct PairTexts {
@@ -104,10 +109,33 @@ impl DpoObjective<'_> {
     ) -> Result<DpoMetrics, ModelError> {
         let texts: Vec<_> = part.iter().map(|pair| &pair.texts).collect();
         let checkpointing = inputs.settings.gradient_checkpointing;
-        let options = ForwardOptions { dropout: Some(inputs.dropout), checkpointing, repeated: true };
+        let options = ForwardOptions {
+            dropout: Some(inputs.dropout),
+            checkpointing,
+            repeated: true,
+            ..ForwardOptions::default()
+        };
+        let loss = |log_probs: &[f32]| self.loss(log_probs, part, step_pairs, inputs.loss_factor);
+        if let Some(workers) = &self.model.workers {
+            return self.model.shared_pair_passes(workers, &texts, self.settings.average, options, loss);
+        }
         let rows = self.model.pair_rows(&texts, options)?;
         let sums = self.model.answer_log_probs(&rows, self.settings.average)?;
-        let log_probs: Vec<[f64; 2]> = Vec::<f32>::try_from(&sums.f_detach()?)?
+        let (metrics, gradient) = loss(&Vec::<f32>::try_from(&sums.f_detach()?)?)?;
+        backward_scores(&sums, &gradient)?;
+        rows.finish()?;
+        Ok(metrics)
+    }
+
+    /// The metrics of pairs with these log-probabilities, chosen and rejected, and the gradient of their loss.
+    fn loss(
+        &self,
+        log_probs: &[f32],
+        part: &[&PairTexts],
+        step_pairs: usize,
+        loss_factor: f64,
+    ) -> Result<(DpoMetrics, Vec<f32>), ModelError> {
+        let log_probs: Vec<[f64; 2]> = log_probs
             .chunks_exact(2)
             .filter_map(|pair| <[f32; 2]>::try_from(pair).ok())
             .map(|pair| pair.map(f64::from))
@@ -121,27 +149,36 @@ impl DpoObjective<'_> {
                 target: pair.target,
             })
             .collect();
-        let loss = backward_pair_loss(self.loss, &sums, &scored, step_pairs, inputs.loss_factor)?;
-        rows.finish()?;
+        let (loss, gradient) = pair_loss_gradient(self.loss, &scored, step_pairs, loss_factor)?;
         let ratios: Vec<[f64; 2]> = scored.iter().map(|pair| pair.scores).collect();
-        Ok(DpoMetrics::new(loss, &log_probs, &ratios, self.settings.beta))
+        Ok((DpoMetrics::new(loss, &log_probs, &ratios, self.settings.beta), gradient))
     }
 }
 
 impl CausalLm {
     /// Computes log pi_ref of all pairs, with the adapter that is active.
     fn references(&self, pairs: &mut [PairTexts], average: bool) -> Result<(), ModelError> {
-        let options = ForwardOptions { repeated: true, ..ForwardOptions::default() };
-        for pair in pairs {
-            let sums = tch::no_grad(|| self.answer_log_probs(&self.pair_rows(&[&pair.texts], options)?, average))?;
-            let [chosen, rejected] = [0, 1].map(|index| sums.f_double_value(&[index]));
-            pair.reference = [chosen?, rejected?];
+        self.send_weights(&self.trained_part(true)?)?;
+        for pairs in pairs.chunks_mut(REFERENCES) {
+            let texts: Vec<&[CausalExample; 2]> = pairs.iter().map(|pair| &pair.texts).collect();
+            let sums = match &self.workers {
+                Some(workers) => self.shared_log_probs(workers, &texts, average)?,
+                None => match self.log_probs_of_each(&texts, average)? {
+                    Some(sums) => Vec::<f32>::try_from(&sums)?,
+                    None => Vec::new(),
+                },
+            };
+            for (pair, sums) in pairs.iter_mut().zip(sums.chunks_exact(2)) {
+                if let [chosen, rejected] = sums {
+                    pair.reference = [f64::from(*chosen), f64::from(*rejected)];
+                }
+            }
         }
         Ok(())
     }
 
     /// The rows that predict the answers' tokens of pairs, chosen and rejected in turn.
-    fn pair_rows(
+    pub(super) fn pair_rows(
         &self,
         pairs: &[&[CausalExample; 2]],
         options: ForwardOptions<'_>,
@@ -152,7 +189,7 @@ impl CausalLm {
     }
 
     /// log pi of each text's answer, [texts]; its mean over tokens if `average`.
-    fn answer_log_probs(&self, rows: &TokenRows<'_>, average: bool) -> Result<Tensor, ModelError> {
+    pub(super) fn answer_log_probs(&self, rows: &TokenRows<'_>, average: bool) -> Result<Tensor, ModelError> {
         let sums = self
             .token_log_probs(rows)?
             .log_probs
@@ -172,11 +209,14 @@ impl Objective for DpoObjective<'_> {
     fn accumulate(&self, indices: &[usize], inputs: &StepInputs<'_>) -> Result<StepSums<DpoMetrics>, ModelError> {
         let batch: Vec<&PairTexts> = indices.iter().filter_map(|&i| self.pairs.get(i)).collect();
         let lengths: Vec<usize> = batch.iter().map(|pair| pair.texts.iter().map(|t| t.tokens.len()).sum()).collect();
+        let trained = self.model.trained_part(true)?;
+        self.model.send_weights(&trained)?;
         let mut metrics = DpoMetrics::default();
         for part in plan_batches(&lengths, self.model.settings.token_budget) {
             let part: Vec<&PairTexts> = part.iter().filter_map(|&i| batch.get(i).copied()).collect();
             metrics.add(&self.backward(&part, batch.len(), inputs)?);
         }
+        self.model.reduce_gradients(&trained)?;
         Ok(StepSums { metrics, num_tokens: lengths.iter().sum::<usize>() as u64 })
     }
 

@@ -57,6 +57,7 @@ impl<'a, 'o> Engine<'a, 'o> {
     pub(super) fn new(
         source: Source<'a>,
         prompts: &'a [Vec<u32>],
+        occurrences: Vec<u64>,
         sampling: &'a Sampling,
         options: GenerateOptions<'o>,
     ) -> Result<Self, ModelError> {
@@ -67,7 +68,7 @@ impl<'a, 'o> Engine<'a, 'o> {
         Ok(Engine {
             source,
             prompts,
-            occurrences: occurrences(prompts),
+            occurrences,
             sampling,
             options,
             cache: KvCache::new(&network.config, network.kind, network.layers.iter().map(Layer::device))?,
@@ -132,7 +133,7 @@ impl<'a, 'o> Engine<'a, 'o> {
         }
         let slots = upload(&slots, network.device)?;
         let mut attention = PrefillAttention { cache: &mut self.cache, slots: &slots, batch: &batch, layer: 0 };
-        let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let mode = ForwardMode::without_dropout(network.adapters.active());
         let hidden = network.forward_rows(&batch.tokens, &network.tables(&batch, Rows::Last)?, &mut attention, mode)?;
         let logits = network.logits(&hidden)?;
         let mut rows = Vec::new();
@@ -168,7 +169,7 @@ impl<'a, 'o> Engine<'a, 'o> {
         }
         let tables = network.tables_at(&positions, &[], None)?;
         let mut attention = DecodeAttention::new(&mut self.cache, &slots, ranges)?;
-        let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
+        let mode = ForwardMode::without_dropout(network.adapters.active());
         let hidden = network.forward_rows(&upload(&tokens, network.device)?, &tables, &mut attention, mode)?;
         let logits = network.logits(&hidden)?;
         let rows = std::mem::take(&mut self.rows);
@@ -244,7 +245,7 @@ fn floats(x: &Tensor) -> Result<Vec<f32>, ModelError> {
 }
 
 /// For each prompt, the number of equal prompts before it.
-fn occurrences(prompts: &[Vec<u32>]) -> Vec<u64> {
+pub(crate) fn occurrences(prompts: &[Vec<u32>]) -> Vec<u64> {
     let mut seen: HashMap<&[u32], u64> = HashMap::new();
     prompts
         .iter()

@@ -16,10 +16,14 @@ pub(crate) use options::Source;
 use crate::ModelError;
 use engine::Engine;
 
-/// Answers to tokenized prompts: `sampling.samples_per_prompt` for each, in order.
+pub(crate) use engine::occurrences;
+
+/// Answers to tokenized prompts: `sampling.samples_per_prompt` for each, in order. `occurrences` has the number of equal prompts
+/// before each one, which its draws depend on.
 pub(crate) fn sample(
     source: Source<'_>,
     prompts: &[Vec<u32>],
+    occurrences: Vec<u64>,
     sampling: &Sampling,
     options: GenerateOptions<'_>,
     cx: &mut Context<'_>,
@@ -36,5 +40,5 @@ pub(crate) fn sample(
     }
     let _span =
         tracing::debug_span!("generate", prompts = prompts.len(), samples = sampling.samples_per_prompt).entered();
-    tch::no_grad(|| Engine::new(source, prompts, sampling, options)?.run(cx))
+    tch::no_grad(|| Engine::new(source, prompts, occurrences, sampling, options)?.run(cx))
 }

@@ -133,7 +133,7 @@ impl HiddenStates {
         let layers = self.network.layers.len();
         let deepest = last.iter().chain(mean).copied().max().unwrap_or(0);
         let mut x = self.network.embed(&batch.tokens)?;
-        let mode = ForwardMode { adapter: None, dropout: None };
+        let mode = ForwardMode::without_dropout(None);
         for layer in 0..deepest {
             x = self.network.layer(layer, &x, &mut &batch, &tables, mode)?;
             let depth = layer + 1;

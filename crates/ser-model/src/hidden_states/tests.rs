@@ -50,7 +50,7 @@ fn one_text(model: &HiddenStates, text: &[u32]) -> Vec<Tensor> {
     let network = &model.network;
     let batch = PackedBatch::of_texts(&[text], &network.config, network.device).unwrap();
     let tables = network.tables(&batch, Rows::All).unwrap();
-    let mode = ForwardMode { adapter: None, dropout: None };
+    let mode = ForwardMode::without_dropout(None);
     let mut x = network.embed(&batch.tokens).unwrap();
     (0..network.layers.len())
         .map(|layer| {

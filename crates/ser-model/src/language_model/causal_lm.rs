@@ -14,6 +14,7 @@ use crate::checkpoint::{
     write_json,
 };
 use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
+use crate::parallel::Workers;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision};
 
@@ -76,6 +77,8 @@ pub struct CausalLm {
     pub(crate) activations: KeptActivations,
     /// Every id that ends an answer: those of config.json, generation_config.json and the tokenizer.
     pub(crate) stop_ids: Vec<u32>,
+    /// The processes that train with this one.
+    pub(crate) workers: Option<Workers>,
 }
 
 impl CausalLm {
@@ -97,7 +100,7 @@ impl CausalLm {
         checkpoint.finish(folder)?;
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         let activations = KeptActivations::new(&settings.activations);
-        Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids })
+        Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids, workers: None })
     }
 
     /// A network in f32 with random weights.
@@ -113,7 +116,7 @@ impl CausalLm {
         let mut stop_ids = Vec::new();
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         let activations = KeptActivations::new(&settings.activations);
-        Ok(CausalLm { network, tokenizer, settings, activations, stop_ids })
+        Ok(CausalLm { network, tokenizer, settings, activations, stop_ids, workers: None })
     }
 
     /// Adds a fresh adapter and makes it the active one. It does not change the model until it is trained.

@@ -5,7 +5,7 @@ use ser_data::TemplateKind;
 
 use super::causal_lm::CausalLm;
 use crate::ModelError;
-use crate::generate::{GenerateOptions, SampledAnswer, Source, sample};
+use crate::generate::{GenerateOptions, SampledAnswer, Source, occurrences, sample};
 
 impl CausalLm {
     /// Answers to tokenized prompts: `sampling.samples_per_prompt` for each, in order.
@@ -28,6 +28,19 @@ impl CausalLm {
         options: GenerateOptions<'_>,
         cx: &mut Context<'_>,
     ) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
+        self.sample_among(prompts, occurrences(prompts), sampling, options, cx)
+    }
+
+    /// As [`sample`](Self::sample), for some of a list of prompts: `occurrences` has the number of equal prompts before each one in
+    /// the list.
+    pub(crate) fn sample_among(
+        &self,
+        prompts: &[Vec<u32>],
+        occurrences: Vec<u64>,
+        sampling: &Sampling,
+        options: GenerateOptions<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<Vec<SampledAnswer>>, ModelError> {
         let source = Source {
             network: &self.network,
             tokenizer: &self.tokenizer,
@@ -37,7 +50,7 @@ impl CausalLm {
             limit: self.generation_limit(),
             strips_space: self.strips_space(),
         };
-        sample(source, prompts, sampling, options, cx)
+        sample(source, prompts, occurrences, sampling, options, cx)
     }
 
     /// The longest text, prompt and answer, in tokens. Under dynamic rotary scaling this is the original length: in a longer

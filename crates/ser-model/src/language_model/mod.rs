@@ -5,6 +5,7 @@ mod causal_lm;
 mod generation;
 #[cfg(test)]
 pub(crate) mod golden;
+mod shared;
 mod token_rows;
 mod trained;
 

@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::causal_lm::CausalLm;
 use crate::ModelError;
 use crate::activations::{FrozenText, Keep};
-use crate::network::{PackedBatch, Rows, TokenLogProbs};
+use crate::network::{BatchRows, PackedBatch, Rows, TokenLogProbs};
 use crate::seeds::Seeds;
 use crate::train::CheckpointedForward;
 
@@ -19,6 +19,8 @@ pub(crate) struct ForwardOptions<'a> {
     /// Whether the texts are those of a training, which come again: the activations below an adapter on the top layers are
     /// kept.
     pub(crate) repeated: bool,
+    /// The texts' places in a larger batch, whose draws the dropouts take; `None` if they are the whole batch.
+    pub(crate) places: Option<&'a BatchRows>,
 }
 
 /// The hidden rows that predict n tokens.
@@ -66,7 +68,8 @@ impl CausalLm {
             counts.push(positions.len() as i64);
             query_rows += (last + 1 - first) as i64;
         }
-        let batch = PackedBatch::of_endings(&endings, &network.config, network.device)?;
+        let mut batch = PackedBatch::of_endings(&endings, &network.config, network.device)?;
+        batch.places = options.places.cloned();
         let entry = if options.repeated {
             let texts: Vec<FrozenText<'_>> = endings.iter().map(|(text, _)| FrozenText::Single(text)).collect();
             self.activations.entry(network, &texts, Keep::Yes)?

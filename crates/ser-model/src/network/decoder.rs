@@ -101,7 +101,7 @@ impl Network {
         rows: Rows,
         dropout: Option<&Seeds>,
     ) -> Result<Tensor, ModelError> {
-        let mode = ForwardMode { adapter: self.adapters.active(), dropout };
+        let mode = ForwardMode { adapter: self.adapters.active(), dropout, rows: batch.places.as_ref() };
         let entry = self.entry_or_embedding(entry, batch)?;
         self.forward_from(entry, &self.tables(batch, rows)?, &mut &*batch, mode)
     }
@@ -140,7 +140,7 @@ impl Network {
 
     /// The rows of a batch that enter layer `end`, computed without adapters: [rows, hidden].
     pub(crate) fn rows_entering(&self, end: usize, batch: &PackedBatch) -> Result<Tensor, ModelError> {
-        let (tables, mode) = (self.tables(batch, Rows::All)?, ForwardMode { adapter: None, dropout: None });
+        let (tables, mode) = (self.tables(batch, Rows::All)?, ForwardMode::without_dropout(None));
         let mut x = self.embed(&batch.tokens)?;
         for i in 0..end {
             x = self.layer(i, &x, &mut &*batch, &tables, mode)?;

@@ -1,10 +1,11 @@
 //! Linear maps with low-rank adapters.
 
-use ser_libtorch::{LoraUpdate, lora_linear};
+use ser_libtorch::{Dropout, LoraUpdate, lora_linear};
 use tch::Tensor;
 
 use super::kernels::{in_kind_of, linear};
 use super::lora::AdapterDelta;
+use super::packed::BatchRows;
 use crate::ModelError;
 use crate::seeds::Seeds;
 
@@ -15,6 +16,15 @@ pub(crate) struct ForwardMode<'a> {
     pub(crate) adapter: Option<usize>,
     /// Seeds of the dropouts; `None` outside of training.
     pub(crate) dropout: Option<&'a Seeds>,
+    /// The rows' places in a larger batch, whose draws the dropouts take; `None` if they are the whole batch.
+    pub(crate) rows: Option<&'a BatchRows>,
+}
+
+impl ForwardMode<'_> {
+    /// A pass outside of training.
+    pub(crate) fn without_dropout(adapter: Option<usize>) -> Self {
+        ForwardMode { adapter, dropout: None, rows: None }
+    }
 }
 
 /// y = x W^T + bias, with the delta of the active adapter.
@@ -52,7 +62,9 @@ impl Linear {
         let own = delta.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
         let bias = own.as_ref().or(self.bias.as_ref());
         let Some(lora) = &delta.lora else { return linear(x, &self.weight, bias) };
-        let dropout = mode.dropout.filter(|_| lora.dropout > 0.0).map(|seeds| (lora.dropout, seeds.draw()));
+        let seeds = mode.dropout.filter(|_| lora.dropout > 0.0);
+        let rows = mode.rows.map_or(&[][..], |rows| rows.of(x));
+        let dropout = seeds.map(|seeds| Dropout { p: lora.dropout, seed: seeds.draw(), rows });
         let y = match lora.row_scales(&self.weight)? {
             None => {
                 let weight = in_kind_of(x, &self.weight)?;
@@ -63,7 +75,7 @@ impl Linear {
             Some(scales) => {
                 // As in PEFT: y + (s - 1) * dropout(x) W^T + s * update, where s = m / |V|.
                 let y = linear(x, &self.weight, bias)?;
-                let dropped = dropout.map(|(p, seed)| ser_libtorch::dropout(x, p, seed)).transpose()?;
+                let dropped = dropout.map(|dropout| ser_libtorch::dropout(x, dropout)).transpose()?;
                 let input = dropped.as_ref().unwrap_or(x);
                 let transposed = |x: &Tensor| x.f_to_kind(kind)?.f_transpose(0, 1);
                 let low = input.f_matmul(&transposed(&lora.a)?)?.f_mul_scalar(lora.scale)?;
@@ -97,6 +109,11 @@ impl Linear {
     /// The delta of the adapter in `slot`.
     pub(crate) fn delta(&self, slot: usize) -> Option<&AdapterDelta> {
         self.deltas.get(slot)
+    }
+
+    /// Whether it has the copies of [`merge`](Self::merge).
+    pub(crate) fn is_merged(&self) -> bool {
+        self.merged.is_some()
     }
 
     /// Stores weight and bias with the delta of the adapter in `slot` added, beside its own; `None` drops them.

@@ -16,4 +16,4 @@ pub(crate) use kernels::TokenLogProbs;
 pub(crate) use layer::Layer;
 pub(crate) use linear::{ForwardMode, Linear};
 pub(crate) use lora::{AdapterDelta, BaseLinear};
-pub(crate) use packed::PackedBatch;
+pub(crate) use packed::{BatchRows, PackedBatch, pair_rows};

@@ -1,7 +1,7 @@
 //! Packed batches: pairs or single texts, one after the other, without padding.
 
 use ser_data::TokenizedPair;
-use ser_libtorch::{Segment, VarlenSequences};
+use ser_libtorch::{RowRange, Segment, VarlenSequences};
 use tch::{Device, Tensor};
 
 use crate::ModelError;
@@ -24,6 +24,54 @@ pub(crate) struct PackedBatch {
     pub(crate) last_rows: Vec<i64>,
     /// The sequences of both kinds of segments, in this order, for attention without the kernels.
     pub(super) sequences: Option<[VarlenSequences; 2]>,
+    /// The places of its rows in the batch that it is a part of; `None` if it is none.
+    pub(crate) places: Option<BatchRows>,
+}
+
+/// Where the rows of some pairs or texts of a batch are in that batch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BatchRows {
+    all: Vec<RowRange>,
+    last: Vec<RowRange>,
+    /// The number of rows, and of those that leave the last layer.
+    count: (i64, i64),
+}
+
+impl BatchRows {
+    /// The rows of those pairs or texts that `mine` holds for, in order. `rows` are, of each one of the batch, the number of
+    /// all rows and of those that leave the last layer.
+    pub(crate) fn of_share(rows: &[(i64, i64)], mine: impl Fn(usize) -> bool) -> Self {
+        let mut places = BatchRows::default();
+        let mut start = (0, 0);
+        for (i, &(all, last)) in rows.iter().enumerate() {
+            if mine(i) {
+                let own = places.count;
+                places.all.push(RowRange { start: own.0, count: all, in_batch: start.0 });
+                places.last.push(RowRange { start: own.1, count: last, in_batch: start.1 });
+                places.count = (own.0 + all, own.1 + last);
+            }
+            start = (start.0 + all, start.1 + last);
+        }
+        places
+    }
+
+    /// The places of the rows of `x`: all rows, or those that leave the last layer.
+    pub(super) fn of(&self, x: &Tensor) -> &[RowRange] {
+        // If both are as many, they are the same.
+        if x.size().first() == Some(&self.count.0) { &self.all } else { &self.last }
+    }
+}
+
+/// Whether the two texts of a pair cannot share the prompt's rows: the rotary frequencies depend on the text's length.
+fn repeats_prompt([prompt, a, b]: [usize; 3], config: &NetworkConfig) -> bool {
+    let longest = (prompt + a.max(b)) as i64;
+    config.rope_scaling.grows_beyond().is_some_and(|original| longest > original)
+}
+
+/// The number of rows of a pair of this many tokens of prompt, A and B.
+pub(crate) fn pair_rows(lengths: [usize; 3], config: &NetworkConfig) -> i64 {
+    let [prompt, a, b] = lengths;
+    (prompt + a + b + if repeats_prompt(lengths, config) { prompt } else { 0 }) as i64
 }
 
 impl PackedBatch {
@@ -39,9 +87,7 @@ impl PackedBatch {
             if a.is_empty() || b.is_empty() {
                 return Err(ModelError::EmptyText { pair: i });
             }
-            let longest = (pair.prompt.len() + a.len().max(b.len())) as i64;
-            if config.rope_scaling.grows_beyond().is_some_and(|original| longest > original) {
-                // The rotary frequencies depend on the text's length, so the two texts cannot share the prompt.
+            if repeats_prompt(pair.lengths().into(), config) {
                 for answer in [a, b] {
                     builder.push(&[], &[pair.prompt.as_slice(), answer].concat(), &[])?;
                 }
@@ -151,6 +197,7 @@ impl<'a> Builder<'a> {
             Some([of(&self.segments)?, of(&self.last_segments)?])
         };
         Ok(PackedBatch {
+            places: None,
             sequences,
             tokens: ser_libtorch::upload(&self.tokens, device)?,
             positions: self.positions,

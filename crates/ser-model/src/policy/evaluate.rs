@@ -66,32 +66,29 @@ impl PolicyModel {
         objective: &mut Objective<'_>,
         dropout: &Seeds,
     ) -> Result<(), ModelError> {
-        let texts: Vec<Vec<u32>> = mini_batch.iter().map(|rollout| text(rollout)).collect();
-        let starts: Vec<usize> = mini_batch.iter().map(|r| r.prompt_tokens.len()).collect();
         let checkpointing = self.settings.gradient_checkpointing;
-        let rows =
-            self.rows(&texts, &starts, ForwardOptions { dropout: Some(dropout), checkpointing, repeated: false })?;
-        let evaluated = TokenLogProbs::new(&self.logits(&rows, mini_batch)?, &rows.targets)?;
-        let values = self.values.forward(&rows.hidden)?;
-        let lists = per_text(&evaluated.log_probs, &rows.counts)?
-            .into_iter()
-            .zip(per_text(&values, &rows.counts)?)
-            .zip(per_text(&tch::no_grad(|| evaluated.entropies())?, &rows.counts)?);
-        let evaluations: Vec<TokenEvaluation> =
-            lists.map(|((log_probs, values), entropies)| TokenEvaluation { log_probs, values, entropies }).collect();
-        let gradients = objective(&evaluations).map_err(ModelError::Loss)?;
-        let column = |of: fn(&ObjectiveGradient) -> &Array1<f64>| -> Vec<f32> {
-            gradients.iter().flat_map(of).map(|slope| (weight * slope) as f32).collect()
-        };
-        let mut sum = weighted(&evaluated.log_probs, &column(|g| &g.log_probs))?;
-        sum = sum.f_add(&weighted(&values, &column(|g| &g.values))?)?;
-        let by_entropy = column(|g| &g.entropies);
-        // The entropy backward pass is expensive; it is skipped if unused.
-        if by_entropy.iter().any(|slope| *slope != 0.0) {
-            sum = sum.f_add(&weighted(&evaluated.entropies()?, &by_entropy)?)?;
+        let options = ForwardOptions { dropout: Some(dropout), checkpointing, ..ForwardOptions::default() };
+        let mut gradient = |numbers: &[f32]| gradient_of(objective, weight, mini_batch, numbers);
+        if let Some(workers) = &self.workers {
+            return self.shared_pass(workers, mini_batch, options, gradient);
         }
-        sum.f_backward()?;
-        rows.finish()
+        let pass = self.forward(mini_batch, options)?;
+        let gradient = gradient(&pass.numbers()?)?;
+        pass.backward(&gradient)
+    }
+
+    /// Forward pass over rollouts.
+    pub(super) fn forward(
+        &self,
+        rollouts: &[&Rollout],
+        options: ForwardOptions<'_>,
+    ) -> Result<PolicyPass<'_>, ModelError> {
+        let texts: Vec<Vec<u32>> = rollouts.iter().map(|rollout| text(rollout)).collect();
+        let starts: Vec<usize> = rollouts.iter().map(|r| r.prompt_tokens.len()).collect();
+        let rows = self.rows(&texts, &starts, options)?;
+        let evaluated = TokenLogProbs::new(&self.logits(&rows, rollouts)?, &rows.targets)?;
+        let values = self.values.forward(&rows.hidden)?;
+        Ok(PolicyPass { rows, evaluated, values })
     }
 
     /// Logits of the rows of rollouts, [n, vocab]. End tokens are -inf at positions where they were not allowed.
@@ -123,6 +120,64 @@ impl PolicyModel {
         let answers = texts.iter().zip(starts).map(|(text, start)| (text.as_slice(), *start..text.len())).collect();
         self.model.answer_rows(answers, options)
     }
+}
+
+/// A forward pass over rollouts.
+pub(super) struct PolicyPass<'a> {
+    rows: TokenRows<'a>,
+    evaluated: TokenLogProbs,
+    /// [tokens]
+    values: Tensor,
+}
+
+impl PolicyPass<'_> {
+    /// Log-probability, value and entropy of each token in turn, [3 * tokens].
+    pub(super) fn numbers(&self) -> Result<Vec<f32>, ModelError> {
+        let entropies = tch::no_grad(|| self.evaluated.entropies())?;
+        let columns = [&self.evaluated.log_probs, &self.values, &entropies].map(|column| {
+            Ok::<_, ModelError>(Vec::<f32>::try_from(&column.f_detach()?.f_to_device(tch::Device::Cpu)?)?)
+        });
+        let [log_probs, values, entropies] = columns;
+        let tokens = log_probs?.into_iter().zip(values?).zip(entropies?);
+        Ok(tokens.flat_map(|((log_prob, value), entropy)| [log_prob, value, entropy]).collect())
+    }
+
+    /// The backward pass of an objective with this gradient by the [`numbers`](Self::numbers).
+    pub(super) fn backward(self, gradient: &[f32]) -> Result<(), ModelError> {
+        let column = |index: usize| -> Vec<f32> { gradient.iter().skip(index).step_by(3).copied().collect() };
+        let mut sum = weighted(&self.evaluated.log_probs, &column(0))?;
+        sum = sum.f_add(&weighted(&self.values, &column(1))?)?;
+        let by_entropy = column(2);
+        // The entropy backward pass is expensive; it is skipped if unused.
+        if by_entropy.iter().any(|slope| *slope != 0.0) {
+            sum = sum.f_add(&weighted(&self.evaluated.entropies()?, &by_entropy)?)?;
+        }
+        sum.f_backward()?;
+        self.rows.finish()
+    }
+}
+
+/// The gradient of `weight` times an objective by the [`numbers`](PolicyPass::numbers) of a mini-batch.
+fn gradient_of(
+    objective: &mut Objective<'_>,
+    weight: f64,
+    mini_batch: &[&Rollout],
+    numbers: &[f32],
+) -> Result<Vec<f32>, ModelError> {
+    let mut rest = numbers;
+    let mut evaluations = Vec::with_capacity(mini_batch.len());
+    for rollout in mini_batch {
+        let (own, after) = rest.split_at(rest.len().min(3 * rollout.response.tokens.len()));
+        let column = |index: usize| own.iter().skip(index).step_by(3).map(|x| f64::from(*x)).collect();
+        evaluations.push(TokenEvaluation { log_probs: column(0), values: column(1), entropies: column(2) });
+        rest = after;
+    }
+    let gradients = objective(&evaluations).map_err(ModelError::Loss)?;
+    let of_rollout = |g: &ObjectiveGradient| -> Vec<f32> {
+        let slopes = g.log_probs.iter().zip(&g.values).zip(&g.entropies);
+        slopes.flat_map(|((a, b), c)| [*a, *b, *c]).map(|slope| (weight * slope) as f32).collect()
+    };
+    Ok(gradients.iter().flat_map(of_rollout).collect())
 }
 
 /// sum(x * slopes).

@@ -3,6 +3,7 @@
 mod evaluate;
 mod model;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod value_head;

@@ -7,6 +7,7 @@ use super::value_head::ValueHead;
 use crate::ModelError;
 use crate::adapter::DEFAULT_ADAPTER;
 use crate::language_model::CausalLm;
+use crate::parallel::{self, Workers};
 use crate::seeds::Seeds;
 use crate::train::{Parameter, Stepper};
 use ser_core::{Context, Generator, Message, Objective, Policy, Response, Rollout, Sampling};
@@ -22,6 +23,8 @@ pub struct PolicyModel {
     pub(super) settings: PolicySettings,
     /// The number of mini-batches accumulated since the last step, from which their dropouts are drawn.
     accumulated: u64,
+    /// The processes that train with this one.
+    pub(super) workers: Option<Workers>,
 }
 
 impl PolicyModel {
@@ -33,7 +36,7 @@ impl PolicyModel {
         let mut params = model.parameters(true)?;
         params.extend(values.named().map(|(name, tensor)| Parameter::new(name, tensor)));
         let stepper = Stepper::new(params, &settings.training(), model.network.kind)?;
-        Ok(PolicyModel { model, values, stepper, settings: settings.clone(), accumulated: 0 })
+        Ok(PolicyModel { model, values, stepper, settings: settings.clone(), accumulated: 0, workers: None })
     }
 
     /// The language model, with the adapter active.
@@ -79,7 +82,12 @@ impl Policy for PolicyModel {
         cx: &mut Context<'_>,
     ) -> Result<Vec<Rollout>, ModelError> {
         let _span = tracing::debug_span!("rollout", prompts = prompts.len()).entered();
-        let answers = self.model.generate(prompts, &Sampling { samples_per_prompt: 1, ..sampling.clone() }, cx)?;
+        let sampling = &Sampling { samples_per_prompt: 1, ..sampling.clone() };
+        if let Some(workers) = &self.workers {
+            let tokens = prompts.iter().map(|prompt| self.model.tokenize_prompt(prompt)).collect::<Result<_, _>>()?;
+            return self.shared_rollout(workers, tokens, sampling, full_kl, cx);
+        }
+        let answers = self.model.generate(prompts, sampling, cx)?;
         let mut rollouts = Vec::with_capacity(prompts.len());
         for (i, (prompt, answers)) in prompts.iter().zip(answers).enumerate() {
             for response in answers {
@@ -107,6 +115,9 @@ impl Policy for PolicyModel {
         self.accumulated = 0;
         let _span =
             tracing::debug_span!("training_step", training = "policy", step = self.stepper.steps() + 1).entered();
+        if let Some(workers) = &self.workers {
+            workers.exchange(&parallel::Message::PolicyGradients, |group| self.sum_gradients(group).map(Ok))?;
+        }
         let grad_norm = self.stepper.step(learning_rate)?.grad_norm;
         tracing::debug!(grad_norm, learning_rate, "optimizer step");
         Ok(grad_norm)

@@ -312,3 +312,37 @@ fn keys_that_are_not_given_have_the_defaults_of_the_policy() {
     let settings: PolicySettings = serde_json::from_str(r#"{"lora": {"rank": 4}}"#).unwrap();
     assert_eq!(settings.lora, LoraSettings { rank: 4, ..PolicySettings::default().lora });
 }
+
+/// Rollouts, steps and the rollouts after them are those of one process, with dropouts; equal prompts have different answers.
+#[test]
+fn a_policy_of_several_processes_is_that_of_one() {
+    let prompts = [prompts(), prompts()].concat();
+    let sampling = Sampling { min_new_tokens: 3, ..sampling(5) };
+    let run = |workers: Option<&crate::Workers>| {
+        let mut policy = policy_in(Precision::F32, 0.3, workers.is_some());
+        if let Some(workers) = workers {
+            policy.share_with(workers).unwrap();
+        }
+        let before = policy.rollout(&prompts, &sampling, true, &mut Context::silent()).unwrap();
+        train(&mut policy, &before);
+        let after = policy.rollout(&prompts, &sampling, false, &mut Context::silent()).unwrap();
+        (before, after)
+    };
+    let one = run(None);
+    assert!(one.0[0].response != one.0[3].response && one.0 != one.1);
+    for size in [2, 4] {
+        let all = crate::worker::testing::with_workers(size, |workers| run(Some(workers)));
+        for (one, all) in [(&one.0, &all.0), (&one.1, &all.1)] {
+            assert_eq!(one.len(), all.len());
+            for (one, all) in one.iter().zip(all) {
+                let parts = |r: &Rollout| (r.prompt, r.prompt_tokens.clone(), r.response.clone(), r.min_new_tokens);
+                assert_eq!(parts(one), parts(all));
+                let numbers = |r: &Rollout| [&r.log_probs, &r.reference_log_probs, &r.values].map(Clone::clone);
+                let kl = |r: &Rollout| r.full_kl.clone().unwrap_or_default();
+                for (one, all) in numbers(one).iter().chain([&kl(one)]).zip(numbers(all).iter().chain([&kl(all)])) {
+                    assert!(abs_diff_eq!(one, all, epsilon = 1e-4), "{one} and {all}");
+                }
+            }
+        }
+    }
+}

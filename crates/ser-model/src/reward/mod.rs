@@ -7,7 +7,10 @@ mod kept_activations_tests;
 mod metrics;
 mod model;
 mod score;
-mod shared_score;
+mod shared;
+#[cfg(test)]
+mod shared_tests;
+mod step;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::activations::{FrozenText, Keep, KeptActivations};
 use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
 use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights, load_tokenizer};
 use crate::network::{Entry, Network, PackedBatch, Rows};
+use crate::parallel::Workers;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
@@ -92,6 +93,8 @@ pub struct RewardModel {
     pub(super) activations: KeptActivations,
     pub(super) tokenizer: PairTokenizer,
     pub(super) settings: RewardModelSettings,
+    /// The processes that compute with this one.
+    pub(super) workers: Option<Workers>,
 }
 
 impl RewardModel {
@@ -164,6 +167,7 @@ impl RewardModel {
             heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), head)]),
             tokenizer,
             settings: settings.clone(),
+            workers: None,
         })
     }
 

@@ -70,25 +70,30 @@ impl RewardModel {
         keep: Keep,
         cx: &mut Context<'_>,
     ) -> Result<Vec<PairScores>, ModelError> {
+        if let Some(workers) = &self.workers {
+            return self.score_by_all(workers, tokens, keep, cx);
+        }
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
-        self.score_batches(tokens, plan_batches_by_length(&lengths, self.settings.token_budget), keep, cx)
+        let batches = plan_batches_by_length(&lengths, self.settings.token_budget);
+        let none = PairScores::new(f64::NAN, f64::NAN);
+        Ok(self.score_batches(tokens, batches, keep, cx)?.into_iter().map(|scores| scores.unwrap_or(none)).collect())
     }
 
-    /// Scores the pairs of `batches`, at their positions in `tokens`; others are NaN. Reports progress after each batch.
+    /// Scores the pairs of `batches`, at their positions in `tokens`; others are `None`. Reports progress after each batch.
     pub(super) fn score_batches(
         &self,
         tokens: &[&TokenizedPair],
         batches: Vec<Vec<usize>>,
         keep: Keep,
         cx: &mut Context<'_>,
-    ) -> Result<Vec<PairScores>, ModelError> {
+    ) -> Result<Vec<Option<PairScores>>, ModelError> {
         let _span = tracing::debug_span!("score", pairs = tokens.len()).entered();
-        let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
+        let mut scores = vec![None; tokens.len()];
         let mut read = |batch: &[usize], values: &Tensor, cx: &mut Context<'_>| -> Result<(), ModelError> {
             let values = Vec::<f32>::try_from(values)?;
             for (&i, pair) in batch.iter().zip(values.chunks_exact(2)) {
                 if let (Some(score), [a, b]) = (scores.get_mut(i), pair) {
-                    *score = PairScores::new(f64::from(*a), f64::from(*b));
+                    *score = Some(PairScores::new(f64::from(*a), f64::from(*b)));
                 }
             }
             Ok(cx.advance(batch.len() as u64)?)

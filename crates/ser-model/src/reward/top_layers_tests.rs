@@ -97,7 +97,7 @@ fn differentiated(model: &RewardModel) -> Vec<bool> {
     let tokens = model.tokenized(&pairs).unwrap();
     let batch = model.pack(&tokens.iter().collect::<Vec<_>>()).unwrap();
     let (network, tables) = (&model.network, model.network.tables(&batch, Rows::Last).unwrap());
-    let mode = ForwardMode { adapter: network.adapters.active(), dropout: None };
+    let mode = ForwardMode::without_dropout(network.adapters.active());
     let mut x = network.embed(&batch.tokens).unwrap();
     let mut all = vec![x.requires_grad()];
     for i in 0..network.layers.len() {

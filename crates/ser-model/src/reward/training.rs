@@ -11,12 +11,10 @@ use ser_data::TokenizedPair;
 
 use super::metrics::PairMetrics;
 use super::model::RewardModel;
+use super::step::StepPart;
 use crate::ModelError;
-use crate::activations::Keep;
-use crate::network::Rows;
-use crate::train::{
-    CheckpointedForward, Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, backward_pair_loss,
-};
+use crate::parallel::Message;
+use crate::train::{Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, pair_loss_gradient};
 
 impl Learner for RewardModel {
     /// Trains adapter and head. Reports TRL's metrics: loss, accuracy, margin, min_reward, mean_reward, max_reward,
@@ -104,13 +102,26 @@ impl RewardObjective<'_> {
         inputs: &StepInputs<'_>,
     ) -> Result<PairMetrics, ModelError> {
         let pairs: Vec<&TokenizedPair> = examples.iter().map(|(tokens, _)| *tokens).collect();
-        let batch = self.model.pack(&pairs)?;
-        let (network, checkpointing) = (&self.model.network, inputs.settings.gradient_checkpointing);
-        let (entry, dropout) = (self.model.entry(&pairs, Keep::Yes)?, Some(inputs.dropout));
-        let forward = CheckpointedForward::forward(network, batch, entry, Rows::Last, dropout, checkpointing)?;
-        let scores = self.model.scores_of(&forward.hidden)?;
-        let values = Vec::<f32>::try_from(&scores.f_detach()?)?;
-        let scored: Vec<ScoredPair> = values
+        let part = StepPart { dropout: inputs.dropout, checkpointing: inputs.settings.gradient_checkpointing };
+        let loss = |scores: &[f32]| self.loss(scores, examples, step_pairs, inputs.loss_factor);
+        if let Some(workers) = &self.model.workers {
+            return self.model.shared_passes(workers, &pairs, part, loss);
+        }
+        let pass = self.model.forward_pairs(&pairs, None, part)?;
+        let (metrics, gradient) = loss(&pass.scores()?)?;
+        pass.backward(&gradient)?;
+        Ok(metrics)
+    }
+
+    /// The metrics of pairs with these scores, A and B of each, and the gradient of their loss.
+    fn loss(
+        &self,
+        scores: &[f32],
+        examples: &[(&TokenizedPair, &Preference)],
+        step_pairs: usize,
+        loss_factor: f64,
+    ) -> Result<(PairMetrics, Vec<f32>), ModelError> {
+        let scored: Vec<ScoredPair> = scores
             .chunks_exact(2)
             .zip(examples)
             .map(|(pair, (_, preference))| {
@@ -122,9 +133,8 @@ impl RewardObjective<'_> {
                 }
             })
             .collect();
-        let loss = backward_pair_loss(self.loss, &scores, &scored, step_pairs, inputs.loss_factor)?;
-        forward.finish()?;
-        Ok(PairMetrics::new(loss, scored.iter().map(|pair| pair.scores)))
+        let (loss, gradient) = pair_loss_gradient(self.loss, &scored, step_pairs, loss_factor)?;
+        Ok((PairMetrics::new(loss, scored.iter().map(|pair| pair.scores)), gradient))
     }
 }
 
@@ -137,9 +147,15 @@ impl Objective for RewardObjective<'_> {
         let preferences = self.data.read(indices).map_err(ModelError::Store)?;
         let tokens = indices.iter().filter_map(|&i| self.tokens.get(i));
         let examples: Vec<(&TokenizedPair, &Preference)> = tokens.zip(&preferences).collect();
+        if let Some(workers) = &self.model.workers {
+            self.model.send_weights(workers)?;
+        }
         let mut metrics = PairMetrics::default();
         for part in examples.chunks(inputs.settings.batch_size) {
             metrics.add(&self.backward(part, examples.len(), inputs)?);
+        }
+        if let Some(workers) = &self.model.workers {
+            workers.exchange(&Message::Gradients, |group| self.model.sum_gradients(group).map(Ok))?;
         }
         let num_tokens = examples.iter().map(|(tokens, _)| tokens.packed_len() as u64).sum();
         Ok(StepSums { metrics, num_tokens })

@@ -27,6 +27,18 @@ impl TokenMetrics {
     }
 }
 
+impl From<[f64; 4]> for TokenMetrics {
+    fn from([tokens, loss, entropy, correct]: [f64; 4]) -> Self {
+        TokenMetrics { tokens, loss, entropy, correct }
+    }
+}
+
+impl From<TokenMetrics> for [f64; 4] {
+    fn from(metrics: TokenMetrics) -> Self {
+        [metrics.tokens, metrics.loss, metrics.entropy, metrics.correct]
+    }
+}
+
 impl Metrics for TokenMetrics {
     fn add(&mut self, other: &Self) {
         self.tokens += other.tokens;

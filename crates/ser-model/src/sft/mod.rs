@@ -6,6 +6,7 @@ mod example;
 mod kept_activations_tests;
 mod metrics;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -14,3 +15,5 @@ pub use base::make_base;
 pub use example::{CausalExample, SftExamples, sft_examples};
 pub use settings::{LossTurns, SftSettings};
 pub use training::SftTraining;
+
+pub(crate) use shared::{examples_of, options_of, places_of, request_of, share};

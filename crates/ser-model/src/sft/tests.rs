@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::*;
 use crate::language_model::ForwardOptions;
 use crate::train::Metrics;
+use crate::worker::testing::with_workers;
 use crate::{BaseSettings, CausalLm, CausalLmSettings, Device, LoraSettings, Precision, Scheduler, TrainingSettings};
 
 #[derive(Deserialize)]
@@ -384,4 +385,46 @@ fn keys_that_are_not_given_have_the_defaults_of_sft() {
     assert_eq!(base.training, TrainingSettings { batch_size: 4, ..BaseSettings::default().training });
     let error = serde_json::from_str::<BaseSettings>(r#"{"training": {"batchsize": 4}}"#).unwrap_err();
     assert!(error.to_string().contains("unknown field `batchsize`"), "{error}");
+}
+
+/// Losses of steps and evaluations are those of one process, with dropouts, an adapter or all weights.
+#[test]
+fn a_training_by_several_processes_is_that_of_one() {
+    let golden = golden();
+    let lora = LoraSettings { rank: 4, dropout: 0.3, ..LoraSettings::default() };
+    for (lora, token_budget, checkpointing) in
+        [(Some(lora.clone()), 2048, false), (Some(lora), 40, true), (None, 40, false)]
+    {
+        let training = TrainingSettings {
+            learning_rate: 1e-3,
+            epochs: 2,
+            gradient_checkpointing: checkpointing,
+            ..settings().training
+        };
+        let settings = SftSettings { training, lora, ..settings() };
+        let losses = |workers: Option<&crate::Workers>| {
+            let mut model = model(token_budget);
+            if let Some(workers) = workers {
+                model.share_with(workers).unwrap();
+            }
+            let (texts, held_out) = (examples(&golden.texts), examples(&golden.held_out));
+            let mut training = SftTraining::new(&mut model, texts, held_out, &settings, 3).unwrap();
+            let mut values = Vec::new();
+            while training.done() < training.total() {
+                let outcome = training.step().unwrap();
+                let named =
+                    |name: &str| ["loss", "entropy", "mean_token_accuracy", "grad_norm", "eval_loss"].contains(&name);
+                values.extend(outcome.values.iter().filter(|(name, _)| named(name)).map(|(_, value)| *value));
+            }
+            values
+        };
+        let one = losses(None);
+        for size in [2, 3] {
+            let all = with_workers(size, |workers| losses(Some(workers)));
+            assert_eq!(one.len(), all.len());
+            for (one, all) in one.iter().zip(&all) {
+                assert_relative_eq!(*one, *all, max_relative = 1e-4, epsilon = 1e-6);
+            }
+        }
+    }
 }

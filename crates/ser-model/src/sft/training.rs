@@ -84,13 +84,21 @@ impl Objective for SftObjective<'_> {
         let batch: Vec<&CausalExample> = indices.iter().filter_map(|&i| self.examples.get(i)).collect();
         let tokens: usize = batch.iter().map(|example| example.loss_positions().count()).sum();
         let checkpointing = inputs.settings.gradient_checkpointing;
-        let options = ForwardOptions { dropout: Some(inputs.dropout), checkpointing, repeated: true };
+        let options = ForwardOptions {
+            dropout: Some(inputs.dropout),
+            checkpointing,
+            repeated: true,
+            ..ForwardOptions::default()
+        };
         // One mean over the step's tokens, whatever the forward passes are.
         let weight = inputs.loss_factor / tokens as f64;
+        let trained = self.model.trained_part(self.settings.lora.is_some())?;
+        self.model.send_weights(&trained)?;
         let mut metrics = TokenMetrics::default();
         for part in self.model.token_batches(&batch) {
-            metrics.add(&self.model.token_metrics(&part, Some(weight), options)?);
+            metrics.add(&self.model.token_metrics_of_all(&part, Some(weight), options)?);
         }
+        self.model.reduce_gradients(&trained)?;
         let num_tokens: usize = batch.iter().map(|example| example.tokens.len()).sum();
         Ok(StepSums { metrics, num_tokens: num_tokens as u64 })
     }
@@ -102,10 +110,11 @@ impl Objective for SftObjective<'_> {
             return Ok(Vec::new());
         }
         let texts: Vec<&CausalExample> = self.validation.iter().collect();
+        self.model.send_weights(&self.model.trained_part(self.settings.lora.is_some())?)?;
         let mut all = TokenMetrics::default();
         for part in self.model.token_batches(&texts) {
             let options = ForwardOptions { repeated: true, ..ForwardOptions::default() };
-            all.add(&tch::no_grad(|| self.model.token_metrics(&part, None, options))?);
+            all.add(&tch::no_grad(|| self.model.token_metrics_of_all(&part, None, options))?);
         }
         Ok(all.named(["eval_loss", "eval_entropy", "eval_mean_token_accuracy"]).to_vec())
     }

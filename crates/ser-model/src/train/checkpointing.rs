@@ -45,7 +45,7 @@ impl<'a> CheckpointedForward<'a> {
                 inputs: None,
             });
         }
-        let mode = ForwardMode { adapter: network.adapters.active(), dropout };
+        let mode = ForwardMode { adapter: network.adapters.active(), dropout, rows: batch.places.as_ref() };
         let tables = network.tables(&batch, rows)?;
         let lowest = network.lowest_trained();
         let (inputs, output, hidden) = tch::no_grad(|| -> Result<_, ModelError> {
@@ -63,7 +63,8 @@ impl<'a> CheckpointedForward<'a> {
             Ok((inputs, x, hidden))
         })?;
         let hidden = hidden.f_set_requires_grad(true)?;
-        let inputs = LayerInputs { network, batch, tables, lowest, inputs, output, adapter: mode.adapter };
+        let adapter = mode.adapter;
+        let inputs = LayerInputs { network, batch, tables, lowest, inputs, output, adapter };
         Ok(CheckpointedForward { hidden, inputs: Some(inputs) })
     }
 
@@ -87,7 +88,7 @@ impl LayerInputs<'_> {
         let mut gradient = self.through(&self.output, true, &gradient, |x| network.last_norm(x))?;
         while let Some((input, seeds)) = self.inputs.pop() {
             let i = self.lowest + self.inputs.len();
-            let mode = ForwardMode { adapter, dropout: seeds.as_ref() };
+            let mode = ForwardMode { adapter, dropout: seeds.as_ref(), rows: self.batch.places.as_ref() };
             // Only the embedding can be trained below the lowest trained layer.
             let further = i > self.lowest || network.embedding_is_trained();
             let (batch, tables) = (&self.batch, &self.tables);

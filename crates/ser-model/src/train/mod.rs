@@ -23,6 +23,6 @@ pub use trainer::Trainer;
 pub(crate) use checkpointing::CheckpointedForward;
 pub(crate) use objective::{Metrics, Objective, StepInputs, StepPosition, StepSums};
 pub(crate) use optimizer::Parameter;
-pub(crate) use pair_loss::{ScoredPair, backward_pair_loss};
+pub(crate) use pair_loss::{ScoredPair, backward_scores, pair_loss_gradient};
 pub(crate) use stepper::Stepper;
 pub(crate) use trainer::Draws;

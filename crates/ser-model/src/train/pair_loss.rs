@@ -1,4 +1,4 @@
-//! The backward pass of a pairwise loss, for reward model and DPO.
+//! The gradient of a pairwise loss and its backward pass, for reward model and DPO.
 
 use ser_core::ndarray::aview2;
 use ser_core::{PairLoss, PairTarget};
@@ -16,18 +16,17 @@ pub(crate) struct ScoredPair {
     pub(crate) target: PairTarget,
 }
 
-/// Back-propagates a pairwise loss through `scores`, [2 * pairs], two per pair in the order of the batch. Returns the sum of
-/// weight times loss.
+/// The value of a pairwise loss, as the sum of weight times loss, and its gradient by the scores, [2 * pairs], two per pair in
+/// the order of the batch.
 ///
 /// The gradient of a step of `step_pairs` pairs is the mean over its pairs of weight times the gradient of the pair's loss,
 /// whatever the batches are. It is multiplied by `loss_factor`.
-pub(crate) fn backward_pair_loss(
+pub(crate) fn pair_loss_gradient(
     loss: &dyn PairLoss,
-    scores: &Tensor,
     pairs: &[ScoredPair],
     step_pairs: usize,
     loss_factor: f64,
-) -> Result<f64, ModelError> {
+) -> Result<(f64, Vec<f32>), ModelError> {
     let ordered: Vec<[f64; 2]> = pairs.iter().map(|pair| pair.scores).collect();
     let targets: Vec<PairTarget> = pairs.iter().map(|pair| pair.target).collect();
     let output = loss.evaluate(aview2(&ordered), &targets).map_err(ModelError::Loss)?;
@@ -45,7 +44,11 @@ pub(crate) fn backward_pair_loss(
         })
         .map(|slope| (slope * factor) as f32)
         .collect();
-    let gradient = Tensor::f_from_slice(&gradient)?.f_to_device(scores.device())?;
-    scores.f_mul(&gradient)?.f_sum(Kind::Float)?.f_backward()?;
-    Ok(output.value * weight)
+    Ok((output.value * weight, gradient))
+}
+
+/// Back-propagates the gradient of a loss by `scores` through them.
+pub(crate) fn backward_scores(scores: &Tensor, gradient: &[f32]) -> Result<(), ModelError> {
+    let gradient = Tensor::f_from_slice(gradient)?.f_to_device(scores.device())?;
+    Ok(scores.f_mul(&gradient)?.f_sum(Kind::Float)?.f_backward()?)
 }

@@ -7,7 +7,6 @@ use ser_eval::Count;
 use ser_model::{AnyRewardModel, CausalLm, ModelError, SftTraining, fresh_base, sft_examples};
 
 use super::LanguageModels;
-use super::reward_model::untrained_reward;
 use super::texts::{fetched, prompts_that_fit, trained_language_model};
 use crate::Error;
 use crate::observe::Observers;
@@ -52,7 +51,7 @@ impl LanguageModels {
         data: &ProcedureData,
         observers: &mut Observers<'_>,
     ) -> Result<AnyRewardModel, Error> {
-        let loaded = untrained_reward(&self.config, folder, self.device);
+        let loaded = self.make_reward(folder);
         let mut reward = loaded.map_err(|error| match error {
             Error::Model(error @ ModelError::NoTarget { .. }) => Error::table("lora", error),
             other => other,

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use ser_core::{Context, FitSummary, Preference, Stage};
 use ser_loss::DpoSettings;
 use ser_model::{
-    AnyRewardModel, CausalExample, CausalLm, Device, DpoTraining, PolicyModel, SftTraining, fresh_base, make_base,
-    merge_adapter,
+    AnyRewardModel, CausalExample, CausalLm, Device, DpoTraining, PolicyModel, SftTraining, Workers, fresh_base,
+    make_base, merge_adapter,
 };
 
 use crate::config::Config;
@@ -45,6 +45,8 @@ pub struct LanguageModels {
     reward: Option<AnyRewardModel>,
     /// Tokenized texts of supervised fine-tuning.
     sft: Vec<CausalExample>,
+    /// The processes that compute the reward model with this one.
+    workers: Option<Workers>,
 }
 
 impl LanguageModels {
@@ -61,7 +63,28 @@ impl LanguageModels {
         ser_model::set_threads(config.run.threads);
         let (device, device_note) = Device::choose(config.model.device)?;
         let base = config.run.model.as_deref().map(fetched).transpose()?;
-        Ok(LanguageModels { config, device, device_note, base, start: None, reward: None, sft: Vec::new() })
+        Ok(LanguageModels {
+            config,
+            device,
+            device_note,
+            base,
+            start: None,
+            reward: None,
+            sft: Vec::new(),
+            workers: None,
+        })
+    }
+
+    /// Shares all trainings, scoring and PPO's rollouts with these processes.
+    #[must_use]
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// The device that models are computed on.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Folder of the model that reward models and policies start from; known once [`Models::start`] is done.
@@ -75,12 +98,30 @@ impl LanguageModels {
     fn untrained_reward(&mut self) -> Result<AnyRewardModel, Error> {
         match self.reward.take() {
             Some(model) => Ok(model),
-            None => untrained_reward(&self.config, self.start_folder()?, self.device),
+            None => self.make_reward(self.start_folder()?),
         }
+    }
+
+    /// A reward model over a folder that is not trained yet, shared with the workers.
+    fn make_reward(&self, folder: &Path) -> Result<AnyRewardModel, Error> {
+        let mut model = untrained_reward(&self.config, folder, self.device)?;
+        if let Some(workers) = &self.workers {
+            model.share_with(workers)?;
+        }
+        Ok(model)
     }
 
     fn causal_lm(&self, folder: &Path) -> Result<CausalLm, Error> {
         Ok(CausalLm::from_folder(folder, &self.config.causal_lm(), self.device)?)
+    }
+
+    /// A language model to be trained, shared with the workers.
+    fn trained_causal_lm(&self, folder: &Path) -> Result<CausalLm, Error> {
+        let mut model = self.causal_lm(folder)?;
+        if let Some(workers) = &self.workers {
+            model.share_with(workers)?;
+        }
+        Ok(model)
     }
 
     /// Makes the built-in corpus's base model in the run folder. It is pre-trained, unless SFT follows.
@@ -114,7 +155,7 @@ impl LanguageModels {
     /// Fine-tunes the base model on chosen answers; the folder of the result, with its adapter merged.
     fn fine_tune(&mut self, base: &Path, run: &mut RunFolder, observers: &mut Observers<'_>) -> Result<PathBuf, Error> {
         run.record_or_verify_settings("sft", &self.config.sft)?;
-        let mut model = self.causal_lm(base)?;
+        let mut model = self.trained_causal_lm(base)?;
         let mut examples = std::mem::take(&mut self.sft);
         // The last tenth is for validation.
         let held_out = examples.split_off(examples.len() - examples.len() / 10);
@@ -185,7 +226,11 @@ impl Models for LanguageModels {
 
     fn policy(&mut self, run: &mut RunFolder) -> Result<PolicyModel, Error> {
         run.record_or_verify_settings("policy", &self.config.policy)?;
-        Ok(PolicyModel::new(self.generator()?, &self.config.policy)?)
+        let mut policy = PolicyModel::new(self.generator()?, &self.config.policy)?;
+        if let Some(workers) = &self.workers {
+            policy.share_with(workers)?;
+        }
+        Ok(policy)
     }
 
     fn dpo(
@@ -194,7 +239,7 @@ impl Models for LanguageModels {
         run: &mut RunFolder,
         observers: &mut Observers<'_>,
     ) -> Result<Option<CausalLm>, Error> {
-        let mut model = self.generator()?;
+        let mut model = self.trained_causal_lm(self.start_folder()?)?;
         train_dpo(&mut model, preferences, &self.config, run, observers)?;
         Ok(Some(model))
     }

@@ -34,6 +34,11 @@ impl<S: Scorer> ScorerReward<S> {
         self.truncated
     }
 
+    /// The scorer.
+    pub fn scorer_mut(&mut self) -> &mut S {
+        &mut self.scorer
+    }
+
     /// Returns the scorer.
     pub fn into_inner(self) -> S {
         self.scorer

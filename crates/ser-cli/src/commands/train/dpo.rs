@@ -1,6 +1,7 @@
 //! `ser train dpo`.
 
 use clap::Args;
+use ser::distributed::Environment;
 use ser::eval::{Count, PolicyTraining};
 use ser::model::CausalLm;
 use ser::train_dpo;
@@ -12,6 +13,8 @@ use crate::output;
 /// Direct preference optimisation of a language model
 ///
 /// The model should be one after SFT (`ser train sft` makes it). The adapter is in the run folder's dpo/model.
+///
+/// Started as several processes (`ser launch -n 2 -- train dpo ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -20,11 +23,14 @@ pub(crate) struct Arguments {
     flags: Flags,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut start = Start::new(&arguments.flags)?;
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let Some(mut start) = Start::new(&arguments.flags, environment)? else { return Ok(()) };
     let preferences = start.read(&start.data.clone())?;
-    let Start { config, device, model, mut counts, .. } = start;
+    let Start { config, device, model, mut counts, workers, .. } = start;
     let mut model = CausalLm::from_folder(&model, &config.causal_lm(), device)?;
+    if let Some(workers) = &workers {
+        model.share_with(workers)?;
+    }
     let progress = output::progress()?;
     let (mut run, mut observers) = super::open(&arguments.run, progress)?;
     run.record_or_verify_settings("text", &config.text)?;

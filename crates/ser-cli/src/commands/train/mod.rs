@@ -11,12 +11,14 @@ use anyhow::bail;
 use clap::Subcommand;
 use ser::config::Config;
 use ser::data::PreferenceFile;
+use ser::distributed::Environment;
 use ser::eval::{DataCounts, PolicyReport, PolicyTraining};
-use ser::model::Device;
+use ser::model::{Device, Workers};
 use ser::{MetricsLog, Observers, Preference, RunFolder, count_rows, write_policy_report};
 
 use crate::flags::{Flags, RunFlags};
 use crate::output;
+use crate::processes::{self, Part};
 
 /// Trains one model: a reward model, or a language model by SFT, PPO or DPO
 ///
@@ -30,12 +32,12 @@ pub(crate) enum Train {
 }
 
 impl Train {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         match self {
-            Train::Reward(arguments) => reward::run(&arguments),
-            Train::Sft(arguments) => sft::run(&arguments),
-            Train::Ppo(arguments) => ppo::run(*arguments),
-            Train::Dpo(arguments) => dpo::run(&arguments),
+            Train::Reward(arguments) => reward::run(&arguments, environment),
+            Train::Sft(arguments) => sft::run(&arguments, environment),
+            Train::Ppo(arguments) => ppo::run(*arguments, environment),
+            Train::Dpo(arguments) => dpo::run(&arguments, environment),
         }
     }
 }
@@ -48,16 +50,22 @@ struct Start {
     data: PathBuf,
     /// Counts of the rows read, for the report.
     counts: DataCounts,
+    /// The processes that train with this one.
+    workers: Option<Workers>,
 }
 
 impl Start {
-    fn new(flags: &Flags) -> anyhow::Result<Self> {
+    /// `None` in a process that has computed for rank 0 and is done.
+    fn new(flags: &Flags, environment: &Environment) -> anyhow::Result<Option<Self>> {
         let (config, device) = flags.load_with_device(&[])?;
         let (Some(model), Some(data)) = (config.run.model.clone(), config.run.data.clone()) else {
             bail!("give --model FOLDER and --data FILE");
         };
         let counts = DataCounts { source: data.display().to_string(), ..DataCounts::default() };
-        Ok(Start { config, device, model, data, counts })
+        Ok(match processes::join(environment, &config, device)? {
+            Part::Command(workers) => Some(Start { config, device, model, data, counts, workers }),
+            Part::Done => None,
+        })
     }
 
     /// Reads a file of preferences and adds its rows to the counts.

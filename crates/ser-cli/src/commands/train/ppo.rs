@@ -7,8 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use ser::config::{Config, TINY_PPO};
 use ser::data::{PreferenceFile, read_prompts};
+use ser::distributed::Environment;
 use ser::eval::{Count, DataCounts, PolicyReport, SampleAnswer, SamplePrompt};
-use ser::model::PolicyModel;
+use ser::model::{AnyRewardModel, PolicyModel};
 use ser::{
     ConfiguredReward, Context, Control, Event, Generator, Message, PpoTraining, Reward, Sampling, observer_fn,
     prompts_that_fit, reward_of, trained_language_model, write_policy_report,
@@ -17,6 +18,7 @@ use ser::{
 use crate::flags::{Flags, RunFlags};
 use crate::input::Input;
 use crate::output;
+use crate::processes::{self, Part};
 
 /// First words of stories, used if no prompts are given.
 const PROMPTS: &str = include_str!("prompts.txt");
@@ -26,6 +28,8 @@ const SHOWN: usize = 6;
 /// Proximal policy optimisation of a language model, against words or a reward model
 ///
 /// Without --config, settings for a tiny model apply. The adapter is in the run folder's ppo/model.
+///
+/// Started as several processes (`ser launch -n 2 -- train ppo ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -54,7 +58,7 @@ pub(crate) struct Arguments {
     flags: Flags,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
     let tiny = arguments.flags.config.is_empty();
     let (mut config, device) = arguments.flags.load_with_device(if tiny { &[TINY_PPO] } else { &[] })?;
     let words_given = !arguments.word.is_empty();
@@ -68,6 +72,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     // Settings and input are checked before a folder is made.
     config.check()?;
+    let Part::Command(workers) = processes::join(environment, &config, device)? else { return Ok(()) };
     if tiny {
         output::note("no --config: settings for a tiny model instead of the paper's");
     }
@@ -85,6 +90,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     output::note(format_args!("policy, {texts}"));
     let text = model.tokenizer().settings().clone();
     let mut policy = PolicyModel::new(model, &config.policy)?;
+    if let Some(workers) = &workers {
+        policy.share_with(workers)?;
+        // Linear heads are computed by this process alone.
+        if let ConfiguredReward::Model(model) = &mut reward
+            && let AnyRewardModel::Adapter(model) = model.scorer_mut()
+        {
+            model.share_with(workers)?;
+        }
+    }
     let longest = config.ppo.response_length.longest();
     let all = prompts.len();
     let (prompts, left_out) = prompts_that_fit(policy.model(), prompts, longest)?;

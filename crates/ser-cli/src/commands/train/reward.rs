@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use ser::config::Config;
+use ser::distributed::Environment;
 use ser::eval::Count;
 use ser::{
     Context, Control, Event, Fit, Pair, PairsRead, Scorer, Screening, Stage, TrainedReward, fit_in, observer_fn,
@@ -22,6 +23,8 @@ use crate::output;
 /// Adapter and head are in the run folder's reward/model, in PEFT's layout; `ser score --adapter` and `ser train ppo
 /// --reward-model` also take the run folder. Without --test-data a share of the pairs is held out (split.test, 0.1; 0 holds
 /// none out).
+///
+/// Started as several processes (`ser launch -n 2 -- train reward ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -41,8 +44,9 @@ const WARM_UP: u64 = 4;
 /// The stage that trains.
 const MODEL: &str = "reward/model";
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Start { config, device, model, data, mut counts } = Start::new(&arguments.flags)?;
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let Some(start) = Start::new(&arguments.flags, environment)? else { return Ok(()) };
+    let Start { config, device, model, data, mut counts, workers } = start;
     // Settings and input are checked before a folder is made.
     let loss = config.evolution.loss.check()?;
     let mut train = PairsRead::open(&data, &config.data)?;
@@ -57,6 +61,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     counts.rows = train.summary.rows + test.summary.rows;
     let mut model = untrained_reward(&config, &model, device)?;
+    if let Some(workers) = &workers {
+        model.share_with(workers)?;
+    }
     config.unused().iter().for_each(|unused| output::note(format_args!("note: {unused}")));
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();

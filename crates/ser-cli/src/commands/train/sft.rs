@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use ser::distributed::Environment;
 use ser::eval::{Count, PolicyTraining};
 use ser::model::{CausalExample, CausalLm, SftTraining, sft_examples};
 use ser::{Preference, train_in};
@@ -15,6 +16,8 @@ use crate::output;
 /// Supervised fine-tuning of a language model on chosen answers
 ///
 /// The model, or with sft.lora an adapter, is in the run folder's sft/model.
+///
+/// Started as several processes (`ser launch -n 2 -- train sft ...`, torchrun), rank 0 reads and writes, and all compute.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -26,13 +29,16 @@ pub(crate) struct Arguments {
     flags: Flags,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut start = Start::new(&arguments.flags)?;
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let Some(mut start) = Start::new(&arguments.flags, environment)? else { return Ok(()) };
     let chosen = start.read(&start.data.clone())?;
     let validation = arguments.validation_data.as_ref().map(|path| start.read(path)).transpose()?.unwrap_or_default();
     let validation_pairs = validation.len();
-    let Start { config, device, model, data, mut counts } = start;
+    let Start { config, device, model, data, mut counts, workers } = start;
     let mut model = CausalLm::from_folder(&model, &config.causal_lm(), device)?;
+    if let Some(workers) = &workers {
+        model.share_with(workers)?;
+    }
     let examples = |preferences: &[Preference]| -> anyhow::Result<Vec<CausalExample>> {
         let texts = sft_examples(&model, preferences, config.sft.turns)?;
         texts.warning().iter().for_each(output::note);

@@ -1,0 +1,109 @@
+//! Rank 0's connection to the processes that compute for it.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ser_libtorch::ProcessGroup;
+
+use super::message::{Message, send};
+use crate::ModelError;
+
+/// The processes that compute for this one, which has rank 0. They run [`work`](crate::work) until the last clone of this is
+/// dropped.
+///
+/// A model shares its work with them after [`RewardModel::share_with`](crate::RewardModel::share_with). If one of them ends,
+/// the next operation is an error, after which none of the processes can go on: end this one, and resume its run.
+#[derive(Clone, Debug)]
+pub struct Workers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    size: usize,
+    line: Arc<Mutex<Line>>,
+    /// Tells the others that this process is alive while it has nothing for them to compute.
+    heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+#[derive(Debug)]
+struct Line {
+    group: ProcessGroup,
+    /// Whether the others wait for a message, and not for an operation of an exchange that failed.
+    ready: bool,
+}
+
+impl Workers {
+    /// The other processes of a group of more than one.
+    ///
+    /// # Errors
+    /// A process that is not rank 0, or is alone; other versions of this library; a process that ended.
+    pub fn new(group: ProcessGroup) -> Result<Self, ModelError> {
+        let (rank, size) = (group.rank(), group.size());
+        if rank != 0 || size < 2 {
+            return Err(ModelError::Workers(format!("rank {rank} of {size} has no other ranks to compute for it")));
+        }
+        compare_versions(&group)?;
+        // Several messages within the time after which the others give up.
+        let interval = (group.timeout() / 4).max(Duration::from_millis(100));
+        let line = Arc::new(Mutex::new(Line { group, ready: true }));
+        let (stop, stopped) = channel();
+        let of_thread = Arc::clone(&line);
+        let thread = std::thread::Builder::new().name("ser-heartbeat".into()).spawn(move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                let mut line = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
+                // The next exchange reports a connection that is lost.
+                line.ready = line.ready && send(&line.group, &Message::Wait).is_ok();
+            }
+        });
+        let thread = thread.map_err(|error| ModelError::Workers(format!("a thread cannot be started: {error}")))?;
+        Ok(Workers(Arc::new(Shared { size, line, heartbeat: Some((stop, thread)) })))
+    }
+
+    /// The number of processes, this one included.
+    pub fn size(&self) -> usize {
+        self.0.size
+    }
+
+    /// Sends a message and runs the operations that belong to it. No other message comes between them. The inner result is that
+    /// of the work, such as a request to stop; after an outer error the processes no longer agree on what comes next.
+    pub(crate) fn exchange<T>(
+        &self,
+        message: &Message,
+        operations: impl FnOnce(&ProcessGroup) -> Result<Result<T, ModelError>, ModelError>,
+    ) -> Result<T, ModelError> {
+        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.ready {
+            return Err(ModelError::Workers(
+                "the other ranks cannot be reached any more; start all of them again, with --resume to continue a run"
+                    .into(),
+            ));
+        }
+        line.ready = false;
+        send(&line.group, message)?;
+        let result = operations(&line.group)?;
+        line.ready = true;
+        result
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.heartbeat.take() {
+            drop(stop);
+            // It ends at once, or after the message that it is sending.
+            let _ = thread.join();
+        }
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.ready {
+            // A process that ended needs no message.
+            let _ = send(&line.group, &Message::End);
+        }
+    }
+}
+
+/// An error if a process runs another version of this library.
+pub(crate) fn compare_versions(group: &ProcessGroup) -> Result<(), ModelError> {
+    let version = env!("CARGO_PKG_VERSION").bytes().fold(0i64, |value, byte| (value << 8) | i64::from(byte));
+    Ok(group.require_equal(&[("versions of this program", version)])?)
+}
