@@ -153,7 +153,13 @@ fn a_killed_rank_ends_the_run_which_another_number_of_processes_resumes() {
 /// Arguments of a loop.
 fn run_of_the_loop(data: &str, out: &Path) -> Vec<String> {
     let flags = format!("--model {} --data {data} --template raw --seed 3 --out {}", nano(), support::text(out));
-    let settings = ["training.epochs=16", "training.learning_rate=3e-3", "training.save_steps=4", "split.test=0.2"];
+    let settings = [
+        "training.epochs=6",
+        "training.batch_size=16",
+        "training.learning_rate=1e-2",
+        "training.save_steps=2",
+        "split.test=0.2",
+    ];
     [words(&flags), set(&settings)].concat()
 }
 
@@ -168,7 +174,7 @@ fn accuracies(run: &Path) -> Vec<serde_json::Value> {
 #[test]
 fn several_processes_run_the_loop_of_one() {
     let folder = tempfile::tempdir().unwrap();
-    let data = rows(folder.path(), 150);
+    let data = rows(folder.path(), 120);
     let run = |name: &str, out: &Path| {
         let output = command(name, &run_of_the_loop(&data, out)).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
@@ -196,11 +202,13 @@ fn several_processes_run_the_whole_procedure() {
         "training.epochs=1",
         "dpo.training.epochs=1",
         "policy_run.steps=2",
+        "policy_run.min_new_tokens=0",
         "ppo.batch_size=4",
         "ppo.mini_batch_size=2",
         "ppo.response_length={fixed=8}",
         "policies.judged=5",
         "policies.sampling.max_new_tokens=8",
+        "policies.sampling.min_new_tokens=0",
     ];
     let arguments = [words(&format!("--full --seed 3 --out {}", support::text(&out))), set(&settings)].concat();
     let output = command("launch -n 3 -- run", &arguments).output().unwrap();
@@ -240,7 +248,7 @@ fn several_processes_train_the_policy_of_one() {
 fn a_loop_whose_ranks_are_killed_at_any_instant_ends_as_one_that_was_not() {
     let kills: usize = std::env::var("SER_KILLS").map_or(3, |kills| kills.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let data = rows(folder.path(), 150);
+    let data = rows(folder.path(), 120);
     let whole = folder.path().join("whole");
     let started = Instant::now();
     assert!(command("run", &run_of_the_loop(&data, &whole)).output().unwrap().status.success());
