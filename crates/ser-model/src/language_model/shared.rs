@@ -45,7 +45,7 @@ impl CausalLm {
         match adapters.active_name() {
             _ if !adapter => Ok(TrainedPart::Whole),
             Some(name) => {
-                Ok(TrainedPart::Adapter { name: name.to_owned(), settings: adapters.settings(name)?.clone() })
+                Ok(TrainedPart::Adapter { name: name.to_owned(), settings: Box::new(adapters.settings(name)?.clone()) })
             }
             None => Ok(TrainedPart::Nothing),
         }

@@ -87,7 +87,7 @@ pub(crate) struct RolloutRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TrainedPart {
     /// An adapter, which is the active one.
-    Adapter { name: String, settings: LoraSettings },
+    Adapter { name: String, settings: Box<LoraSettings> },
     /// All weights.
     Whole,
     /// Nothing: the base model computes.

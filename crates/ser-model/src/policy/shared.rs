@@ -267,7 +267,8 @@ impl PolicyModel {
 /// The text of a rollout, whose answer carries loss.
 fn example(rollout: &Rollout) -> CausalExample {
     let tokens = [rollout.prompt_tokens.as_slice(), &rollout.response.tokens].concat();
-    CausalExample { loss_ranges: vec![rollout.prompt_tokens.len()..tokens.len()], tokens }
+    let answer = rollout.prompt_tokens.len()..tokens.len();
+    CausalExample { tokens, loss_ranges: vec![answer] }
 }
 
 /// The numbers of each text, three per token of its answer, and its rank.

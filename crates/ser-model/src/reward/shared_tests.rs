@@ -32,7 +32,7 @@ fn preferences(n: usize) -> Vec<Preference> {
     let preference = |i: usize| {
         let answer = "la ".repeat(1 + i * 5 % 7);
         let pair = Pair::from_text(PairId(i as u64), format!("question {i}: "), answer, format!("no {i}"));
-        let side = if i % 2 == 0 { Side::A } else { Side::B };
+        let side = if i.is_multiple_of(2) { Side::A } else { Side::B };
         Preference { weight: 0.5 + (i % 3) as f64, ..Preference::human(Arc::new(pair), side) }
     };
     (0..n).map(preference).collect()
