@@ -21,13 +21,13 @@ pub struct Workers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     size: usize,
-    line: Arc<Mutex<Line>>,
+    connection: Arc<Mutex<Connection>>,
     /// Tells the others that this process is alive while it has nothing for them to compute.
     heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct Connection {
     group: ProcessGroup,
     /// Whether the others wait for a message, and not for an operation of an exchange that failed.
     ready: bool,
@@ -46,18 +46,22 @@ impl Workers {
         compare_versions(&group)?;
         // Several messages within the time after which the others give up.
         let interval = (group.timeout() / 4).max(Duration::from_millis(100));
-        let line = Arc::new(Mutex::new(Line { group, ready: true }));
+        let connection = Arc::new(Mutex::new(Connection { group, ready: true }));
         let (stop, stopped) = channel();
-        let of_thread = Arc::clone(&line);
+        let shared = Arc::clone(&connection);
         let thread = std::thread::Builder::new().name("ser-heartbeat".into()).spawn(move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                let mut line = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
-                // The next exchange reports a connection that is lost.
-                line.ready = line.ready && send(&line.group, &Message::Wait).is_ok();
+                let mut connection = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = send(&connection.group, &Message::Wait) {
+                    // The next exchange reports it, too.
+                    connection.ready = false;
+                    tracing::warn!(%error, "the other ranks cannot be reached");
+                    return;
+                }
             }
         });
         let thread = thread.map_err(|error| ModelError::Workers(format!("a thread cannot be started: {error}")))?;
-        Ok(Workers(Arc::new(Shared { size, line, heartbeat: Some((stop, thread)) })))
+        Ok(Workers(Arc::new(Shared { size, connection, heartbeat: Some((stop, thread)) })))
     }
 
     /// The number of processes, this one included.
@@ -72,17 +76,17 @@ impl Workers {
         message: &Message,
         operations: impl FnOnce(&ProcessGroup) -> Result<Result<T, ModelError>, ModelError>,
     ) -> Result<T, ModelError> {
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if !line.ready {
+        let mut connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if !connection.ready {
             return Err(ModelError::Workers(
                 "the other ranks cannot be reached any more; start all of them again, with --resume to continue a run"
                     .into(),
             ));
         }
-        line.ready = false;
-        send(&line.group, message)?;
-        let result = operations(&line.group)?;
-        line.ready = true;
+        connection.ready = false;
+        send(&connection.group, message)?;
+        let result = operations(&connection.group)?;
+        connection.ready = true;
         result
     }
 }
@@ -94,10 +98,10 @@ impl Drop for Shared {
             // It ends at once, or after the message that it is sending.
             let _ = thread.join();
         }
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if line.ready {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.ready {
             // A process that ended needs no message.
-            let _ = send(&line.group, &Message::End);
+            let _ = send(&connection.group, &Message::End);
         }
     }
 }
