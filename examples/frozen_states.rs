@@ -11,7 +11,6 @@
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use ser::data::{ReadSettings, SplitSettings, TemplateKind, TextSettings};
 use ser::eval::BaselineKind;
@@ -20,8 +19,8 @@ use ser::loss::{LossKind, LossSettings};
 use ser::model::{Device, HiddenStates, HiddenStatesSettings, Precision};
 use ser::status::{Anchor, LoopState, Plan, ScheduleSettings, TopShare};
 use ser::{
-    Baselines, BoxError, Context, LoopSettings, ModelSelection, Outcome, Pair, Progress, SelfEvolution, Stage,
-    WarmStart, prepare_files,
+    Baselines, BoxError, Context, LoopSettings, ModelSelection, Outcome, Progress, SelfEvolution, Stage, WarmStart,
+    prepare_files,
 };
 
 /// Test accuracies in percent: Loop 0, the last iteration, Full, random.
@@ -64,7 +63,7 @@ fn main() -> Result<(), BoxError> {
         let split = SplitSettings { test: 0.35, validation: 0.0, seed, ..SplitSettings::reward_model_only() };
         let data = prepare_files(data.as_ref(), None, &ReadSettings::default(), &split)?.data;
         // Standardization and principal components use no label, so the whole training part serves.
-        let pairs: Vec<Arc<Pair>> = data.seed.iter().map(|p| p.pair.clone()).chain(data.pool.iter().cloned()).collect();
+        let pairs = data.seed.pairs().chain(data.pool.clone()).read_all()?;
         let usable = features.screen(&pairs)?;
         let pairs: Vec<_> = pairs
             .into_iter()

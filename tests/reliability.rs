@@ -8,7 +8,6 @@ use ser::{Baselines, LoopSettings, MetricsLog, RunFolder, SelfEvolution};
 use support::{Linear, chain, data_with_pool, settings};
 
 /// A file of the inputs that the task made.
-#[cfg(any(feature = "index", feature = "linear"))]
 fn input(name: &str) -> Option<std::path::PathBuf> {
     std::env::var_os("SER_TEST_INPUTS").map(|folder| std::path::PathBuf::from(folder).join(name))
 }
@@ -36,35 +35,44 @@ fn linear_run() {
     }));
 }
 
-/// An index that is built with a checkpoint after every few thousand pairs: the build is stopped there and goes on.
-#[cfg(feature = "index")]
-#[test]
-#[ignore = "started by `cargo xtask reliability`"]
-fn index_build() {
-    use ser::data::{DataError, PairTokenizer, ReadSettings, TextSettings, TokenIndex};
+/// Builds an index that is stopped after every few thousand pairs, each time with a checkpoint, and goes on.
+fn build_with_stops<T>(mut build: impl FnMut(&mut ser::Context<'_>) -> Result<T, ser::data::DataError>) {
     use ser::{Context, Control, Event, observer_fn};
 
-    let (Some(data), Some(model)) = (input("many.jsonl"), std::env::var_os("SER_TEST_TOKENIZER")) else {
-        return;
-    };
-    let tokenizer = PairTokenizer::from_folder(model, &TextSettings::default()).unwrap();
     loop {
         let mut observer = observer_fn(|event| match event {
             Event::Advanced { .. } => Control::Stop,
             _ => Control::Continue,
         });
-        let mut cx = Context::new("index", &mut observer);
-        match TokenIndex::open_or_build(
-            &data,
-            &tokenizer,
-            &ReadSettings::default(),
-            std::path::Path::new("index"),
-            &mut cx,
-        ) {
-            Err(DataError::Stopped { .. }) => {}
+        match build(&mut Context::new("index", &mut observer)) {
+            Err(ser::data::DataError::Stopped { .. }) => {}
             result => return end(result),
         }
     }
+}
+
+/// An index of tokens.
+#[cfg(feature = "index")]
+#[test]
+#[ignore = "started by `cargo xtask reliability`"]
+fn index_build() {
+    use ser::data::{PairTokenizer, ReadSettings, TextSettings, TokenIndex};
+
+    let (Some(data), Some(model)) = (input("many.jsonl"), std::env::var_os("SER_TEST_TOKENIZER")) else {
+        return;
+    };
+    let tokenizer = PairTokenizer::from_folder(model, &TextSettings::default()).unwrap();
+    build_with_stops(|cx| TokenIndex::open_or_build(&data, &tokenizer, &ReadSettings::default(), "index".as_ref(), cx));
+}
+
+/// An index of pairs.
+#[test]
+#[ignore = "started by `cargo xtask reliability`"]
+fn pair_index_build() {
+    use ser::data::{PairIndex, ReadSettings};
+
+    let Some(data) = input("many.jsonl") else { return };
+    build_with_stops(|cx| PairIndex::open_or_build(&data, &ReadSettings::default(), "index".as_ref(), cx));
 }
 
 /// Features of many pairs, kept in a file; what comes of them is written beside it.

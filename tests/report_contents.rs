@@ -112,7 +112,8 @@ fn every_loop_has_score_differences_and_the_result_its_changes() {
 fn noisy_labels_beside_a_clean_test_set_give_a_warning() {
     let mut noisy = data(1);
     let gold = noisy.gold.take().unwrap();
-    let labelled: Vec<Preference> = noisy.pool.iter().filter_map(|pair| gold.preference_for_audit(pair)).collect();
+    let pool = noisy.pool.read_all().unwrap();
+    let labelled: Vec<Preference> = pool.iter().filter_map(|pair| gold.preference_for_audit(pair)).collect();
     let flipped: Vec<Preference> = labelled
         .into_iter()
         .enumerate()

@@ -137,6 +137,32 @@ fn killed_within_a_training_a_run_continues_from_its_checkpoint() {
     }
 }
 
+/// The process is killed while it scores a pool of several chunks. The resumed run continues after the last complete one.
+#[test]
+fn killed_within_a_scoring_a_run_continues_after_the_last_chunk() {
+    const PAIRS: usize = 40_000;
+    let root = tempfile::tempdir().unwrap();
+    let (whole, folder) = (root.path().join("whole"), root.path().join("killed"));
+    assert!(spawn(&whole, PAIRS, 2).wait().unwrap().success());
+    let parts = folder.join("rounds/01/scores.parts");
+    let mut sizes = Vec::new();
+    for number in [1, 2] {
+        let point = format!("part:rounds/01/scores.parts/{number}");
+        assert!(!spawn_with(&folder, PAIRS, 2, &[(CRASH_AT, &point)]).wait().unwrap().success());
+        sizes.push(std::fs::metadata(&parts).unwrap().len());
+    }
+    // The second process has appended one part, and a part was torn since.
+    assert!(sizes[1] > sizes[0] && sizes[1] < 3 * sizes[0], "{sizes:?}");
+    let text = std::fs::read(&parts).unwrap();
+    std::fs::write(&parts, &text[..text.len() - 9]).unwrap();
+    assert!(spawn(&folder, PAIRS, 2).wait().unwrap().success());
+    assert!(!parts.exists());
+    for file in ["rounds/01/scores.jsonl", "rounds/02/selection.jsonl"] {
+        assert!(std::fs::read(folder.join(file)).unwrap() == std::fs::read(whole.join(file)).unwrap(), "{file}");
+    }
+    assert_eq!(report_without_timing(&folder), report_without_timing(&whole));
+}
+
 #[test]
 fn a_learner_without_steps_and_one_with_them_end_in_the_same_report() {
     let root = tempfile::tempdir().unwrap();
@@ -269,7 +295,7 @@ fn a_run_is_not_overwritten_and_not_resumed_as_another() {
     assert_eq!(text, "cannot resume on other data: `pool.pairs` was 100 and is now 101");
 
     let mut changed = small();
-    let mut seed = changed.seed.to_vec();
+    let mut seed = changed.seed.read_all().unwrap();
     seed[3].preferred = seed[3].preferred.other();
     changed.seed = seed.into();
     let text = chain(&run(root.path(), settings(), changed).unwrap_err());
@@ -290,7 +316,7 @@ fn bad_input_leaves_no_folder_behind() {
     let text = chain(&run(&folder, bad, data(1)).unwrap_err());
     assert!(text.contains("tau_low is 0.9"), "{text}");
     let mut twice = data(1);
-    twice.test = twice.test.iter().chain(&twice.seed[..1]).cloned().collect();
+    twice.test = twice.test.chain(twice.seed.subset(&[0]));
     let text = chain(&run(&folder, settings(), twice).unwrap_err());
     assert!(text.contains("two pairs have the id 0"), "{text}");
     assert!(!folder.exists());

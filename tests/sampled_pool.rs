@@ -141,12 +141,12 @@ fn the_loop_runs_on_a_pool_of_prompts_alone() {
         lend(&mut Echo::default()),
         &prompts(90),
         &PoolSampling::default(),
-        data.free_id(),
+        data.free_id().unwrap(),
         &mut run,
         &mut Observers::new(),
     )
     .unwrap();
-    data.add_to_pool(pool);
+    data.add_to_pool(pool).unwrap();
     let mut model = support::Linear::default();
     let outcome = SelfEvolution::new(settings()).run_in(&mut model, data, &mut run).unwrap();
     let pool = outcome.report.data.splits.iter().find(|count| count.name == "pool").unwrap();
@@ -156,16 +156,16 @@ fn the_loop_runs_on_a_pool_of_prompts_alone() {
 
 #[test]
 fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
-    let prompt = |data: &ser::SerData, index: usize| data.test[index].pair.prompt.clone();
+    let prompt = |data: &ser::SerData, index: usize| data.test.read_all().unwrap()[index].pair.prompt.clone();
     let mut data = data(6);
     let asked = vec![
         prompt(&data, 0),
         vec![Message::user("a question of its own")],
-        data.validation[3].pair.prompt.clone(),
+        data.validation.read_all().unwrap()[3].pair.prompt.clone(),
         prompt(&data, 1),
     ];
     let rows = data.counts.rows;
-    assert_eq!(data.without_held_out(asked.clone()), [asked[1].clone()]);
+    assert_eq!(data.without_held_out(asked.clone()).unwrap(), [asked[1].clone()]);
     let count = |data: &ser::SerData| -> u64 {
         let name = "prompts: in the test or validation set";
         data.counts.left_out.iter().filter(|count| count.name == name).map(|count| count.count).sum()
@@ -175,12 +175,13 @@ fn prompts_of_the_test_and_validation_sets_stay_out_of_the_pool() {
     // Sampled pairs with such prompts are left out too.
     let root = tempfile::tempdir().unwrap();
     let mut run = RunFolder::open(root.path().join("run"), false).unwrap();
-    let (mut echo, first) = (Echo::default(), data.free_id());
+    let (mut echo, first) = (Echo::default(), data.free_id().unwrap());
     let pool =
         sample_pool(lend(&mut echo), &asked, &PoolSampling::default(), first, &mut run, &mut Observers::new()).unwrap();
     assert_eq!(pool.pairs.len(), 4);
     data.pool = [].into();
-    data.add_to_pool(pool);
-    assert_eq!(data.pool.iter().map(|pair| pair.prompt.clone()).collect::<Vec<_>>(), [asked[1].clone()]);
+    data.add_to_pool(pool).unwrap();
+    let prompts: Vec<_> = data.pool.read_all().unwrap().iter().map(|pair| pair.prompt.clone()).collect();
+    assert_eq!(prompts, [asked[1].clone()]);
     assert_eq!((count(&data), data.counts.rows - rows), (6, 7));
 }

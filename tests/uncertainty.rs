@@ -36,7 +36,7 @@ fn sharing_prompts(preferences: Vec<Preference>, n: usize) -> Vec<Preference> {
 #[test]
 fn intervals_count_prompts() {
     let alone = run(quick(), data(1));
-    let data = SerData { test: sharing_prompts(data(1).test.to_vec(), 10).into(), ..data(1) };
+    let data = SerData { test: sharing_prompts(data(1).test.read_all().unwrap(), 10).into(), ..data(1) };
     let shared = run(quick(), data);
     for (alone, shared) in alone.iterations.iter().zip(&shared.iterations) {
         let (alone, shared) = (alone.evaluation.accuracy, shared.evaluation.accuracy);
@@ -67,7 +67,7 @@ fn thresholds_are_certified_by_prompt() {
         ..quick()
     };
     assert!(run(settings.clone(), data(1)).iterations.len() > 1, "200 prompts are enough");
-    let few = SerData { validation: sharing_prompts(data(1).validation.to_vec(), 20).into(), ..data(1) };
+    let few = SerData { validation: sharing_prompts(data(1).validation.read_all().unwrap(), 20).into(), ..data(1) };
     let report = run(settings, few);
     assert_eq!(report.iterations.len(), 1, "ten prompts are not");
     let text = report.stopped.unwrap();
@@ -82,7 +82,7 @@ fn a_difference_within_one_standard_error_does_not_choose_the_model() {
     let selections = [ModelSelection::Validation, ModelSelection::OneStandardError, ModelSelection::Last];
     let mut overruled = 0;
     for seed in 1..=6 {
-        let few = || SerData { validation: data(seed).validation[..20].into(), ..data(seed) };
+        let few = || SerData { validation: data(seed).validation.subset(&(0..20).collect::<Vec<_>>()), ..data(seed) };
         let [best, by_error, last] = selections.map(|model_selection| {
             let report = run(LoopSettings { model_selection, anchor: Anchor::PerPair, ..quick() }, few());
             let chosen = report.iterations.iter().position(|iteration| iteration.chosen).unwrap();
@@ -224,7 +224,7 @@ fn the_reason_of_an_empty_selection_is_reported() {
     assert_eq!(report.iterations[1].selection.as_ref().unwrap().kept, kept, "as the message said: {text}");
     // Caps that leave nothing.
     let balance = Balance { max_side_share: Some(0.5), ..Balance::default() };
-    let one_sided = SerData { pool: data(1).pool[..1].into(), gold: None, ..data(1) };
+    let one_sided = SerData { pool: data(1).pool.subset(&[0]), gold: None, ..data(1) };
     let report = run(LoopSettings { balance, ..settings }, one_sided);
     let text = report.stopped.unwrap();
     assert!(text.contains("1 pairs pass Status 1") && text.contains("loop.balance leaves none"), "{text}");

@@ -17,7 +17,7 @@ fn a_model_without_margins_ends_with_loop_0() {
     let report = run(LoopSettings { anchor: Anchor::None, ..settings() }, {
         // A seed of one pair with equal answers.
         let data = data(1);
-        SerData { seed: same_answers(&data.seed[..1]).into(), ..data }
+        SerData { seed: same_answers(&data.seed.read_all().unwrap()[..1]).into(), ..data }
     });
     assert_eq!(report.iterations.len(), 1);
     assert!(report.iterations[0].chosen);
@@ -116,9 +116,9 @@ fn pairs_with_scores_that_are_not_finite_are_never_selected() {
 fn pairs_that_the_model_cannot_use_are_left_out_and_counted() {
     let mut data = data(1);
     let same = Pair::from_text(PairId(77), "q", "0101", "0101");
-    data.pool = data.pool.iter().cloned().chain([Arc::new(same.clone())]).collect();
+    data.pool = data.pool.chain([Arc::new(same.clone())].into());
     let more = Preference::human(Arc::new(Pair { id: PairId(78), ..same }), Side::B);
-    data.seed = data.seed.iter().cloned().chain([more]).collect();
+    data.seed = data.seed.chain([more].into());
     let report = run(LoopSettings { baselines: Baselines::none(), ..settings() }, data);
     let left_out: Vec<_> = report.data.left_out.iter().map(|c| (c.name.as_str(), c.count)).collect();
     let why = "answers the same to the model";

@@ -14,10 +14,10 @@ use ser::{LearningStatus, LossOutput, PairLoss, PairProbabilities, Preference, l
 fn pseudo_labels_have_the_mean_margin_of_the_labelled_pairs() {
     let with_margins = |data: SerData| {
         let margin = |(i, p): (usize, Preference)| Preference { margin: Some(0.25 * i as f64), ..p };
-        SerData { seed: data.seed.iter().cloned().enumerate().map(margin).collect(), ..data }
+        SerData { seed: data.seed.read_all().unwrap().into_iter().enumerate().map(margin).collect(), ..data }
     };
     for (data, mean) in [(data(1), None), (with_margins(data(1)), Some(0.25 * 3.5))] {
-        let own: Vec<Option<f64>> = data.seed.iter().map(|p| p.margin).collect();
+        let own: Vec<Option<f64>> = data.seed.read_all().unwrap().iter().map(|p| p.margin).collect();
         let asked = std::sync::Mutex::new(Vec::new());
         let hinge = ser::loss::LossSettings::default().check().unwrap();
         let loss = loss_fn(|scores, targets| {

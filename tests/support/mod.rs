@@ -52,17 +52,17 @@ pub fn data(seed: u64) -> SerData {
 
 /// The same with a pool of `n` pairs.
 pub fn data_with_pool(seed: u64, n: usize) -> SerData {
-    let human = |pairs: Vec<(Arc<Pair>, Side)>| -> Arc<[Preference]> {
+    let human = |pairs: Vec<(Arc<Pair>, Side)>| -> Vec<Preference> {
         pairs.into_iter().map(|(p, s)| Preference::human(p, s)).collect()
     };
     let labelled = human(pairs(n, 1_000_000, seed));
     let (pool, gold) = blind(&labelled, seed).unwrap();
     SerData {
-        seed: human(pairs(8, 0, seed)),
-        validation: human(pairs(200, 5_000, seed)),
+        seed: human(pairs(8, 0, seed)).into(),
+        validation: human(pairs(200, 5_000, seed)).into(),
         pool: pool.into(),
         gold: Some(gold),
-        test: human(pairs(600, 100_000, seed)),
+        test: human(pairs(600, 100_000, seed)).into(),
         ..SerData::default()
     }
 }

@@ -10,6 +10,7 @@ mod model;
 mod packages;
 mod peers;
 mod pip;
+mod pool;
 mod publish;
 mod reliability;
 mod setup;
@@ -48,6 +49,8 @@ enum Task {
     Study(study::Options),
     /// Measures training and scoring speed side by side with TRL and transformers
     Peers(peers::Options),
+    /// Measures time per pair and peak memory of the loop over generated pools of 300,000 and 3,000,000 pairs
+    Pool(pool::Options),
     /// Writes programs, scripts and small inputs into a folder for a machine with a GPU and PyTorch, which needs no Rust
     Bundle(bundle::Options),
     /// Makes small runs of every kind fail at each of their operations on files, and requires that they go on to the same bits
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Study(options) => study::run(&workspace, &options),
         Task::Peers(options) => peers::run(&workspace, &options),
+        Task::Pool(options) => pool::run(&workspace, &options),
         Task::Bundle(options) => bundle::run(&workspace, &options),
         Task::Reliability(options) => reliability::run(&workspace, &options),
         Task::PublishCheck => publish::check(&workspace),

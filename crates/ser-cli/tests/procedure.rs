@@ -82,6 +82,32 @@ fn over_long_prompts_and_texts_are_left_out_before_anything_is_trained() {
 }
 
 #[test]
+fn data_over_a_size_is_read_from_an_index_on_disk_with_the_same_results() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, index) = (rows(root.path(), 90), root.path().join("index"));
+    let evolve = |out: &str, more: &[&str]| {
+        let (out, index) = (root.path().join(out), format!("run.pair_index='{}'", index.display()));
+        let flags = words(&format!("--model {} --data {data} --out {} --seed 3", nano(), text(&out)));
+        let settings = ["text.max_length=120", "training.epochs=1", "split.labelled=0.4", &index];
+        let output = run("run", &[flags, set(&settings), set(more)].concat());
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        (report_without_timing(&out), errors)
+    };
+    let (memory, said) = evolve("memory", &[]);
+    assert!(!said.contains("run.in_memory_bytes") && !index.exists(), "{said}");
+    let (on_disk, said) = evolve("disk", &["run.in_memory_bytes=1000"]);
+    assert!(said.contains("more than run.in_memory_bytes") && said.contains(&text(&index)), "{said}");
+    assert!(said.contains("index pairs"), "{said}");
+    assert_eq!(memory, on_disk);
+    let (again, said) = evolve("again", &["run.in_memory_bytes=0"]);
+    assert!(!said.contains("index pairs"), "a second run finds the index: {said}");
+    assert_eq!(memory, again);
+    let scores = |run: &str| fs::read(root.path().join(run).join("rounds/01/scores.jsonl")).unwrap();
+    assert!(scores("memory") == scores("disk"));
+}
+
+#[test]
 fn a_start_that_cannot_work_is_refused_before_the_run_folder_is_made() {
     let root = tempfile::tempdir().unwrap();
     let data = rows(root.path(), 100);

@@ -138,7 +138,12 @@ struct PastTheEnd {
 }
 
 fn item<T: Clone>(items: &[T], position: usize) -> Result<T, BoxError> {
-    items.get(position).cloned().ok_or_else(|| PastTheEnd { position, len: items.len() }.into())
+    items.get(position).cloned().ok_or_else(|| past_the_end(position, items.len()))
+}
+
+/// The error of a position that a store of `len` does not have.
+pub(crate) fn past_the_end(position: usize, len: usize) -> BoxError {
+    PastTheEnd { position, len }.into()
 }
 
 #[cfg(test)]

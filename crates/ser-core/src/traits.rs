@@ -63,8 +63,8 @@ pub trait Scorer: Send {
     /// The same pair gets the same scores whichever pairs it is scored with, as far as the arithmetic allows.
     fn score(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<PairScores>, Self::Error>;
 
-    /// Which pairs the model can work on, in the order of `pairs`. A run asks once, and leaves the others out and counts
-    /// them. By default all are usable.
+    /// Which pairs the model can work on, in the order of `pairs`. A run asks once about each pair, some thousands at a time,
+    /// and leaves the others out and counts them. By default all are usable.
     fn screen(&mut self, pairs: &[Arc<Pair>], cx: &mut Context<'_>) -> Result<Vec<Screening>, Self::Error> {
         let _ = cx;
         Ok(vec![Screening::Usable; pairs.len()])

@@ -7,7 +7,6 @@ mod data_names;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
-#[cfg(feature = "index")]
 mod index;
 #[cfg(feature = "tokenizers")]
 mod jinja;
@@ -25,21 +24,22 @@ mod tokenized;
 mod tokenizer;
 mod write;
 
-pub use blind::{GoldLabels, blind};
+pub use blind::{GoldLabels, blind, blind_preference};
 pub use error::{DataError, RowPosition, RowProblem};
 #[cfg(feature = "index")]
 pub use index::{IndexSplit, IndexSummary, IndexedPair, TokenIndex};
+pub use index::{PairIndex, PairIndexSummary};
 pub use lengths::LengthCounts;
 pub use plan::{balance, plan_batches, plan_batches_by_length};
 pub use preference_counts::PreferenceCounts;
 pub use prompt_key::{PromptKey, prompt_clusters};
 pub use read::{
-    Layout, OnBadRow, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, SkippedRow, data_files, html_to_text,
-    read_prompts,
+    Layout, OnBadRow, PairOrigin, PreferenceFile, ReadSettings, ReadSummary, SkippedRow, data_files, data_size,
+    html_to_text, read_prompts,
 };
 pub use reservoir::Reservoir;
 pub use shuffle::ShuffledOrder;
-pub use split::{Split, SplitPart, SplitSettings, split};
+pub use split::{Split, SplitPart, SplitSettings, split, split_keys};
 pub use text::{TemplateDate, TemplateKind, TextSettings, authors_code_prompt, authors_code_text};
 pub use tokenized::TokenizedPair;
 #[cfg(feature = "tokenizers")]

@@ -244,12 +244,17 @@ fn middle(dealt: usize, pairs: usize, total: usize) -> f64 {
 /// # Ok::<(), ser_data::DataError>(())
 /// ```
 pub fn split<'a>(pairs: impl IntoIterator<Item = &'a Pair>, settings: &SplitSettings) -> Result<Split, DataError> {
+    split_keys(pairs.into_iter().map(PromptKey::of), settings)
+}
+
+/// Like [`split`], by the keys of the pairs' prompts: for pairs that are not in memory.
+///
+/// # Errors
+/// As of [`split`].
+pub fn split_keys(prompts: impl IntoIterator<Item = PromptKey>, settings: &SplitSettings) -> Result<Split, DataError> {
     settings.check()?;
-    let mut order: Vec<(u128, usize)> = pairs
-        .into_iter()
-        .enumerate()
-        .map(|(index, pair)| (PromptKey::of(pair).shuffled(settings.seed), index))
-        .collect();
+    let mut order: Vec<(u128, usize)> =
+        prompts.into_iter().enumerate().map(|(index, prompt)| (prompt.shuffled(settings.seed), index)).collect();
     order.sort_unstable();
     let total = order.len();
     let ends = settings.ends();

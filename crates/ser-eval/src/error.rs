@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ser_core::Stopped;
+use ser_core::{BoxError, Stopped};
 
 /// Why an evaluation or a report failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum EvalError {
         /// The measurement.
         what: &'static str,
     },
+    /// The pairs cannot be read.
+    #[error("the measured pairs cannot be read")]
+    Pairs(#[source] BoxError),
     /// A prompt's answers cannot be measured.
     #[error("the prompt with id {id:?} cannot be measured: {problem}")]
     Answers {

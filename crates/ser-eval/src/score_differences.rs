@@ -1,13 +1,14 @@
 //! Score differences of pairs with similar answers: the paper's Figure 6 on labelled pairs.
 
-use std::sync::Arc;
-
 use ndarray::ArrayView2;
-use ser_core::{Pair, Side};
+use ser_core::{PairStore, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 use crate::score_rows::rows;
+
+/// Pairs that are read at a time.
+const CHUNK: usize = 8192;
 
 /// Number of bins of the histogram; even, so that 0 is the border of two.
 const BINS: usize = 20;
@@ -82,9 +83,9 @@ fn trigrams(text: &str) -> Vec<[char; 3]> {
 /// r_rejected] per pair.
 ///
 /// # Errors
-/// [`EvalError::LengthMismatch`] and [`EvalError::ScoreColumns`].
+/// [`EvalError::LengthMismatch`], [`EvalError::ScoreColumns`], and [`EvalError::Pairs`] for pairs that cannot be read.
 pub fn similar_pair_differences(
-    pairs: &[Arc<Pair>],
+    pairs: &dyn PairStore,
     scores: &[ArrayView2<'_, f64>],
 ) -> Result<Vec<ScoreDifferences>, EvalError> {
     for model in scores {
@@ -97,8 +98,12 @@ pub fn similar_pair_differences(
             });
         }
     }
-    let mut alike: Vec<(f64, usize)> =
-        pairs.iter().map(|pair| answer_similarity(pair.response(Side::A), pair.response(Side::B))).zip(0..).collect();
+    let mut alike: Vec<(f64, usize)> = Vec::with_capacity(pairs.len());
+    for start in (0..pairs.len()).step_by(CHUNK) {
+        let chunk = pairs.read_range(start..(start + CHUNK).min(pairs.len())).map_err(EvalError::Pairs)?;
+        let similarity = chunk.iter().map(|pair| answer_similarity(pair.response(Side::A), pair.response(Side::B)));
+        alike.extend(similarity.zip(start..));
+    }
     alike.sort_by(|(a, i), (b, j)| b.total_cmp(a).then(i.cmp(j)));
     alike.truncate(pairs.len().div_ceil(4));
     let Some(&(similarity, _)) = alike.last() else { return Ok(Vec::new()) };
@@ -151,7 +156,8 @@ mod tests {
     use super::*;
     use approx::assert_abs_diff_eq;
     use ndarray::aview2;
-    use ser_core::PairId;
+    use ser_core::{Pair, PairId};
+    use std::sync::Arc;
 
     #[test]
     fn similarity_is_dices_coefficient_of_trigrams() {
@@ -184,7 +190,7 @@ mod tests {
         // 0 is a border, and the largest difference is in the last bin.
         assert_eq!(found[0].histogram[10].low, 0.0);
         assert_eq!((found[1].histogram[19].pairs, found[1].histogram[19].high), (1, 2.0));
-        assert!(similar_pair_differences(&[], &[ArrayView2::from(&[] as &[[f64; 2]])]).unwrap().is_empty());
+        assert!(similar_pair_differences(&Vec::new(), &[ArrayView2::from(&[] as &[[f64; 2]])]).unwrap().is_empty());
         assert!(similar_pair_differences(&pairs, &[aview2(&first[..3])]).is_err());
     }
 }

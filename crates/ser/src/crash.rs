@@ -12,6 +12,7 @@ const VARIABLE: &str = "SER_TEST_CRASH_AT";
 /// Points and their subjects:
 /// - `incomplete`: a file or folder is written, but not renamed to its name yet (its path);
 /// - `renamed`: a file or folder has its name (its path);
+/// - `part`: a part of a file of scores is there (its number in the file of parts: `rounds/01/scores.parts/2`);
 /// - `step`: a step of a training is done (the stage and the number of the step: `train loop 0/3`).
 #[inline]
 pub(crate) fn crash_point(point: &str, subject: &Path) {

@@ -40,7 +40,9 @@ pub use observe::Progress;
 pub use observe::{MetricsLog, Observers};
 pub use policy::{KeptAnswer, PolicyRunSettings, PolicyStep, PpoTraining, ScorerReward, WordReward};
 pub use pool::{PoolSampling, SampledPool, sample_pool};
-pub use prepare::{PairsRead, PreparedData, SerData, count_rows, prepare, prepare_files};
+pub use prepare::{
+    PairsRead, PreparedData, SerData, count_rows, prepare, prepare_files, prepare_indexed, prepare_sets,
+};
 #[cfg(feature = "config")]
 pub use procedure::{Models, ModelsFn, Procedure, ProcedureData, ProcedureRun, models_fn};
 pub use report::{

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ser_core::{Learner, Observer, PairLoss, StatusRule, rule_fn};
-use ser_data::prompt_clusters;
 use ser_eval::Report;
 use ser_status::Anchor;
 
@@ -13,7 +12,8 @@ use crate::iteration::{
     Chosen, CustomRule, DriftMonitor, HeldOut, Iteration, Iterations, LearnerStages, LoopInputs, choose,
 };
 use crate::observe::Observers;
-use crate::prepare::SerData;
+use crate::pool::{LabelTargets, PoolColumns};
+use crate::prepare::{DataFingerprints, SerData};
 use crate::report::{Findings, report, write_report};
 use crate::run_folder::RunFolder;
 use crate::settings::LoopSettings;
@@ -109,9 +109,9 @@ impl<'a> SelfEvolution<'a> {
     ) -> Result<Outcome, Error> {
         // Before the folder is created.
         self.settings.check()?;
-        data.check_ids()?;
+        let fingerprints = data.fingerprints()?;
         let mut run = RunFolder::open(folder.as_ref(), self.resume)?;
-        self.run_in(learner, data, &mut run)
+        self.run_checked(learner, data, &fingerprints, &mut run)
     }
 
     /// Like [`run`](SelfEvolution::run), in an open folder, which may contain other stages.
@@ -119,24 +119,35 @@ impl<'a> SelfEvolution<'a> {
     /// # Errors
     /// As of [`run`](SelfEvolution::run).
     pub fn run_in<L: Learner + ?Sized>(
-        mut self,
+        self,
         learner: &mut L,
         data: SerData,
         run: &mut RunFolder,
     ) -> Result<Outcome, Error> {
+        self.settings.check()?;
+        let fingerprints = data.fingerprints()?;
+        self.run_checked(learner, data, &fingerprints, run)
+    }
+
+    fn run_checked<L: Learner + ?Sized>(
+        mut self,
+        learner: &mut L,
+        data: SerData,
+        fingerprints: &DataFingerprints,
+        run: &mut RunFolder,
+    ) -> Result<Outcome, Error> {
         let checked = self.settings.checked()?;
-        data.check_ids()?;
         run.record_or_verify_settings("loop", &self.settings)?;
         let custom = BTreeMap::from([("loss", self.loss.is_some()), ("rule", self.rule.is_some())]);
         run.record_or_verify_settings("custom", &custom)?;
         run.record_or_verify_data("seeds", &BTreeMap::from([("run", self.settings.seed)]))?;
-        data.record_or_verify(run)?;
+        fingerprints.record_or_verify(run)?;
         let loss: &dyn PairLoss = match &self.loss {
             Some(loss) => loss.as_ref(),
             None => &checked.loss,
         };
         let mut stages = LearnerStages::new(learner, run, &mut self.observers, loss, self.settings.seed)?;
-        let screened = stages.screen(&data.all_pairs())?;
+        let screened = stages.screen(&data.all_parts())?;
         let data = data.keep_usable(screened)?;
         let needs_validation = self.settings.anchor == Anchor::Fitted || self.settings.precision_target.is_some();
         if needs_validation && data.validation.is_empty() {
@@ -146,13 +157,14 @@ impl<'a> SelfEvolution<'a> {
             });
         }
         let mut warnings = if self.rule.is_some() { Vec::new() } else { self.settings.warnings() };
-        let gold = data.gold_labels();
-        let pool_prompts = prompt_clusters(data.pool.iter().map(AsRef::as_ref));
-        let (validation, test) = (HeldOut::new(&data.validation), HeldOut::new(&data.test));
+        let columns = PoolColumns::read(&data.pool)?;
+        let gold = data.gold_labels(&columns.ids);
+        let (validation, test) = (HeldOut::new(&data.validation)?, HeldOut::new(&data.test)?);
         let inputs = LoopInputs {
             data: &data,
             gold: &gold,
-            pool_prompts: &pool_prompts,
+            columns: &columns,
+            targets: LabelTargets::new(&data.seed, &self.settings)?,
             settings: &self.settings,
             checked: &checked,
             rule: self.rule.as_ref(),

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Procedure,
     /// Tokens on disk
     Index,
+    /// Pairs on disk
+    Pairs,
     /// Features of a frozen model, kept in a file
     Features,
     /// `ser judge` with its cache
@@ -39,7 +41,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 11] = [
+    pub(super) const ALL: [Kind; 12] = [
         Kind::Linear,
         Kind::Loop,
         Kind::Reward,
@@ -48,6 +50,7 @@ impl Kind {
         Kind::Ppo,
         Kind::Procedure,
         Kind::Index,
+        Kind::Pairs,
         Kind::Features,
         Kind::Judge,
         Kind::Merge,
@@ -63,6 +66,7 @@ impl Kind {
             Kind::Ppo => "ppo",
             Kind::Procedure => "procedure",
             Kind::Index => "index",
+            Kind::Pairs => "pairs",
             Kind::Features => "features",
             Kind::Judge => "judge",
             Kind::Merge => "merge",
@@ -74,6 +78,7 @@ impl Kind {
         match self {
             Kind::Linear => Some("linear_run"),
             Kind::Index => Some("index_build"),
+            Kind::Pairs => Some("pair_index_build"),
             Kind::Features => Some("feature_cache"),
             _ => None,
         }
@@ -263,7 +268,7 @@ impl Programs {
                 self.endpoint
             )),
             Kind::Merge => words(&format!("merge --model {model} --adapter {model}/adapter --out merged")),
-            Kind::Linear | Kind::Index | Kind::Features => Vec::new(),
+            Kind::Linear | Kind::Index | Kind::Pairs | Kind::Features => Vec::new(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (None, Some(name)) => name.to_string_lossy().into_owned(),
         (None, None) => bail!("give --name NAME: the model's folder has no name"),
     };
-    for note in model.tokenizer().notes(&test.pairs())? {
+    for note in model.tokenizer().notes(&test.pairs()).map_err(anyhow::Error::from_boxed)? {
         output::note(format_args!("note: {note}"));
     }
     let mut progress = output::progress()?;

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::R
     for line in read.lines() {
         output::note(line);
     }
-    for note in model.tokenizer().notes(&pairs(&read))? {
+    for note in model.tokenizer().notes(&pairs(&read)).map_err(anyhow::Error::from_boxed)? {
         output::note(format_args!("note: {note}"));
     }
     let mut progress = output::progress()?;

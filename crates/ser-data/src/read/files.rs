@@ -45,6 +45,19 @@ pub fn data_files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, Data
     Ok(vec![path.to_path_buf()])
 }
 
+/// The bytes of the [`data_files`] of a path, compressed as they are.
+///
+/// # Errors
+/// As of [`data_files`]; a file that does not exist.
+pub fn data_size(path: &Path, split: Option<&str>) -> Result<u64, DataError> {
+    let size = |file: PathBuf| match std::fs::metadata(&file) {
+        Ok(about) => Ok(about.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DataError::Missing { path: file }),
+        Err(error) => Err(DataError::io("read", &file, error)),
+    };
+    data_files(path, split)?.into_iter().map(size).sum()
+}
+
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -18,7 +18,7 @@ mod summary;
 mod table_rows;
 mod utf16;
 
-pub use files::data_files;
+pub use files::{data_files, data_size};
 pub use layout::Layout;
 pub use layouts::html_to_text;
 pub use preference_file::PreferenceFile;

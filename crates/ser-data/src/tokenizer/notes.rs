@@ -4,23 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use ser_core::{Pair, Side};
+use ser_core::{BoxError, Pair, PairStore, Side};
 
 use super::PairTokenizer;
 use super::chat_template::ChatTemplate;
 use super::turns::whole;
 use crate::{DataError, TemplateKind};
 
+/// Pairs that are read at a time.
+const CHUNK: usize = 8192;
+
 impl PairTokenizer {
     /// Data of the pairs that their texts do not contain, and other properties of the texts, one sentence each: fields of
     /// messages (reasoning, tool calls) that the template does not render, and the date that it writes.
-    pub fn notes(&self, pairs: &[Arc<Pair>]) -> Result<Vec<String>, DataError> {
+    ///
+    /// # Errors
+    /// Pairs that cannot be read; a chat template that fails.
+    pub fn notes(&self, pairs: &dyn PairStore) -> Result<Vec<String>, BoxError> {
         let mut notes = Vec::new();
         if self.chat_template.as_ref().is_some_and(ChatTemplate::reads_date) {
             let date = self.settings.date;
             notes.push(format!("the chat template writes the date; text.date = {date} stands for today"));
         }
-        for (field, count) in self.unrendered_fields(pairs)? {
+        let mut fields: BTreeMap<String, usize> = BTreeMap::new();
+        for start in (0..pairs.len()).step_by(CHUNK) {
+            let chunk = pairs.read_range(start..(start + CHUNK).min(pairs.len()))?;
+            for (field, count) in self.unrendered_fields(&chunk)? {
+                *fields.entry(field).or_default() += count;
+            }
+        }
+        for (field, count) in fields {
             let template = self.settings.template;
             notes.push(format!("`{field}` of {count} pairs is left out: the {template} template does not render it"));
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::PoolSampling;
 
 /// Files, folders and the seed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSettings {
     /// Preferences; the built-in corpus if not given.
@@ -29,6 +29,26 @@ pub struct RunSettings {
     pub seed: u64,
     /// Threads of libtorch on the CPU; 0 means all cores.
     pub threads: usize,
+    /// The most bytes of the files of `data` and `test_data`, compressed as they are, whose pairs are kept in memory. Pairs of larger
+    /// files are in an index on disk and are read when they are needed; the results are the same.
+    pub in_memory_bytes: u64,
+    /// Folder of these indexes, which runs share; `ser/pairs` in the user's cache folder if not given.
+    pub pair_index: Option<PathBuf>,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        RunSettings {
+            data: None,
+            test_data: None,
+            model: None,
+            out: None,
+            seed: 0,
+            threads: 0,
+            in_memory_bytes: 512 << 20,
+            pair_index: None,
+        }
+    }
 }
 
 /// Prompts that a generator answers twice each; the pairs extend the pool.

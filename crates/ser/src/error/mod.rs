@@ -216,6 +216,7 @@ impl Error {
     pub fn is_interrupted(&self) -> bool {
         match self {
             Error::Interrupted { .. } | Error::Eval(ser_eval::EvalError::Stopped(_)) => true,
+            Error::Data(ser_data::DataError::Stopped { .. }) => true,
             #[cfg(feature = "libtorch")]
             Error::Model(ser_model::ModelError::Stopped(_)) => true,
             _ => false,
@@ -225,6 +226,14 @@ impl Error {
     /// Converts an I/O error, for `map_err`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Converts an error of a store of pairs, for `map_err`.
+    pub(crate) fn store(error: BoxError) -> Error {
+        match error.downcast::<ser_data::DataError>() {
+            Ok(error) => Error::Data(*error),
+            Err(source) => Error::Stage { stage: "reading pairs".to_owned(), source },
+        }
     }
 
     /// Checks the number of results of an implementation.

@@ -1,19 +1,21 @@
 //! The baselines that SER is compared with: Full, random and oracle.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
-use ser_core::{Learner, LearningStatus, Preference, Stage, StageModel};
+use ser_core::{Learner, LearningStatus, PreferenceStore, Stage, StageModel};
 use ser_eval::BaselineKind;
 use ser_status::{Anchor, ScheduleSettings, Selected};
 
 use super::held_out::Scored;
 use super::learner_stages::{BASE, LearnerStages};
-use super::types::{Iteration, LoopInputs, stage_of};
+use super::types::{Iteration, LoopInputs, Selection, stage_of};
 use crate::Error;
-use crate::pool::PoolState;
+use crate::pool::TrainingSet;
 use crate::seeds::seed_for;
-use crate::settings::{LoopSettings, ModelSelection, WarmStart};
+use crate::settings::{LoopSettings, ModelSelection, PoolReuse, WarmStart};
 
 /// A baseline's model, measured on the test pairs.
 pub(crate) struct Comparison {
@@ -40,35 +42,46 @@ impl LoopInputs<'_> {
         if gold.is_none() && (wanted.full || wanted.oracle) {
             warnings.push("The pool has no gold labels, so Full and oracle are left out.".to_owned());
         }
-        let step = iterations.last().and_then(|iteration| iteration.step.as_ref());
-        if step.is_none() && (wanted.random || wanted.oracle) {
+        let last = iterations.last().and_then(|iteration| iteration.selection.as_ref());
+        if last.is_none() && (wanted.random || wanted.oracle) {
             warnings.push("No loop selected any pair, so random and oracle are left out.".to_owned());
         }
         let mut done = Vec::new();
         if let Some(gold) = gold.filter(|_| wanted.full) {
-            let pool = self.data.pool.iter().filter_map(|pair| gold.preference_for_audit(pair));
-            let preferences: Vec<_> = self.data.seed.iter().cloned().chain(pool).collect();
+            let positions = self.with_gold(0..self.gold.len() as u32);
+            let preferences = TrainingSet::new(self.data.seed.clone(), &self.data.pool).with_gold(positions, gold);
             let n = preferences.len();
             // It depends on no validation label.
             done.push(self.compare(stages, BaselineKind::Full, BASE, &preferences, [n, n])?);
         }
-        let Some(step) = step else {
+        let Some(last) = last else {
             return Ok(done);
         };
         if wanted.random {
             done.push(self.at_random(stages, iterations)?);
         }
         if let Some(gold) = gold.filter(|_| wanted.oracle) {
-            let with_gold = |labels: &[Preference]| -> Vec<Preference> {
-                labels.iter().filter_map(|label| gold.preference_for_audit(&label.pair)).collect()
-            };
-            let (labels, kept) = (with_gold(&step.labels), with_gold(&step.kept));
-            let preferences = self.training_set(&labels, &kept);
-            let seen = self.seed_seen() + labels.len() + kept.len();
+            let selections: Vec<&Selection> = iterations.iter().filter_map(|i| i.selection.as_ref()).collect();
+            let positions = self.with_gold(self.trained_positions(&selections));
+            let seen = self.seed_seen() + positions.len();
+            let preferences = TrainingSet::new(self.replayed_seed(), &self.data.pool).with_gold(positions, gold);
             let human = seen + self.validation_read();
-            done.push(self.compare(stages, BaselineKind::Oracle, &step.start, &preferences, [seen, human])?);
+            done.push(self.compare(stages, BaselineKind::Oracle, &last.start, &preferences, [seen, human])?);
         }
         Ok(done)
+    }
+
+    /// The positions in the pool that the last of these iterations was trained on, in the order of its training set: the
+    /// labels that it kept of earlier iterations, then its own.
+    pub(crate) fn trained_positions(&self, selections: &[&Selection]) -> impl Iterator<Item = u32> {
+        let own = selections.len().saturating_sub(1);
+        let first = if self.settings.pool_reuse == PoolReuse::RestKeepingLabels { 0 } else { own };
+        selections.iter().skip(first).flat_map(|selection| selection.labelled.iter())
+    }
+
+    /// The positions in the pool whose pairs have gold labels.
+    fn with_gold(&self, positions: impl Iterator<Item = u32>) -> Vec<u32> {
+        positions.filter(|position| self.gold.get(*position as usize).is_some_and(Option::is_some)).collect()
     }
 
     /// The number of labelled seed pairs that an iteration's weights were trained on, in Loop 0 or in its own training.
@@ -96,34 +109,36 @@ impl LoopInputs<'_> {
         iterations: &[&Iteration],
     ) -> Result<Comparison, Error> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed_for(self.settings.seed, "random baseline"));
-        let mut pool = PoolState::new(&self.data.pool, &self.data.seed, self.settings);
+        let mut pool = self.pool_state();
         let mut teacher = stage_of(0, "model");
         let mut seen = 0;
         let mut steps = iterations.first().map_or(0, |loop_0| loop_0.fit.steps);
-        let selection_steps =
-            iterations.iter().filter_map(|iteration| Some((iteration.number, iteration.step.as_ref()?)));
-        for (number, step) in selection_steps {
+        let selections =
+            iterations.iter().filter_map(|iteration| Some((iteration.number, iteration.selection.as_ref()?)));
+        for (number, selection) in selections {
             let name = StageModel::Random(Some(number));
             let stage = |what| format!("baselines/random/{number:02}/{what}");
             let candidates = pool.candidates();
-            let scores = match number {
-                // Both label the first selection by the model of Loop 0.
-                1 => step.scores.clone(),
-                _ => stages.score(&Stage::ScorePool(name), &stage("scores.jsonl"), &teacher, &candidates.pairs)?,
+            let (scored, file) = match number {
+                // Both label the first selection by the model of Loop 0, so these scores are there.
+                1 => (Stage::ScorePool(StageModel::Iteration(1)), stage_of(1, "scores.jsonl")),
+                _ => (Stage::ScorePool(name), stage("scores.jsonl")),
             };
+            let scores = stages.score(&scored, &file, &teacher, &candidates.pairs, &candidates.ids())?;
             // SER's anchor serves here too: no anchor changes which answer scores higher. A tie or a NaN has no label.
-            let probabilities = step.summary.anchor.apply(&scores);
+            let probabilities = selection.summary.anchor.apply(&scores);
             let labelled = probabilities.iter().enumerate().filter_map(|(index, probability)| {
                 let delta = probability.delta();
                 Some(Selected { index, preferred: probability.higher()?, status: LearningStatus::Stop, delta })
             });
-            let mut selected = labelled.choose_multiple(&mut rng, step.labels.len());
+            let mut selected = labelled.choose_multiple(&mut rng, selection.labelled.len());
             selected.sort_unstable_by_key(|chosen| chosen.index);
-            let (labels, _) = candidates.label(number, &scores, &probabilities, &selected);
+            let labels = Arc::new(candidates.label(number, &scores, &selected));
+            drop((candidates, scores, probabilities, selected));
             let preferences = self.training_set(&labels, pool.kept());
-            seen = self.seed_seen() + labels.len() + pool.kept().len();
-            pool.record(&candidates, &selected, &labels);
-            let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &step.start };
+            seen = self.seed_seen() + labels.len() + pool.kept().iter().map(|kept| kept.len()).sum::<usize>();
+            pool.record(&labels);
+            let start = if self.settings.warm_start == WarmStart::Previous { &teacher } else { &selection.start };
             let model = stage("model");
             steps += stages.train(&Stage::Train(name), &model, start, &preferences)?.steps;
             teacher = model;
@@ -137,12 +152,12 @@ impl LoopInputs<'_> {
         stages: &mut LearnerStages<'_, '_, L>,
         kind: BaselineKind,
         start: &str,
-        preferences: &[Preference],
+        preferences: &dyn PreferenceStore,
         seen: [usize; 2],
     ) -> Result<Comparison, Error> {
         let (name, folder) = named(kind);
         let model = format!("baselines/{folder}/model");
-        let fit = stages.train(&Stage::Train(name), &model, start, &preferences)?;
+        let fit = stages.train(&Stage::Train(name), &model, start, preferences)?;
         // Steps that led to other weights than the base's are not counted.
         let steps = (start == BASE).then_some(fit.steps);
         self.measure(stages, kind, &model, seen, steps)

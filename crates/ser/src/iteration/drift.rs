@@ -1,10 +1,12 @@
 //! Drift warnings: what goes wrong when a model trains on its own labels.
 
-use ser_core::{PairScores, Preference, Side};
+use ser_core::{PairScores, PreferenceSet, Side};
 use ser_eval::Estimate;
 use ser_status::{Composition, PoolCounts};
 
+use crate::Error;
 use crate::pool::lengths;
+use crate::prepare::CHUNK;
 use crate::settings::DriftLimits;
 
 /// Checks each iteration for drift and collects the warnings, one sentence each.
@@ -18,8 +20,8 @@ pub(crate) struct DriftMonitor {
 }
 
 impl DriftMonitor {
-    pub(crate) fn new(limits: DriftLimits, seed: &[Preference]) -> Self {
-        DriftMonitor { limits, seed: composition(seed), seed_spread: None, warnings: Vec::new() }
+    pub(crate) fn new(limits: DriftLimits, seed: &PreferenceSet) -> Result<Self, Error> {
+        Ok(DriftMonitor { limits, seed: composition(seed)?, seed_spread: None, warnings: Vec::new() })
     }
 
     /// The warning that held-out pairs are too few to compare models. `part` is their name: `test`.
@@ -120,24 +122,26 @@ pub(super) fn longer_share(composition: &Composition) -> Option<f64> {
 }
 
 /// Counts the sides and lengths that labelled pairs prefer.
-fn composition(preferences: &[Preference]) -> Composition {
+fn composition(preferences: &PreferenceSet) -> Result<Composition, Error> {
     let mut composition = Composition::default();
-    for preference in preferences {
-        let [a, b] = lengths(&preference.pair);
-        let (preferred, other) = match preference.preferred {
-            Side::A => {
-                composition.side_a += 1;
-                (a, b)
-            }
-            Side::B => {
-                composition.side_b += 1;
-                (b, a)
-            }
-        };
-        composition.longer += usize::from(preferred > other);
-        composition.shorter += usize::from(preferred < other);
+    for chunk in preferences.chunks(CHUNK) {
+        for preference in chunk.map_err(Error::store)? {
+            let [a, b] = lengths(&preference.pair);
+            let (preferred, other) = match preference.preferred {
+                Side::A => {
+                    composition.side_a += 1;
+                    (a, b)
+                }
+                Side::B => {
+                    composition.side_b += 1;
+                    (b, a)
+                }
+            };
+            composition.longer += usize::from(preferred > other);
+            composition.shorter += usize::from(preferred < other);
+        }
     }
-    composition
+    Ok(composition)
 }
 
 /// The number of pairs whose scores are not finite.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use ndarray::aview2;
-use ser_core::{Clusters, Learner, Pair, PairScores, Preference, Side, Stage};
+use ser_core::{Clusters, Learner, PairId, PairScores, PairSet, PreferenceSet, Side, Stage};
 use ser_data::prompt_clusters;
 use ser_eval::{chosen_first, correct};
 
 use super::learner_stages::LearnerStages;
 use crate::Error;
+use crate::prepare::CHUNK;
 
 /// Labelled pairs that no training sees: pairs and labels apart.
 pub(crate) struct HeldOut {
-    pairs: Vec<Arc<Pair>>,
+    pairs: PairSet,
+    ids: Vec<PairId>,
     gold: Vec<Side>,
     /// One number per pair, equal for pairs with the same prompt.
     prompts: Arc<[u64]>,
@@ -46,16 +48,19 @@ impl HeldOut {
         self.pairs.len()
     }
 
-    pub(crate) fn new(preferences: &[Preference]) -> Self {
-        HeldOut {
-            pairs: preferences.iter().map(|p| Arc::clone(&p.pair)).collect(),
-            gold: preferences.iter().map(|p| p.preferred).collect(),
-            prompts: prompt_clusters(preferences.iter().map(|p| p.pair.as_ref())).into(),
+    pub(crate) fn new(preferences: &PreferenceSet) -> Result<Self, Error> {
+        let (mut ids, mut gold, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+        for chunk in preferences.chunks(CHUNK) {
+            let chunk = chunk.map_err(Error::store)?;
+            ids.extend(chunk.iter().map(|preference| preference.pair.id));
+            gold.extend(chunk.iter().map(|preference| preference.preferred));
+            prompts.extend(prompt_clusters(chunk.iter().map(|preference| preference.pair.as_ref())));
         }
+        Ok(HeldOut { pairs: preferences.pairs(), ids, gold, prompts: prompts.into() })
     }
 
     /// The pairs, in the order of their scores.
-    pub(crate) fn pairs(&self) -> &[Arc<Pair>] {
+    pub(crate) fn pairs(&self) -> &PairSet {
         &self.pairs
     }
 
@@ -68,7 +73,10 @@ impl HeldOut {
         model: &str,
     ) -> Result<Scored, Error> {
         // Skip the stage if there are no pairs.
-        let scores = if self.pairs.is_empty() { Vec::new() } else { stages.score(stage, file, model, &self.pairs)? };
+        let scores = match self.pairs.is_empty() {
+            true => Vec::new(),
+            false => stages.score(stage, file, model, &self.pairs, &self.ids)?,
+        };
         let scores: Vec<_> = scores.into_iter().zip(self.gold.iter().copied()).collect();
         let chosen_first: Vec<_> = scores.iter().map(|&(scores, gold)| chosen_first(scores, gold)).collect();
         Ok(Scored {

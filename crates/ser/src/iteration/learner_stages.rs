@@ -2,15 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ser_core::{
-    Context, FitSummary, Learner, Pair, PairLoss, PairScores, PairStore, PreferenceStore, Scorer, Screening, Stage,
+    Context, FitSummary, Learner, PairId, PairLoss, PairScores, PairSet, PairStore, PreferenceStore, Scorer, Screening,
+    Stage,
 };
 
 use crate::Error;
+use crate::crash::crash_point;
 use crate::observe::Observers;
-use crate::run_folder::{RunFolder, read_scores, write_scores};
+use crate::run_folder::{Parts, RunFolder, read_scores, remove, write_scores};
 use crate::seeds::seed_for;
 use crate::training::{Fit, fit_stage};
 
@@ -42,14 +43,22 @@ impl<'r, 'o, L: Learner + ?Sized> LearnerStages<'r, 'o, L> {
         Ok(LearnerStages { learner, run, observers, loss, seed, loaded: None })
     }
 
-    /// Screens pairs by the learner.
-    pub(crate) fn screen(&mut self, pairs: &[Arc<Pair>]) -> Result<Vec<Screening>, Error> {
+    /// Screens the parts of the data by the learner.
+    pub(crate) fn screen(&mut self, parts: &[PairSet; 4]) -> Result<[Vec<Screening>; 4], Error> {
         let (stage, learner) = (Stage::Screen, &mut *self.learner);
         let name = stage.to_string();
         self.observers.run_stage(self.run.path(), &stage, 0, |cx| {
-            cx.start(Some(pairs.len() as u64), "pairs").map_err(Error::stage(&name))?;
-            let screened = learner.screen(pairs, cx).map_err(Error::stage(&name))?;
-            Error::count(&name, pairs.len(), screened.len())?;
+            let pairs: usize = parts.iter().map(PairSet::len).sum();
+            cx.start(Some(pairs as u64), "pairs").map_err(Error::stage(&name))?;
+            let mut screened: [Vec<Screening>; 4] = Default::default();
+            for (part, screened) in parts.iter().zip(&mut screened) {
+                for chunk in part.chunks(CHUNK) {
+                    let chunk = chunk.map_err(Error::store)?;
+                    let found = learner.screen(&chunk, cx).map_err(Error::stage(&name))?;
+                    Error::count(&name, chunk.len(), found.len())?;
+                    screened.extend(found);
+                }
+            }
             Ok(screened)
         })
     }
@@ -91,24 +100,32 @@ impl<'r, 'o, L: Learner + ?Sized> LearnerStages<'r, 'o, L> {
         Ok(summary)
     }
 
-    /// Scores pairs with the weights of `model` and keeps the scores in the stage `file`.
+    /// Scores pairs with the weights of `model` and keeps the scores in the stage `file`. `ids` are those of the pairs.
     pub(crate) fn score(
         &mut self,
         stage: &Stage,
         file: &str,
         model: &str,
         pairs: &dyn PairStore,
+        ids: &[PairId],
     ) -> Result<Vec<PairScores>, Error> {
         if !self.run.is_done(file) {
             self.load(model)?;
         }
         let LearnerStages { learner, run, observers, .. } = self;
         let (path, target) = (run.path().to_owned(), run.stage_path(file));
+        // One part would be lost as a whole anyway.
+        let key = run.checksum(model).filter(|_| pairs.len() > CHUNK).map(str::to_owned);
+        let parts = target.with_extension("parts");
         run.file_stage(file, |out| {
-            observers.run_stage(&path, stage, 0, |cx| score_in_chunks(*learner, pairs, cx, out, &target))
+            observers.run_stage(&path, stage, 0, |cx| match &key {
+                Some(key) => score_in_parts(*learner, pairs, cx, out, Parts::open(&parts, key)?),
+                None => score_in_chunks(*learner, pairs, cx, out, &target),
+            })
         })?;
+        remove(&parts)?;
         // Always read from the file, so that a resumed run gets the same scores.
-        read_scores(&target, pairs)
+        read_scores(&target, ids.iter().copied())
     }
 
     /// Removes the models of all iterations, those of the random baseline included, except `kept`.
@@ -130,8 +147,8 @@ impl<'r, 'o, L: Learner + ?Sized> LearnerStages<'r, 'o, L> {
     }
 }
 
-/// Pairs that are read and scored at a time.
-const CHUNK: usize = 65_536;
+/// Pairs that are read and scored, or screened, at a time.
+const CHUNK: usize = 16_384;
 
 /// Scores pairs and writes the scores to a file, a chunk of pairs at a time.
 pub(crate) fn score_in_chunks<S: Scorer + ?Sized>(
@@ -143,11 +160,40 @@ pub(crate) fn score_in_chunks<S: Scorer + ?Sized>(
 ) -> Result<(), Error> {
     let stage = cx.stage().to_string();
     cx.start(Some(pairs.len() as u64), "pairs").map_err(Error::stage(&stage))?;
-    for start in (0..pairs.len()).step_by(CHUNK) {
-        let chunk = pairs.read_range(start..(start + CHUNK).min(pairs.len())).map_err(Error::stage(&stage))?;
-        let scores = scorer.score(&chunk, cx).map_err(Error::stage(&stage))?;
-        Error::count(&stage, chunk.len(), scores.len())?;
-        write_scores(out, path, &chunk, &scores)?;
+    (0..pairs.len()).step_by(CHUNK).try_for_each(|start| score_chunk(scorer, pairs, start, cx, out, path))
+}
+
+/// Scores the chunks that are not among the parts, adds them there, and writes all parts to the file.
+fn score_in_parts<S: Scorer + ?Sized>(
+    scorer: &mut S,
+    pairs: &dyn PairStore,
+    cx: &mut Context<'_>,
+    out: &mut dyn Write,
+    mut parts: Parts,
+) -> Result<(), Error> {
+    let stage = cx.stage().to_string();
+    let done = (parts.len() * CHUNK).min(pairs.len());
+    cx.resume(done as u64, Some(pairs.len() as u64), "pairs").map_err(Error::stage(&stage))?;
+    for start in (done..pairs.len()).step_by(CHUNK) {
+        let mut part = Vec::new();
+        score_chunk(scorer, pairs, start, cx, &mut part, parts.path())?;
+        parts.append(&part)?;
+        crash_point("part", &parts.path().join(parts.len().to_string()));
     }
-    Ok(())
+    parts.copy_to(out)
+}
+
+fn score_chunk<S: Scorer + ?Sized>(
+    scorer: &mut S,
+    pairs: &dyn PairStore,
+    start: usize,
+    cx: &mut Context<'_>,
+    out: &mut dyn Write,
+    path: &Path,
+) -> Result<(), Error> {
+    let stage = cx.stage().to_string();
+    let chunk = pairs.read_range(start..(start + CHUNK).min(pairs.len())).map_err(Error::store)?;
+    let scores = scorer.score(&chunk, cx).map_err(Error::stage(&stage))?;
+    Error::count(&stage, chunk.len(), scores.len())?;
+    write_scores(out, path, &chunk, &scores)
 }

@@ -19,4 +19,4 @@ pub(crate) use held_out::{HeldOut, Scored};
 pub(crate) use learner_stages::{LearnerStages, score_in_chunks};
 pub(crate) use loop_end::LoopEnd;
 pub(crate) use model_selection::{Chosen, choose};
-pub(crate) use types::{Iteration, Iterations, LoopInputs, SelectionStep};
+pub(crate) use types::{Iteration, Iterations, LoopInputs, Selection};

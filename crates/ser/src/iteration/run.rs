@@ -1,17 +1,18 @@
 //! Runs the iterations: Loop 0 on the labelled seed, then selection steps, each with its training.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use ndarray::aview2;
-use ser_core::{Event, FitSummary, Learner, Observer, Preference, Stage, StageModel};
+use ser_core::{Event, FitSummary, Learner, Observer, PreferenceSet, PreferenceStore, Stage, StageModel};
 use ser_eval::Evaluation;
 use serde::Serialize;
 
 use super::drift::DriftMonitor;
 use super::learner_stages::{BASE, LearnerStages};
-use super::types::{Iteration, Iterations, LoopInputs, SelectionStep, SelectionSummary, stage_of};
+use super::types::{Iteration, Iterations, LoopInputs, Selection, SelectionSummary, stage_of};
 use crate::Error;
-use crate::pool::PoolState;
+use crate::pool::{PoolLabels, PoolState, TrainingSet};
 
 /// `metrics.json` of an iteration.
 #[derive(Serialize)]
@@ -33,19 +34,21 @@ impl LoopInputs<'_> {
         let seed_model = tracing::info_span!("iteration", number = 0)
             .in_scope(|| self.train(stages, 0, BASE, &self.data.seed, None))?;
         let mut iterations = vec![seed_model];
-        let mut pool = PoolState::new(&self.data.pool, &self.data.seed, self.settings);
+        let mut pool = self.pool_state();
         let mut history = Vec::new();
-        let mut monitor = DriftMonitor::new(self.settings.drift_limits, &self.data.seed);
+        let mut monitor = DriftMonitor::new(self.settings.drift_limits, &self.data.seed)?;
         let stopped = loop {
             let _span = tracing::info_span!("iteration", number = iterations.len()).entered();
             let step = match self.selection_step(stages, &iterations, &pool, &mut history, &mut monitor)? {
                 ControlFlow::Continue(step) => step,
                 ControlFlow::Break(stop) => break stop,
             };
-            pool.record(&step.candidates, &step.selected, &step.labels);
-            let start = step.start.clone();
+            pool.record(&step.labels);
             let preferences = self.training_set(&step.labels, &step.kept);
-            let iteration = self.train(stages, iterations.len(), &start, &preferences, Some(step))?;
+            let labelled = step.labels.positions().iter().copied().collect();
+            let selection = Selection { start: step.start, labelled, summary: step.summary };
+            let start = selection.start.clone();
+            let iteration = self.train(stages, iterations.len(), &start, &preferences, Some(selection))?;
             let best = iterations.iter().filter_map(|i| i.validation.accuracy()).reduce(f64::max);
             monitor.check_validation(iteration.number, iteration.validation.accuracy(), best);
             iterations.push(iteration);
@@ -55,10 +58,20 @@ impl LoopInputs<'_> {
         Ok(Iterations { iterations, stopped, warnings: monitor.into_warnings() })
     }
 
+    /// The pool without labels.
+    pub(super) fn pool_state(&self) -> PoolState<'_> {
+        PoolState::new(&self.data.pool, self.columns, self.settings.pool_reuse, self.targets)
+    }
+
     /// The preferences that an iteration trains on.
-    pub(crate) fn training_set(&self, labels: &[Preference], kept: &[Preference]) -> Vec<Preference> {
-        let seed: &[Preference] = if self.settings.replay_seed { &self.data.seed } else { &[] };
-        [seed, kept, labels].concat()
+    pub(super) fn training_set(&self, labels: &Arc<PoolLabels>, kept: &[Arc<PoolLabels>]) -> TrainingSet<'_> {
+        let all = kept.iter().chain([labels]);
+        all.fold(TrainingSet::new(self.replayed_seed(), &self.data.pool), TrainingSet::with_labels)
+    }
+
+    /// The labelled seed, if iterations train on it again.
+    pub(super) fn replayed_seed(&self) -> PreferenceSet {
+        if self.settings.replay_seed { self.data.seed.clone() } else { PreferenceSet::default() }
     }
 
     /// Trains an iteration's model and measures it.
@@ -67,12 +80,12 @@ impl LoopInputs<'_> {
         stages: &mut LearnerStages<'_, '_, L>,
         number: usize,
         start: &str,
-        preferences: &[Preference],
-        step: Option<SelectionStep>,
+        preferences: &dyn PreferenceStore,
+        selection: Option<Selection>,
     ) -> Result<Iteration, Error> {
         let model = stage_of(number, "model");
         let name = StageModel::Iteration(number as u32);
-        let fit = stages.train(&Stage::Train(name), &model, start, &preferences)?;
+        let fit = stages.train(&Stage::Train(name), &model, start, preferences)?;
         let validation = self.validation.score(
             stages,
             &Stage::ScoreValidation(name),
@@ -88,11 +101,11 @@ impl LoopInputs<'_> {
             fit,
             validation_accuracy: validation.accuracy(),
             test: evaluation,
-            selection: step.as_ref().map(|step| &step.summary),
+            selection: selection.as_ref().map(|selection| &selection.summary),
         };
         stages.run.write_json(&stage_of(number, "metrics.json"), &metrics)?;
         report_metrics(stages, number, &metrics);
-        Ok(Iteration { number: number as u32, model, fit, validation, test, step })
+        Ok(Iteration { number: number as u32, model, fit, validation, test, selection })
     }
 }
 

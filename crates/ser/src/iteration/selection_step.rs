@@ -2,6 +2,7 @@
 //! method).
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use ser_core::{Clusters, Event, Learner, Observer, PairProbabilities, PoolView, Stage, StageModel};
 use ser_status::{
@@ -47,13 +48,13 @@ impl LoopInputs<'_> {
         let candidates = pool.candidates();
         let file = stage_of(number, "scores.jsonl");
         let stage = Stage::ScorePool(StageModel::Iteration(number as u32));
-        let scores = stages.score(&stage, &file, &teacher.model, &candidates.pairs)?;
+        let scores = stages.score(&stage, &file, &teacher.model, &candidates.pairs, &candidates.ids())?;
         let anchor = self.settings.anchor.fit(&scores, &teacher.validation.scores).map_err(failed)?;
         let probabilities = anchor.apply(&scores);
         let (filter, certification) = self.filter(&anchor, &probabilities, &teacher.validation).map_err(failed)?;
         let view = PoolView::new(&probabilities).with_scores(&scores).with_pairs(&candidates.pairs);
         let counts = filter.counts(&view).map_err(failed)?;
-        let fresh_status1 = fresh_status1(&filter, &view, &candidates).map_err(failed)?;
+        let fresh_status1 = fresh_status1(&filter, &view, &candidates, &counts).map_err(failed)?;
         history.push(IterationStats { available: counts, fresh_status1, ..stats });
         let decision = self.checked.schedule.decide(history);
         monitor.check_scores(number as u32, &scores);
@@ -97,12 +98,12 @@ impl LoopInputs<'_> {
             return Ok(ControlFlow::Break(LoopEnd { reason: Reason::NothingToSelect, details }));
         }
 
-        let (labels, lines) = candidates.label(number as u32, &scores, &probabilities, &selected);
+        let labels = Arc::new(candidates.label(number as u32, &scores, &selected));
         let file = stage_of(number, "selection.jsonl");
         let path = stages.path(&file);
+        let lines = candidates.lines(number as u32, &scores, &probabilities, &selected);
         stages.run.file_stage(&file, |out| write_lines(out, &path, lines))?;
-        let gold = candidates.gold(self.gold);
-        let prompts = candidates.prompts(self.pool_prompts);
+        let (gold, prompts) = (candidates.column(self.gold), candidates.prompts());
         let audit = self
             .checked
             .audit
@@ -114,10 +115,10 @@ impl LoopInputs<'_> {
             "loop {number}: {rule} ({}) keeps {} of {} pairs{}",
             decision.reason,
             selected.len(),
-            candidates.pairs.len(),
+            candidates.len(),
             longer_share(&composition).map_or(String::new(), |s| format!(", {:.0} % prefer the longer", 100.0 * s)),
         ));
-        tracing::info!(%rule, passed, selected = selected.len(), candidates = candidates.pairs.len(), "pairs selected");
+        tracing::info!(%rule, passed, selected = selected.len(), candidates = candidates.len(), "pairs selected");
         let start = match self.settings.warm_start {
             WarmStart::Base => BASE.to_owned(),
             WarmStart::Seed => stage_of(0, "model"),
@@ -125,8 +126,7 @@ impl LoopInputs<'_> {
         };
         let summary =
             SelectionSummary { decision, rule, anchor, counts, pool: quantiles, certification, composition, audit };
-        let kept = pool.kept().to_vec();
-        Ok(ControlFlow::Continue(SelectionStep { start, candidates, scores, selected, labels, kept, summary }))
+        Ok(ControlFlow::Continue(SelectionStep { start, labels, kept: pool.kept().to_vec(), summary }))
     }
 
     fn filter(
@@ -150,13 +150,23 @@ impl LoopInputs<'_> {
     }
 }
 
-/// The number of pairs of Status 1 among those that no earlier iteration has selected.
-fn fresh_status1(filter: &Filter<'_>, pool: &PoolView<'_>, candidates: &Candidates) -> Result<usize, StatusError> {
-    fn fresh<T: Clone>(items: &[T], candidates: &Candidates) -> Vec<T> {
-        items.iter().zip(&candidates.fresh).filter(|(_, fresh)| **fresh).map(|(item, _)| item.clone()).collect()
+/// The number of pairs of Status 1 among those that no earlier iteration has selected; `counts` are those of all candidates.
+fn fresh_status1(
+    filter: &Filter<'_>,
+    pool: &PoolView<'_>,
+    candidates: &Candidates<'_>,
+    counts: &PoolCounts,
+) -> Result<usize, StatusError> {
+    let before = &candidates.selected_before;
+    if !before.contains(&true) {
+        return Ok(counts.status1);
     }
-    let probabilities = fresh(pool.probabilities(), candidates);
-    let (scores, pairs) = (fresh(pool.scores().unwrap_or_default(), candidates), fresh(&candidates.pairs, candidates));
+    fn fresh<T: Copy>(items: impl IntoIterator<Item = T>, before: &[bool]) -> Vec<T> {
+        items.into_iter().zip(before).filter(|(_, before)| !**before).map(|(item, _)| item).collect()
+    }
+    let probabilities = fresh(pool.probabilities().iter().copied(), before);
+    let scores = fresh(pool.scores().unwrap_or_default().iter().copied(), before);
+    let pairs = candidates.pairs.subset(&fresh(0u32.., before));
     let view = PoolView::new(&probabilities).with_scores(&scores).with_pairs(&pairs);
     Ok(filter.counts(&view)?.status1)
 }
@@ -167,7 +177,7 @@ fn stats_before_scoring(iterations: &[Iteration]) -> Result<IterationStats, Stat
     let before = iterations.iter().nth_back(1).map(|iteration| iteration.validation.correct.as_slice());
     let validation = last.map(|iteration| &iteration.validation).filter(|validation| !validation.correct.is_empty());
     Ok(IterationStats {
-        state: last.and_then(|iteration| iteration.step.as_ref()).map(|step| step.summary.decision.state),
+        state: last.and_then(|iteration| iteration.selection.as_ref()).map(|step| step.summary.decision.state),
         available: PoolCounts { pairs: 1, status1: 1, status2: 1, either: 1 },
         fresh_status1: 1,
         validation: validation.map(|v| Validation::new(&v.correct, before, v.clusters())).transpose()?,

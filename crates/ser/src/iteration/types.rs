@@ -1,13 +1,15 @@
 //! The types of an iteration, which its steps share.
 
-use ser_core::{FitSummary, PairScores, Preference, Side};
-use ser_status::{Audit, Certification, Composition, Decision, FittedAnchor, PoolCounts, PoolQuantiles, Selected};
+use std::sync::Arc;
+
+use ser_core::{FitSummary, Side};
+use ser_status::{Audit, Certification, Composition, Decision, FittedAnchor, PoolCounts, PoolQuantiles};
 use serde::Serialize;
 
 use super::filter::CustomRule;
 use super::held_out::{HeldOut, Scored};
 use super::loop_end::LoopEnd;
-use crate::pool::Candidates;
+use crate::pool::{LabelTargets, PoolColumns, PoolLabels, PositionSet};
 use crate::prepare::SerData;
 use crate::settings::{Checked, LoopSettings};
 
@@ -16,8 +18,8 @@ pub(crate) struct LoopInputs<'a> {
     pub(crate) data: &'a SerData,
     /// The pool's gold labels, for the audit alone.
     pub(crate) gold: &'a [Option<Side>],
-    /// One number per pool pair, equal for pairs with the same prompt.
-    pub(crate) pool_prompts: &'a [u64],
+    pub(crate) columns: &'a PoolColumns,
+    pub(crate) targets: LabelTargets,
     pub(crate) settings: &'a LoopSettings,
     pub(crate) checked: &'a Checked,
     pub(crate) rule: Option<&'a CustomRule<'a>>,
@@ -34,7 +36,7 @@ pub(crate) struct Iteration {
     pub(crate) validation: Scored,
     pub(crate) test: Scored,
     /// The selection that it was trained on; `None` for Loop 0.
-    pub(crate) step: Option<SelectionStep>,
+    pub(crate) selection: Option<Selection>,
 }
 
 /// All iterations of a run.
@@ -49,14 +51,18 @@ pub(crate) struct Iterations {
 pub(crate) struct SelectionStep {
     /// The stage with the weights that training starts from.
     pub(crate) start: String,
-    /// The pairs that could be labelled, and their scores by the labelling model.
-    pub(crate) candidates: Candidates,
-    pub(crate) scores: Vec<PairScores>,
-    /// The selection, as indices into the candidates, and as labels.
-    pub(crate) selected: Vec<Selected>,
-    pub(crate) labels: Vec<Preference>,
+    pub(crate) labels: Arc<PoolLabels>,
     /// Labels of earlier iterations that are trained on again.
-    pub(crate) kept: Vec<Preference>,
+    pub(crate) kept: Vec<Arc<PoolLabels>>,
+    pub(crate) summary: SelectionSummary,
+}
+
+/// A selection step after its training: which pairs were labelled, without their labels.
+pub(crate) struct Selection {
+    /// The stage with the weights that training started from.
+    pub(crate) start: String,
+    /// Positions in the pool of the pairs that were labelled.
+    pub(crate) labelled: PositionSet,
     pub(crate) summary: SelectionSummary,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ser_core::{BoxError, Context, Preference, Scorer, Screening};
+use ser_core::{BoxError, Context, PairSet, PreferenceSet, Scorer, Screening};
 use ser_eval::Count;
 use ser_model::{AnyRewardModel, CausalLm, ModelError, SftTraining, fresh_base, sft_examples};
 
@@ -10,6 +10,7 @@ use super::LanguageModels;
 use super::texts::{fetched, prompts_that_fit, trained_language_model};
 use crate::Error;
 use crate::observe::Observers;
+use crate::prepare::CHUNK;
 use crate::procedure::ProcedureData;
 
 impl LanguageModels {
@@ -61,12 +62,11 @@ impl LanguageModels {
             ("labelled seed", &data.seed, "give more labelled pairs, or raise text.max_length"),
             ("test set", &data.test, "hold labelled pairs out, or raise text.max_length"),
         ] {
-            let pairs: Vec<_> = preferences.iter().map(|preference| preference.pair.clone()).collect();
-            if !reward.screen(&pairs, &mut Context::silent())?.contains(&Screening::Usable) {
+            if !any_usable(&mut reward, &preferences.pairs())? {
                 return Err(Error::NoPairs { part, hint });
             }
         }
-        for note in reward.tokenizer().notes(&data.pool)? {
+        for note in reward.tokenizer().notes(&data.pool).map_err(Error::store)? {
             observers.note(&format!("note: {note}"));
         }
         Ok(reward)
@@ -110,7 +110,8 @@ impl LanguageModels {
     /// Checks the data of all policies, and whether their adapters fit the model.
     fn check_policies(&mut self, model: &mut CausalLm, data: &mut ProcedureData) -> Result<(), Error> {
         let config = &self.config;
-        let sft = sft_examples(model, &data.prepared.sft, config.sft.turns)?;
+        let sft = data.prepared.sft.read_all().map_err(Error::store)?;
+        let sft = sft_examples(model, &sft, config.sft.turns)?;
         data.warnings.extend(sft.warning());
         if sft.examples.is_empty() {
             return Err(Error::Unusable("no text is left for SFT: raise split.sft, or text.max_length".to_owned()));
@@ -155,16 +156,29 @@ impl LanguageModels {
     }
 }
 
-/// DPO is trained on the labelled seed, as far as its texts are short enough.
-fn check_dpo_pairs(model: &CausalLm, seed: &[Preference]) -> Result<(), Error> {
-    for preference in seed {
-        let mut fits = true;
-        for answer in [preference.chosen(), preference.rejected()] {
-            let text = model.tokenizer().tokenize_response(&preference.pair.prompt, answer)?;
-            fits &= text.tokens.len() <= model.text_limit() && text.tokens.len() > text.prompt_len;
+/// Whether the model can work on any of the pairs.
+fn any_usable(reward: &mut AnyRewardModel, pairs: &PairSet) -> Result<bool, Error> {
+    for chunk in pairs.chunks(CHUNK) {
+        let chunk = chunk.map_err(Error::store)?;
+        if reward.screen(&chunk, &mut Context::silent())?.contains(&Screening::Usable) {
+            return Ok(true);
         }
-        if fits {
-            return Ok(());
+    }
+    Ok(false)
+}
+
+/// DPO is trained on the labelled seed, as far as its texts are short enough.
+fn check_dpo_pairs(model: &CausalLm, seed: &PreferenceSet) -> Result<(), Error> {
+    for chunk in seed.chunks(CHUNK) {
+        for preference in chunk.map_err(Error::store)? {
+            let mut fits = true;
+            for answer in [preference.chosen(), preference.rejected()] {
+                let text = model.tokenizer().tokenize_response(&preference.pair.prompt, answer)?;
+                fits &= text.tokens.len() <= model.text_limit() && text.tokens.len() > text.prompt_len;
+            }
+            if fits {
+                return Ok(());
+            }
         }
     }
     let why =

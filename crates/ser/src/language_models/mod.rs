@@ -137,7 +137,7 @@ impl LanguageModels {
         run.record_or_verify_settings("base", &config.base)?;
         run.record_or_verify_settings("corpus", &config.corpus)?;
         run.record_or_verify_settings("policies", &config.policies)?;
-        let (seed, sft) = (config.run.seed, &data.prepared.sft);
+        let (seed, sft) = (config.run.seed, data.prepared.sft.read_all().map_err(Error::store)?);
         run.folder_stage("base", |folder| {
             let texts = texts.iter().map(String::as_str);
             if policies {
@@ -145,7 +145,7 @@ impl LanguageModels {
                 return Ok::<Option<FitSummary>, Error>(None);
             }
             let mut cx = Context::new(Stage::Pretrain, observers);
-            let fit = make_base(folder, texts, sft, &config.text, &config.base, seed, *device, &mut cx)?;
+            let fit = make_base(folder, texts, &sft, &config.text, &config.base, seed, *device, &mut cx)?;
             cx.finish();
             Ok(Some(fit))
         })?;
@@ -200,7 +200,7 @@ impl Models for LanguageModels {
         self.start = Some(if policies { self.fine_tune(&base, run, observers)? } else { base });
         let model = self.untrained_reward()?;
         let SerData { seed, pool, .. } = &data.prepared.data;
-        let pairs: Vec<_> = seed.iter().map(|labelled| &labelled.pair).chain(pool.iter()).cloned().collect();
+        let pairs = seed.pairs().chain(pool.clone());
         self.reward = Some(prepare_reward(model, &pairs, &self.config, run, observers)?);
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! The reward model that is trained, of the kind that settings name.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use ser_core::{Learner, Pair, Stage};
+use ser_core::{Learner, PairStore, Stage};
 use ser_model::{AnyRewardModel, Device, LinearRewardModel, RewardModel};
 
 use crate::config::{Config, RewardModelKind};
@@ -34,7 +33,7 @@ pub fn untrained_reward(config: &Config, base: &Path, device: Device) -> Result<
 /// [`Error::OtherSettings`] in a resumed run; a file of states that cannot be used; [`Error::Interrupted`].
 pub fn prepare_reward(
     model: AnyRewardModel,
-    pairs: &[Arc<Pair>],
+    pairs: &dyn PairStore,
     config: &Config,
     run: &mut RunFolder,
     observers: &mut Observers<'_>,
@@ -53,7 +52,8 @@ pub fn prepare_reward(
     let done = run.is_done(REPRESENTATION);
     run.folder_stage(REPRESENTATION, |folder| {
         let stage = Stage::from("hidden states");
-        observers.run_stage(&path, &stage, 0, |cx| Ok(model.represent(pairs, cx)?))?;
+        let pairs = pairs.read_range(0..pairs.len()).map_err(Error::store)?;
+        observers.run_stage(&path, &stage, 0, |cx| Ok(model.represent(&pairs, cx)?))?;
         model.snapshot(folder)?;
         Ok::<(), Error>(())
     })?;

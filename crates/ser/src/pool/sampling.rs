@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ser_core::{
-    BoxError, Context, Control, Event, Generator, Message, Pair, PairId, RawText, Sampling, Stage, Stopped, observer_fn,
+    BoxError, Context, Control, Event, Generator, Message, Pair, PairId, PairSet, RawText, Sampling, Stage, Stopped,
+    observer_fn,
 };
 use ser_data::PromptKey;
 use ser_eval::Count;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::observe::Observers;
-use crate::prepare::SerData;
+use crate::prepare::{CHUNK as PAIRS, SerData};
 use crate::run_folder::{Fingerprint, RunFolder};
 use crate::seeds::seed_for;
 
@@ -150,42 +151,64 @@ where
 
 impl SerData {
     /// The first id that is greater than all others.
-    pub fn free_id(&self) -> u64 {
-        let labelled =
-            [&self.seed, &self.validation, &self.test].into_iter().flat_map(|part| part.iter()).map(|p| p.pair.id.0);
-        labelled.chain(self.pool.iter().map(|pair| pair.id.0)).max().map_or(0, |id| id.saturating_add(1))
+    ///
+    /// # Errors
+    /// Pairs that cannot be read.
+    pub fn free_id(&self) -> Result<u64, Error> {
+        let mut free = 0;
+        for part in self.all_parts() {
+            for chunk in part.chunks(PAIRS) {
+                let last = chunk.map_err(Error::store)?.iter().map(|pair| pair.id.0.saturating_add(1)).max();
+                free = free.max(last.unwrap_or_default());
+            }
+        }
+        Ok(free)
     }
 
     /// Removes the prompts of test and validation pairs, because models that are trained on the pool are measured on those.
     /// The removed ones are counted in `counts`.
-    pub fn without_held_out(&mut self, prompts: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
-        let held_out = self.held_out_prompts();
+    ///
+    /// # Errors
+    /// Pairs that cannot be read.
+    pub fn without_held_out(&mut self, prompts: Vec<Vec<Message>>) -> Result<Vec<Vec<Message>>, Error> {
+        let held_out = self.held_out_prompts()?;
         let all = prompts.len();
         let key = |prompt: &Vec<Message>| {
             PromptKey::of(&Pair { prompt: prompt.clone(), ..Pair::from_text(PairId(0), "", "", "") })
         };
         let kept: Vec<_> = prompts.into_iter().filter(|prompt| !held_out.contains(&key(prompt))).collect();
         self.count_held_out(all - kept.len());
-        kept
+        Ok(kept)
     }
 
     /// Adds sampled pairs, which have no gold labels, to the pool. Pairs with a prompt of a test or validation pair are left
     /// out and counted.
-    pub fn add_to_pool(&mut self, sampled: SampledPool) {
+    ///
+    /// # Errors
+    /// Pairs that cannot be read.
+    pub fn add_to_pool(&mut self, sampled: SampledPool) -> Result<(), Error> {
+        let held_out = self.held_out_prompts()?;
         self.counts.rows += sampled.pairs.len() as u64 + sampled.left_out.iter().map(|c| c.count).sum::<u64>();
         self.counts.left_out.extend(sampled.left_out);
-        let held_out = self.held_out_prompts();
-        let (before, all) = (self.pool.len(), sampled.pairs.len());
-        let added = sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair)));
-        self.pool = self.pool.iter().cloned().chain(added).collect();
-        let left_out = all - (self.pool.len() - before);
+        let all = sampled.pairs.len();
+        let added: PairSet =
+            sampled.pairs.into_iter().filter(|pair| !held_out.contains(&PromptKey::of(pair))).collect();
+        let left_out = all - added.len();
+        self.pool = if self.pool.is_empty() { added } else { std::mem::take(&mut self.pool).chain(added) };
         // These rows are counted already.
         self.counts.rows -= left_out as u64;
         self.count_held_out(left_out);
+        Ok(())
     }
 
-    fn held_out_prompts(&self) -> HashSet<PromptKey> {
-        self.test.iter().chain(self.validation.iter()).map(|preference| PromptKey::of(&preference.pair)).collect()
+    fn held_out_prompts(&self) -> Result<HashSet<PromptKey>, Error> {
+        let mut prompts = HashSet::new();
+        for part in [self.test.pairs(), self.validation.pairs()] {
+            for chunk in part.chunks(PAIRS) {
+                prompts.extend(chunk.map_err(Error::store)?.iter().map(|pair| PromptKey::of(pair)));
+            }
+        }
+        Ok(prompts)
     }
 
     /// Counts prompts of the test or validation set as rows read and left out.

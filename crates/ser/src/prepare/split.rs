@@ -1,13 +1,13 @@
-//! Reads preferences, splits them into the parts of a run, and blinds the pool.
+//! Splits preferences into the parts of a run, and blinds the pool.
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
 
-use ser_core::{Pair, PairId, Preference};
-use ser_data::{PreferenceFile, PromptKey, ReadSettings, ReadSummary, SplitPart, SplitSettings, blind, split};
-use ser_eval::{Count, DataCounts};
+use ser_core::{Preference, PreferenceSet};
+use ser_data::{GoldLabels, PromptKey, SplitPart, SplitSettings, split_keys};
+use ser_eval::Count;
 
+use super::CHUNK;
+use super::blinded::Blinded;
 use super::ser_data::SerData;
 use crate::Error;
 
@@ -17,65 +17,11 @@ pub struct PreparedData {
     /// The data of self-evolution. The order of a pair's answers does not depend on which one is preferred.
     pub data: SerData,
     /// For supervised fine-tuning, on the chosen answers.
-    pub sft: Vec<Preference>,
+    pub sft: PreferenceSet,
     /// For PPO, which needs only the prompts.
-    pub ppo: Vec<Preference>,
-    /// Inconsistencies of the files, one sentence each ([`ReadSummary::notes`]), for a program to print.
+    pub ppo: PreferenceSet,
+    /// Inconsistencies of the files, one sentence each (`ReadSummary::notes`), for a program to print.
     pub notes: Vec<String>,
-}
-
-/// Reads a file of preferences and splits it. `test` is a file of held-out pairs; without it, a part of `train` is held
-/// out.
-///
-/// # Errors
-/// Invalid files, with the line; shares that cannot be used.
-pub fn prepare_files(
-    train: &Path,
-    test: Option<&Path>,
-    read: &ReadSettings,
-    settings: &SplitSettings,
-) -> Result<PreparedData, Error> {
-    let (preferences, mut summary) = PreferenceFile::open(train, read)?.read_all()?;
-    let mut notes = summary.notes();
-    let mut source = train.display().to_string();
-    let test = match test {
-        Some(path) => {
-            let (test, of_test) = PreferenceFile::open(path, read)?.read_all()?;
-            source = format!("{source}, test {}", path.display());
-            notes.extend(of_test.notes().into_iter().map(|note| format!("test data: {note}")));
-            summary = ReadSummary {
-                rows: summary.rows + of_test.rows,
-                skipped: summary.skipped + of_test.skipped,
-                ties: summary.ties + of_test.ties,
-                over_pair_limit: summary.over_pair_limit + of_test.over_pair_limit,
-                ..summary
-            };
-            Some(test)
-        }
-        None => None,
-    };
-    let mut prepared = PreparedData { notes, ..prepare(preferences, test, settings)? };
-    let counts = &mut prepared.data.counts;
-    // `prepare` counts pairs; the report counts the rows of the files.
-    (counts.source, counts.rows) = (source, 0);
-    count_rows(counts, &summary);
-    Ok(prepared)
-}
-
-/// Adds the rows that were read and those that were left out to the counts of a report.
-pub fn count_rows(counts: &mut DataCounts, summary: &ReadSummary) {
-    counts.rows += summary.rows;
-    for (name, count) in [
-        ("pairs over the limit of one question", summary.over_pair_limit),
-        ("ties", summary.ties),
-        ("rows that could not be read", summary.skipped),
-    ] {
-        match counts.left_out.iter_mut().find(|known| known.name == name) {
-            Some(known) => known.count += count,
-            None if count > 0 => counts.left_out.insert(0, Count::new(name, count)),
-            None => {}
-        }
-    }
 }
 
 /// Splits preferences into the parts of a run. With held-out pairs in `test`, no others are held out (`settings.test` is
@@ -88,63 +34,118 @@ pub fn prepare(
     test: Option<Vec<Preference>>,
     settings: &SplitSettings,
 ) -> Result<PreparedData, Error> {
+    let PreparedData { data, sft, ppo, notes } =
+        prepare_sets(preferences.into(), test.map(PreferenceSet::from), settings)?;
+    // Blinded once, and without the pairs that are in no part.
+    let loaded = |set: &PreferenceSet| set.read_all().map(PreferenceSet::from).map_err(Error::store);
+    let data = SerData {
+        seed: loaded(&data.seed)?,
+        validation: loaded(&data.validation)?,
+        pool: data.pool.read_all().map_err(Error::store)?.into(),
+        test: loaded(&data.test)?,
+        ..data
+    };
+    Ok(PreparedData { data, sft: loaded(&sft)?, ppo: loaded(&ppo)?, notes })
+}
+
+/// Like [`prepare`], with the same result, for sets that may lie on disk: parts are positions in the sets, and a pair is
+/// read when it is needed.
+///
+/// # Errors
+/// As of [`prepare`]; sets that cannot be read.
+pub fn prepare_sets(
+    preferences: PreferenceSet,
+    test: Option<PreferenceSet>,
+    settings: &SplitSettings,
+) -> Result<PreparedData, Error> {
     let mut data = SerData::default();
-    data.counts.rows = (preferences.len() + test.as_ref().map_or(0, Vec::len)) as u64;
-    let (mut rest, mut settings) = (preferences, settings.clone());
+    data.counts.rows = (preferences.len() + test.as_ref().map_or(0, PreferenceSet::len)) as u64;
+    let mut settings = settings.clone();
+    let pairs = Keys::read(&preferences)?;
+    let mut rest: Vec<u32> = (0..).take(preferences.len()).collect();
+    let mut test_keys = None;
     if let Some(test) = &test {
         settings.test = 0.0;
-        let held_out: HashSet<_> = test.iter().map(|p| PromptKey::of(&p.pair)).collect();
+        let keys = Keys::read(test)?;
+        let held_out: HashSet<PromptKey> = keys.prompts.iter().copied().collect();
         let before = rest.len();
-        rest.retain(|p| !held_out.contains(&PromptKey::of(&p.pair)));
+        rest.retain(|&position| pairs.prompt(position).is_none_or(|prompt| !held_out.contains(&prompt)));
         if rest.len() < before {
             data.counts.left_out.push(Count::new("prompts of the test set", (before - rest.len()) as u64));
         }
+        test_keys = Some(keys);
     }
-    let parts = split(rest.iter().map(|p| p.pair.as_ref()), &settings)?;
-    let part = |part| parts.select(&rest, part).cloned().collect::<Vec<_>>();
-    let test = match test {
-        Some(test) => with_free_ids(test, &rest),
-        None => part(SplitPart::Test),
+    let parts = split_keys(rest.iter().filter_map(|&position| pairs.prompt(position)), &settings)?;
+    let positions = |part| -> Vec<u32> { parts.select(&rest, part).copied().collect() };
+    let blind = |preferences: &PreferenceSet, first_id| {
+        PreferenceSet::new(Blinded { preferences: preferences.clone(), seed: settings.seed, first_id })
     };
-    data.seed = in_random_order(&part(SplitPart::Labelled), settings.seed)?.into();
-    data.validation = in_random_order(&part(SplitPart::Validation), settings.seed)?.into();
-    data.test = in_random_order(&test, settings.seed)?.into();
-    let (pool, gold) = blind(&part(SplitPart::Pool), settings.seed)?;
-    (data.pool, data.gold) = (pool.into(), Some(gold));
-    let (sft, ppo) = (part(SplitPart::Sft), part(SplitPart::Ppo));
+    let blinded = blind(&preferences, 0);
+    data.seed = blinded.subset(&positions(SplitPart::Labelled));
+    data.validation = blinded.subset(&positions(SplitPart::Validation));
+    data.test = match (&test, test_keys) {
+        (Some(test), Some(keys)) => blind(test, pairs.first_free_id(&rest, &keys)),
+        _ => blinded.subset(&positions(SplitPart::Test)),
+    };
+    let pool = blinded.subset(&positions(SplitPart::Pool));
+    (data.pool, data.gold) = (pool.pairs(), Some(gold_labels(&pool)?));
+    let [sft, ppo] = [SplitPart::Sft, SplitPart::Ppo].map(|part| preferences.subset(&positions(part)));
     data.counts.splits = [("SFT", &sft), ("PPO", &ppo)].map(|(name, p)| Count::new(name, p.len() as u64)).to_vec();
     Ok(PreparedData { data, sft, ppo, notes: Vec::new() })
 }
 
-/// Labelled pairs with their answers in random order, as drawn by [`blind`]. Files have the chosen answer first, and a model
-/// that sees both answers at once must not learn that.
-fn in_random_order(preferences: &[Preference], seed: u64) -> Result<Vec<Preference>, Error> {
-    let (pairs, labels) = blind(preferences, seed)?;
-    let again = pairs.iter().zip(preferences).filter_map(|(pair, preference)| {
-        let preferred = labels.reveal_for_audit(pair.id)?;
-        Some(Preference { pair: Arc::clone(pair), preferred, ..preference.clone() })
-    });
-    Ok(again.collect())
+/// The labels of a blinded part.
+fn gold_labels(pool: &PreferenceSet) -> Result<GoldLabels, Error> {
+    let mut failure = None;
+    let chunks = pool.chunks(CHUNK).map_while(|chunk| chunk.map_err(|error| failure = Some(error)).ok());
+    let gold = GoldLabels::new(chunks.flatten().map(|p| (p.pair.id, p.preferred, p.margin)))?;
+    match failure {
+        Some(error) => Err(Error::store(error)),
+        None => Ok(gold),
+    }
 }
 
-/// Test pairs with ids after all others, if any of their ids is taken.
-fn with_free_ids(test: Vec<Preference>, others: &[Preference]) -> Vec<Preference> {
-    let taken: HashSet<_> = others.iter().map(|p| p.pair.id).collect();
-    if !test.iter().any(|p| taken.contains(&p.pair.id)) {
-        return test;
+/// Ids and prompts of the pairs of a set.
+struct Keys {
+    ids: Vec<u64>,
+    prompts: Vec<PromptKey>,
+}
+
+impl Keys {
+    fn read(preferences: &PreferenceSet) -> Result<Self, Error> {
+        let (mut ids, mut prompts) = (Vec::with_capacity(preferences.len()), Vec::with_capacity(preferences.len()));
+        for chunk in preferences.chunks(CHUNK) {
+            for preference in chunk.map_err(Error::store)? {
+                ids.push(preference.pair.id.0);
+                prompts.push(PromptKey::of(&preference.pair));
+            }
+        }
+        Ok(Keys { ids, prompts })
     }
-    let first = others.iter().map(|p| p.pair.id.0.saturating_add(1)).max().unwrap_or(0);
-    let renumber = |p: Preference| {
-        let id = PairId(first.saturating_add(p.pair.id.0));
-        Preference { pair: Arc::new(Pair { id, ..Pair::clone(&p.pair) }), ..p }
-    };
-    test.into_iter().map(renumber).collect()
+
+    fn prompt(&self, position: u32) -> Option<PromptKey> {
+        self.prompts.get(position as usize).copied()
+    }
+
+    /// The number to add to the ids of `test`: 0, or if one of them is taken by a pair of `rest`, an id after all of
+    /// these.
+    fn first_free_id(&self, rest: &[u32], test: &Keys) -> u64 {
+        let others = || rest.iter().filter_map(|&position| self.ids.get(position as usize));
+        let wanted: HashSet<u64> = test.ids.iter().copied().collect();
+        if others().any(|id| wanted.contains(id)) {
+            others().map(|id| id.saturating_add(1)).max().unwrap_or(0)
+        } else {
+            0
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use ser_core::Side;
+    use ser_core::{Pair, PairId, Side};
 
     fn preferences(n: u64, prefix: &str) -> Vec<Preference> {
         (0..n)
@@ -162,13 +163,16 @@ mod tests {
         assert_eq!(data.test.len(), 100);
         assert_eq!(data.seed.len() + data.validation.len(), 88, "15 % of 65 % of 900, rounded by prompts");
         for part in [&data.seed, &data.validation, &data.test] {
+            let part = part.read_all().unwrap();
             assert!(part.iter().all(|p| p.chosen() == "good"));
             let a = part.iter().filter(|p| p.preferred == Side::A).count();
             assert!(a > 0 && a < part.len(), "the order of the answers is independent of the label");
         }
         let gold = data.gold.as_ref().unwrap();
-        assert!(data.pool.iter().all(|p| p.response(gold.reveal_for_audit(p.id).unwrap()) == "good"));
-        data.check_ids().unwrap();
+        assert!(
+            data.pool.read_all().unwrap().iter().all(|p| p.response(gold.reveal_for_audit(p.id).unwrap()) == "good")
+        );
+        data.fingerprints().unwrap();
     }
 
     #[test]
@@ -181,7 +185,7 @@ mod tests {
         let PreparedData { data, .. } =
             prepare(train, Some(preferences(50, "held out")), &SplitSettings::default()).unwrap();
         assert_eq!(data.test.len(), 50);
-        data.check_ids().unwrap();
+        data.fingerprints().unwrap();
         assert_eq!(data.counts.left_out, [Count::new("prompts of the test set", 1)]);
     }
 }

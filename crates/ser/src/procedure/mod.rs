@@ -140,7 +140,7 @@ impl<'a, M: Models> Procedure<'a, M> {
         }
         if !data.pool_prompts.is_empty() {
             let prompts = std::mem::take(&mut data.pool_prompts);
-            data.pool_prompts = data.prepared.data.without_held_out(prompts);
+            data.pool_prompts = data.prepared.data.without_held_out(prompts)?;
         }
         models.check(&mut data, &mut observers).map_err(of_models)?;
         data.test_prompts.truncate(config.policies.judged);

@@ -44,7 +44,8 @@ impl Trained {
         trained.with_reward(run, learner)?;
         if run.config.policies.dpo {
             let ProcedureRun { models, labelled, run: folder, observers, .. } = run;
-            if let Some(mut dpo) = models.dpo(labelled, folder, observers).map_err(of_models)? {
+            let labelled = labelled.read_all().map_err(Error::store)?;
+            if let Some(mut dpo) = models.dpo(&labelled, folder, observers).map_err(of_models)? {
                 trained.stages.push(stage(run, "dpo", "DPO", PolicyTraining::Dpo)?);
                 trained.answers.push(run.answers("DPO", &mut dpo)?);
             }

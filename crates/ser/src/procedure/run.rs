@@ -1,8 +1,6 @@
 //! A procedure in its run folder, stage by stage.
 
-use std::sync::Arc;
-
-use ser_core::Preference;
+use ser_core::PreferenceSet;
 
 use super::answers::{Answers, Trained};
 use super::data::ProcedureData;
@@ -31,7 +29,7 @@ pub struct ProcedureRun<'a, M: Models> {
     pub(super) observers: Observers<'a>,
     pub(super) judge: Option<Comparer<'a>>,
     /// The labelled seed, which DPO is trained on.
-    pub(super) labelled: Arc<[Preference]>,
+    pub(super) labelled: PreferenceSet,
     pub(super) evolved: Option<Evolved<M::Learner>>,
     pub(super) trained: Option<Trained>,
     pub(super) started: bool,
@@ -92,11 +90,10 @@ impl<M: Models> ProcedureRun<'_, M> {
             return Ok(());
         }
         let ProcedureRun { config, models, data, run, observers, .. } = self;
-        let first_id = data.prepared.data.free_id();
+        let first_id = data.prepared.data.free_id()?;
         let make = || models.pool_generator().map_err(of_models);
         let pool = sample_pool(make, &data.pool_prompts, &config.prompts.answers, first_id, run, observers)?;
-        data.prepared.data.add_to_pool(pool);
-        Ok(())
+        data.prepared.data.add_to_pool(pool)
     }
 
     /// The answers of a policy to the test prompts, as a stage.

@@ -18,7 +18,7 @@ pub(super) fn label_noise(
     described: &[ser_eval::IterationReport],
 ) -> Option<String> {
     let whole_pool = |iteration: &Iteration| {
-        let audit = &iteration.step.as_ref()?.summary.audit;
+        let audit = &iteration.selection.as_ref()?.summary.audit;
         let all = audit.unfiltered.of > 0 && audit.coverage.of == inputs.data.pool.len();
         let labels = (audit.unfiltered.share()?, audit.unfiltered_interval?);
         all.then_some((iteration.number.checked_sub(1)?, labels, "the pool's"))

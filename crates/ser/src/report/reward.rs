@@ -66,7 +66,7 @@ pub fn score_held_out<S: Scorer + ?Sized>(
         written
     })?;
     // Always read from the file, so that a resumed run gets the same scores.
-    let scores = read_scores(&path, &pairs)?;
+    let scores = read_scores(&path, pairs.iter().map(|pair| pair.id))?;
     Ok(scores.into_iter().zip(held_out).map(|(scores, held_out)| chosen_first(scores, held_out.preferred)).collect())
 }
 

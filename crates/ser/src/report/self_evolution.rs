@@ -1,16 +1,16 @@
 //! The [`Report`] of a self-evolution run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use ndarray::aview2;
-use ser_core::PairId;
 use ser_eval::{
-    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report, Selection,
+    Baseline, BaselineKind, Binning, Calibration, Changes, Estimate, EvalError, Evaluation, Report,
     similar_pair_differences,
 };
 
 use super::label_noise::label_noise;
-use crate::iteration::{Comparison, Iteration, LoopEnd, LoopInputs, Scored, SelectionStep, status_of};
+use crate::iteration::{Comparison, Iteration, LoopEnd, LoopInputs, Scored, Selection, status_of};
+use crate::pool::PositionSet;
 use crate::settings::WarmStart;
 
 /// Bins of the reliability table, as many as for the ECE of the accuracies.
@@ -57,12 +57,12 @@ pub(crate) fn report(inputs: &LoopInputs<'_>, findings: Findings<'_>) -> Result<
         Ok(ser_eval::IterationReport {
             number: iteration.number,
             name: format!("Loop {}", iteration.number),
-            status: match (&iteration.step, inputs.settings.top_share) {
+            status: match (&iteration.selection, inputs.settings.top_share) {
                 (Some(step), None) => status_of(step.summary.decision.state),
                 _ => None,
             },
-            rule: iteration.step.as_ref().map(|step| step.summary.rule.clone()),
-            selection: iteration.step.as_ref().map(selection),
+            rule: iteration.selection.as_ref().map(|step| step.summary.rule.clone()),
+            selection: iteration.selection.as_ref().map(selection),
             trained_on: trained_on(inputs, iterations, iteration)[0],
             fit: Some(iteration.fit),
             validation_accuracy: iteration.validation.accuracy(),
@@ -107,17 +107,20 @@ fn row(
 /// from, and the number of human labels that they depend on.
 fn trained_on(inputs: &LoopInputs<'_>, iterations: &[Iteration], iteration: &Iteration) -> [u64; 2] {
     let seed = if iteration.number == 0 { inputs.data.seed.len() } else { inputs.seed_seen() };
-    let lineage = iterations.iter().filter(|other| match inputs.settings.warm_start {
-        WarmStart::Previous => other.number <= iteration.number,
-        WarmStart::Seed | WarmStart::Base => other.number == iteration.number,
-    });
-    let steps = lineage.filter_map(|other| other.step.as_ref());
-    let pool: HashSet<PairId> = steps.flat_map(|l| l.labels.iter().chain(&l.kept)).map(|p| p.pair.id).collect();
+    let selections: Vec<&Selection> = iterations
+        .iter()
+        .take_while(|other| other.number <= iteration.number)
+        .filter_map(|other| other.selection.as_ref())
+        .collect();
+    let mut pool: PositionSet = inputs.trained_positions(&selections).collect();
+    if inputs.settings.warm_start == WarmStart::Previous {
+        selections.iter().for_each(|selection| pool.unite(&selection.labelled));
+    }
     let human = if iteration.number == 0 { seed } else { seed + inputs.validation_read() };
     [(seed + pool.len()) as u64, human as u64]
 }
 
-fn selection(step: &SelectionStep) -> Selection {
+fn selection(step: &Selection) -> ser_eval::Selection {
     let audit = &step.summary.audit;
     let precision = audit.precision.share().zip(audit.precision_interval).map(|(value, interval)| Estimate {
         value,
@@ -134,7 +137,7 @@ fn selection(step: &SelectionStep) -> Selection {
         with_gold: bin.correct.of as u64,
         correct: (bin.correct.of > 0).then_some(bin.correct.count as u64),
     });
-    Selection {
+    ser_eval::Selection {
         pool: audit.coverage.of as u64,
         kept: audit.coverage.count as u64,
         coverage: audit.coverage.share().unwrap_or_default(),

@@ -26,26 +26,43 @@ impl Serialize for Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn of_preferences(preferences: &[Preference]) -> Self {
-        Fingerprint::of("pairs", preferences, hash_preference)
-    }
-
-    pub(crate) fn of_pairs<P: AsRef<Pair>>(pairs: &[P]) -> Self {
-        Fingerprint::of("pairs", pairs, |pair, hasher| hash_pair(pair.as_ref(), hasher))
-    }
-
-    /// Of labels, one per pair.
-    pub(crate) fn of_labels(labels: &[Option<Side>]) -> Self {
-        Fingerprint::of("pairs", labels, |side, hasher| hasher.update([code(*side)]))
+        let mut hasher = PairsHasher::default();
+        preferences.iter().for_each(|preference| hasher.preference(preference));
+        hasher.finish()
     }
 
     pub(crate) fn of_prompts(prompts: &[Vec<Message>]) -> Self {
-        Fingerprint::of("prompts", prompts, |prompt, hasher| hash_prompt(prompt, hasher))
+        let mut hasher = Sha256::new();
+        prompts.iter().for_each(|prompt| hash_prompt(prompt, &mut hasher));
+        Fingerprint { unit: "prompts", count: prompts.len(), sha256: hex(&hasher.finalize()) }
+    }
+}
+
+/// The fingerprint of pairs, labelled pairs or labels that are added one by one.
+#[derive(Default)]
+pub(crate) struct PairsHasher {
+    count: usize,
+    hasher: Sha256,
+}
+
+impl PairsHasher {
+    pub(crate) fn preference(&mut self, preference: &Preference) {
+        self.count += 1;
+        hash_preference(preference, &mut self.hasher);
     }
 
-    fn of<T>(unit: &'static str, items: &[T], hash: impl Fn(&T, &mut Sha256)) -> Self {
-        let mut hasher = Sha256::new();
-        items.iter().for_each(|item| hash(item, &mut hasher));
-        Fingerprint { unit, count: items.len(), sha256: hex(&hasher.finalize()) }
+    pub(crate) fn pair(&mut self, pair: &Pair) {
+        self.count += 1;
+        hash_pair(pair, &mut self.hasher);
+    }
+
+    pub(crate) fn label(&mut self, label: Option<Side>) {
+        self.count += 1;
+        self.hasher.update([code(label)]);
+    }
+
+    pub(crate) fn finish(self) -> Fingerprint {
+        Fingerprint { unit: "pairs", count: self.count, sha256: hex(&self.hasher.finalize()) }
     }
 }
 

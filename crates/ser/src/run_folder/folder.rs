@@ -230,6 +230,12 @@ impl RunFolder {
         self.manifest.stages.iter().any(|record| record.stage == stage && !record.damaged)
     }
 
+    /// The SHA-256 of a finished stage; `None` if it is not done.
+    pub(crate) fn checksum(&self, stage: &str) -> Option<&str> {
+        let done = self.manifest.stages.iter().find(|record| record.stage == stage && !record.damaged);
+        done.map(|record| record.sha256.as_str())
+    }
+
     /// All recorded sections of the settings.
     pub fn settings(&self) -> &BTreeMap<String, Value> {
         &self.settings

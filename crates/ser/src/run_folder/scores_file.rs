@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use ser_core::{LearningStatus, Pair, PairId, PairProbabilities, PairScores, PairStore, RawScore, Side};
+use ser_core::{LearningStatus, Pair, PairId, PairProbabilities, PairScores, RawScore, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -66,35 +66,31 @@ pub(crate) fn write_scores(
     write_lines(out, path, lines.map(|(p, s)| ScoresLine { id: p.id, raw: [s.a, s.b] }))
 }
 
-/// Pairs that are read at a time.
-const CHUNK: usize = 65_536;
-
-/// Reads the scores of exactly these pairs, in this order.
-pub(crate) fn read_scores(path: &Path, pairs: &dyn PairStore) -> Result<Vec<PairScores>, Error> {
+/// Reads the scores of the pairs with exactly these ids, in this order.
+pub(crate) fn read_scores(path: &Path, ids: impl ExactSizeIterator<Item = PairId>) -> Result<Vec<PairScores>, Error> {
     let format = |line: usize, what: &dyn std::fmt::Display| Error::Format {
         path: path.to_owned(),
         message: format!("line {}: {what}", line + 1),
     };
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let mut scores = Vec::with_capacity(pairs.len());
-    let (mut chunk, mut chunk_start) = (Vec::new(), 0);
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(Error::io("read", path))?;
-        let line: ScoresLine = serde_json::from_str(&line).map_err(|e| format(index, &e))?;
-        if index == chunk_start + chunk.len() && index < pairs.len() {
-            chunk_start = index;
-            chunk = pairs
-                .read_range(index..(index + CHUNK).min(pairs.len()))
-                .map_err(Error::stage("reading the scored pairs"))?;
+    let mut file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
+    let (mut scores, mut line) = (Vec::with_capacity(ids.len()), String::new());
+    let mut next = |line: &mut String| {
+        line.clear();
+        file.read_line(line).map_err(Error::io("read", path))
+    };
+    for (index, id) in ids.enumerate() {
+        if next(&mut line)? == 0 {
+            return Err(format(index, &"the file ends before the pairs do"));
         }
-        if chunk.get(index - chunk_start).is_none_or(|pair| pair.id != line.id) {
+        let line: ScoresLine = serde_json::from_str(&line).map_err(|e| format(index, &e))?;
+        if line.id != id {
             return Err(format(index, &"another pair's scores"));
         }
         let [a, b] = line.raw;
         scores.push(PairScores { a, b });
     }
-    if scores.len() != pairs.len() {
-        return Err(format(scores.len(), &"the file ends before the pairs do"));
+    if next(&mut line)? > 0 {
+        return Err(format(scores.len(), &"another pair's scores"));
     }
     Ok(scores)
 }
@@ -114,7 +110,7 @@ mod tests {
         let mut out = Vec::new();
         write_scores(&mut out, &path, &pairs, &scores).unwrap();
         std::fs::write(&path, &out).unwrap();
-        let back = read_scores(&path, &pairs).unwrap();
+        let back = read_scores(&path, pairs.iter().map(|pair| pair.id)).unwrap();
         for (was, is) in scores.iter().zip(&back) {
             assert!(was.a.0.to_bits() == is.a.0.to_bits() || (was.a.0.is_nan() && is.a.0.is_nan()), "{was:?} {is:?}");
             assert_eq!(was.b.0.to_bits(), is.b.0.to_bits());
@@ -127,14 +123,14 @@ mod tests {
     fn other_pairs_and_missing_ones_are_an_error_with_the_line() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("scores.jsonl");
-        let pairs: Vec<_> = (0..2).map(|i| Arc::new(Pair::from_text(PairId(i), "q", "a", "b"))).collect();
         for (text, line) in [
             ("{\"id\":0,\"raw\":[1,2]}\n", "line 2: the file ends"),
             ("{\"id\":0,\"raw\":[1,2]}\n{\"id\":7,\"raw\":[1,2]}\n", "line 2: another"),
             ("{\"id\":0,\"raw\":[1]}\n", "line 1: "),
+            ("{\"id\":0,\"raw\":[1,2]}\n{\"id\":1,\"raw\":[1,2]}\n{\"id\":2,\"raw\":[1,2]}\n", "line 3: another"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = read_scores(&path, &pairs).unwrap_err().to_string();
+            let error = read_scores(&path, [0, 1].map(PairId).into_iter()).unwrap_err().to_string();
             assert!(error.contains(line), "{error}");
         }
     }

@@ -67,7 +67,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::R
     config.unused().iter().for_each(|unused| output::note(format_args!("note: {unused}")));
     for (name, part) in [("", &mut train), ("test pairs, ", &mut test)] {
         let pairs: Vec<Arc<Pair>> = part.preferences.iter().map(|p| Arc::clone(&p.pair)).collect();
-        model.tokenizer().notes(&pairs)?.iter().for_each(|note| output::note(format_args!("note: {name}{note}")));
+        let notes = model.tokenizer().notes(&pairs).map_err(anyhow::Error::from_boxed)?;
+        notes.iter().for_each(|note| output::note(format_args!("note: {name}{note}")));
         part.keep(&model.screen(&pairs, &mut Context::silent())?, |screening| screening == Screening::Usable);
         part.lines().iter().for_each(|line| output::note(format_args!("{name}{line}")));
         counts.left_out.extend(part.counts());
