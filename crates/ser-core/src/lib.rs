@@ -13,6 +13,7 @@ mod pair;
 mod pool_view;
 mod preference;
 mod raw_score_serde;
+mod retry_after;
 mod score;
 mod set;
 mod stage;
@@ -40,6 +41,7 @@ pub use observe::{Control, Event, EventRecord, Observer, OwnedEvent, Silent, Ste
 pub use pair::{Message, Pair, PairId, RawText, Role, Side};
 pub use pool_view::{NoPairs, PoolView};
 pub use preference::{Origin, Preference, PseudoLabel};
+pub use retry_after::retry_after;
 pub use score::{PairProbabilities, PairScores, Probability, RawScore, ScoreShapeError};
 pub use set::{PairSet, PreferenceSet};
 pub use stage::{Stage, StageModel};

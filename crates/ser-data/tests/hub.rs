@@ -125,6 +125,7 @@ impl Hub {
             token: None,
             offline: false,
             progress: false,
+            timeout: std::time::Duration::from_secs(5),
         }
     }
 

@@ -15,7 +15,7 @@ mod texts;
 
 pub use error::ServeError;
 pub use key::ApiKey;
-pub use server::RewardServer;
+pub use server::{ChangeAdapter, RewardServer};
 pub use settings::{CheckedServeSettings, ServeSettings};
 pub use stop::Stop;
 pub use texts::whole_text;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::queue::Queue;
+
 /// The upper ends of the buckets of request times, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
@@ -51,7 +53,8 @@ impl Metrics {
     }
 
     /// All counters as text.
-    pub(crate) fn text(&self, waiting: usize, cancelled: u64) -> String {
+    pub(crate) fn text(&self, queue: &Queue) -> String {
+        let (waiting, cancelled, changes) = (queue.waiting(), queue.cancelled(), queue.changes());
         let counts = self.lock();
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, lines: &[(String, String)]| {
@@ -81,6 +84,7 @@ impl Metrics {
         metric("scoring_seconds_total", "counter", "Time spent in the model.", &one(&counts.scoring_seconds));
         metric("truncated_total", "counter", "Pairs scored without their end.", &one(&counts.truncated));
         metric("cancelled_total", "counter", "Requests whose client left before the answer.", &one(&cancelled));
+        metric("adapter_changes_total", "counter", "Changes of the adapter.", &one(&changes));
         metric("waiting_pairs", "gauge", "Pairs in the queue.", &one(&waiting));
         text
     }

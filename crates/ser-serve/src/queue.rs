@@ -9,6 +9,39 @@ use tokio::sync::oneshot;
 /// The scores of a request's pairs, in order.
 pub(crate) type Outcome = Result<Vec<PairScores>, Failure>;
 
+/// The scores of a whole request, all by one model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scored {
+    pub(crate) scores: Vec<PairScores>,
+    /// The model's name.
+    pub(crate) model: Arc<str>,
+}
+
+/// Most changes of the adapter that wait.
+const MOST_CHANGES: usize = 16;
+
+/// A change of the adapter. It takes effect between the requests before and those after it.
+pub(crate) struct Change {
+    /// The new adapter's name.
+    pub(crate) name: String,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
+impl Change {
+    /// Whether the client that asked for it has left.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// Work of the thread that scores.
+pub(crate) enum Work {
+    /// Pairs of one request or several.
+    Score(Vec<Part>),
+    /// Another adapter for the requests after it.
+    Change(Change),
+}
+
 /// Why the pairs of a request have no scores.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Failure {
@@ -38,7 +71,7 @@ struct Job {
     /// Number of pairs that batches have taken.
     taken: usize,
     scores: Vec<PairScores>,
-    reply: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<Result<Scored, Failure>>,
 }
 
 impl Job {
@@ -57,12 +90,16 @@ pub(crate) struct Part {
     pub(crate) cut_long: bool,
 }
 
-#[derive(Default)]
 struct Jobs {
     /// In order of arrival. A job stays until all of its scores are there or its client has left.
     jobs: VecDeque<Job>,
+    /// In order of arrival, with ids among those of the jobs.
+    changes: VecDeque<(u64, Change)>,
+    /// The name of the model that scores.
+    model: Arc<str>,
     waiting: usize,
     cancelled: u64,
+    changed: u64,
     next_id: u64,
     closed: bool,
 }
@@ -87,9 +124,19 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// A queue in which at most `limit` pairs wait.
-    pub(crate) fn new(limit: usize) -> Self {
-        Queue { jobs: Mutex::default(), changed: Condvar::new(), limit }
+    /// A queue in which at most `limit` pairs wait, for the model of this name.
+    pub(crate) fn new(limit: usize, model: &str) -> Self {
+        let jobs = Jobs {
+            jobs: VecDeque::new(),
+            changes: VecDeque::new(),
+            model: model.into(),
+            waiting: 0,
+            cancelled: 0,
+            changed: 0,
+            next_id: 0,
+            closed: false,
+        };
+        Queue { jobs: Mutex::new(jobs), changed: Condvar::new(), limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
@@ -110,7 +157,7 @@ impl Queue {
         jobs.next_id += 1;
         jobs.waiting += pairs.len();
         if pairs.is_empty() {
-            let _ = reply.send(Ok(Vec::new()));
+            let _ = reply.send(Ok(Scored { scores: Vec::new(), model: Arc::clone(&jobs.model) }));
         } else {
             let scores = Vec::with_capacity(pairs.len());
             jobs.jobs.push_back(Job { id, pairs: pairs.into(), cut_long, taken: 0, scores, reply });
@@ -120,18 +167,50 @@ impl Queue {
         Ok(Ticket { id, outcome, queue: Arc::clone(self) })
     }
 
-    /// The next pairs, of one request or several, in order of arrival; waits for them. `None` if the queue is closed and
-    /// empty.
-    pub(crate) fn take(&self, max_pairs: usize, max_bytes: usize) -> Option<Vec<Part>> {
+    /// Asks for another adapter. The receiver gets the problem, if there is one, as a sentence.
+    pub(crate) fn submit_change(&self, name: String) -> Result<oneshot::Receiver<Result<(), String>>, Refused> {
+        let (reply, outcome) = oneshot::channel();
         let mut jobs = self.lock();
-        while jobs.waiting == 0 {
+        if jobs.closed {
+            return Err(Refused::Closed);
+        }
+        if jobs.changes.len() >= MOST_CHANGES {
+            return Err(Refused::Full);
+        }
+        let id = jobs.next_id;
+        jobs.next_id += 1;
+        jobs.changes.push_back((id, Change { name, reply }));
+        drop(jobs);
+        self.changed.notify_one();
+        Ok(outcome)
+    }
+
+    /// Answers a change. If it was made, the following requests are scored by the model of its name.
+    pub(crate) fn finish_change(&self, change: Change, result: Result<(), String>) {
+        if result.is_ok() {
+            let mut jobs = self.lock();
+            jobs.model = change.name.as_str().into();
+            jobs.changed += 1;
+        }
+        let _ = change.reply.send(result);
+    }
+
+    /// The next pairs, of one request or several, in order of arrival, or a change of the adapter, once every request before
+    /// it is scored; waits for them. `None` if the queue is closed and empty.
+    pub(crate) fn take(&self, max_pairs: usize, max_bytes: usize) -> Option<Work> {
+        let mut jobs = self.lock();
+        while jobs.waiting == 0 && jobs.changes.is_empty() {
             if jobs.closed {
                 return None;
             }
             jobs = self.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
+        let change = jobs.changes.front().map_or(u64::MAX, |(id, _)| *id);
+        if !jobs.jobs.iter().any(|job| job.id < change && job.waiting() > 0) {
+            return jobs.changes.pop_front().map(|(_, change)| Work::Change(change));
+        }
         let (mut parts, mut count, mut bytes) = (Vec::new(), 0, 0);
-        'jobs: for job in jobs.jobs.iter_mut().filter(|job| job.waiting() > 0) {
+        'jobs: for job in jobs.jobs.iter_mut().filter(|job| job.id < change && job.waiting() > 0) {
             let mut part = Part { id: job.id, first: job.taken, pairs: Vec::new(), cut_long: job.cut_long };
             for pair in job.pairs.iter().skip(job.taken) {
                 let size = text_bytes(pair);
@@ -149,12 +228,13 @@ impl Queue {
             parts.push(part);
         }
         jobs.waiting -= count;
-        Some(parts)
+        Some(Work::Score(parts))
     }
 
     /// Stores the scores of a part, and answers its request if they are the last ones, or if there are none.
     pub(crate) fn finish(&self, part: &Part, outcome: Outcome) {
         let mut jobs = self.lock();
+        let model = Arc::clone(&jobs.model);
         let Some(job) = jobs.position(part.id).and_then(|at| jobs.jobs.get_mut(at)) else { return };
         let answer = match outcome {
             Ok(scores) => {
@@ -162,7 +242,8 @@ impl Queue {
                 if job.scores.len() < job.pairs.len() {
                     return;
                 }
-                Ok(std::mem::take(&mut job.scores))
+                let scores = std::mem::take(&mut job.scores);
+                Ok(Scored { scores, model })
             }
             Err(failure) => Err(failure),
         };
@@ -182,6 +263,16 @@ impl Queue {
         self.lock().waiting
     }
 
+    /// The name of the model that scores.
+    pub(crate) fn model(&self) -> Arc<str> {
+        Arc::clone(&self.lock().model)
+    }
+
+    /// Number of changes of the adapter.
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changed
+    }
+
     /// Number of requests whose clients left before the answer.
     pub(crate) fn cancelled(&self) -> u64 {
         self.lock().cancelled
@@ -191,13 +282,13 @@ impl Queue {
 /// A request in the queue. Dropped before its answer, it is removed from the queue.
 pub(crate) struct Ticket {
     id: u64,
-    outcome: oneshot::Receiver<Outcome>,
+    outcome: oneshot::Receiver<Result<Scored, Failure>>,
     queue: Arc<Queue>,
 }
 
 impl Ticket {
     /// Waits for the scores.
-    pub(crate) async fn outcome(mut self) -> Outcome {
+    pub(crate) async fn outcome(mut self) -> Result<Scored, Failure> {
         (&mut self.outcome).await.unwrap_or_else(|_| Err(Failure::Model("the scoring thread ended".to_owned())))
     }
 }
@@ -217,57 +308,4 @@ fn text_bytes(pair: &Pair) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use ser_core::PairId;
-
-    use super::*;
-
-    fn pairs(n: usize) -> Vec<Arc<Pair>> {
-        (0..n).map(|i| Arc::new(Pair::from_text(PairId(i as u64), "1234", "123", "123"))).collect()
-    }
-
-    fn sizes(parts: Option<Vec<Part>>) -> Vec<(u64, usize, usize)> {
-        parts.unwrap().iter().map(|part| (part.id, part.first, part.pairs.len())).collect()
-    }
-
-    #[test]
-    fn batches_cross_requests_and_split_them() {
-        let queue = Arc::new(Queue::new(100));
-        let _tickets = [3, 1, 4].map(|n| queue.submit(pairs(n), false).unwrap());
-        assert_eq!(queue.waiting(), 8);
-        assert_eq!(sizes(queue.take(5, 1000)), [(0, 0, 3), (1, 0, 1), (2, 0, 1)]);
-        // 10 bytes a pair: two fit into 25 bytes.
-        assert_eq!(sizes(queue.take(5, 25)), [(2, 1, 2)]);
-        // A pair over the limit is a batch of its own.
-        assert_eq!(sizes(queue.take(5, 1)), [(2, 3, 1)]);
-        assert_eq!(queue.waiting(), 0);
-    }
-
-    #[test]
-    fn a_request_whose_client_left_is_dropped() {
-        let queue = Arc::new(Queue::new(4));
-        let first = queue.submit(pairs(3), false).unwrap();
-        assert_eq!(queue.submit(pairs(2), false).err(), Some(Refused::Full));
-        drop(first);
-        assert_eq!((queue.waiting(), queue.cancelled()), (0, 1));
-        let second = queue.submit(pairs(4), false).unwrap();
-        let parts = queue.take(2, 1000).unwrap();
-        drop(second);
-        // Scores of a request whose client left are dropped.
-        queue.finish(&parts[0], Ok(vec![PairScores::new(0.0, 0.0); 2]));
-        assert_eq!(queue.waiting(), 0);
-        queue.close();
-        assert_eq!(queue.submit(pairs(1), false).err(), Some(Refused::Closed));
-        assert!(queue.take(2, 1000).is_none());
-    }
-
-    #[test]
-    fn a_failed_part_answers_the_request_at_once() {
-        let queue = Arc::new(Queue::new(10));
-        let mut ticket = queue.submit(pairs(4), false).unwrap();
-        let parts = queue.take(2, 1000).unwrap();
-        queue.finish(&parts[0], Err(Failure::TooLong(1)));
-        assert_eq!(ticket.outcome.try_recv().unwrap(), Err(Failure::TooLong(1)));
-        assert_eq!(queue.waiting(), 0);
-    }
-}
+mod tests;

@@ -7,12 +7,36 @@ use std::time::Instant;
 use ser_core::{BoxError, Context, Pair, PairScores, Scorer, Screening};
 
 use crate::metrics::Metrics;
-use crate::queue::{Failure, Outcome, Part, Queue};
+use crate::queue::{Failure, Outcome, Part, Queue, Work};
 
-/// Scores batches until the queue is closed and empty.
-pub(crate) fn run(scorer: &mut impl Scorer, queue: &Queue, batch: (usize, usize), metrics: &Metrics) {
+/// Changes the adapter of a scorer to the one of a name.
+pub(crate) type ChangeTo<S> = fn(&mut S, &str) -> Result<(), BoxError>;
+
+/// Scores batches, and changes the adapter, until the queue is closed and empty.
+pub(crate) fn run<S: Scorer>(
+    scorer: &mut S,
+    change_to: Option<ChangeTo<S>>,
+    queue: &Queue,
+    batch: (usize, usize),
+    metrics: &Metrics,
+) {
     let (max_pairs, max_bytes) = batch;
-    while let Some(parts) = queue.take(max_pairs, max_bytes) {
+    while let Some(work) = queue.take(max_pairs, max_bytes) {
+        let parts = match work {
+            Work::Score(parts) => parts,
+            Work::Change(change) => {
+                let result = match change_to {
+                    _ if change.is_abandoned() => Err("the client has left".to_owned()),
+                    Some(change_to) => {
+                        call(|| change_to(scorer, &change.name)).unwrap_or_else(|_| Err("it panicked".to_owned()))
+                    }
+                    None => Err("this model has no other adapters".to_owned()),
+                };
+                tracing::info!(adapter = change.name, ?result, "change of the adapter");
+                queue.finish_change(change, result);
+                continue;
+            }
+        };
         let pairs: usize = parts.iter().map(|part| part.pairs.len()).sum();
         let _span = tracing::debug_span!("batch", requests = parts.len(), pairs).entered();
         let start = Instant::now();

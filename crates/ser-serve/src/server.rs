@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use ser_core::Scorer;
+use ser_core::{BoxError, Scorer};
 
-use crate::scoring;
+use crate::scoring::{self, ChangeTo};
 use crate::state::Shared;
 use crate::{ServeError, ServeSettings, Stop};
 
@@ -20,6 +20,15 @@ const NETWORK_THREADS: usize = 2;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The time without an active request after which a stopping server closes connections on which no request came.
 const QUIET_FOR: Duration = Duration::from_millis(500);
+
+/// A scorer whose adapter can be changed while it is served.
+pub trait ChangeAdapter: Scorer {
+    /// Changes to the adapter of this name. After an error the scorer is as it was before.
+    ///
+    /// # Errors
+    /// A name that is not that of an adapter, or an adapter that cannot be loaded; the client gets the sentence.
+    fn change_adapter(&mut self, name: &str) -> Result<(), BoxError>;
+}
 
 /// A reward model as a service: owns the scorer, on a thread of its own.
 ///
@@ -34,13 +43,34 @@ impl RewardServer {
     ///
     /// # Errors
     /// An unsound setting, or no thread.
-    pub fn start<S: Scorer + 'static>(mut scorer: S, settings: ServeSettings) -> Result<Self, ServeError> {
-        let shared = Arc::new(Shared::new(settings.check()?));
+    pub fn start<S: Scorer + 'static>(scorer: S, settings: ServeSettings) -> Result<Self, ServeError> {
+        Self::start_with(scorer, None, settings)
+    }
+
+    /// As [`start`](Self::start), where requests to `/v1/adapter` change the adapter. Requests that came before such a request
+    /// are scored by the adapter before it, those that come after by the new one; none is refused or waits longer for it than
+    /// the adapter takes to load.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub fn start_with_adapters<S: ChangeAdapter + 'static>(
+        scorer: S,
+        settings: ServeSettings,
+    ) -> Result<Self, ServeError> {
+        Self::start_with(scorer, Some(S::change_adapter), settings)
+    }
+
+    fn start_with<S: Scorer + 'static>(
+        mut scorer: S,
+        change_to: Option<ChangeTo<S>>,
+        settings: ServeSettings,
+    ) -> Result<Self, ServeError> {
+        let shared = Arc::new(Shared::new(settings.check()?, change_to.is_some()));
         let of_thread = Arc::clone(&shared);
         let score = move || {
             let settings = &of_thread.settings.settings;
             let batch = (settings.batch_pairs, settings.batch_bytes);
-            scoring::run(&mut scorer, &of_thread.queue, batch, &of_thread.metrics);
+            scoring::run(&mut scorer, change_to, &of_thread.queue, batch, &of_thread.metrics);
         };
         let thread = std::thread::Builder::new()
             .name("ser-serve-score".to_owned())

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::CheckedServeSettings;
 use crate::metrics::Metrics;
-use crate::queue::Queue;
+use crate::queue::{Queue, Scored};
 use crate::reply::Problem;
 use crate::texts::Texts;
 
@@ -20,15 +20,18 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) metrics: Metrics,
     pub(crate) settings: CheckedServeSettings,
+    /// Whether the model's adapter can be changed.
+    pub(crate) has_adapters: bool,
     /// Number of requests that are read or answered.
     pub(crate) active: AtomicUsize,
     next_id: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(settings: CheckedServeSettings) -> Self {
-        let queue = Arc::new(Queue::new(settings.settings.queue_pairs));
-        Shared { queue, metrics: Metrics::default(), settings, active: AtomicUsize::new(0), next_id: AtomicU64::new(0) }
+    pub(crate) fn new(settings: CheckedServeSettings, has_adapters: bool) -> Self {
+        let queue = Arc::new(Queue::new(settings.settings.queue_pairs, &settings.settings.model));
+        let (active, next_id) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Shared { queue, metrics: Metrics::default(), settings, has_adapters, active, next_id }
     }
 
     /// Reads the JSON body of a request.
@@ -63,13 +66,14 @@ impl Shared {
         Ok(())
     }
 
-    /// The raw scores of all texts, by group. The texts leave the queue if the client leaves.
-    pub(crate) async fn score(&self, texts: Texts, cut_long: bool) -> Result<Vec<Vec<f64>>, Problem> {
+    /// The raw scores of all texts, by group, and the name of the model that scored them. The texts leave the queue if the
+    /// client leaves.
+    pub(crate) async fn score(&self, texts: Texts, cut_long: bool) -> Result<(Vec<Vec<f64>>, Arc<str>), Problem> {
         self.check_count(texts.len())?;
         let layout = texts.layout();
         let ticket = self.queue.submit(texts.pairs, cut_long).map_err(Problem::refused)?;
         match ticket.outcome().await {
-            Ok(scores) => Ok(layout.scores(&scores)),
+            Ok(Scored { scores, model }) => Ok((layout.scores(&scores), model)),
             Err(failure) => Err(Problem::failure(failure, &layout)),
         }
     }

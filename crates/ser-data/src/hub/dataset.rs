@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hf_hub::RepoType;
-
 use super::address::Address;
-use super::repository::Repository;
+use super::repository::{Kind, Repository};
 use super::settings::HubSettings;
 use crate::DataError;
 use crate::data_names::{all_shards, drop_side_tables, is_data_file, one_split};
@@ -20,7 +18,7 @@ use crate::data_names::{all_shards, drop_side_tables, is_data_file, one_split};
 /// An invalid address; a repository that does not exist or needs a token; several splits without a selection.
 pub fn dataset_files(address: &str, split: Option<&str>, settings: &HubSettings) -> Result<Vec<PathBuf>, DataError> {
     let parsed = Address::parse(address, "datasets")?;
-    let repository = Repository::open(&parsed, RepoType::Dataset, settings)?;
+    let repository = Repository::open(&parsed, Kind::Dataset, settings)?;
     let mut names: Vec<String> =
         repository.files().iter().filter(|name| is_data_file(name) && is_in(name, &parsed.path)).cloned().collect();
     if names.is_empty() {

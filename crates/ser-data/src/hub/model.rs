@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use hf_hub::RepoType;
 use serde_json::Value;
 
 use super::address::Address;
-use super::repository::Repository;
+use super::repository::{Kind, Repository};
 use super::settings::HubSettings;
 use crate::DataError;
 
@@ -48,7 +47,7 @@ pub fn model_folder_with(name: &str, settings: &HubSettings) -> Result<PathBuf, 
     if !address.path.is_empty() {
         return Err(DataError::HubAddress { address: name.to_string() });
     }
-    let repository = Repository::open(&address, RepoType::Model, settings)?;
+    let repository = Repository::open(&address, Kind::Model, settings)?;
     let files = repository.files();
     let has = |name: &str| files.iter().any(|file| file == name);
     let weights = weights(&repository, &address.name)?;

@@ -2,68 +2,89 @@
 
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use serde_json::Value;
 
 use super::address::{Address, is_safe_path};
+use super::client::{Client, Failure};
+use super::download::{CacheFolder, again};
 use super::settings::HubSettings;
 use crate::DataError;
 
-/// Number of times an interrupted download is resumed.
-const RETRIES: usize = 3;
+/// The kind of a repository, which is part of its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Model,
+    Dataset,
+}
+
+impl Kind {
+    /// As in the hub's interface and the cache's folders.
+    fn plural(self) -> &'static str {
+        match self {
+            Kind::Model => "models",
+            Kind::Dataset => "datasets",
+        }
+    }
+
+    /// Before a repository's name in the addresses of files.
+    fn prefix(self) -> &'static str {
+        match self {
+            Kind::Model => "",
+            Kind::Dataset => "datasets/",
+        }
+    }
+}
 
 /// A repository at a fixed revision.
 pub(crate) struct Repository {
     name: String,
     settings: HubSettings,
+    folder: CacheFolder,
     /// The folder of the commit in the cache.
     snapshot: PathBuf,
     /// Paths of its files, sorted.
     files: Vec<String>,
     /// `None` if only the cache is used.
-    remote: Option<ApiRepo>,
+    remote: Option<Remote>,
+}
+
+/// Where files are fetched from.
+struct Remote {
+    client: Client,
+    /// The path of the commit's files on the hub.
+    path: String,
 }
 
 impl Repository {
     /// Asks the hub for the commit of a revision and its files; offline, uses the cache.
-    pub(crate) fn open(address: &Address, kind: RepoType, settings: &HubSettings) -> Result<Self, DataError> {
-        let cache = Cache::new(settings.cache.clone());
-        let repo = Repo::with_revision(address.name.clone(), kind, address.revision.clone());
-        let in_cache = cache.repo(repo.clone());
+    pub(crate) fn open(address: &Address, kind: Kind, settings: &HubSettings) -> Result<Self, DataError> {
         let (name, settings) = (address.name.clone(), settings.clone());
+        let path = settings.cache.join(format!("{}--{}", kind.plural(), name.replace('/', "--")));
+        let folder = CacheFolder { path, progress: settings.progress };
+        let reference = folder.path.join("refs").join(&address.revision);
+        let snapshots = folder.path.join("snapshots");
         if settings.offline {
             let missing = || DataError::HubOffline { name: name.clone(), cache: settings.cache.clone() };
-            let folder = settings.cache.join(repo.folder_name());
-            let commit = std::fs::read_to_string(folder.join("refs").join(&address.revision));
-            let snapshot = in_cache.pointer_path(commit.as_deref().unwrap_or(&address.revision).trim());
+            let commit = std::fs::read_to_string(&reference);
+            let snapshot = snapshots.join(commit.as_deref().unwrap_or(&address.revision).trim());
             let files = files_below(&snapshot).ok().filter(|files| !files.is_empty()).ok_or_else(missing)?;
-            return Ok(Repository { name, settings, snapshot, files, remote: None });
+            return Ok(Repository { name, settings, folder, snapshot, files, remote: None });
         }
-        let failed = |error: ApiError| failed(&address.name, &settings, &error);
-        let api: Api = ApiBuilder::from_cache(cache.clone())
-            .with_endpoint(settings.endpoint.clone())
-            .with_token(settings.token.clone())
-            .with_progress(settings.progress)
-            .with_retries(RETRIES)
-            .build()
-            .map_err(failed)?;
-        let info = api.repo(repo).info().map_err(failed)?;
-        if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(DataError::Hub {
-                name,
-                endpoint: settings.endpoint,
-                problem: format!("it names {:?} as the commit", info.sha),
-            });
-        }
-        let mut files: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
-        files.retain(|file| !file.is_empty() && is_safe_path(file));
-        files.sort();
+        let failed = |failure| failed(&name, &settings, failure);
+        let client = Client::new(&settings).map_err(failed)?;
+        let revision = address.revision.replace('/', "%2F");
+        let info =
+            again(|| client.json(&format!("/api/{}/{name}/revision/{revision}", kind.plural()))).map_err(failed)?;
+        let (commit, files) = commit_and_files(&info).map_err(failed)?;
         // From now on the branch refers to this commit, as for the Python tools.
-        in_cache.create_ref(&info.sha).map_err(|error| DataError::io("write", &settings.cache, error))?;
-        let snapshot = in_cache.pointer_path(&info.sha);
-        let at_commit = Repo::with_revision(name.clone(), kind, info.sha);
-        let remote = Some(api.repo(at_commit));
-        Ok(Repository { name, settings, snapshot, files, remote })
+        let write = || {
+            std::fs::create_dir_all(reference.parent().unwrap_or(&reference))?;
+            ser_core::durable::replace(&reference, |out| std::io::Write::write_all(out, commit.as_bytes()))
+        };
+        write().map_err(|error| DataError::io("write", &settings.cache, error))?;
+        let snapshot = snapshots.join(&commit);
+        let path = format!("/{}{name}/resolve/{commit}", kind.prefix());
+        Ok(Repository { name, settings, folder, snapshot, files, remote: Some(Remote { client, path }) })
     }
 
     /// The paths of the files.
@@ -82,19 +103,45 @@ impl Repository {
         if path.exists() {
             return Ok(path);
         }
-        match &self.remote {
-            Some(remote) => remote.download(file).map_err(|error| failed(&self.name, &self.settings, &error)),
-            None => {
-                let name = format!("{file} of {}", self.name);
-                Err(DataError::HubOffline { name, cache: self.settings.cache.clone() })
-            }
-        }
+        let Some(Remote { client, path: of_commit }) = &self.remote else {
+            let name = format!("{file} of {}", self.name);
+            return Err(DataError::HubOffline { name, cache: self.settings.cache.clone() });
+        };
+        let url = format!("{of_commit}/{}", escaped(file));
+        let name = format!("{file} of {}", self.name);
+        self.folder.fetch(client, &url, file, &path).map_err(|failure| failed(&name, &self.settings, failure))?;
+        Ok(path)
     }
 }
 
-fn failed(name: &str, settings: &HubSettings, error: &ApiError) -> DataError {
-    let (name, endpoint, problem) = (name.to_string(), settings.endpoint.clone(), error.to_string().replace('\n', " "));
-    if ["401", "403", "404"].iter().any(|code| problem.ends_with(code)) {
+/// The commit, and the paths of its files, sorted, as far as they stay in their folder.
+fn commit_and_files(info: &Value) -> Result<(String, Vec<String>), Failure> {
+    let commit = info.get("sha").and_then(Value::as_str).unwrap_or_default();
+    if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Failure::reply(format!("it names {commit:?} as the commit")));
+    }
+    let siblings = info.get("siblings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let names = siblings.iter().filter_map(|file| file.get("rfilename")?.as_str().map(str::to_owned));
+    let mut files: Vec<String> = names.filter(|file| !file.is_empty() && is_safe_path(file)).collect();
+    files.sort();
+    Ok((commit.to_owned(), files))
+}
+
+/// A path as part of an address: bytes other than letters, digits and `-_.~/` as %XX.
+fn escaped(path: &str) -> String {
+    path.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    })
+}
+
+fn failed(name: &str, settings: &HubSettings, failure: Failure) -> DataError {
+    let (name, endpoint, problem) = (name.to_string(), settings.endpoint.clone(), failure.problem.replace('\n', " "));
+    if matches!(failure.status, Some(401 | 403 | 404)) {
         DataError::HubRefused { name, endpoint, problem }
     } else {
         DataError::Hub { name, endpoint, problem }

@@ -1,6 +1,7 @@
 //! Settings of the hub: address, cache, token.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where repositories are fetched from and cached.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct HubSettings {
     pub offline: bool,
     /// Whether downloads show progress on a terminal.
     pub progress: bool,
+    /// The longest wait for a connection, for the head of an answer, and for the next of its bytes.
+    pub timeout: Duration,
 }
 
 impl HubSettings {
@@ -40,6 +43,11 @@ impl HubSettings {
             token: token.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()),
             offline: flag("HF_HUB_OFFLINE"),
             progress: !flag("HF_HUB_DISABLE_PROGRESS_BARS"),
+            timeout: variable("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .filter(|timeout| !timeout.is_zero())
+                .unwrap_or(Duration::from_secs(10)),
         }
     }
 }
@@ -73,7 +81,11 @@ mod tests {
         let settings =
             from(&[("HF_HOME", home_text), ("HF_TOKEN", "hf_env"), ("HF_HUB_OFFLINE", "1"), ("HF_HUB_CACHE", "/c")]);
         assert_eq!((settings.token.as_deref(), settings.offline), (Some("hf_env"), true));
-        assert_eq!(settings.cache, PathBuf::from("/c"));
+        assert_eq!((settings.cache, settings.timeout), (PathBuf::from("/c"), Duration::from_secs(10)));
+        for (seconds, timeout) in [("2.5", 2.5), ("0", 10.0), ("-1", 10.0), ("soon", 10.0)] {
+            let settings = from(&[("HF_HUB_DOWNLOAD_TIMEOUT", seconds)]);
+            assert_eq!(settings.timeout, Duration::from_secs_f64(timeout), "{seconds}");
+        }
         assert!(!format!("{settings:?}", settings = from(&[("HF_TOKEN", "hf_secret")])).contains("secret"));
         assert!(from(&[("XDG_CACHE_HOME", "/x")]).cache.ends_with("huggingface/hub"));
     }

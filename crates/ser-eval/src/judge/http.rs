@@ -2,8 +2,9 @@
 
 use std::env::{self, VarError};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ser_core::retry_after;
 use ureq::Agent;
 use ureq::http::HeaderValue;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
@@ -87,7 +88,8 @@ impl Transport for Http {
             request = request.header(AUTHORIZATION, key.header.clone());
         }
         let mut response = request.send(body).map_err(broken)?;
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        let retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|v| retry_after(v.to_str().ok()?, SystemTime::now()));
         // The body need not be UTF-8.
         let bytes = response.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(broken)?;
         let body = String::from_utf8_lossy(&bytes).into_owned();

@@ -34,7 +34,7 @@ pub struct JudgeSettings {
     /// chat completion.
     pub retries: u32,
     /// Seconds before the first retry. The wait doubles with every retry and is shortened at random by up to a half, so
-    /// that requests that failed together are not retried together. `Retry-After`, in seconds, is respected.
+    /// that requests that failed together are not retried together. `Retry-After`, in seconds or as a date, is respected.
     pub first_wait_seconds: f64,
     /// The longest wait in seconds, also for `Retry-After`.
     pub longest_wait_seconds: f64,

@@ -1,5 +1,6 @@
 //! Paths, and their common parts: the key, limits, counters.
 
+mod adapter;
 mod openrlhf;
 mod rewards;
 mod vllm;
@@ -30,6 +31,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/score", post(vllm::score))
         .route("/v1/score", post(vllm::score))
         .route("/v1/rewards", post(rewards::rewards))
+        .route("/v1/adapter", post(adapter::change))
         .route("/v1/models", get(models))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -82,7 +84,7 @@ fn has_key(shared: &Shared, request: &Request) -> bool {
 }
 
 async fn models(State(shared): App) -> Json<Value> {
-    let model = json!({"id": shared.settings.settings.model, "object": "model", "created": 0, "owned_by": "ser"});
+    let model = json!({"id": &*shared.queue.model(), "object": "model", "created": 0, "owned_by": "ser"});
     Json(json!({"object": "list", "data": [model]}))
 }
 
@@ -91,6 +93,6 @@ async fn health(State(shared): App) -> Json<Value> {
 }
 
 async fn metrics(State(shared): App) -> Response {
-    let text = shared.metrics.text(shared.queue.waiting(), shared.queue.cancelled());
+    let text = shared.metrics.text(&shared.queue);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -42,7 +42,7 @@ pub(super) async fn get_reward(State(shared): App, request: Request) -> Result<J
     } else {
         query.into_iter().for_each(|text| texts.whole(text));
     }
-    let raw = shared.score(texts, true).await?.concat();
+    let raw = shared.score(texts, true).await?.0.concat();
     let probabilities: Vec<f64> = raw.iter().map(|&r| RawScore(r).sigmoid().get()).collect();
     let rewards = if settings.probability { &probabilities } else { &raw };
     // `scores` selects prompts by ranges within [0, 1]; every list of `extra_logs` is averaged and logged.

@@ -60,10 +60,10 @@ pub(super) async fn rewards(State(shared): App, request: Request) -> Result<Json
         }
         _ => return Err(Problem::invalid("give prompt and answers, or inputs, or conversations")),
     }
-    let scores = shared.score(texts, false).await?;
+    let (scores, model) = shared.score(texts, false).await?;
     let data: Vec<Rewarded> =
         scores.iter().enumerate().map(|(index, scores)| rewarded(&shared, index, scores)).collect();
-    Ok(Json(json!({"object": "list", "model": shared.settings.settings.model, "data": data})))
+    Ok(Json(json!({"object": "list", "model": &*model, "data": data})))
 }
 
 /// The rewards of one prompt's answers. Only two answers have a status, which is that of a pair.

@@ -90,10 +90,10 @@ async fn list(
     texts: Texts,
     entry: impl Fn(usize, f64) -> Value,
 ) -> Result<Json<Value>, Problem> {
-    let scores = shared.score(texts, false).await?.concat();
+    let (scores, model) = shared.score(texts, false).await?;
+    let scores = scores.concat();
     let data: Vec<Value> = scores.iter().enumerate().map(|(index, &r)| entry(index, r)).collect();
-    let model = &shared.settings.settings.model;
     Ok(Json(json!({
-        "id": shared.reply_id(kind), "object": "list", "created": now(), "model": model, "data": data,
+        "id": shared.reply_id(kind), "object": "list", "created": now(), "model": &*model, "data": data,
     })))
 }

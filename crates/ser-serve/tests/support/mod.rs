@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ser_core::{BoxError, Context, Pair, PairScores, Scorer, Screening, Side};
-use ser_serve::{RewardServer, ServeError, ServeSettings, Stop, whole_text};
+use ser_serve::{ChangeAdapter, RewardServer, ServeError, ServeSettings, Stop, whole_text};
 use serde_json::Value;
 
 /// A gate that a test closes to make the scorer wait.
@@ -35,6 +35,17 @@ pub struct Mock {
     pub gate: Arc<Gate>,
     /// The texts of each batch.
     pub batches: Arc<Mutex<Vec<Vec<String>>>>,
+    /// What the adapter adds to every score.
+    pub bonus: f64,
+}
+
+impl ChangeAdapter for Mock {
+    /// An adapter is named by what it adds.
+    fn change_adapter(&mut self, name: &str) -> Result<(), BoxError> {
+        assert_ne!(name, "PANIC", "a panic for a test");
+        self.bonus = name.parse().map_err(|_| "it is not a number")?;
+        Ok(())
+    }
 }
 
 impl Scorer for Mock {
@@ -43,13 +54,14 @@ impl Scorer for Mock {
     fn score(&mut self, pairs: &[Arc<Pair>], _cx: &mut Context<'_>) -> Result<Vec<PairScores>, BoxError> {
         self.batches.lock().unwrap().push(pairs.iter().map(|pair| pair.responses.join("|")).collect());
         self.gate.pass();
+        let bonus = self.bonus;
         let score = |pair: &Arc<Pair>, side| match (whole_text(pair), pair.response(side)) {
             (_, text) if text.contains("PANIC") => panic!("a panic for a test"),
             (_, text) if text.contains("BROKEN") => Err(BoxError::from("the device is lost")),
             (_, text) if text.contains("NAN") => Ok(f64::NAN),
             (_, "") => Err("no tokens".into()),
-            (Some(text), _) => Ok(text.len() as f64 / 100.0),
-            (None, text) => Ok(text.len() as f64 / 10.0),
+            (Some(text), _) => Ok(text.len() as f64 / 100.0 + bonus),
+            (None, text) => Ok(text.len() as f64 / 10.0 + bonus),
         };
         pairs.iter().map(|pair| Ok(PairScores::new(score(pair, Side::A)?, score(pair, Side::B)?))).collect()
     }
@@ -76,11 +88,19 @@ pub struct Running {
 }
 
 pub fn start(settings: ServeSettings) -> Running {
+    run(|mock| RewardServer::start(mock, settings).unwrap())
+}
+
+pub fn start_with_adapters(settings: ServeSettings) -> Running {
+    run(|mock| RewardServer::start_with_adapters(mock, settings).unwrap())
+}
+
+fn run(serve: impl FnOnce(Mock) -> RewardServer) -> Running {
     let mock = Mock::default();
     let (gate, batches) = (Arc::clone(&mock.gate), Arc::clone(&mock.batches));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), Stop::new());
-    let server = RewardServer::start(mock, settings).unwrap();
+    let server = serve(mock);
     let of_thread = stop.clone();
     let thread = Some(std::thread::spawn(move || server.run(listener, &of_thread)));
     Running { address, stop, thread, gate, batches }
