@@ -17,8 +17,8 @@ use tch::{Kind, Tensor};
 
 pub use settings::HiddenStatesSettings;
 
-use crate::checkpoint::{Checkpoint, LayerMap, TextRecord, Weights, load_tokenizer};
-use crate::network::{ForwardMode, Network, PackedBatch, Rows};
+use crate::checkpoint::{TextRecord, Weights};
+use crate::network::{self, ForwardMode, Loaded, Network, PackedBatch, Rows};
 use crate::{Device, ModelError, NetworkConfig};
 
 /// Bytes at the start of each tensor that identify it.
@@ -43,16 +43,9 @@ impl HiddenStates {
         settings.check()?;
         let config = NetworkConfig::from_folder(folder)?;
         let (last, mean) = settings.depths(usize::try_from(config.layers).unwrap_or(0))?;
-        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
-        let weights = Weights::from_folder(folder)?;
-        let kind = settings.precision.kind();
-        let map = LayerMap::new(&config.weight_sizes(kind), device)?;
-        let device = map.first();
-        let identity = identity(&weights, &config, &tokenizer, settings, &last, &mean)?;
-        let mut checkpoint = Checkpoint::new(&weights, kind, map);
-        let network = Network::new(config, &mut checkpoint, false, kind, device)?;
-        checkpoint.finish(folder)?;
+        let loaded = network::load(folder, &settings.text, false, settings.precision.kind(), device)?;
+        let Loaded { network, tokenizer, weights } = loaded;
+        let identity = identity(&weights, &network.config, &tokenizer, settings, &last, &mean)?;
         let settings = HiddenStatesSettings { last, mean, ..settings.clone() };
         Ok(HiddenStates { network, tokenizer, settings, identity })
     }

@@ -9,11 +9,8 @@ use tch::{Kind, Tensor};
 
 use crate::activations::KeptActivations;
 use crate::adapter::load_adapter;
-use crate::checkpoint::{
-    Checkpoint, Fields, Fresh, FreshAdapter, LayerMap, ModelFiles, TextRecord, Weights, load_tokenizer, save,
-    write_json,
-};
-use crate::network::{Network, PackedBatch, Rows, TokenLogProbs};
+use crate::checkpoint::{Fields, Fresh, FreshAdapter, ModelFiles, TextRecord, save, write_json};
+use crate::network::{self, Loaded, Network, PackedBatch, Rows, TokenLogProbs};
 use crate::parallel::Workers;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision};
@@ -87,17 +84,9 @@ impl CausalLm {
     pub fn from_folder(folder: &Path, settings: &CausalLmSettings, device: Device) -> Result<Self, ModelError> {
         settings.check()?;
         let _span = tracing::debug_span!("load_language_model", folder = %folder.display()).entered();
-        let config = NetworkConfig::from_folder(folder)?;
-        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
+        let loaded = network::load(folder, &settings.text, true, settings.precision.kind(), device)?;
+        let Loaded { network, tokenizer, .. } = loaded;
         let mut stop_ids = generation_eos(&ModelFiles::open(folder)?)?;
-        let weights = Weights::from_folder(folder)?;
-        let kind = settings.precision.kind();
-        let map = LayerMap::new(&config.weight_sizes(kind), device)?;
-        let device = map.first();
-        let mut checkpoint = Checkpoint::new(&weights, kind, map);
-        let network = Network::new(config, &mut checkpoint, true, kind, device)?;
-        checkpoint.finish(folder)?;
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         let activations = KeptActivations::new(&settings.activations);
         Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids, workers: None })

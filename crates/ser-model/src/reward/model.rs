@@ -11,8 +11,8 @@ use tch::{Kind, Tensor};
 
 use crate::activations::{FrozenText, Keep, KeptActivations};
 use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
-use crate::checkpoint::{Checkpoint, FreshAdapter, LayerMap, TextRecord, Weights, load_tokenizer};
-use crate::network::{Entry, Network, PackedBatch, Rows};
+use crate::checkpoint::{FreshAdapter, TextRecord};
+use crate::network::{self, Entry, Loaded, Network, PackedBatch, Rows};
 use crate::parallel::Workers;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
@@ -127,20 +127,13 @@ impl RewardModel {
     ) -> Result<Self, ModelError> {
         settings.check()?;
         let _span = tracing::debug_span!("load_reward_model", folder = %folder.display()).entered();
-        let config = NetworkConfig::from_folder(folder)?;
-        let vocab = usize::try_from(config.vocab_size).unwrap_or(0);
-        let tokenizer = load_tokenizer(folder, &settings.text)?.with_network_vocab(vocab);
+        let loaded = network::load(folder, &settings.text, false, settings.precision.kind(), device)?;
+        let Loaded { mut network, tokenizer, weights } = loaded;
         if let Some(adapter) = adapter.filter(|_| !settings.force_text) {
             TextRecord::check(adapter, &tokenizer)?;
         }
-        let weights = Weights::from_folder(folder)?;
-        let kind = settings.precision.kind();
-        let map = LayerMap::new(&config.weight_sizes(kind), device)?;
-        let device = map.first();
-        let (hidden, std) = (config.hidden_size, config.initializer_range);
-        let mut checkpoint = Checkpoint::new(&weights, kind, map);
-        let mut network = Network::new(config, &mut checkpoint, false, kind, device)?;
-        checkpoint.finish(folder)?;
+        let device = network.device;
+        let (hidden, std) = (network.config.hidden_size, network.config.initializer_range);
         let seeds = Seeds::new(settings.init_seed);
         let saved_head = match adapter {
             Some(folder) => load_adapter(folder, &mut network, DEFAULT_ADAPTER)?,
