@@ -83,15 +83,27 @@ impl Sampler {
 
 /// log p(token) under unchanged logits.
 pub(crate) fn log_prob(logits: &[f32], token: u32) -> f64 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let top = largest(logits);
     let sum: f64 = logits.iter().map(|&x| f64::from((x - top).exp())).sum();
     logits.get(token as usize).map_or(f64::NAN, |&x| f64::from(x) - f64::from(top) - sum.ln())
 }
 
 /// The index of the largest logit, the first of equal ones; `None` if none is a number.
 fn argmax(logits: &[f32]) -> Option<u32> {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let top = largest(logits);
     logits.iter().position(|&x| x == top).map(|i| i as u32)
+}
+
+/// The largest logit that is a number, in lanes that the compiler turns into vectors.
+fn largest(logits: &[f32]) -> f32 {
+    let (blocks, rest) = logits.as_chunks::<32>();
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    for block in blocks {
+        for (most, &x) in lanes.iter_mut().zip(block) {
+            *most = if x > *most { x } else { *most };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// Divides positive logits of earlier tokens by the penalty and multiplies negative ones (Keskar et al., CTRL, 2019).
@@ -289,6 +301,18 @@ mod tests {
         for other in [tokens(&sampling, 1, 0), tokens(&sampling, 0, 1), tokens(&Sampling { seed: 4, ..sampling }, 0, 0)]
         {
             assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn the_largest_logit_is_found_anywhere() {
+        for n in [1, 31, 32, 33, 100] {
+            for at in 0..n {
+                let mut logits = vec![-3.0; n];
+                logits[(at + 1) % n] = f32::NAN;
+                logits[at] = -1.0;
+                assert_eq!((largest(&logits), argmax(&logits)), (-1.0, Some(at as u32)), "{at} of {n}");
+            }
         }
     }
 
