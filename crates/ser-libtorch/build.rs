@@ -57,6 +57,7 @@ fn main() {
             ("baseline", &[]),
             ("avx2", &["-mavx2", "-mfma"]),
             ("avx512", &["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma"]),
+            ("avx512bf16", &["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"]),
         ]
     } else {
         &[("baseline", &[])]
@@ -67,7 +68,12 @@ fn main() {
         for flag in *flags {
             kernel.flag(flag);
         }
-        kernel.files(["cpp/attention_kernel.cpp", "cpp/product_kernel.cpp", "cpp/rows_kernel.cpp"]);
+        kernel.files([
+            "cpp/attention_kernel.cpp",
+            "cpp/few_rows_kernel.cpp",
+            "cpp/product_kernel.cpp",
+            "cpp/rows_kernel.cpp",
+        ]);
         kernel.compile(&format!("ser_kernel_{name}"));
     }
     println!("cargo:rustc-link-search=native={}", lib.display());

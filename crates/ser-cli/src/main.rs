@@ -42,5 +42,10 @@ fn main() -> ExitCode {
         }
         command.run(&environment)
     });
-    exit::exit_code(result, on_interrupt)
+    let code = exit::exit_code(result, on_interrupt);
+    #[cfg(feature = "libtorch")]
+    if code == ExitCode::SUCCESS {
+        ser_libtorch::end_process();
+    }
+    code
 }

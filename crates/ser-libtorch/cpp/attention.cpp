@@ -98,15 +98,16 @@ at::Tensor decode_attention(const at::Tensor& q_, const at::Tensor& k, const at:
   const auto shape = shape_of(q, k, scale, 0);
   const auto* table = reinterpret_cast<const SlotRange*>(ranges);
   const int64_t width = shape.heads * shape.dim;
-  const auto *queries = q.data_ptr<float>(), *keys = k.data_ptr<float>(), *values = v.data_ptr<float>();
-  auto* results = out.data_ptr<float>();
-  // One task for each row and key/value head; tasks write disjoint heads.
-  at::parallel_for(0, q.size(0) * shape.kv_heads, 1, [&](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; i++) {
-      const int64_t row = i / shape.kv_heads, first = row == 0 ? 0 : ends[row - 1];
-      kernel().decode(shape, table + first, ends[row] - first, i % shape.kv_heads, queries + row * width, keys, values,
-                      results + row * width);
-    }
+  in_kind_of(q, [&](auto kind) {
+    using E = decltype(kind);
+    // One task for each row and key/value head; tasks write disjoint heads.
+    at::parallel_for(0, q.size(0) * shape.kv_heads, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; i++) {
+        const int64_t row = i / shape.kv_heads, first = row == 0 ? 0 : ends[row - 1];
+        kernel().of<E>().decode(shape, table + first, ends[row] - first, i % shape.kv_heads, data<E>(q) + row * width,
+                                data<E>(k), data<E>(v), data<E>(out) + row * width);
+      }
+    });
   });
   return out;
 }

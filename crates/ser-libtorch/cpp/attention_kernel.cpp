@@ -127,86 +127,102 @@ inline int64_t lowest(const Shape& s, int64_t position) {
   return s.window > 0 && position >= s.window ? position - s.window + 1 : 0;
 }
 
-// to[n] = a . b_n for LANES rows b_n, `stride` apart, each equal to the result of `dot`.
-inline void dots(const float* a, const float* b, int64_t stride, int64_t dim, float* to) {
-  vec sum[LANES] = {};
+// to[n] = a . b_n for N rows b_n, `stride` apart. A result does not depend on N.
+template <int N, typename E>
+inline void dots(const typename Entries<E>::Row* a, const E* b, int64_t stride, int64_t dim, float* to) {
+  using Of = Entries<E>;
+  vec sum[N] = {};
   int64_t d = 0;
-  for (; d + LANES <= dim; d += LANES) {
-    const vec x = load(a + d);
+  for (; d + Of::count <= dim; d += Of::count) {
 #pragma GCC unroll 16
-    for (int n = 0; n < LANES; n++) sum[n] += x * load(b + n * stride + d);
+    for (int n = 0; n < N; n++) sum[n] = Of::add_product(sum[n], a + d, Of::of(b + n * stride + d));
   }
-  store(to, sums_of(sum));
-  for (; d < dim; d++)
-    for (int n = 0; n < LANES; n++) to[n] += a[d] * b[n * stride + d];
+  if (d < dim) {
+    const auto rest = rest_of(a + d, dim - d);
+    for (int n = 0; n < N; n++)
+      sum[n] = Of::add_product(sum[n], rest.entries, Of::of(rest_of(b + n * stride + d, dim - d).entries));
+  }
+  if constexpr (N == LANES) {
+    store(to, sums_of(sum));
+  } else {
+    for (int n = 0; n < N; n++) to[n] = sum_of(sum[n]);
+  }
 }
 
 // N vectors of the weighted sums of the ranges' values for G rows of weights, `apart` apart; the sums are `dim` apart.
-template <int G, int N>
-inline void weighted(const SlotRange* ranges, int64_t count, const float* v, int64_t stride, const float* weights,
-                     int64_t apart, float* to, int64_t dim) {
+template <int G, int N, typename E>
+inline void weighted(const SlotRange* ranges, int64_t count, const E* v, int64_t stride, const float* weights,
+                     int64_t apart, E* to, int64_t dim) {
   vec sum[G][N] = {};
   for (int64_t r = 0; r < count; r++) {
-    const float* value = v + ranges[r].start * stride;
-    for (int64_t i = 0; i < ranges[r].length; i++, weights++, value += stride)
+    const E* row = v + ranges[r].start * stride;
+    for (int64_t i = 0; i < ranges[r].length; i++, weights++, row += stride)
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++)
 #pragma GCC unroll 4
-        for (int n = 0; n < N; n++) sum[g][n] += splat(weights[g * apart]) * load(value + n * LANES);
+        for (int n = 0; n < N; n++) sum[g][n] += splat(weights[g * apart]) * load(row + n * LANES);
   }
   for (int g = 0; g < G; g++)
     for (int n = 0; n < N; n++) store(to + g * dim + n * LANES, sum[g][n]);
 }
 
 // The weighted sums of all `dim` entries.
-template <int G>
-inline void weighted_all(const SlotRange* ranges, int64_t count, const float* v, int64_t stride, const float* weights,
-                         int64_t apart, float* to, int64_t dim) {
+template <int G, typename E>
+inline void weighted_all(const SlotRange* ranges, int64_t count, const E* v, int64_t stride, const float* weights,
+                         int64_t apart, E* to, int64_t dim) {
+  constexpr int WIDE = LANES == 16 ? 4 : 2;  // 16 of 32 registers hold sums, or 8 of 16
   int64_t d = 0;
-  for (; d + 4 * LANES <= dim; d += 4 * LANES)
-    weighted<G, 4>(ranges, count, v + d, stride, weights, apart, to + d, dim);
+  for (; d + WIDE * LANES <= dim; d += WIDE * LANES)
+    weighted<G, WIDE>(ranges, count, v + d, stride, weights, apart, to + d, dim);
   for (; d + LANES <= dim; d += LANES) weighted<G, 1>(ranges, count, v + d, stride, weights, apart, to + d, dim);
   for (; d < dim; d++)
     for (int g = 0; g < G; g++) {
       const float* weight = weights + g * apart;
       float sum = 0;
       for (int64_t r = 0; r < count; r++)
-        for (int64_t i = 0; i < ranges[r].length; i++) sum += *weight++ * v[(ranges[r].start + i) * stride + d];
-      to[g * dim + d] = sum;
+        for (int64_t i = 0; i < ranges[r].length; i++) sum += *weight++ * value(v + (ranges[r].start + i) * stride + d);
+      set(to + g * dim + d, sum);
     }
 }
 
 }  // namespace
 
-void decode(const Shape& shape, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,
-            const float* v, float* out) {
+template <typename E>
+void decode(const Shape& shape, const SlotRange* ranges, int64_t count, int64_t kv_head, const E* q, const E* k,
+            const E* v, E* out) {
   const int64_t D = shape.dim, group = shape.heads / shape.kv_heads, stride = shape.kv_heads * D;
   int64_t keys = 0;
   for (int64_t r = 0; r < count; r++) keys += ranges[r].length;
   const int64_t padded = round_up(keys, LANES);
   float* scores = scratch.take(4, group * padded);
-  const float* queries = q + kv_head * group * D;
-  float* results = out + kv_head * group * D;
+  const auto* queries = as_row(q + kv_head * group * D, group * D, scratch, 0);
+  E* results = out + kv_head * group * D;
   int64_t j = 0;
   for (int64_t r = 0; r < count; r++) {
-    const float* key = k + ranges[r].start * stride + kv_head * D;
+    const E* key = k + ranges[r].start * stride + kv_head * D;
     int64_t i = 0;
     for (; i + LANES <= ranges[r].length; i += LANES, j += LANES, key += LANES * stride)
-      for (int64_t g = 0; g < group; g++) dots(queries + g * D, key, stride, D, scores + g * padded + j);
+      for (int64_t g = 0; g < group; g++) dots<LANES>(queries + g * D, key, stride, D, scores + g * padded + j);
     for (; i < ranges[r].length; i++, j++, key += stride)
-      for (int64_t g = 0; g < group; g++) scores[g * padded + j] = dot(queries + g * D, key, D);
+      for (int64_t g = 0; g < group; g++) dots<1>(queries + g * D, key, stride, D, scores + g * padded + j);
   }
   for (int64_t g = 0; g < group; g++) {
     float* s = scores + g * padded;
     for (int64_t i = keys; i < padded; i++) s[i] = -std::numeric_limits<float>::infinity();
     softmax(s, 0, padded, shape.scale);
   }
-  const float* values = v + kv_head * D;
-  int64_t g = 0;
-  for (; g + 2 <= group; g += 2)
-    weighted_all<2>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
-  for (; g < group; g++)
-    weighted_all<1>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
+  const E* values = v + kv_head * D;
+  for (int64_t g = 0; g < group; g += 4) {
+    const auto sums = [&](auto heads) {
+      weighted_all<heads>(ranges, count, values, stride, scores + g * padded, padded, results + g * D, D);
+    };
+    switch (std::min<int64_t>(4, group - g)) {
+      case 4: sums(std::integral_constant<int, 4>()); break;
+      case 3: sums(std::integral_constant<int, 3>()); break;
+      case 2: sums(std::integral_constant<int, 2>()); break;
+      default: sums(std::integral_constant<int, 1>());
+    }
+  }
 }
 
 template <typename E>
@@ -333,7 +349,8 @@ void attend_backward(const Shape& shape, const Segment& segment, int64_t kv_head
 #define SER_ATTENTION(E)                                                                                             \
   template void attend(const Shape&, const Segment&, int64_t, const E*, const E*, const E*, E*, float*);             \
   template void attend_backward(const Shape&, const Segment&, int64_t, const E*, const E*, const E*, const E*,       \
-                                const float*, const E*, E*, float*, float*);
+                                const float*, const E*, E*, float*, float*);                                        \
+  template void decode(const Shape&, const SlotRange*, int64_t, int64_t, const E*, const E*, const E*, E*);
 SER_ATTENTION(float)
 SER_ATTENTION(bf16)
 

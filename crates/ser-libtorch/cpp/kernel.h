@@ -1,6 +1,5 @@
-// The kernels, on the CPU, compiled once per instruction set. Products and decoding are in f32; the others take f32 and bf16, and
-// compute in f32. Each call is one task; tasks write disjoint rows, heads
-// or columns.
+// The kernels, on the CPU, compiled once per instruction set. Products of many rows are in f32; the others take f32 and bf16,
+// and compute in f32. Each call is one task; tasks write disjoint rows, heads or columns.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -40,9 +39,10 @@ struct Matrix {
 //   [rows, kv_heads, dim]; lse: [rows, heads]. decode: q and out are one row, [heads, dim]; k and v
 //   [slots, kv_heads, dim].
 // product_kernel.cpp: multiply: rows row..row_end of columns column..column_end of c = a b + bias (null for none), a
-//   [rows, depth], c's rows `width` apart, `column` a multiple of panel_width. few_rows: columns from..to of
-//   y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's sum does not depend on other
+//   [rows, depth], c's rows `width` apart, `column` a multiple of panel_width. An entry's sum does not depend on other
 //   entries.
+// few_rows_kernel.cpp: columns from..to of y = x W^T + bias, x [rows, depth], W [width, depth], y [rows, width]. An entry's
+//   sum does not depend on other entries.
 // rows_kernel.cpp: one row each, or a range of entries. dropout: entries from..to, each 0 or x / (1 - p) by a draw that
 //   depends on its index plus `first` and on the seed, not on the instruction set. rms_norm: y = x inverse weight with inverse =
 //   1 / sqrt(mean(x^2) + eps). swiglu: y = silu(gate) up. rotate: of each head, y_a = x_a cos_a + x_b first and
@@ -56,13 +56,15 @@ struct Matrix {
   template <typename E>                                                                                                \
   void attend_backward(const Shape&, const Segment&, int64_t kv_head, const E* q, const E* k, const E* v, const E* out, \
                        const float* lse, const E* grad_out, E* grad_q, float* grad_k, float* grad_v);                  \
-  void decode(const Shape&, const SlotRange* ranges, int64_t count, int64_t kv_head, const float* q, const float* k,   \
-              const float* v, float* out);                                                                             \
+  template <typename E>                                                                                                \
+  void decode(const Shape&, const SlotRange* ranges, int64_t count, int64_t kv_head, const E* q, const E* k,           \
+              const E* v, E* out);                                                                                     \
   int panel_width();                                                                                                   \
   void multiply(const float* a, const Matrix& b, const float* bias, float* c, int64_t width, int64_t depth,            \
                 int64_t row, int64_t row_end, int64_t column, int64_t column_end);                                     \
-  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x,                  \
-                const float* weight, const float* bias, float* y);                                                     \
+  template <typename E>                                                                                                \
+  void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const E* x, const E* weight,     \
+                const E* bias, E* y);                                                                                  \
   template <typename E>                                                                                                \
   void dropout(int64_t from, int64_t to, int64_t first, double p, uint64_t seed, const E* x, E* y);                    \
   template <typename E>                                                                                                \
@@ -85,15 +87,16 @@ SER_DECLARE(baseline)
 #if defined(__x86_64__)
 SER_DECLARE(avx2)
 SER_DECLARE(avx512)
+SER_DECLARE(avx512bf16)
 #endif
 
-// The kernels of the best instruction set that the processor supports, limited by the environment variable SER_KERNELS
-// (avx512, avx2, baseline), which lets tests run the others.
-// Those for tensors of one kind.
+// The kernels for tensors of one kind.
 template <typename E>
 struct KernelOf {
   decltype(&baseline::attend<E>) attend;
   decltype(&baseline::attend_backward<E>) attend_backward;
+  decltype(&baseline::decode<E>) decode;
+  decltype(&baseline::few_rows<E>) few_rows;
   decltype(&baseline::dropout<E>) dropout;
   decltype(&baseline::rms_norm<E>) rms_norm;
   decltype(&baseline::rms_norm_backward<E>) rms_norm_backward;
@@ -104,12 +107,12 @@ struct KernelOf {
   decltype(&baseline::log_prob_backward<E>) log_prob_backward;
 };
 
+// The kernels of the best instruction set that the processor supports, limited by the environment variable SER_KERNELS
+// (avx512bf16, avx512, avx2, baseline), which lets tests run the others.
 struct Kernel {
   const char* name;
-  decltype(&baseline::decode) decode;
   decltype(&baseline::panel_width) panel_width;
   decltype(&baseline::multiply) multiply;
-  decltype(&baseline::few_rows) few_rows;
   KernelOf<float> of_float;
   KernelOf<bf16> of_bf16;
 

@@ -1,5 +1,5 @@
-// The tensor functions of the shim, on the CPU unless they say otherwise, weights contiguous. linear and the decoding step take
-// f32, the others f32 and bf16. All but the decoding step have gradients.
+// The tensor functions of the shim, on the CPU unless they say otherwise, weights contiguous, in f32 and bf16. All but the
+// decoding step have gradients.
 #pragma once
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
@@ -42,7 +42,8 @@ at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const int64_t* ranges,
                             const int64_t* ends, double scale);
 
-// x W^T + bias, x: [rows, depth], weight: [width, depth]. Gradients by x and bias.
+// x W^T + bias, x: [rows, depth], weight: [width, depth]. Gradients by x and bias. In bf16 libtorch multiplies more than 16
+// rows.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
 
 // A new generator: its draws depend only on the seed.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "kernel.h"
+#include "kinds.h"
 #include "ops.h"
 
 namespace ser {
@@ -48,25 +49,30 @@ at::Tensor multiply(const at::Tensor& a, const Matrix& b, int64_t width, const B
 at::Tensor few_rows(const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
   const int64_t rows = x.size(0), depth = x.size(1), width = weight.size(0);
   auto y = at::empty({rows, width}, x.options());
-  // A task takes at least some tens of microseconds; multiples of four keep the kernel's tiles complete.
-  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, depth));
-  at::parallel_for(0, (width + 3) / 4, grain, [&](int64_t from, int64_t to) {
-    kernel().few_rows(rows, depth, from * 4, std::min(width, to * 4), width, x.data_ptr<float>(),
-                      weight.data_ptr<float>(), data_or_null(bias), y.data_ptr<float>());
+  // A task takes at least ten microseconds; multiples of four keep the kernel's tiles complete.
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, depth));
+  in_kind_of(x, [&](auto kind) {
+    using E = decltype(kind);
+    at::parallel_for(0, (width + 3) / 4, grain, [&](int64_t from, int64_t to) {
+      kernel().of<E>().few_rows(rows, depth, from * 4, std::min(width, to * 4), width, data<E>(x), data<E>(weight),
+                                bias ? data<E>(*bias) : nullptr, data<E>(y));
+    });
   });
   return y;
 }
 
 at::Tensor product(const at::Tensor& x_, const at::Tensor& weight, const Bias& bias, bool kernels) {
-  if (!kernels) return at::linear(x_, weight, bias);
+  // Products of many rows in bf16 are libtorch's.
+  const bool few = x_.size(0) <= FEW;
+  if (!kernels || !(few || x_.scalar_type() == at::kFloat)) return at::linear(x_, weight, bias);
   const auto x = x_.contiguous();
-  if (x.size(0) <= FEW) return few_rows(x, weight, bias);
+  if (few) return few_rows(x, weight, bias);
   return multiply(x, {weight.data_ptr<float>(), 1, weight.size(1)}, weight.size(0), bias);
 }
 
 // The gradient by x of a product with the weight.
 at::Tensor product_backward(const at::Tensor& grad, const at::Tensor& weight, bool kernels) {
-  if (!kernels) return at::mm(grad, weight);
+  if (!kernels || grad.scalar_type() != at::kFloat) return at::mm(grad, weight);
   return multiply(grad, {weight.data_ptr<float>(), weight.size(1), 1}, weight.size(1), std::nullopt);
 }
 

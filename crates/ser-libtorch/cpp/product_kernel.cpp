@@ -1,8 +1,7 @@
 // Matrix products in f32 on the CPU, compiled once per instruction set (SER_ISA).
 //
-// Many rows, after Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): panels of the right side
-// are packed into the second-level cache and multiplied with register tiles of the left side. Few rows, as in a decoding
-// step: the weights are read once, unpacked.
+// After Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): panels of the right side are packed
+// into the second-level cache and multiplied with register tiles of the left side.
 #include "kernel.h"
 #include "vector.h"
 
@@ -14,7 +13,6 @@ constexpr int MR = LANES == 16 ? 12 : 6;  // rows of a register tile: 24 of 32 r
 constexpr int NR = 2 * LANES;             // columns of a panel
 constexpr int GROUP = 4;                  // panels packed together
 constexpr int64_t DEEP = 512;             // depth per block: a group takes 256 KiB with vectors of 16
-constexpr int FEW = 4;                    // rows of a tile for few rows
 
 thread_local Scratch scratch;
 
@@ -129,48 +127,6 @@ void rows_by_panel(const float* a, int64_t row, int64_t rows, const float* panel
     for (int64_t r = 0; r < rows; r++) std::memcpy(c + r * width, aside + r * NR, columns * sizeof(float));
 }
 
-// y[r, c] = x_r . w_c + bias_c for R rows and C columns. A row's sums do not depend on how many rows there are.
-template <int R, int C>
-inline void few_tile(int64_t depth, int64_t width, const float* x, const float* weight, const float* bias, float* y) {
-  vec acc[R][C] = {};
-  int64_t d = 0;
-  for (; d + LANES <= depth; d += LANES) {
-    vec w[C];
-#pragma GCC unroll 4
-    for (int c = 0; c < C; c++) {
-      w[c] = load(weight + c * depth + d);
-      // The next columns, which are read after these. A prefetch past the end does nothing.
-      __builtin_prefetch(weight + (c + C) * depth + d);
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) {
-      const vec v = load(x + r * depth + d);
-#pragma GCC unroll 4
-      for (int c = 0; c < C; c++) acc[r][c] += v * w[c];
-    }
-  }
-  float sums[R * C];
-  if constexpr (R * C == LANES) {
-    store(sums, sums_of(reinterpret_cast<vec(&)[LANES]>(acc)));
-  } else {
-    for (int i = 0; i < R * C; i++) sums[i] = sum_of(acc[i / C][i % C]);
-  }
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) {
-      float total = sums[r * C + c];
-      for (int64_t i = d; i < depth; i++) total += x[r * depth + i] * weight[c * depth + i];
-      y[r * width + c] = bias ? total + bias[c] : total;
-    }
-}
-
-template <int C>
-inline void columns(int64_t rows, int64_t depth, int64_t width, const float* x, const float* weight, const float* bias,
-                    float* y) {
-  int64_t r = 0;
-  for (; r + FEW <= rows; r += FEW) few_tile<FEW, C>(depth, width, x + r * depth, weight, bias, y + r * width);
-  for (; r < rows; r++) few_tile<1, C>(depth, width, x + r * depth, weight, bias, y + r * width);
-}
-
 }  // namespace
 
 int panel_width() { return NR; }
@@ -194,16 +150,6 @@ void multiply(const float* a, const Matrix& b, const float* bias, float* c, int6
                         width);
     }
   }
-}
-
-// The weights are read once, unpacked, while the few rows stay in the first-level cache. Memory bandwidth is the limit.
-void few_rows(int64_t rows, int64_t depth, int64_t from, int64_t to, int64_t width, const float* x, const float* weight,
-              const float* bias, float* y) {
-  // The number of columns that fills a vector with the sums of a tile.
-  constexpr int C = LANES / FEW;
-  int64_t c = from;
-  for (; c + C <= to; c += C) columns<C>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
-  for (; c < to; c++) columns<1>(rows, depth, width, x, weight + c * depth, bias ? bias + c : bias, y + c);
 }
 
 }  // namespace SER_ISA

@@ -9,6 +9,10 @@
 #include <new>
 #include <utility>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "kernel.h"
 
 namespace ser {
@@ -142,6 +146,42 @@ inline float dot(const A* a, const B* b, int64_t dim) {
   return total;
 }
 
+// The products of two rows, the second of kind E, `count` entries at a time, summed in f32.
+template <typename E>
+struct Entries {
+  using Row = float;  // the kind that the first row has for it
+  using Other = vec;  // entries of the second
+  static constexpr int count = LANES;
+  static Other of(const E* x) { return load(x); }
+  static vec add_product(vec sum, const Row* x, Other y) { return sum + load(x) * y; }
+};
+
+#if defined(__AVX512BF16__)
+// The processor's own products of bf16, two per lane, added in f32. Subnormal numbers count as zeros.
+template <>
+struct Entries<bf16> {
+  using Row = bf16;
+  using Other = __m512bh;
+  static constexpr int count = 2 * LANES;
+  static Other of(const bf16* x) { return (__m512bh)_mm512_loadu_si512(x); }
+  static vec add_product(vec sum, const Row* x, Other y) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, of(x), y);
+  }
+};
+#endif
+
+// The first n entries, fewer than two vectors, and zeros.
+template <typename E>
+struct Rest {
+  E entries[2 * LANES];
+};
+template <typename E>
+inline Rest<E> rest_of(const E* x, int64_t n) {
+  Rest<E> rest{};
+  std::memcpy(rest.entries, x, n * sizeof(E));
+  return rest;
+}
+
 // The maximum of x[from..to], a multiple of LANES entries, without NaN.
 template <typename E>
 inline float largest(const E* x, int64_t from, int64_t to) {
@@ -174,6 +214,20 @@ struct Scratch {
     for (float* memory : held) std::free(memory);
   }
 };
+
+// n entries as the first row of products with kind E; converted ones are in scratch memory.
+template <typename E>
+inline const typename Entries<E>::Row* as_row(const E* x, int64_t n, Scratch& scratch, int which) {
+  if constexpr (std::is_same_v<typename Entries<E>::Row, E>) {
+    return x;
+  } else {
+    float* converted = scratch.take(which, n);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) store(converted + i, load(x + i));
+    for (; i < n; i++) converted[i] = value(x + i);
+    return converted;
+  }
+}
 
 }  // namespace
 }  // namespace SER_ISA

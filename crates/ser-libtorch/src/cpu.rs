@@ -10,6 +10,15 @@ pub fn threads() -> i64 {
     unsafe { ffi::ser_threads() }
 }
 
+/// Ends the process with exit code 0, standard output flushed. libtorch does not take its tables of operators apart, which
+/// would take as long as scoring a pair. Call it last, when everything else is written.
+pub fn end_process() -> ! {
+    // The reader of standard output may have ended.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    // SAFETY: takes nothing and does not return.
+    unsafe { ffi::ser_end_process() }
+}
+
 /// Whether this crate's kernels are used where they can be, on the CPU and on GPUs. The environment variable
 /// `SER_KERNELS=libtorch` replaces them by libtorch's operations.
 pub fn kernels_enabled() -> bool {
@@ -18,8 +27,8 @@ pub fn kernels_enabled() -> bool {
     *ENABLED
 }
 
-/// The instruction set of the kernels: `avx512`, `avx2` or `baseline`. It is the best that the processor supports, limited
-/// by the environment variable `SER_KERNELS`. `libtorch` if the kernels are not used.
+/// The instruction set of the kernels: `avx512bf16`, `avx512`, `avx2` or `baseline`. It is the best that the processor supports,
+/// limited by the environment variable `SER_KERNELS`. `libtorch` if the kernels are not used.
 pub fn instruction_set() -> &'static str {
     if !kernels_enabled() {
         return "libtorch";
@@ -47,7 +56,9 @@ mod tests {
             assert!(instruction_set() == asked || instruction_set() == "baseline");
             return;
         }
-        for set in ["avx2", "baseline"] {
+        let sets = ["avx512bf16", "avx512", "avx2", "baseline"];
+        let best = sets.iter().position(|&set| set == instruction_set()).unwrap();
+        for set in &sets[best + 1..] {
             let tests = std::env::current_exe().unwrap();
             let output = Command::new(tests).env("SER_KERNELS", set).output().unwrap();
             assert!(output.status.success(), "{set}:\n{}", String::from_utf8_lossy(&output.stdout));

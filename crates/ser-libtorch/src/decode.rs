@@ -12,7 +12,8 @@ pub struct SlotRange {
     pub length: i64,
 }
 
-/// Attention of a decoding step on the CPU in f32: one query per row, against the row's own ranges of cached keys.
+/// Attention of a decoding step on the CPU in f32 or bf16: one query per row, against the row's own ranges of cached keys. It
+/// computes in f32.
 ///
 /// q: [rows, heads, dim]; k, v: [slots, kv_heads, dim], contiguous, heads a multiple of kv_heads; result as q, scaled by
 /// 1/sqrt(dim) before the softmax. Row i attends to the slots of the ranges from `ends[i - 1]` (0 for the first row) up to
@@ -32,7 +33,7 @@ pub fn decode_attention(
         return bad(format!("q {:?}, k {:?} and v {:?} have incompatible shapes", q.size(), k.size(), v.size()));
     }
     for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-        Error::unless_plain("decode_attention", name, tensor)?;
+        Error::unless_like("decode_attention", q, name, tensor)?;
     }
     if !(k.is_contiguous() && v.is_contiguous()) {
         return bad("k and v must be contiguous".into());
@@ -93,6 +94,13 @@ mod tests {
                 let gap = (ours.get(row as i64) - want).abs().max().double_value(&[]);
                 assert_abs_diff_eq!(gap, 0.0, epsilon = 1e-5);
             }
+            // bf16 differs by the rounding of the result.
+            let half = [&q, &k, &v].map(|x| x.to_kind(Kind::BFloat16));
+            let ours = decode_attention(&half[0], &half[1], &half[2], &ranges, &ends).unwrap();
+            let [q, k, v] = half.map(|x| x.to_kind(Kind::Float));
+            let want = decode_attention(&q, &k, &v, &ranges, &ends).unwrap();
+            let over = (ours.to_kind(Kind::Float) - &want).abs() - want.abs() * 0.5f64.powi(8);
+            assert!(over.max().double_value(&[]) < 1e-5, "{heads} heads of {dim}");
         }
     }
 

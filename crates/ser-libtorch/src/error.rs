@@ -29,15 +29,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error for a tensor that is not f32 on the CPU.
-    pub(crate) fn unless_plain(function: &'static str, name: &str, tensor: &Tensor) -> Result<(), Error> {
-        if tensor.kind() == Kind::Float && tensor.device() == Device::Cpu {
-            return Ok(());
-        }
-        let problem = format!("{name} is {:?} on {:?}; it takes f32 on the CPU", tensor.kind(), tensor.device());
-        Err(Error::Argument { function, problem })
-    }
-
     /// An error for a tensor that is not on the CPU, or neither f32 nor bf16, or of another kind than `first`.
     pub(crate) fn unless_like(
         function: &'static str,
@@ -79,11 +70,5 @@ impl Error {
             return Ok(());
         }
         Err(Error::Argument { function, problem: format!("{name} must be {missing}") })
-    }
-
-    /// An error for a weight that is not f32 on the CPU, contiguous and without a gradient.
-    pub(crate) fn unless_frozen(function: &'static str, name: &str, weight: &Tensor) -> Result<(), Error> {
-        Error::unless_plain(function, name, weight)?;
-        Error::unless_constant(function, name, weight)
     }
 }

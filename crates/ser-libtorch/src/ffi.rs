@@ -15,6 +15,7 @@ unsafe extern "C" {
     pub(crate) fn ser_reset_peak_memory(index: i64) -> *mut c_char;
     pub(crate) fn ser_peak_memory(index: i64, out: *mut u64) -> *mut c_char;
     pub(crate) fn ser_threads() -> i64;
+    pub(crate) fn ser_end_process() -> !;
     pub(crate) fn ser_oversized_team() -> i64;
     pub(crate) fn ser_instruction_set() -> *const c_char;
     pub(crate) fn ser_packed_attention(

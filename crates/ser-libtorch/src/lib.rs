@@ -22,7 +22,7 @@ mod varlen;
 pub use adamw::{AdamWStep, fused_adamw};
 pub use attention::{Segment, packed_attention};
 pub use bytes::tensor_from_bytes;
-pub use cpu::{instruction_set, kernels_enabled, threads};
+pub use cpu::{end_process, instruction_set, kernels_enabled, threads};
 pub use cuda::{free_memory, load_cuda, peak_memory, reset_peak_memory, synchronize};
 pub use decode::{SlotRange, decode_attention};
 pub use error::Error;

@@ -1,12 +1,12 @@
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::{Dropout, Error, ffi};
 
-/// x W^T + bias on the CPU in f32, with gradients by x and bias. The weight gets no gradient.
+/// x W^T + bias on the CPU in f32 or bf16, with gradients by x and bias. The weight gets no gradient.
 ///
-/// x: `[rows, depth]`; weight: `[width, depth]`, contiguous; bias: `[width]`; result `[rows, width]`. It is faster than
-/// libtorch's product. The result of a row is the same bit for bit in every batch of more than 16 rows, and in every batch of
-/// at most 16 rows.
+/// x: `[rows, depth]`; weight: `[width, depth]`, contiguous; bias: `[width]`; result `[rows, width]`, all of one kind. It is
+/// faster than libtorch's product; in bf16, which is summed in f32, it is libtorch's product for more than 16 rows. The result
+/// of a row is the same bit for bit in every batch of at most 16 rows, and in f32 in every batch of more than 16 rows.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, Error> {
     let bad = |problem: String| Err(Error::Argument { function: "linear", problem });
     let (Ok((_, depth)), Ok((width, weight_depth))) = (x.size2(), weight.size2()) else {
@@ -15,10 +15,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if depth != weight_depth || bias.is_some_and(|b| b.size() != [width]) {
         return bad(format!("x {:?}, weight {:?} and bias have incompatible shapes", x.size(), weight.size()));
     }
-    Error::unless_plain("linear", "x", x)?;
-    Error::unless_frozen("linear", "weight", weight)?;
+    Error::unless_like("linear", x, "x", x)?;
+    Error::unless_like("linear", x, "weight", weight)?;
+    Error::unless_constant("linear", "weight", weight)?;
     if let Some(bias) = bias {
-        Error::unless_plain("linear", "bias", bias)?;
+        Error::unless_like("linear", x, "bias", bias)?;
         if !bias.is_contiguous() {
             return bad("bias must be contiguous".into());
         }
@@ -65,7 +66,7 @@ pub fn lora_linear(
     }
     let dropout = dropout.unwrap_or(Dropout { p: 0.0, seed: 0, rows: &[] });
     dropout.check("lora_linear", x)?;
-    let plain = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == Device::Cpu;
+    let plain = |tensor: &Tensor| Error::unless_like("lora_linear", x, "x", tensor).is_ok();
     let constant = |tensor: &Tensor| plain(tensor) && tensor.is_contiguous();
     let kernels = crate::kernels_enabled() && plain(x) && constant(weight) && bias.is_none_or(constant);
     let bias = bias.map_or(std::ptr::null(), Tensor::as_ptr);
@@ -91,6 +92,8 @@ pub fn lora_linear(
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::*;
     use crate::RowRange;
 
@@ -186,11 +189,61 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("incompatible shapes"));
     }
 
+    /// Products of rounded numbers, summed in f32 and rounded once. More than 16 rows are libtorch's.
+    #[test]
+    fn a_product_in_bf16_is_rounded_once() {
+        tch::manual_seed(12);
+        tch::set_num_threads(4);
+        let shapes = [
+            (1, 576, 192),
+            (2, 100, 3),
+            (4, 64, 50),
+            (7, 37, 301),
+            (8, 1536, 64),
+            (9, 5, 2),
+            (12, 33, 1),
+            (16, 600, 70),
+        ];
+        for (rows, depth, width) in shapes.into_iter().chain([(17, 64, 40), (3, 0, 5), (0, 8, 4)]) {
+            let half = |shape: &[i64]| random(shape).to_kind(Kind::BFloat16);
+            let (x, weight, bias, slopes) =
+                (half(&[rows, depth]), half(&[width, depth]), half(&[width]), half(&[rows, width]));
+            for bias in [None, Some(&bias)] {
+                let run = |kind: Kind, ours: bool| {
+                    let x = x.to_kind(kind).copy().set_requires_grad(true);
+                    let (weight, bias) = (weight.to_kind(kind), bias.map(|bias| bias.to_kind(kind)));
+                    let y = if ours {
+                        linear(&x, &weight, bias.as_ref()).unwrap()
+                    } else {
+                        x.linear(&weight, bias.as_ref())
+                    };
+                    (&y * slopes.to_kind(kind)).sum(kind).backward();
+                    [y.detach(), x.grad()]
+                };
+                let (ours, want) = (run(Kind::BFloat16, true), run(Kind::Double, false));
+                assert_eq!(ours.each_ref().map(Tensor::kind), [Kind::BFloat16; 2]);
+                for (what, (ours, want)) in ours.iter().zip(&want).enumerate() {
+                    if want.numel() == 0 {
+                        continue;
+                    }
+                    // Half a unit in the last of 8 bits, and the sum's own error in f32. libtorch may round more than once.
+                    let kernel = what == 0 && rows <= 16;
+                    let size = if kernel { want.abs() } else { want.abs().max() * 3.0 };
+                    let bound = size * 0.5f64.powi(8) + 1e-5 * (depth.max(width) as f64).sqrt();
+                    let over = ((ours.to_kind(Kind::Double) - want).abs() - bound).max().double_value(&[]);
+                    assert!(over <= 0.0, "result {what} of {rows} x {depth} x {width}: {over} too far");
+                }
+            }
+        }
+    }
+
     #[test]
     fn rows_do_not_depend_on_each_other() {
         tch::manual_seed(9);
-        for (rows, fewer) in [(13, 1), (145, 17), (100, 31)] {
-            let (x, weight) = (random(&[rows, 600]), random(&[70, 600]));
+        let float = [(13, 1), (13, 4), (16, 9), (145, 17), (100, 31)].map(|sizes| (Kind::Float, sizes));
+        let half = [(13, 1), (13, 4), (16, 9), (8, 7)].map(|sizes| (Kind::BFloat16, sizes));
+        for (kind, (rows, fewer)) in float.into_iter().chain(half) {
+            let (x, weight) = (random(&[rows, 610]).to_kind(kind), random(&[70, 610]).to_kind(kind));
             let all = linear(&x, &weight, None).unwrap();
             let last = linear(&x.narrow(0, rows - fewer, fewer), &weight, None).unwrap();
             assert_eq!(last, all.narrow(0, rows - fewer, fewer));
@@ -203,5 +256,7 @@ mod tests {
         assert!(linear(&random(&[2, 3]), &random(&[3, 4]).transpose(0, 1), None).is_err());
         assert!(linear(&random(&[2, 3]), &random(&[4, 3]).set_requires_grad(true), None).is_err());
         assert!(linear(&random(&[2, 3]), &random(&[4, 3]), Some(&random(&[3]))).is_err());
+        let mixed = linear(&random(&[2, 3]), &random(&[4, 3]).to_kind(Kind::BFloat16), None);
+        assert!(mixed.unwrap_err().to_string().contains("weight is BFloat16"));
     }
 }

@@ -13,7 +13,8 @@ pub(crate) const PAGE: usize = 32;
 
 /// Keys and values of every layer, one slot per token. Prompts and answers own pages of slots.
 pub(crate) struct KvCache {
-    /// Keys and values of each layer: [slots, kv_heads, dim], f32 on the CPU, the network's kind elsewhere.
+    /// Keys and values of each layer: [slots, kv_heads, dim], in the network's kind, or in f32 where the CPU's kernel does not
+    /// take that.
     layers: Vec<[Tensor; 2]>,
     kv_heads: i64,
     dim: i64,
@@ -29,8 +30,7 @@ impl KvCache {
         devices: impl Iterator<Item = Device>,
     ) -> Result<Self, ModelError> {
         let empty = |device: Device| {
-            // The CPU's kernel reads f32, which represents every value of bf16.
-            let kind = if device == Device::Cpu { Kind::Float } else { kind };
+            let kind = if device == Device::Cpu && kind != Kind::BFloat16 { Kind::Float } else { kind };
             Tensor::f_empty([0, config.kv_heads, config.head_dim], (kind, device))
         };
         let layers = devices.map(|device| Ok([empty(device)?, empty(device)?])).collect::<Result<_, ModelError>>()?;
@@ -207,7 +207,7 @@ impl Attention for DecodeAttention<'_> {
                 by_gathering(q, keys, values, &index.f_to_device(device)?, &mask.f_to_device(device)?)
             }
             None => {
-                let query = q.f_to_kind(Kind::Float)?;
+                let query = q.f_to_kind(keys.kind())?;
                 let out =
                     ser_libtorch::decode_attention(&query, keys, values, &found.ranges.ranges, &found.ranges.ends)?;
                 Ok(out.f_to_kind(q.kind())?)

@@ -1,5 +1,5 @@
-//! Operations on single tokens. f32 and bf16 tensors on the CPU use ser-libtorch's kernels if the weights are frozen; on a GPU
-//! SwiGLU and rotations use its kernels; everything else, and products in bf16, uses libtorch.
+//! Operations on single tokens. f32 and bf16 tensors on the CPU use ser-libtorch's kernels if the weights are frozen, except
+//! products of more than 16 rows in bf16; on a GPU SwiGLU and rotations use its kernels; everything else uses libtorch.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,8 +44,7 @@ pub(super) fn in_kind_of(x: &Tensor, tensor: &Tensor) -> Result<Tensor, ModelErr
 
 /// x W^T + bias: [rows, in] -> [rows, out].
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
-    let plain = x.kind() == Kind::Float && has_kernel(x) && frozen(weight, x);
-    if plain && bias.is_none_or(|bias| bias.kind() == Kind::Float && bias.is_contiguous()) {
+    if has_kernel(x) && frozen(weight, x) && bias.is_none_or(|bias| bias.kind() == x.kind() && bias.is_contiguous()) {
         return Ok(ser_libtorch::linear(x, weight, bias)?);
     }
     let bias = bias.map(|bias| in_kind_of(x, bias)).transpose()?;
