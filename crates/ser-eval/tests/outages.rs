@@ -174,8 +174,8 @@ fn faults_that_pass_lose_nothing() {
                 stream.write_all(b" ")
             })
         }),
-        ("a status line that is none", |stream, _| stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")),
-        ("chunks that are none", |stream, _| {
+        ("no HTTP status line", |stream, _| stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")),
+        ("invalid chunks", |stream, _| {
             stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n")
         }),
         ("bytes that are no text", |stream, _| {
@@ -188,7 +188,7 @@ fn faults_that_pass_lose_nothing() {
         ("429 with a past date", |stream, _| {
             reply(stream, "429 Too Many Requests", "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", &key())
         }),
-        ("503 with a wait that is none", |stream, _| {
+        ("503 with an invalid Retry-After", |stream, _| {
             reply(stream, "503 Service Unavailable", "retry-after: when it suits\r\n", &key())
         }),
         ("500 with the key", |stream, _| reply(stream, "500 Internal Server Error", "", &format!("bad {}", key()))),

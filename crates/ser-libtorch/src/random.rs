@@ -58,7 +58,7 @@ pub struct RowRange {
 /// own.
 ///
 /// # Errors
-/// A probability that is none; ranges that are not the rows of `x`.
+/// A `p` outside of 0 up to 1; ranges that are not the rows of `x`.
 pub fn dropout(x: &Tensor, dropout: Dropout<'_>) -> Result<Tensor, Error> {
     dropout.check("dropout", x)?;
     let Dropout { p, seed, rows } = dropout;

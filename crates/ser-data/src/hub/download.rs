@@ -16,7 +16,7 @@ const TRIES: u32 = 4;
 /// Fewer bytes than these are no progress.
 const PROGRESS: u64 = 1024;
 
-/// What the hub says of a file.
+/// Length and checksum of a file, from the headers of the hub's answer.
 struct Description {
     /// Its name among the blobs: the SHA-256 of large files, a hash of git of others.
     etag: String,

@@ -24,7 +24,7 @@ pub(crate) struct PackedBatch {
     pub(crate) last_rows: Vec<i64>,
     /// The sequences of both kinds of segments, in this order, for attention without the kernels.
     pub(super) sequences: Option<[VarlenSequences; 2]>,
-    /// The places of its rows in the batch that it is a part of; `None` if it is none.
+    /// The places of its rows in the larger batch that it is a part of; `None` for a whole batch.
     pub(crate) places: Option<BatchRows>,
 }
 
