@@ -1,6 +1,6 @@
 //! Weights and gradients among processes.
 
-use ser_libtorch::ProcessGroup;
+use ser_libtorch::{ProcessGroup, clear_gradients};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
@@ -9,11 +9,16 @@ use crate::checkpoint::Bytes;
 use crate::network::Network;
 use crate::train::Parameter;
 
-/// Replaces the numbers of tensors by those of rank 0, as one tensor in f32.
+/// Replaces the numbers of tensors by those of rank 0, as one tensor in f32. In the other processes it also drops the tensors'
+/// gradients, which a step that failed in rank 0 leaves behind.
 pub(crate) fn broadcast_into(group: &ProcessGroup, tensors: &[Tensor]) -> Result<(), ModelError> {
     let mut flat = flattened(tensors)?;
     group.broadcast(&mut flat, 0)?;
-    if group.rank() > 0 { copy_into(&flat, tensors) } else { Ok(()) }
+    if group.rank() == 0 {
+        return Ok(());
+    }
+    copy_into(&flat, tensors)?;
+    Ok(clear_gradients(&mut tensors.iter().map(Tensor::shallow_clone).collect::<Vec<_>>())?)
 }
 
 /// Replaces the gradients of parameters by their sums over all processes. A parameter without a gradient has one of zeros. Rank 0

@@ -1,5 +1,6 @@
 //! The policy of PPO over a language model.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use super::settings::PolicySettings;
@@ -25,6 +26,8 @@ pub struct PolicyModel {
     accumulated: u64,
     /// The processes that train with this one.
     pub(super) workers: Option<Workers>,
+    /// Whether they have the present weights.
+    pub(super) weights_sent: Cell<bool>,
 }
 
 impl PolicyModel {
@@ -36,7 +39,15 @@ impl PolicyModel {
         let mut params = model.parameters(true)?;
         params.extend(values.named().map(|(name, tensor)| Parameter::new(name, tensor)));
         let stepper = Stepper::new(params, &settings.training(), model.network.kind)?;
-        Ok(PolicyModel { model, values, stepper, settings: settings.clone(), accumulated: 0, workers: None })
+        Ok(PolicyModel {
+            model,
+            values,
+            stepper,
+            settings: settings.clone(),
+            accumulated: 0,
+            workers: None,
+            weights_sent: Cell::new(false),
+        })
     }
 
     /// The language model, with the adapter active.
@@ -118,6 +129,7 @@ impl Policy for PolicyModel {
         if let Some(workers) = &self.workers {
             workers.exchange(&parallel::Message::PolicyGradients, |group| self.sum_gradients(group).map(Ok))?;
         }
+        self.weights_sent.set(false);
         let grad_norm = self.stepper.step(learning_rate)?.grad_norm;
         tracing::debug!(grad_norm, learning_rate, "optimizer step");
         Ok(grad_norm)
@@ -138,6 +150,7 @@ impl Policy for PolicyModel {
         self.model.restore_adapter(folder)?;
         self.values.load(folder)?;
         self.accumulated = 0;
+        self.weights_sent.set(false);
         self.stepper.load(folder)
     }
 }

@@ -84,6 +84,7 @@ impl PolicyModel {
         let message = Message::LoadPolicy(ModelToLoad { folder, settings, activations });
         workers.exchange(&message, |group| self.compare_base(group).map(Ok))?;
         self.workers = Some(workers.clone());
+        self.weights_sent.set(false);
         Ok(())
     }
 
@@ -99,6 +100,15 @@ impl PolicyModel {
 
     fn compare_base(&self, group: &ProcessGroup) -> Result<(), ModelError> {
         Ok(group.require_equal(&[("base models", fingerprint(&self.model.network)?)])?)
+    }
+
+    /// Gives the other processes the weights, unless they have them.
+    fn send_weights(&self, workers: &Workers) -> Result<(), ModelError> {
+        if !self.weights_sent.get() {
+            workers.exchange(&Message::PolicyWeights, |group| self.broadcast_weights(group).map(Ok))?;
+            self.weights_sent.set(true);
+        }
+        Ok(())
     }
 
     /// Makes the weights of adapter and value head those of rank 0, in every process.
@@ -138,7 +148,7 @@ impl PolicyModel {
         cx: &mut Context<'_>,
     ) -> Result<Vec<Rollout>, ModelError> {
         cx.start(Some(prompts.len() as u64), "answers")?;
-        workers.exchange(&Message::PolicyWeights, |group| self.broadcast_weights(group).map(Ok))?;
+        self.send_weights(workers)?;
         let ranks = balance(&prompts.iter().map(Vec::len).collect::<Vec<usize>>(), workers.size());
         let (occurrences, sampling) = (occurrences(&prompts), sampling.clone());
         let request = RolloutRequest { prompts, occurrences, ranks, sampling, full_kl };
@@ -216,7 +226,7 @@ impl PolicyModel {
         let (places, mine) = (places_of(&request, 0), share(mini_batch, &request, 0));
         let min_new_tokens = mini_batch.iter().map(|rollout| rollout.min_new_tokens).collect();
         let message = Message::MiniBatch { request, min_new_tokens };
-        workers.exchange(&Message::PolicyWeights, |group| self.broadcast_weights(group).map(Ok))?;
+        self.send_weights(workers)?;
         workers.exchange(&message, |group| {
             let Message::MiniBatch { request, .. } = &message else { return Ok(Ok(())) };
             group.broadcast(&mut tokens, 0)?;

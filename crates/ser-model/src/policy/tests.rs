@@ -325,6 +325,12 @@ fn a_policy_of_several_processes_is_that_of_one() {
         }
         let before = policy.rollout(&prompts, &sampling, true, &mut Context::silent()).unwrap();
         train(&mut policy, &before);
+        // One step of two mini-batches.
+        for part in before.chunks(4) {
+            let part: Vec<&Rollout> = part.iter().collect();
+            policy.accumulate(&part, 0.5, &mut |now| Ok(slopes(now))).unwrap();
+        }
+        policy.step(0.05).unwrap();
         let after = policy.rollout(&prompts, &sampling, false, &mut Context::silent()).unwrap();
         (before, after)
     };

@@ -1,6 +1,7 @@
 //! A reward model that several processes compute, here threads with a process group each, against one process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use approx::assert_relative_eq;
 use ser_core::distributed::Environment;
@@ -148,13 +149,38 @@ fn scores_of_several_processes_are_the_bits_of_one() {
     }
 }
 
-/// A loss that cannot be computed.
-struct Broken;
+/// A loss that cannot be computed for the second part of a step.
+#[derive(Default)]
+struct Broken(AtomicBool);
 
 impl PairLoss for Broken {
-    fn evaluate(&self, _: ArrayView2<'_, f64>, _: &[PairTarget]) -> Result<LossOutput, BoxError> {
-        Err("broken".into())
+    fn evaluate(&self, scores: ArrayView2<'_, f64>, targets: &[PairTarget]) -> Result<LossOutput, BoxError> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            return Err("broken".into());
+        }
+        loss().evaluate(scores, targets)
     }
+}
+
+/// A step that failed halfway leaves no gradient behind, in any process.
+#[test]
+fn a_failed_step_does_not_change_the_next_training() {
+    let settings = RewardModelSettings { training: training(false), ..Default::default() };
+    let first_step = |workers: Option<&Workers>, fails: bool| {
+        let (mut model, data, loss) = (model(&settings), preferences(7), loss());
+        if let Some(workers) = workers {
+            model.share_with(workers).unwrap();
+        }
+        if fails {
+            RewardTraining::new(&mut model, &data, &Broken::default(), 3).unwrap().step().unwrap_err();
+        }
+        let outcome = RewardTraining::new(&mut model, &data, &loss, 3).unwrap().step().unwrap();
+        outcome.values.iter().find(|(name, _)| *name == "grad_norm").unwrap().1
+    };
+    let expected = first_step(None, false);
+    assert_eq!(first_step(None, true), expected);
+    let shared = with_workers(2, |workers| first_step(Some(workers), true));
+    assert_relative_eq!(shared, expected, max_relative = 1e-5);
 }
 
 /// After a request to stop or a failed loss, the processes still agree on what comes next.
@@ -172,7 +198,8 @@ fn an_error_of_rank_0_leaves_the_others_usable() {
         let stopped = model.score(&pairs(40), &mut cx).unwrap_err().to_string();
         assert!(stopped.contains("stopped"), "{stopped}");
         let data = preferences(7);
-        let error = RewardTraining::new(&mut model, &data, &Broken, 3).unwrap().step().unwrap_err().to_string();
+        let error =
+            RewardTraining::new(&mut model, &data, &Broken::default(), 3).unwrap().step().unwrap_err().to_string();
         assert!(error.contains("the loss"), "{error}");
         assert_eq!(model.score(&pairs(5), &mut Context::silent()).unwrap().len(), 5);
     });

@@ -41,7 +41,7 @@ enum State {
 }
 
 impl Optimizer {
-    /// An optimizer without moments. It enables gradients for every parameter.
+    /// An optimizer without moments. It enables gradients for every parameter, and drops those that a failed step has left.
     pub(crate) fn new(params: Vec<Parameter>, optim: Optim) -> Result<Self, ModelError> {
         let params = params
             .into_iter()
@@ -54,7 +54,9 @@ impl Optimizer {
                 State::Adafactor(params.iter().map(|p| Moments::new(&p.tensor)).collect::<Result<_, _>>()?)
             }
         };
-        Ok(Optimizer { params, steps: 0, state })
+        let mut optimizer = Optimizer { params, steps: 0, state };
+        optimizer.clear_gradients()?;
+        Ok(optimizer)
     }
 
     /// The number of steps taken.
