@@ -1,8 +1,10 @@
 //! A process that computes for rank 0.
 
+use std::collections::BTreeMap;
+
 use ser_libtorch::ProcessGroup;
 
-use crate::parallel::{Message, compare_versions, receive};
+use crate::parallel::{Message, ModelKind, ModelToLoad, Work, compare_versions, receive};
 use crate::{CausalLm, Device, ModelError, PolicyModel, RewardModel};
 
 /// Computes for rank 0 of the group, which has [`Workers`](crate::Workers), until it has no more work. Models are computed on
@@ -27,50 +29,66 @@ use crate::{CausalLm, Device, ModelError, PolicyModel, RewardModel};
 /// of this library.
 pub fn work(group: &ProcessGroup, device: Device) -> Result<(), ModelError> {
     compare_versions(group)?;
-    let (mut reward, mut causal, mut policy) = (None, None, None);
+    let mut models = BTreeMap::new();
     loop {
-        let message = receive(group)?;
+        let message: Message = receive(group)?;
         tracing::trace!(?message, "message of rank 0");
         match message {
             Message::Wait => {}
             Message::End => return Ok(()),
-            Message::LoadReward(load) => {
-                // One model of a kind at a time.
-                drop(reward.take());
-                reward = Some(RewardModel::shared(load, device, group)?);
+            Message::Load(number, load) => {
+                models.insert(number, Model::load(&load, device, group)?);
             }
-            Message::Weights { adapter, merged } => {
-                loaded(&mut reward)?.receive_weights(adapter.as_deref(), merged, group)?;
-            }
-            Message::Score(request) => loaded(&mut reward)?.score_part(&request, group)?,
-            Message::Step(request) => loaded(&mut reward)?.take_part(&request, group)?,
-            Message::Gradients => loaded(&mut reward)?.sum_gradients(group)?,
-            Message::LoadCausal(load) => {
-                drop(causal.take());
-                causal = Some(CausalLm::shared(load, device, group)?);
-            }
-            Message::CausalWeights(part) => loaded(&mut causal)?.receive_weights(&part, group)?,
-            Message::Sft { request, weight } => loaded(&mut causal)?.sft_part(&request, weight, group)?,
-            Message::Dpo { request, average, backward } => {
-                loaded(&mut causal)?.dpo_part(&request, average, backward, group)?;
-            }
-            Message::CausalGradients(part) => loaded(&mut causal)?.sum_gradients(&part, group)?,
-            Message::LoadPolicy(load) => {
-                drop(policy.take());
-                policy = Some(PolicyModel::shared(load, device, group)?);
-            }
-            Message::PolicyWeights => loaded(&mut policy)?.broadcast_weights(group)?,
-            Message::Rollout(request) => loaded(&mut policy)?.rollout_part(&request, group)?,
-            Message::MiniBatch { request, min_new_tokens } => {
-                loaded(&mut policy)?.mini_batch_part(&request, &min_new_tokens, group)?;
-            }
-            Message::PolicyGradients => loaded(&mut policy)?.sum_gradients(group)?,
+            Message::Drop(number) => drop(models.remove(&number)),
+            Message::Work(number, work) => match models.get_mut(&number) {
+                Some(model) => model.work(work, group)?,
+                None => return Err(unexpected()),
+            },
         }
     }
 }
 
-fn loaded<M>(model: &mut Option<M>) -> Result<&mut M, ModelError> {
-    model.as_mut().ok_or_else(|| ModelError::Workers("rank 0 asks for the work of a model before it names one".into()))
+/// A model of rank 0 in this process.
+enum Model {
+    Reward(RewardModel),
+    Causal(CausalLm),
+    Policy(PolicyModel),
+}
+
+impl Model {
+    fn load(load: &ModelToLoad, device: Device, group: &ProcessGroup) -> Result<Self, ModelError> {
+        Ok(match load.kind {
+            ModelKind::Reward => Model::Reward(RewardModel::shared(load, device, group)?),
+            ModelKind::Causal => Model::Causal(CausalLm::shared(load, device, group)?),
+            ModelKind::Policy => Model::Policy(PolicyModel::shared(load, device, group)?),
+        })
+    }
+
+    fn work(&mut self, work: Work, group: &ProcessGroup) -> Result<(), ModelError> {
+        match (self, work) {
+            (Model::Reward(model), Work::Weights { part, merged }) => model.receive_weights(&part, merged, group),
+            (Model::Reward(model), Work::Gradients(_)) => model.sum_gradients(group),
+            (Model::Reward(model), Work::Score(request)) => model.score_part(&request, group),
+            (Model::Reward(model), Work::Step(request)) => model.take_part(&request, group),
+            (Model::Causal(model), Work::Weights { part, .. }) => model.receive_weights(&part, group),
+            (Model::Causal(model), Work::Gradients(part)) => model.sum_gradients(&part, group),
+            (Model::Causal(model), Work::Sft { request, weight }) => model.sft_part(&request, weight, group),
+            (Model::Causal(model), Work::Dpo { request, average, backward }) => {
+                model.dpo_part(&request, average, backward, group)
+            }
+            (Model::Policy(model), Work::Weights { .. }) => model.broadcast_weights(group),
+            (Model::Policy(model), Work::Gradients(_)) => model.sum_gradients(group),
+            (Model::Policy(model), Work::Rollout(request)) => model.rollout_part(&request, group),
+            (Model::Policy(model), Work::MiniBatch { request, min_new_tokens }) => {
+                model.mini_batch_part(&request, &min_new_tokens, group)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> ModelError {
+    ModelError::Workers("rank 0 asks for the work of a model that it did not share, or of another kind".into())
 }
 
 #[cfg(test)]

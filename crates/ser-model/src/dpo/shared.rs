@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::ModelError;
 use crate::language_model::{CausalLm, ForwardOptions};
-use crate::parallel::{Message, TextRequest, Workers};
+use crate::parallel::{SharedModel, TextRequest, Work};
 use crate::seeds::Seeds;
 use crate::sft::{CausalExample, examples_of, options_of, places_of, request_of, share};
 use crate::train::backward_scores;
@@ -16,16 +16,16 @@ impl CausalLm {
     /// loss by the log-probabilities of all answers, and what else is made of these.
     pub(super) fn shared_pair_passes<T>(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         pairs: &[&[CausalExample; 2]],
         average: bool,
         options: ForwardOptions<'_>,
         loss: impl FnOnce(&[f32]) -> Result<(T, Vec<f32>), ModelError>,
     ) -> Result<T, ModelError> {
-        let (request, mut tokens) = request_of(&texts_of(pairs), ranks_of(pairs, workers.size()), options);
+        let (request, mut tokens) = request_of(&texts_of(pairs), ranks_of(pairs, shared.size()), options);
         let (places, mine) = (places_of(&request, 0), own_pairs(pairs, &request, 0));
         let ranks = request.ranks.clone();
-        workers.exchange(&Message::Dpo { request, average, backward: true }, |group| {
+        shared.exchange(&Work::Dpo { request, average, backward: true }, |group| {
             group.broadcast(&mut tokens, 0)?;
             let rows = self.pair_rows(&mine, ForwardOptions { places: Some(&places), ..options })?;
             let sums = self.answer_log_probs(&rows, average)?;
@@ -45,15 +45,15 @@ impl CausalLm {
     /// Log-probabilities of the answers of pairs, each pair in a forward pass of its own, by all processes.
     pub(super) fn shared_log_probs(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         pairs: &[&[CausalExample; 2]],
         average: bool,
     ) -> Result<Vec<f32>, ModelError> {
-        let ranks = ranks_of(pairs, workers.size());
+        let ranks = ranks_of(pairs, shared.size());
         let (request, mut tokens) = request_of(&texts_of(pairs), ranks, ForwardOptions::default());
         let mine = own_pairs(pairs, &request, 0);
         let ranks = request.ranks.clone();
-        workers.exchange(&Message::Dpo { request, average, backward: false }, |group| {
+        shared.exchange(&Work::Dpo { request, average, backward: false }, |group| {
             group.broadcast(&mut tokens, 0)?;
             sum_log_probs(group, self.log_probs_of_each(&mine, average)?.as_ref(), &ranks).map(Ok)
         })

@@ -116,8 +116,8 @@ impl DpoObjective<'_> {
             ..ForwardOptions::default()
         };
         let loss = |log_probs: &[f32]| self.loss(log_probs, part, step_pairs, inputs.loss_factor);
-        if let Some(workers) = &self.model.workers {
-            return self.model.shared_pair_passes(workers, &texts, self.settings.average, options, loss);
+        if let Some(shared) = &self.model.shared {
+            return self.model.shared_pair_passes(shared, &texts, self.settings.average, options, loss);
         }
         let rows = self.model.pair_rows(&texts, options)?;
         let sums = self.model.answer_log_probs(&rows, self.settings.average)?;
@@ -161,8 +161,8 @@ impl CausalLm {
         self.send_weights(&self.trained_part(true)?)?;
         for pairs in pairs.chunks_mut(REFERENCES) {
             let texts: Vec<&[CausalExample; 2]> = pairs.iter().map(|pair| &pair.texts).collect();
-            let sums = match &self.workers {
-                Some(workers) => self.shared_log_probs(workers, &texts, average)?,
+            let sums = match &self.shared {
+                Some(shared) => self.shared_log_probs(shared, &texts, average)?,
                 None => match self.log_probs_of_each(&texts, average)? {
                     Some(sums) => Vec::<f32>::try_from(&sums)?,
                     None => Vec::new(),

@@ -11,7 +11,7 @@ use crate::activations::KeptActivations;
 use crate::adapter::load_adapter;
 use crate::checkpoint::{Fields, Fresh, FreshAdapter, ModelFiles, TextRecord, save, write_json};
 use crate::network::{self, Loaded, Network, PackedBatch, Rows, TokenLogProbs};
-use crate::parallel::Workers;
+use crate::parallel::SharedModel;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision};
 
@@ -74,8 +74,8 @@ pub struct CausalLm {
     pub(crate) activations: KeptActivations,
     /// Every id that ends an answer: those of config.json, generation_config.json and the tokenizer.
     pub(crate) stop_ids: Vec<u32>,
-    /// The processes that train with this one.
-    pub(crate) workers: Option<Workers>,
+    /// The same model in other processes, which train with this one.
+    pub(crate) shared: Option<SharedModel>,
 }
 
 impl CausalLm {
@@ -89,7 +89,7 @@ impl CausalLm {
         let mut stop_ids = generation_eos(&ModelFiles::open(folder)?)?;
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         let activations = KeptActivations::new(&settings.activations);
-        Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids, workers: None })
+        Ok(CausalLm { network, tokenizer, settings: settings.clone(), activations, stop_ids, shared: None })
     }
 
     /// A network in f32 with random weights.
@@ -105,7 +105,7 @@ impl CausalLm {
         let mut stop_ids = Vec::new();
         add_stop_ids(&mut stop_ids, &network.config, &tokenizer);
         let activations = KeptActivations::new(&settings.activations);
-        Ok(CausalLm { network, tokenizer, settings, activations, stop_ids, workers: None })
+        Ok(CausalLm { network, tokenizer, settings, activations, stop_ids, shared: None })
     }
 
     /// Adds a fresh adapter and makes it the active one. It does not change the model until it is trained.

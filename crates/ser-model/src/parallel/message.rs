@@ -1,74 +1,72 @@
 //! The messages of rank 0.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ser_core::Sampling;
 use ser_data::TokenizedPair;
 use ser_libtorch::ProcessGroup;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+use crate::network::Network;
 use crate::seeds::SeedsState;
 use crate::{ActivationSettings, LoraSettings, ModelError};
 
-/// A message of rank 0 to all others.
+/// A message of rank 0 to all others. Models are told apart by the numbers that rank 0 gives them.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Message {
+pub(crate) enum Message<W = Work> {
     /// Rank 0 is alive and has nothing to compute yet.
     Wait,
     /// There is no more work.
     End,
-    /// Load a reward model. Followed by a comparison of the base models.
-    LoadReward(ModelToLoad),
-    /// Take over adapter and head. Followed by a broadcast of their numbers.
+    /// Load a model. Followed by a comparison of the base models.
+    Load(u64, ModelToLoad),
+    /// Drop a model.
+    Drop(u64),
+    /// Take part in the work of a model.
+    Work(u64, W),
+}
+
+/// A part of a model's work, and the operations that follow its message.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Take over the weights that can change: a broadcast.
     Weights {
-        /// The active adapter.
-        adapter: Option<String>,
-        /// Whether it is merged for scoring.
+        part: TrainedPart,
+        /// Whether the adapter is merged for scoring.
         merged: bool,
     },
-    /// Score pairs. Followed by their tokens and a sum of the scores.
+    /// Add up the gradients of a training step: a sum.
+    Gradients(TrainedPart),
+    /// Score pairs with a reward model: their tokens, and a sum of the scores.
     Score(ScoreRequest),
-    /// The passes of a part of a training step. Followed by the tokens, a sum of the scores, and the gradient by them.
+    /// The passes of a part of a reward model's training step: the tokens, a sum of the scores, and the gradient by them.
     Step(StepRequest),
-    /// Add up the gradients of a training step. Followed by the sum.
-    Gradients,
-    /// Load a language model. Followed by a comparison of the base models.
-    LoadCausal(ModelToLoad),
-    /// Take over what is trained of the language model. Followed by a broadcast of its numbers.
-    CausalWeights(TrainedPart),
-    /// The passes of SFT over texts. Followed by their tokens and the metrics of all processes.
+    /// The passes of SFT over texts: their tokens, and the metrics of all processes.
     Sft {
         request: TextRequest,
         /// The factor of the loss; `None` for an evaluation.
         weight: Option<f64>,
     },
-    /// Log-probabilities of the answers of pairs, for DPO. Followed by the tokens, a sum of the log-probabilities, and the gradient by
-    /// them if there is a backward pass.
+    /// Log-probabilities of the answers of pairs, for DPO: the tokens, a sum of the log-probabilities, and the gradient by them if
+    /// there is a backward pass.
     Dpo {
         request: TextRequest,
         /// Means over tokens instead of sums.
         average: bool,
         backward: bool,
     },
-    /// As `Gradients`, of the language model.
-    CausalGradients(TrainedPart),
-    /// Load a policy. Followed by a comparison of the base models.
-    LoadPolicy(ModelToLoad),
-    /// As `Weights`, of the policy's adapter and value head.
-    PolicyWeights,
-    /// Answer prompts. Followed by the rollouts of all processes.
+    /// Answer prompts with a policy: the rollouts of all processes.
     Rollout(RolloutRequest),
-    /// The passes of a mini-batch of PPO. Followed by the tokens, a sum of the evaluations, and the gradient by them.
+    /// The passes of a mini-batch of PPO: the tokens, a sum of the evaluations, and the gradient by them.
     MiniBatch {
         request: TextRequest,
         /// The number of each answer's first tokens that could not be end tokens.
         min_new_tokens: Vec<usize>,
     },
-    /// As `Gradients`, of the policy.
-    PolicyGradients,
 }
 
 /// Prompts to answer.
@@ -83,15 +81,24 @@ pub(crate) struct RolloutRequest {
     pub(crate) full_kl: bool,
 }
 
-/// The trained part of a language model.
+/// The part of a model that is trained, with its head if it has one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TrainedPart {
     /// An adapter, which is the active one.
     Adapter { name: String, settings: Box<LoraSettings> },
     /// All weights.
     Whole,
-    /// Nothing: the base model computes.
+    /// No weights of the network: no adapter is active.
     Nothing,
+}
+
+impl TrainedPart {
+    /// The active adapter of a network.
+    pub(crate) fn active(network: &Network) -> Result<Self, ModelError> {
+        let Some(name) = network.adapters.active_name() else { return Ok(TrainedPart::Nothing) };
+        let settings = Box::new(network.adapters.settings(name)?.clone());
+        Ok(TrainedPart::Adapter { name: name.to_owned(), settings })
+    }
 }
 
 /// Texts of a training, and how they are computed.
@@ -109,13 +116,45 @@ pub(crate) struct TextRequest {
 /// A model, before its training.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ModelToLoad {
+    pub(crate) kind: ModelKind,
     /// The base model.
     pub(crate) folder: PathBuf,
-    /// [`RewardModelSettings`](crate::RewardModelSettings), [`CausalLmSettings`](crate::CausalLmSettings), or those and
-    /// [`PolicySettings`](crate::PolicySettings).
-    pub(crate) settings: Value,
+    settings: Value,
     /// Whole, unlike in the settings.
     pub(crate) activations: ActivationSettings,
+}
+
+/// The kinds of models whose work is shared.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum ModelKind {
+    /// A reward model.
+    Reward,
+    /// A language model.
+    Causal,
+    /// A policy.
+    Policy,
+}
+
+impl ModelToLoad {
+    pub(crate) fn new(
+        kind: ModelKind,
+        folder: &Path,
+        settings: &impl Serialize,
+        activations: &ActivationSettings,
+    ) -> Result<Self, ModelError> {
+        let settings = serde_json::to_value(settings)
+            .map_err(|error| ModelError::json(folder, format!("settings cannot be written: {error}")))?;
+        Ok(ModelToLoad { kind, folder: folder.to_owned(), settings, activations: activations.clone() })
+    }
+
+    /// The settings of rank 0.
+    pub(crate) fn settings<S: DeserializeOwned>(&self) -> Result<S, ModelError> {
+        serde_json::from_value(self.settings.clone()).map_err(|error| {
+            ModelError::Workers(format!(
+                "the settings of rank 0 cannot be read; do all ranks run this version? ({error})"
+            ))
+        })
+    }
 }
 
 /// Batches of pairs to score.
@@ -143,7 +182,7 @@ pub(crate) struct StepRequest {
 pub(crate) type PairShape = [usize; 3];
 
 /// Sends a message. Only for rank 0.
-pub(super) fn send(group: &ProcessGroup, message: &Message) -> Result<(), ModelError> {
+pub(super) fn send(group: &ProcessGroup, message: &Message<&Work>) -> Result<(), ModelError> {
     let bytes = serde_json::to_vec(message).map_err(|error| ModelError::Workers(error.to_string()))?;
     group.broadcast(&mut Tensor::from_slice(&[bytes.len() as i64]), 0)?;
     Ok(group.broadcast(&mut Tensor::from_slice(&bytes), 0)?)

@@ -9,9 +9,9 @@ mod weights;
 mod workers;
 
 pub(crate) use message::{
-    Message, ModelToLoad, PairShape, RolloutRequest, ScoreRequest, StepRequest, TextRequest, TrainedPart, gather_bytes,
-    pairs_of, receive, tokens_of,
+    Message, ModelKind, ModelToLoad, PairShape, RolloutRequest, ScoreRequest, StepRequest, TextRequest, TrainedPart,
+    Work, gather_bytes, pairs_of, receive, tokens_of,
 };
-pub(crate) use weights::{broadcast_into, fingerprint, reduce_gradients};
+pub(crate) use weights::{broadcast_into, sum_gradients};
 pub use workers::Workers;
-pub(crate) use workers::compare_versions;
+pub(crate) use workers::{SharedModel, compare_base, compare_versions};

@@ -21,9 +21,9 @@ pub(crate) fn broadcast_into(group: &ProcessGroup, tensors: &[Tensor]) -> Result
     Ok(clear_gradients(&mut tensors.iter().map(Tensor::shallow_clone).collect::<Vec<_>>())?)
 }
 
-/// Replaces the gradients of parameters by their sums over all processes. A parameter without a gradient has one of zeros. Rank 0
-/// has a gradient of each that has one anywhere: it takes part in every pass.
-pub(crate) fn reduce_gradients(group: &ProcessGroup, parameters: &[Parameter]) -> Result<(), ModelError> {
+/// Adds the gradients of all processes up in those of rank 0, and drops them in the others. A parameter without a gradient has one
+/// of zeros. Rank 0 has a gradient of each that has one anywhere: it takes part in every pass.
+pub(crate) fn sum_gradients(group: &ProcessGroup, parameters: &[Parameter]) -> Result<(), ModelError> {
     let gradients: Vec<Tensor> =
         parameters.iter().map(|parameter| parameter.tensor.f_grad()).collect::<Result<_, _>>()?;
     let parts = gradients.iter().zip(parameters).map(|(gradient, parameter)| match gradient.defined() {
@@ -32,6 +32,10 @@ pub(crate) fn reduce_gradients(group: &ProcessGroup, parameters: &[Parameter]) -
     });
     let mut flat = flattened(&parts.collect::<Result<Vec<_>, ModelError>>()?)?;
     group.all_reduce_sum(&mut flat)?;
+    if group.rank() > 0 {
+        let mut tensors: Vec<Tensor> = parameters.iter().map(|parameter| parameter.tensor.shallow_clone()).collect();
+        return Ok(clear_gradients(&mut tensors)?);
+    }
     let sizes: Vec<i64> = parameters.iter().map(|parameter| parameter.tensor.numel() as i64).collect();
     for (sum, gradient) in flat.f_split_with_sizes(&sizes, 0)?.into_iter().zip(gradients) {
         if gradient.defined() {
@@ -64,7 +68,7 @@ fn copy_into(flat: &Tensor, tensors: &[Tensor]) -> Result<(), ModelError> {
 const SAMPLE: i64 = 1024;
 
 /// Tells base models apart: by shapes, precision and the first numbers of each tensor, in which trained models differ.
-pub(crate) fn fingerprint(network: &Network) -> Result<i64, ModelError> {
+pub(super) fn fingerprint(network: &Network) -> Result<i64, ModelError> {
     let mut hash = Sha256::new();
     hash.update(network.config.to_json().to_string());
     for (name, tensor) in network.tensors() {

@@ -1,5 +1,6 @@
 //! Rank 0's connection to the processes that compute for it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -7,8 +8,10 @@ use std::time::Duration;
 
 use ser_libtorch::ProcessGroup;
 
-use super::message::{Message, send};
+use super::message::{Message, ModelToLoad, Work, send};
+use super::weights::fingerprint;
 use crate::ModelError;
+use crate::network::Network;
 
 /// The processes that compute for this one, which has rank 0. They run [`work`](crate::work) until the last clone of this is
 /// dropped.
@@ -21,6 +24,8 @@ pub struct Workers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     size: usize,
+    /// The number of the next model.
+    next: AtomicU64,
     connection: Arc<Mutex<Connection>>,
     /// Tells the others that this process is alive while it has nothing for them to compute.
     heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
@@ -61,7 +66,7 @@ impl Workers {
             }
         });
         let thread = thread.map_err(|error| ModelError::Workers(format!("a thread cannot be started: {error}")))?;
-        Ok(Workers(Arc::new(Shared { size, connection, heartbeat: Some((stop, thread)) })))
+        Ok(Workers(Arc::new(Shared { size, next: AtomicU64::new(0), connection, heartbeat: Some((stop, thread)) })))
     }
 
     /// The number of processes, this one included.
@@ -71,9 +76,9 @@ impl Workers {
 
     /// Sends a message and runs the operations that belong to it. No other message comes between them. The inner result is that
     /// of the work, such as a request to stop; after an outer error the processes no longer agree on what comes next.
-    pub(crate) fn exchange<T>(
+    fn exchange<T>(
         &self,
-        message: &Message,
+        message: &Message<&Work>,
         operations: impl FnOnce(&ProcessGroup) -> Result<Result<T, ModelError>, ModelError>,
     ) -> Result<T, ModelError> {
         let mut connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +94,50 @@ impl Workers {
         connection.ready = true;
         result
     }
+}
+
+/// A model that the other processes have too, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct SharedModel {
+    workers: Workers,
+    number: u64,
+}
+
+impl SharedModel {
+    /// Lets the other processes load a model, whose base model must be that of `network`.
+    pub(crate) fn new(workers: &Workers, load: ModelToLoad, network: &Network) -> Result<Self, ModelError> {
+        let number = workers.0.next.fetch_add(1, Ordering::Relaxed);
+        workers.exchange(&Message::Load(number, load), |group| compare_base(group, network).map(Ok))?;
+        Ok(SharedModel { workers: workers.clone(), number })
+    }
+
+    /// The number of processes, this one included.
+    pub(crate) fn size(&self) -> usize {
+        self.workers.size()
+    }
+
+    /// Lets the other processes take part in some work of the model: sends it and runs the operations that belong to it. The inner
+    /// result is that of the work, such as a request to stop; after an outer error the processes no longer agree on what comes
+    /// next.
+    pub(crate) fn exchange<T>(
+        &self,
+        work: &Work,
+        operations: impl FnOnce(&ProcessGroup) -> Result<Result<T, ModelError>, ModelError>,
+    ) -> Result<T, ModelError> {
+        self.workers.exchange(&Message::Work(self.number, work), operations)
+    }
+}
+
+impl Drop for SharedModel {
+    fn drop(&mut self) {
+        // Processes that cannot be reached have no model either.
+        let _ = self.workers.exchange(&Message::Drop(self.number), |_| Ok(Ok(())));
+    }
+}
+
+/// An error if a process has another base model.
+pub(crate) fn compare_base(group: &ProcessGroup, network: &Network) -> Result<(), ModelError> {
+    Ok(group.require_equal(&[("base models", fingerprint(network)?)])?)
 }
 
 impl Drop for Shared {

@@ -69,8 +69,8 @@ impl PolicyModel {
         let checkpointing = self.settings.gradient_checkpointing;
         let options = ForwardOptions { dropout: Some(dropout), checkpointing, ..ForwardOptions::default() };
         let mut gradient = |numbers: &[f32]| gradient_of(objective, weight, mini_batch, numbers);
-        if let Some(workers) = &self.workers {
-            return self.shared_pass(workers, mini_batch, options, gradient);
+        if let Some(shared) = &self.shared {
+            return self.shared_pass(shared, mini_batch, options, gradient);
         }
         let pass = self.forward(mini_batch, options)?;
         let gradient = gradient(&pass.numbers()?)?;

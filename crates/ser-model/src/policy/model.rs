@@ -8,7 +8,7 @@ use super::value_head::ValueHead;
 use crate::ModelError;
 use crate::adapter::DEFAULT_ADAPTER;
 use crate::language_model::CausalLm;
-use crate::parallel::{self, Workers};
+use crate::parallel::SharedModel;
 use crate::seeds::Seeds;
 use crate::train::{Parameter, Stepper};
 use ser_core::{Context, Generator, Message, Objective, Policy, Response, Rollout, Sampling};
@@ -24,8 +24,8 @@ pub struct PolicyModel {
     pub(super) settings: PolicySettings,
     /// The number of mini-batches accumulated since the last step, from which their dropouts are drawn.
     accumulated: u64,
-    /// The processes that train with this one.
-    pub(super) workers: Option<Workers>,
+    /// The same policy in other processes, which train with this one.
+    pub(super) shared: Option<SharedModel>,
     /// Whether they have the present weights.
     pub(super) weights_sent: Cell<bool>,
 }
@@ -45,7 +45,7 @@ impl PolicyModel {
             stepper,
             settings: settings.clone(),
             accumulated: 0,
-            workers: None,
+            shared: None,
             weights_sent: Cell::new(false),
         })
     }
@@ -94,9 +94,9 @@ impl Policy for PolicyModel {
     ) -> Result<Vec<Rollout>, ModelError> {
         let _span = tracing::debug_span!("rollout", prompts = prompts.len()).entered();
         let sampling = &Sampling { samples_per_prompt: 1, ..sampling.clone() };
-        if let Some(workers) = &self.workers {
+        if let Some(shared) = &self.shared {
             let tokens = prompts.iter().map(|prompt| self.model.tokenize_prompt(prompt)).collect::<Result<_, _>>()?;
-            return self.shared_rollout(workers, tokens, sampling, full_kl, cx);
+            return self.shared_rollout(shared, tokens, sampling, full_kl, cx);
         }
         let answers = self.model.generate(prompts, sampling, cx)?;
         let mut rollouts = Vec::with_capacity(prompts.len());
@@ -126,9 +126,7 @@ impl Policy for PolicyModel {
         self.accumulated = 0;
         let _span =
             tracing::debug_span!("training_step", training = "policy", step = self.stepper.steps() + 1).entered();
-        if let Some(workers) = &self.workers {
-            workers.exchange(&parallel::Message::PolicyGradients, |group| self.sum_gradients(group).map(Ok))?;
-        }
+        self.reduce_gradients()?;
         self.weights_sent.set(false);
         let grad_norm = self.stepper.step(learning_rate)?.grad_norm;
         tracing::debug!(grad_norm, learning_rate, "optimizer step");

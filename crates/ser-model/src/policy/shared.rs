@@ -3,7 +3,7 @@
 use ser_core::ndarray::Array1;
 use ser_core::{Context, Response, Rollout, Sampling};
 use ser_data::balance;
-use ser_libtorch::{ProcessGroup, clear_gradients};
+use ser_libtorch::ProcessGroup;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -13,15 +13,15 @@ use super::settings::PolicySettings;
 use crate::generate::{GenerateOptions, occurrences};
 use crate::language_model::{CausalLm, CausalLmSettings, ForwardOptions};
 use crate::parallel::{
-    Message, ModelToLoad, RolloutRequest, TextRequest, Workers, broadcast_into, fingerprint, gather_bytes,
-    reduce_gradients,
+    ModelKind, ModelToLoad, RolloutRequest, SharedModel, TextRequest, TrainedPart, Work, Workers, broadcast_into,
+    compare_base, gather_bytes, sum_gradients,
 };
 use crate::seeds::Seeds;
 use crate::sft::{CausalExample, examples_of, options_of, places_of, request_of, share};
 use crate::train::Parameter;
 use crate::{Device, ModelError};
 
-/// The settings of language model and policy in [`Message::LoadPolicy`].
+/// The settings of a policy and its language model in [`ModelToLoad`].
 #[derive(Serialize, Deserialize)]
 struct SharedSettings {
     model: CausalLmSettings,
@@ -76,36 +76,28 @@ impl PolicyModel {
     /// # Errors
     /// As of [`RewardModel::share_with`](crate::RewardModel::share_with).
     pub fn share_with(&mut self, workers: &Workers) -> Result<(), ModelError> {
-        let folder = self.model.tokenizer.folder().to_owned();
-        let settings = SharedSettings { model: self.model.settings.clone(), policy: self.settings.clone() };
-        let settings = serde_json::to_value(&settings)
-            .map_err(|error| ModelError::json(&folder, format!("settings cannot be written: {error}")))?;
-        let activations = self.model.settings.activations.clone();
-        let message = Message::LoadPolicy(ModelToLoad { folder, settings, activations });
-        workers.exchange(&message, |group| self.compare_base(group).map(Ok))?;
-        self.workers = Some(workers.clone());
+        let CausalLm { tokenizer, settings, network, .. } = &self.model;
+        let both = SharedSettings { model: settings.clone(), policy: self.settings.clone() };
+        let load = ModelToLoad::new(ModelKind::Policy, tokenizer.folder(), &both, &settings.activations)?;
+        self.shared = Some(SharedModel::new(workers, load, network)?);
         self.weights_sent.set(false);
         Ok(())
     }
 
     /// The policy that rank 0 shares by [`share_with`](Self::share_with), in another process.
-    pub(crate) fn shared(load: ModelToLoad, device: Device, group: &ProcessGroup) -> Result<Self, ModelError> {
-        let settings: SharedSettings = serde_json::from_value(load.settings)
-            .map_err(|error| ModelError::Workers(format!("rank 0 has other settings of a policy: {error}")))?;
-        let model = CausalLmSettings { activations: load.activations, force_text: true, ..settings.model };
-        let policy = PolicyModel::new(CausalLm::from_folder(&load.folder, &model, device)?, &settings.policy)?;
-        policy.compare_base(group)?;
+    pub(crate) fn shared(load: &ModelToLoad, device: Device, group: &ProcessGroup) -> Result<Self, ModelError> {
+        let SharedSettings { model, policy } = load.settings()?;
+        let model = CausalLmSettings { activations: load.activations.clone(), force_text: true, ..model };
+        let policy = PolicyModel::new(CausalLm::from_folder(&load.folder, &model, device)?, &policy)?;
+        compare_base(group, &policy.model.network)?;
         Ok(policy)
     }
 
-    fn compare_base(&self, group: &ProcessGroup) -> Result<(), ModelError> {
-        Ok(group.require_equal(&[("base models", fingerprint(&self.model.network)?)])?)
-    }
-
     /// Gives the other processes the weights, unless they have them.
-    fn send_weights(&self, workers: &Workers) -> Result<(), ModelError> {
+    fn send_weights(&self, shared: &SharedModel) -> Result<(), ModelError> {
         if !self.weights_sent.get() {
-            workers.exchange(&Message::PolicyWeights, |group| self.broadcast_weights(group).map(Ok))?;
+            let work = Work::Weights { part: TrainedPart::active(&self.model.network)?, merged: false };
+            shared.exchange(&work, |group| self.broadcast_weights(group).map(Ok))?;
             self.weights_sent.set(true);
         }
         Ok(())
@@ -117,15 +109,16 @@ impl PolicyModel {
         broadcast_into(group, &tensors)
     }
 
-    /// Adds the gradients of all processes up in those of rank 0, and drops them in the others.
+    /// Adds the gradients of all processes, if there are others, up in those of this one, rank 0.
+    pub(super) fn reduce_gradients(&self) -> Result<(), ModelError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let work = Work::Gradients(TrainedPart::active(&self.model.network)?);
+        shared.exchange(&work, |group| self.sum_gradients(group).map(Ok))
+    }
+
+    /// The part of every process in [`reduce_gradients`](Self::reduce_gradients).
     pub(crate) fn sum_gradients(&self, group: &ProcessGroup) -> Result<(), ModelError> {
-        let parameters = self.trained()?;
-        reduce_gradients(group, &parameters)?;
-        if group.rank() == 0 {
-            return Ok(());
-        }
-        let mut tensors: Vec<Tensor> = parameters.into_iter().map(|parameter| parameter.tensor).collect();
-        Ok(clear_gradients(&mut tensors)?)
+        sum_gradients(group, &self.trained()?)
     }
 
     /// The parameters of adapter and value head.
@@ -141,20 +134,19 @@ impl PolicyModel {
     /// One rollout per prompt, in order: each process answers a share of them.
     pub(super) fn shared_rollout(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         prompts: Vec<Vec<u32>>,
         sampling: &Sampling,
         full_kl: bool,
         cx: &mut Context<'_>,
     ) -> Result<Vec<Rollout>, ModelError> {
         cx.start(Some(prompts.len() as u64), "answers")?;
-        self.send_weights(workers)?;
-        let ranks = balance(&prompts.iter().map(Vec::len).collect::<Vec<usize>>(), workers.size());
+        self.send_weights(shared)?;
+        let ranks = balance(&prompts.iter().map(Vec::len).collect::<Vec<usize>>(), shared.size());
         let (occurrences, sampling) = (occurrences(&prompts), sampling.clone());
-        let request = RolloutRequest { prompts, occurrences, ranks, sampling, full_kl };
-        let message = Message::Rollout(request);
-        workers.exchange(&message, |group| {
-            let Message::Rollout(request) = &message else { return Ok(Ok(Vec::new())) };
+        let work = Work::Rollout(RolloutRequest { prompts, occurrences, ranks, sampling, full_kl });
+        shared.exchange(&work, |group| {
+            let Work::Rollout(request) = &work else { return Ok(Ok(Vec::new())) };
             let own = self.own_rollouts(request, 0, cx);
             // Also after a request to stop: the others wait for it.
             let mut all = self.gather_rollouts(group, request, own.as_deref().unwrap_or_default())?;
@@ -214,21 +206,21 @@ impl PolicyModel {
     /// The passes of all processes over a mini-batch. `gradient` is that of the objective by the numbers of all rollouts.
     pub(super) fn shared_pass(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         mini_batch: &[&Rollout],
         options: ForwardOptions<'_>,
         gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>, ModelError>,
     ) -> Result<(), ModelError> {
         let texts: Vec<CausalExample> = mini_batch.iter().map(|rollout| example(rollout)).collect();
         let weights: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
-        let ranks = balance(&weights, workers.size());
+        let ranks = balance(&weights, shared.size());
         let (request, mut tokens) = request_of(&texts.iter().collect::<Vec<_>>(), ranks, options);
         let (places, mine) = (places_of(&request, 0), share(mini_batch, &request, 0));
         let min_new_tokens = mini_batch.iter().map(|rollout| rollout.min_new_tokens).collect();
-        let message = Message::MiniBatch { request, min_new_tokens };
-        self.send_weights(workers)?;
-        workers.exchange(&message, |group| {
-            let Message::MiniBatch { request, .. } = &message else { return Ok(Ok(())) };
+        let work = Work::MiniBatch { request, min_new_tokens };
+        self.send_weights(shared)?;
+        shared.exchange(&work, |group| {
+            let Work::MiniBatch { request, .. } = &work else { return Ok(Ok(())) };
             group.broadcast(&mut tokens, 0)?;
             let pass = self.forward(&mine, ForwardOptions { places: Some(&places), ..options })?;
             let numbers = sum_numbers(group, Some(&pass), request)?;

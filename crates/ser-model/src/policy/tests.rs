@@ -346,7 +346,11 @@ fn a_policy_of_several_processes_is_that_of_one() {
                 let numbers = |r: &Rollout| [&r.log_probs, &r.reference_log_probs, &r.values].map(Clone::clone);
                 let kl = |r: &Rollout| r.full_kl.clone().unwrap_or_default();
                 for (one, all) in numbers(one).iter().chain([&kl(one)]).zip(numbers(all).iter().chain([&kl(all)])) {
-                    assert!(abs_diff_eq!(one, all, epsilon = 1e-4), "{one} and {all}");
+                    assert_eq!(one.len(), all.len());
+                    assert!(
+                        one.iter().zip(all).all(|(one, all)| abs_diff_eq!(*one, *all, epsilon = 1e-4)),
+                        "{one}, {all}"
+                    );
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::activations::{FrozenText, Keep, KeptActivations};
 use crate::adapter::{DEFAULT_ADAPTER, base_head, load_adapter, read_settings};
 use crate::checkpoint::{FreshAdapter, TextRecord};
 use crate::network::{self, Entry, Loaded, Network, PackedBatch, Rows};
-use crate::parallel::Workers;
+use crate::parallel::SharedModel;
 use crate::seeds::Seeds;
 use crate::{ActivationSettings, Device, LoraSettings, ModelError, NetworkConfig, Precision, TrainingSettings};
 
@@ -93,8 +93,8 @@ pub struct RewardModel {
     pub(super) activations: KeptActivations,
     pub(super) tokenizer: PairTokenizer,
     pub(super) settings: RewardModelSettings,
-    /// The processes that compute with this one.
-    pub(super) workers: Option<Workers>,
+    /// The same model in other processes, which compute with this one.
+    pub(super) shared: Option<SharedModel>,
 }
 
 impl RewardModel {
@@ -160,7 +160,7 @@ impl RewardModel {
             heads: HashMap::from([(DEFAULT_ADAPTER.to_owned(), head)]),
             tokenizer,
             settings: settings.clone(),
-            workers: None,
+            shared: None,
         })
     }
 

@@ -70,8 +70,8 @@ impl RewardModel {
         keep: Keep,
         cx: &mut Context<'_>,
     ) -> Result<Vec<PairScores>, ModelError> {
-        if let Some(workers) = &self.workers {
-            return self.score_by_all(workers, tokens, keep, cx);
+        if let Some(shared) = &self.shared {
+            return self.score_by_all(shared, tokens, keep, cx);
         }
         let lengths: Vec<usize> = tokens.iter().map(|t| t.packed_len()).collect();
         let batches = plan_batches_by_length(&lengths, self.settings.token_budget);

@@ -2,13 +2,14 @@
 
 use ser_core::{Context, PairScores};
 use ser_data::{TokenizedPair, balance, plan_batches_by_length};
-use ser_libtorch::{ProcessGroup, clear_gradients};
+use ser_libtorch::ProcessGroup;
 use tch::Tensor;
 
 use super::model::{RewardModel, RewardModelSettings};
 use crate::activations::Keep;
 use crate::parallel::{
-    Message, ModelToLoad, ScoreRequest, Workers, broadcast_into, fingerprint, pairs_of, reduce_gradients, tokens_of,
+    ModelKind, ModelToLoad, ScoreRequest, SharedModel, TrainedPart, Work, Workers, broadcast_into, compare_base,
+    pairs_of, sum_gradients, tokens_of,
 };
 use crate::{Device, ModelError};
 
@@ -25,55 +26,53 @@ impl RewardModel {
     /// # Errors
     /// A process that cannot load the base model, or finds another one; a process that ended.
     pub fn share_with(&mut self, workers: &Workers) -> Result<(), ModelError> {
-        let settings = serde_json::to_value(&self.settings)
-            .map_err(|error| ModelError::json(&self.folder, format!("settings cannot be written: {error}")))?;
-        let activations = self.settings.activations.clone();
-        let message = Message::LoadReward(ModelToLoad { folder: self.folder.clone(), settings, activations });
-        workers.exchange(&message, |group| self.compare_base(group).map(Ok))?;
-        self.workers = Some(workers.clone());
+        let activations = &self.settings.activations;
+        let load = ModelToLoad::new(ModelKind::Reward, &self.folder, &self.settings, activations)?;
+        self.shared = Some(SharedModel::new(workers, load, &self.network)?);
         Ok(())
     }
 
     /// The model that rank 0 shares by [`share_with`](Self::share_with), in another process.
-    pub(crate) fn shared(load: ModelToLoad, device: Device, group: &ProcessGroup) -> Result<Self, ModelError> {
-        let settings: RewardModelSettings = serde_json::from_value(load.settings)
-            .map_err(|error| ModelError::Workers(format!("rank 0 has other settings of a reward model: {error}")))?;
+    pub(crate) fn shared(load: &ModelToLoad, device: Device, group: &ProcessGroup) -> Result<Self, ModelError> {
+        let settings: RewardModelSettings = load.settings()?;
         // Rank 0 has compared the texts.
-        let settings = RewardModelSettings { activations: load.activations, force_text: true, ..settings };
+        let settings = RewardModelSettings { activations: load.activations.clone(), force_text: true, ..settings };
         let model = Self::from_folder(&load.folder, &settings, device)?;
-        model.compare_base(group)?;
+        compare_base(group, &model.network)?;
         Ok(model)
     }
 
-    fn compare_base(&self, group: &ProcessGroup) -> Result<(), ModelError> {
-        Ok(group.require_equal(&[("base models", fingerprint(&self.network)?)])?)
-    }
-
     /// Gives the others the weights of adapter and head.
-    pub(super) fn send_weights(&self, workers: &Workers) -> Result<(), ModelError> {
-        let (adapter, merged) = (self.active_adapter().map(str::to_owned), self.network.is_merged());
-        let weights = self.shared_weights()?;
-        workers.exchange(&Message::Weights { adapter, merged }, |group| broadcast_into(group, &weights).map(Ok))
+    pub(super) fn send_weights(&self, shared: &SharedModel) -> Result<(), ModelError> {
+        let work = Work::Weights { part: TrainedPart::active(&self.network)?, merged: self.network.is_merged() };
+        shared.exchange(&work, |group| broadcast_into(group, &self.shared_weights()?).map(Ok))
     }
 
     /// Takes over the weights that rank 0 gives.
     pub(crate) fn receive_weights(
         &mut self,
-        adapter: Option<&str>,
+        part: &TrainedPart,
         merged: bool,
         group: &ProcessGroup,
     ) -> Result<(), ModelError> {
         self.network.unmerge()?;
-        match adapter {
-            Some(name) if !self.adapters().contains(&name) => {
-                // Its weights come now.
-                let settings = self.settings.lora.clone();
-                self.add_adapter(name, &settings, 0)?;
+        match part {
+            TrainedPart::Adapter { name, settings } => {
+                if !self.adapters().contains(&name.as_str()) {
+                    // Its weights come now.
+                    self.add_adapter(name, settings, 0)?;
+                }
+                self.set_adapter(name)?;
             }
-            other => self.network.adapters.activate(other)?,
+            TrainedPart::Whole | TrainedPart::Nothing => self.network.adapters.activate(None)?,
         }
         broadcast_into(group, &self.shared_weights()?)?;
         if merged { self.network.merge() } else { Ok(()) }
+    }
+
+    /// Adds the gradients of all processes up in those of rank 0.
+    pub(crate) fn sum_gradients(&self, group: &ProcessGroup) -> Result<(), ModelError> {
+        sum_gradients(group, &self.parameters()?)
     }
 
     /// The tensors that can change: those of the active adapter, and the head.
@@ -90,19 +89,19 @@ impl RewardModel {
     /// The scores of pairs, computed by all processes in the batches of one.
     pub(super) fn score_by_all(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         tokens: &[&TokenizedPair],
         keep: Keep,
         cx: &mut Context<'_>,
     ) -> Result<Vec<PairScores>, ModelError> {
-        self.send_weights(workers)?;
+        self.send_weights(shared)?;
         let lengths: Vec<usize> = tokens.iter().map(|pair| pair.packed_len()).collect();
         let batches = plan_batches_by_length(&lengths, self.settings.token_budget);
         let mut scores = vec![PairScores::new(f64::NAN, f64::NAN); tokens.len()];
-        for batches in batches.chunks(BATCHES * workers.size()) {
+        for batches in batches.chunks(BATCHES * shared.size()) {
             let indices: Vec<usize> = batches.iter().flatten().copied().collect();
             let pairs: Vec<&TokenizedPair> = indices.iter().filter_map(|&i| tokens.get(i).copied()).collect();
-            for (i, score) in indices.iter().zip(self.score_some(workers, &pairs, batches, keep, cx)?) {
+            for (i, score) in indices.iter().zip(self.score_some(shared, &pairs, batches, keep, cx)?) {
                 if let Some(place) = scores.get_mut(*i) {
                     *place = score;
                 }
@@ -114,7 +113,7 @@ impl RewardModel {
     /// The scores of `pairs`, which are those of some batches in order.
     fn score_some(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         pairs: &[&TokenizedPair],
         batches: &[Vec<usize>],
         keep: Keep,
@@ -128,7 +127,7 @@ impl RewardModel {
         }
         let tokens =
             |batch: &Vec<usize>| batch.iter().filter_map(|&i| pairs.get(i)).map(|pair| pair.packed_len()).sum();
-        let ranks = balance(&positions.iter().map(tokens).collect::<Vec<usize>>(), workers.size());
+        let ranks = balance(&positions.iter().map(tokens).collect::<Vec<usize>>(), shared.size());
         let (shapes, mut tokens) = tokens_of(pairs);
         let request = ScoreRequest {
             pairs: shapes,
@@ -137,7 +136,7 @@ impl RewardModel {
         };
         let mine = share(&request, 0);
         let computed = mine.iter().map(Vec::len).sum::<usize>();
-        let scores = workers.exchange(&Message::Score(request), |group| {
+        let scores = shared.exchange(&Work::Score(request), |group| {
             group.broadcast(&mut tokens, 0)?;
             let scores = self.score_batches(pairs, mine, keep, cx);
             // Also after a request to stop: the others wait for it.
@@ -155,17 +154,6 @@ impl RewardModel {
         let keep = if request.keep { Keep::Yes } else { Keep::No };
         let scores = self.score_batches(&pairs, share(request, group.rank()), keep, &mut Context::silent())?;
         sum_scores(group, &scores, pairs.len()).map(|_| ())
-    }
-
-    /// Adds the gradients of all processes up in those of rank 0, and drops them in the others.
-    pub(crate) fn sum_gradients(&self, group: &ProcessGroup) -> Result<(), ModelError> {
-        let parameters = self.parameters()?;
-        reduce_gradients(group, &parameters)?;
-        if group.rank() > 0 {
-            let mut tensors: Vec<Tensor> = parameters.into_iter().map(|parameter| parameter.tensor).collect();
-            clear_gradients(&mut tensors)?;
-        }
-        Ok(())
     }
 }
 

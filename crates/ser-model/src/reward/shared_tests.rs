@@ -21,7 +21,11 @@ use crate::worker::testing::with_workers;
 use crate::{LoraBias, LoraSettings, Precision, TargetModules, TrainingSettings, Workers};
 
 fn model(settings: &RewardModelSettings) -> RewardModel {
-    let (folder, _, _) = golden("llama");
+    model_over("llama", settings)
+}
+
+fn model_over(name: &str, settings: &RewardModelSettings) -> RewardModel {
+    let (folder, _, _) = golden(name);
     let text =
         TextSettings { template: TemplateKind::Raw, append_eos: false, max_length: None, ..TextSettings::default() };
     let settings = RewardModelSettings { text, token_budget: 60, ..settings.clone() };
@@ -210,4 +214,27 @@ fn workers_need_rank_0_of_several_processes() {
     let alone = ProcessGroup::connect(&Environment::default()).unwrap();
     let error = Workers::new(alone).unwrap_err().to_string();
     assert!(error.contains("rank 0 of 1 has no other ranks"), "{error}");
+}
+
+/// Two models over different base models, used in turn, keep their own weights in every process; one may be dropped.
+#[test]
+fn models_of_one_kind_are_told_apart() {
+    let settings = RewardModelSettings::default();
+    with_workers(2, |workers| {
+        let scores = |model: &mut RewardModel| model.score(&pairs(20), &mut Context::silent()).unwrap();
+        let [mut first, mut second] = ["llama", "llama3"].map(|name| {
+            let mut model = model_over(name, &settings);
+            let alone = scores(&mut model);
+            model.share_with(workers).unwrap();
+            (model, alone)
+        });
+        for _ in 0..2 {
+            assert_eq!(scores(&mut first.0), first.1);
+            assert_eq!(scores(&mut second.0), second.1);
+        }
+        drop(second);
+        // An adapter with other settings than the first one's.
+        first.0.add_adapter("wide", &LoraSettings { rank: 16, ..dropout() }, 5).unwrap();
+        assert_eq!(scores(&mut first.0).len(), 20);
+    });
 }

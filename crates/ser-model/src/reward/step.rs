@@ -8,7 +8,7 @@ use super::model::RewardModel;
 use crate::ModelError;
 use crate::activations::Keep;
 use crate::network::{BatchRows, Rows, pair_rows};
-use crate::parallel::{Message, PairShape, StepRequest, Workers, pairs_of, tokens_of};
+use crate::parallel::{PairShape, SharedModel, StepRequest, Work, pairs_of, tokens_of};
 use crate::seeds::Seeds;
 use crate::train::{CheckpointedForward, backward_scores};
 
@@ -59,7 +59,7 @@ impl RewardModel {
     /// the loss by the scores of all pairs, and what else is made of these.
     pub(super) fn shared_passes<T>(
         &self,
-        workers: &Workers,
+        shared: &SharedModel,
         pairs: &[&TokenizedPair],
         part: StepPart<'_>,
         loss: impl FnOnce(&[f32]) -> Result<(T, Vec<f32>), ModelError>,
@@ -67,10 +67,10 @@ impl RewardModel {
         let (shapes, mut tokens) = tokens_of(pairs);
         // The largest pair comes first, so that rank 0 has pairs and its seeds advance as those of one process.
         let weights: Vec<usize> = pairs.iter().map(|pair| pair.packed_len()).collect();
-        let ranks = balance(&weights, workers.size());
+        let ranks = balance(&weights, shared.size());
         let (seeds, checkpointing) = (part.dropout.state(), part.checkpointing);
-        let message = Message::Step(StepRequest { pairs: shapes.clone(), ranks: ranks.clone(), seeds, checkpointing });
-        workers.exchange(&message, |group| {
+        let work = Work::Step(StepRequest { pairs: shapes.clone(), ranks: ranks.clone(), seeds, checkpointing });
+        shared.exchange(&work, |group| {
             group.broadcast(&mut tokens, 0)?;
             let mine: Vec<&TokenizedPair> = share(&ranks, 0).filter_map(|i| pairs.get(i).copied()).collect();
             let pass = self.forward_pairs(&mine, Some(self.places(&shapes, &ranks, 0)), part)?;

@@ -13,7 +13,7 @@ use super::metrics::PairMetrics;
 use super::model::RewardModel;
 use super::step::StepPart;
 use crate::ModelError;
-use crate::parallel::Message;
+use crate::parallel::{TrainedPart, Work};
 use crate::train::{Draws, Metrics, Objective, ScoredPair, StepInputs, StepSums, Trainer, pair_loss_gradient};
 
 impl Learner for RewardModel {
@@ -104,8 +104,8 @@ impl RewardObjective<'_> {
         let pairs: Vec<&TokenizedPair> = examples.iter().map(|(tokens, _)| *tokens).collect();
         let part = StepPart { dropout: inputs.dropout, checkpointing: inputs.settings.gradient_checkpointing };
         let loss = |scores: &[f32]| self.loss(scores, examples, step_pairs, inputs.loss_factor);
-        if let Some(workers) = &self.model.workers {
-            return self.model.shared_passes(workers, &pairs, part, loss);
+        if let Some(shared) = &self.model.shared {
+            return self.model.shared_passes(shared, &pairs, part, loss);
         }
         let pass = self.model.forward_pairs(&pairs, None, part)?;
         let (metrics, gradient) = loss(&pass.scores()?)?;
@@ -147,15 +147,16 @@ impl Objective for RewardObjective<'_> {
         let preferences = self.data.read(indices).map_err(ModelError::Store)?;
         let tokens = indices.iter().filter_map(|&i| self.tokens.get(i));
         let examples: Vec<(&TokenizedPair, &Preference)> = tokens.zip(&preferences).collect();
-        if let Some(workers) = &self.model.workers {
-            self.model.send_weights(workers)?;
+        if let Some(shared) = &self.model.shared {
+            self.model.send_weights(shared)?;
         }
         let mut metrics = PairMetrics::default();
         for part in examples.chunks(inputs.settings.batch_size) {
             metrics.add(&self.backward(part, examples.len(), inputs)?);
         }
-        if let Some(workers) = &self.model.workers {
-            workers.exchange(&Message::Gradients, |group| self.model.sum_gradients(group).map(Ok))?;
+        if let Some(shared) = &self.model.shared {
+            let work = Work::Gradients(TrainedPart::active(&self.model.network)?);
+            shared.exchange(&work, |group| self.model.sum_gradients(group).map(Ok))?;
         }
         let num_tokens = examples.iter().map(|(tokens, _)| tokens.packed_len() as u64).sum();
         Ok(StepSums { metrics, num_tokens })

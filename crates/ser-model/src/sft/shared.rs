@@ -9,7 +9,7 @@ use super::metrics::TokenMetrics;
 use crate::ModelError;
 use crate::language_model::{CausalLm, ForwardOptions};
 use crate::network::BatchRows;
-use crate::parallel::{Message, TextRequest};
+use crate::parallel::{TextRequest, Work};
 use crate::seeds::Seeds;
 use crate::train::Metrics;
 
@@ -21,12 +21,12 @@ impl CausalLm {
         weight: Option<f64>,
         options: ForwardOptions<'_>,
     ) -> Result<TokenMetrics, ModelError> {
-        let Some(workers) = &self.workers else { return self.token_metrics(texts, weight, options) };
+        let Some(shared) = &self.shared else { return self.token_metrics(texts, weight, options) };
         let weights: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
-        let (request, mut tokens) = request_of(texts, balance(&weights, workers.size()), options);
+        let (request, mut tokens) = request_of(texts, balance(&weights, shared.size()), options);
         let places = places_of(&request, 0);
         let mine = share(texts, &request, 0);
-        workers.exchange(&Message::Sft { request, weight }, |group| {
+        shared.exchange(&Work::Sft { request, weight }, |group| {
             group.broadcast(&mut tokens, 0)?;
             let options = ForwardOptions { places: Some(&places), ..options };
             sum_metrics(group, self.token_metrics(&mine, weight, options)?).map(Ok)
